@@ -1,0 +1,2 @@
+//! agent
+pub mod probes;

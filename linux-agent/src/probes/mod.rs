@@ -1,0 +1,147 @@
+//! The probes: what this host can sample without starting a program.
+//!
+//! One file a probe: a typed struct, a pure `parse(&[u8])`, a thin reader that keeps its file open.
+//! A new probe is its file, its rows in the two lists of this module, and a fixture.
+
+pub mod cpu;
+mod file;
+mod rate;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use mote_core::Envelope;
+
+pub use file::{Scratch, SourceFile};
+
+/// Where the kernel's files are found; other places serve containers that watch their host, and
+/// recorded trees.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Roots {
+    /// Usually `/proc`.
+    pub procfs: PathBuf,
+    /// Usually `/sys`.
+    pub sysfs: PathBuf,
+    /// Usually `/`; what paths of mount points and of files below `/etc` are relative to.
+    pub rootfs: PathBuf,
+}
+
+impl Default for Roots {
+    fn default() -> Self {
+        Roots {
+            procfs: PathBuf::from("/proc"),
+            sysfs: PathBuf::from("/sys"),
+            rootfs: PathBuf::from("/"),
+        }
+    }
+}
+
+/// What every sample may use.
+pub struct Context {
+    /// Holds what is read; grown once to what the largest file needs, then reused.
+    pub scratch: Scratch,
+    /// When this sample is taken.
+    pub now: Instant,
+}
+
+/// Why a probe has no data.
+#[derive(Debug)]
+pub enum ProbeError {
+    /// A file of the kernel could not be opened or read.
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+    /// A file of the kernel does not say what it should.
+    Malformed {
+        /// Which.
+        path: PathBuf,
+        /// What was looked for and not found.
+        missing: &'static str,
+    },
+    /// The report does not fit its buffer.
+    TooLarge,
+}
+
+impl ProbeError {
+    fn read(path: &Path, cause: io::Error) -> Self {
+        ProbeError::Read {
+            path: path.to_owned(),
+            cause,
+        }
+    }
+}
+
+impl std::fmt::Display for ProbeError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            ProbeError::Read { path, cause } => write!(f, "{}: {cause}", path.display()),
+            ProbeError::Malformed { path, missing } => {
+                write!(f, "{}: no valid {missing}", path.display())
+            }
+            ProbeError::TooLarge => mote_core::TooLarge.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for ProbeError {}
+
+impl From<mote_core::TooLarge> for ProbeError {
+    fn from(_: mote_core::TooLarge) -> Self {
+        ProbeError::TooLarge
+    }
+}
+
+/// The text is not what the kernel documents; names what was looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Malformed(pub &'static str);
+
+/// A probe of this host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// `get_linux_cpu`
+    Cpu,
+}
+
+/// Every probe with the names that a server may give it; the first is the one that is shown.
+pub const PROBES: &[(Probe, &[&str])] = &[(Probe::Cpu, &["get_linux_cpu"])];
+
+impl Probe {
+    /// The probe that a server means by `plugin`.
+    pub fn by_name(plugin: &str) -> Option<Probe> {
+        PROBES
+            .iter()
+            .find(|(_, names)| names.contains(&plugin))
+            .map(|(probe, _)| *probe)
+    }
+}
+
+/// A probe at work for one service: its open files and the counters of its last sample.
+pub enum Sampler {
+    /// See [`cpu`].
+    Cpu(cpu::Cpu),
+}
+
+impl Sampler {
+    /// Opens what the probe reads and takes the baseline of its rates.
+    pub fn open(probe: Probe, roots: &Roots, context: &mut Context) -> Result<Sampler, ProbeError> {
+        Ok(match probe {
+            Probe::Cpu => Sampler::Cpu(cpu::Cpu::open(roots, context)?),
+        })
+    }
+
+    /// Takes one sample and writes it as a report into `buffer`; gives its length in bytes.
+    pub fn sample(
+        &mut self,
+        context: &mut Context,
+        envelope: &Envelope<'_>,
+        buffer: &mut [u8],
+    ) -> Result<usize, ProbeError> {
+        Ok(match self {
+            Sampler::Cpu(cpu) => envelope.encode(&cpu.sample(context)?, buffer)?,
+        })
+    }
+}

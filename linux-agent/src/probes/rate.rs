@@ -1,0 +1,21 @@
+//! From counters to rates.
+
+use std::time::Duration;
+
+/// Rounds to two decimals, which is what reports carry.
+pub fn round2(value: f64) -> f64 {
+    (value * 100.0).round() / 100.0
+}
+
+/// How much a counter grew, or `None` if it went backwards: a wrap, a reset or another device.
+pub fn grown(now: u64, before: u64) -> Option<u64> {
+    now.checked_sub(before)
+}
+
+/// A counter's growth per second, two decimals. No rate over no time, and none for a counter that
+/// went backwards.
+pub fn per_second(now: u64, before: u64, elapsed: Duration) -> Option<f64> {
+    let growth = grown(now, before)?;
+    let seconds = elapsed.as_secs_f64();
+    (seconds > 0.0).then(|| round2(growth as f64 / seconds))
+}
