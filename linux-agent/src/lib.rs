@@ -1,2 +1,4 @@
 //! agent
 pub mod probes;
+pub mod queue;
+pub mod uplink;
