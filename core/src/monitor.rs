@@ -66,22 +66,20 @@ enum Next {
 impl<P: PartialEq, const N: usize, const L: usize> Monitor<P, N, L> {
     /// A monitor without services, which asks for its orders at once.
     pub fn new(settings: Settings, now: Uptime) -> Self {
-        let refresh = settings.refresh.map(|interval| {
-            let offset = hash(settings.client, b"refresh") % interval.as_millis();
-            Refresh {
-                interval,
-                regular: now.after_millis(u64::from(offset)),
-                next: Next::At(now),
-                backoff: Backoff::new(settings.client),
-            }
-        });
         Monitor {
-            schedule: Schedule::new(Spread {
-                client: settings.client,
-                max_ms: settings.first_sample_spread_ms,
-            }),
-            refresh,
+            schedule: Schedule::new(settings.spread()),
+            refresh: Refresh::new(&settings, now),
             seq: 0,
+        }
+    }
+
+    /// Takes over other settings. Services keep their phase; the spread counts for those that start
+    /// from now on. Another refresh interval begins with a refresh.
+    pub fn set(&mut self, settings: Settings, now: Uptime) {
+        self.schedule.set_spread(settings.spread());
+        let interval = self.refresh.as_ref().map(|refresh| refresh.interval);
+        if interval != settings.refresh {
+            self.refresh = Refresh::new(&settings, now);
         }
     }
 
@@ -144,7 +142,12 @@ impl<P: PartialEq, const N: usize, const L: usize> Monitor<P, N, L> {
         }
     }
 
-    /// The number of the next report. It wraps after 2³² reports; the client should then take a new
+    /// The number that the next report gets.
+    pub fn seq(&self) -> u32 {
+        self.seq
+    }
+
+    /// Uses up the number of a report. Numbers wrap after 2³² reports; the client should then take a new
     /// boot id, since a server may hold the old numbers for redeliveries.
     pub fn next_seq(&mut self) -> u32 {
         let seq = self.seq;
@@ -174,7 +177,27 @@ impl<P: PartialEq, const N: usize, const L: usize> Monitor<P, N, L> {
     }
 }
 
+impl Settings {
+    fn spread(&self) -> Spread {
+        Spread {
+            client: self.client,
+            max_ms: self.first_sample_spread_ms,
+        }
+    }
+}
+
 impl Refresh {
+    fn new(settings: &Settings, now: Uptime) -> Option<Self> {
+        let interval = settings.refresh?;
+        let offset = hash(settings.client, b"refresh") % interval.as_millis();
+        Some(Refresh {
+            interval,
+            regular: now.after_millis(u64::from(offset)),
+            next: Next::At(now),
+            backoff: Backoff::new(settings.client),
+        })
+    }
+
     fn next_regular(&mut self, now: Uptime) -> Uptime {
         let interval_ms = u64::from(self.interval.as_millis());
         let passed = now.millis_since(self.regular) / interval_ms;
@@ -286,6 +309,24 @@ mod tests {
         monitor.fetched(at(2));
         monitor.fetch_now(at(3));
         assert_eq!(monitor.poll(at(3)), Some(Action::FetchConfig));
+    }
+
+    #[test]
+    fn another_refresh_interval_begins_with_a_refresh() {
+        let mut monitor = monitor(300);
+        monitor.poll(at(0));
+        monitor.fetched(at(0));
+        let settings = |refresh_s| Settings {
+            client: client_hash(ClientId::Number(7)),
+            first_sample_spread_ms: 0,
+            refresh: Interval::from_secs(refresh_s),
+        };
+        monitor.set(settings(300), at(1));
+        assert_eq!(monitor.poll(at(1)), None);
+        monitor.set(settings(60), at(2));
+        assert_eq!(monitor.poll(at(2)), Some(Action::FetchConfig));
+        monitor.fetched(at(2));
+        assert!(monitor.poll_at() <= at(60_002));
     }
 
     #[test]

@@ -96,6 +96,11 @@ impl<P: PartialEq, const N: usize, const L: usize> Schedule<P, N, L> {
         }
     }
 
+    /// Services that start from now on are spread like this.
+    pub fn set_spread(&mut self, spread: Spread) {
+        self.spread = spread;
+    }
+
     /// Takes over a configuration: unchanged services keep their slot, phase and counts, changed ones
     /// start anew in their slot, others leave, new ones take free slots.
     pub fn apply(&mut self, config: Config<P, N, L>) {
