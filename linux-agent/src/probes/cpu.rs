@@ -163,7 +163,10 @@ mod tests {
 
     #[test]
     fn a_cut_line_is_malformed() {
-        let line = BEFORE.split_inclusive(|byte| *byte == b'\n').next().unwrap();
+        let line = BEFORE
+            .split_inclusive(|byte| *byte == b'\n')
+            .next()
+            .unwrap();
         for cut in 0..line.len() {
             assert!(parse(&line[..cut]).is_err(), "cut at {cut}");
         }

@@ -5,6 +5,7 @@
 
 pub mod cpu;
 mod file;
+pub mod items;
 mod rate;
 
 use std::io;
@@ -14,6 +15,9 @@ use std::time::Instant;
 use mote_core::Envelope;
 
 pub use file::{Scratch, SourceFile};
+
+/// A report may be no larger, in bytes.
+pub const MAX_REPORT: usize = 128 << 10;
 
 /// Where the kernel's files are found; other places serve containers that watch their host, and
 /// recorded trees.
