@@ -3,9 +3,18 @@
 //! One file a probe: a typed struct, a pure `parse(&[u8])`, a thin reader that keeps its file open.
 //! A new probe is its file, its rows in the two lists of this module, and a fixture.
 
+pub mod alive;
+mod counters;
 pub mod cpu;
+pub mod disk_io;
 mod file;
+pub mod items;
+pub mod load;
+pub mod memory;
+pub mod network;
+pub mod pressure;
 mod rate;
+mod scan;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,6 +23,9 @@ use std::time::Instant;
 use mote_core::Envelope;
 
 pub use file::{Scratch, SourceFile};
+
+/// A report may be no larger, in bytes.
+pub const MAX_REPORT: usize = 128 << 10;
 
 /// Where the kernel's files are found; other places serve containers that watch their host, and
 /// recorded trees.
@@ -62,6 +74,13 @@ pub enum ProbeError {
         /// What was looked for and not found.
         missing: &'static str,
     },
+    /// This kernel has no such file.
+    Unsupported {
+        /// Which.
+        path: PathBuf,
+        /// What kernel has it.
+        needs: &'static str,
+    },
     /// The report does not fit its buffer.
     TooLarge,
 }
@@ -81,6 +100,9 @@ impl std::fmt::Display for ProbeError {
             ProbeError::Read { path, cause } => write!(f, "{}: {cause}", path.display()),
             ProbeError::Malformed { path, missing } => {
                 write!(f, "{}: no valid {missing}", path.display())
+            }
+            ProbeError::Unsupported { path, needs } => {
+                write!(f, "{}: needs {needs}", path.display())
             }
             ProbeError::TooLarge => mote_core::TooLarge.fmt(f),
         }
@@ -104,10 +126,30 @@ pub struct Malformed(pub &'static str);
 pub enum Probe {
     /// `get_linux_cpu`
     Cpu,
+    /// `get_memory_info`
+    Memory,
+    /// `GetNetworkStatus`
+    Network,
+    /// `get_linux_load`
+    Load,
+    /// `host_alive_check`
+    Alive,
+    /// `get_disk_io`
+    DiskIo,
+    /// `get_pressure`
+    Pressure,
 }
 
 /// Every probe with the names that a server may give it; the first is the one that is shown.
-pub const PROBES: &[(Probe, &[&str])] = &[(Probe::Cpu, &["get_linux_cpu"])];
+pub const PROBES: &[(Probe, &[&str])] = &[
+    (Probe::Cpu, &["get_linux_cpu"]),
+    (Probe::Memory, &["get_memory_info"]),
+    (Probe::Network, &["GetNetworkStatus", "get_network_info"]),
+    (Probe::Load, &["get_linux_load", "get_load_info"]),
+    (Probe::Alive, &["host_alive_check"]),
+    (Probe::DiskIo, &["get_disk_io"]),
+    (Probe::Pressure, &["get_pressure"]),
+];
 
 impl Probe {
     /// The probe that a server means by `plugin`.
@@ -123,6 +165,18 @@ impl Probe {
 pub enum Sampler {
     /// See [`cpu`].
     Cpu(cpu::Cpu),
+    /// See [`memory`].
+    Memory(memory::Memory),
+    /// See [`network`].
+    Network(network::Network),
+    /// See [`load`].
+    Load(load::Load),
+    /// See [`alive`].
+    Alive(alive::Alive),
+    /// See [`disk_io`].
+    DiskIo(disk_io::DiskIo),
+    /// See [`pressure`].
+    Pressure(pressure::PressureFiles),
 }
 
 impl Sampler {
@@ -130,6 +184,12 @@ impl Sampler {
     pub fn open(probe: Probe, roots: &Roots, context: &mut Context) -> Result<Sampler, ProbeError> {
         Ok(match probe {
             Probe::Cpu => Sampler::Cpu(cpu::Cpu::open(roots, context)?),
+            Probe::Memory => Sampler::Memory(memory::Memory::open(roots)?),
+            Probe::Network => Sampler::Network(network::Network::open(roots, context)?),
+            Probe::Load => Sampler::Load(load::Load::open(roots)?),
+            Probe::Alive => Sampler::Alive(alive::Alive::open(roots)?),
+            Probe::DiskIo => Sampler::DiskIo(disk_io::DiskIo::open(roots, context)?),
+            Probe::Pressure => Sampler::Pressure(pressure::PressureFiles::open(roots)?),
         })
     }
 
@@ -142,6 +202,12 @@ impl Sampler {
     ) -> Result<usize, ProbeError> {
         Ok(match self {
             Sampler::Cpu(cpu) => envelope.encode(&cpu.sample(context)?, buffer)?,
+            Sampler::Memory(memory) => envelope.encode(&memory.sample(context)?, buffer)?,
+            Sampler::Network(network) => network.sample(context)?.encode(envelope, buffer)?,
+            Sampler::Load(load) => envelope.encode(&load.sample(context)?, buffer)?,
+            Sampler::Alive(alive) => envelope.encode(&alive.sample(context)?, buffer)?,
+            Sampler::DiskIo(disk_io) => disk_io.sample(context)?.encode(envelope, buffer)?,
+            Sampler::Pressure(files) => envelope.encode(&files.sample(context)?, buffer)?,
         })
     }
 }
