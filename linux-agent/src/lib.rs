@@ -1,2 +1,3 @@
 //! agent
+pub mod plugin;
 pub mod probes;
