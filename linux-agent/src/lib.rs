@@ -1,3 +1,4 @@
 //! agent
 pub mod plugin;
 pub mod probes;
+pub mod settings;
