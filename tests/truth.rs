@@ -3,8 +3,10 @@
 //! Where a tool is missing the test fails and says how to install it; with `MOTE_ALLOW_SKIP` set it
 //! passes, and says that it was skipped.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by them")]
+
 use std::collections::HashMap;
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Seek, Write};
 use std::net::UdpSocket;
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,6 +23,9 @@ const CPU_TOLERANCE: f64 = 4.0;
 
 /// Of the larger value, and what may be added to it, in KiB/s or packets/s.
 const NETWORK_TOLERANCE: (f64, f64) = (0.05, 20.0);
+
+/// The same of disks, in KiB/s. Others write in bursts, on either side of a window's edge.
+const DISK_TOLERANCE: (f64, f64) = (0.25, 512.0);
 
 /// Of all memory: other programs allocate between the two readings.
 const MEMORY_TOLERANCE: f64 = 0.02;
@@ -103,6 +108,52 @@ fn check_network(ours: &Value, sar: &str) {
         ours["lo"]["t_in"].as_f64().unwrap() > 500.0,
         "no traffic was made"
     );
+}
+
+#[test]
+fn disks_against_sar() {
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let _stop = StopAtEnd(&stop);
+        scope.spawn(|| write_to_disk(&stop));
+        let mut disk_io = Bench::open(Probe::DiskIo);
+        let Some(sar) = output("sar", "sysstat", &["-d", "1", "3"]) else {
+            return;
+        };
+        let ours = disk_io.sample();
+        let theirs = averages(&sar, "DEV");
+        let mut written = 0.0;
+        for (name, device) in ours["data"].as_object().unwrap() {
+            // It leaves out devices that never did anything.
+            let Some(theirs) = theirs.get(name) else {
+                assert_eq!(device["reads"], 0.0, "{name}");
+                assert_eq!(device["writes"], 0.0, "{name}");
+                continue;
+            };
+            for (field, column) in [("read_bytes", "rkB/s"), ("written_bytes", "wkB/s")] {
+                let ours = device[field].as_f64().unwrap() / 1024.0;
+                let theirs = theirs[column];
+                said(&format!("{name} {field} / 1024"), ours, theirs);
+                let (share, more) = DISK_TOLERANCE;
+                let tolerance = ours.max(theirs) * share + more;
+                assert!(
+                    (ours - theirs).abs() <= tolerance,
+                    "{name} {field}: {ours}, sar: {theirs}"
+                );
+            }
+            // Rounding of the kernel's clock; sar gives a share of 100 where the kernel counts more.
+            let (busy, theirs_busy) = (device["busy_p"].as_f64().unwrap(), theirs["%util"]);
+            said(&format!("{name} busy_p"), busy, theirs_busy);
+            assert!(
+                (busy - theirs_busy).abs() <= 10.0,
+                "{busy}, sar: {theirs_busy}"
+            );
+            written += device["written_bytes"].as_f64().unwrap();
+        }
+        if written < 1e6 {
+            tell("SKIPPED: rates of disks: the build folder is not on one");
+        }
+    });
 }
 
 #[test]
@@ -234,13 +285,15 @@ fn averages(sar: &str, key: &str) -> HashMap<String, HashMap<String, f64>> {
     for line in sar.lines() {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words.as_slice() {
-            ["Average:", head, names @ ..] if *head == key => columns = names.to_vec(),
+            [_, head, names @ ..] if *head == key => columns = names.to_vec(),
             ["Average:", name, values @ ..] if values.len() == columns.len() => {
                 let values = values.iter().map(|value| number(value));
                 let row = columns.iter().map(|name| (*name).to_owned()).zip(values);
                 rows.insert((*name).to_owned(), row.collect());
             }
-            _ => columns.clear(),
+            // The next table follows.
+            [] => columns.clear(),
+            _ => {}
         }
     }
     assert!(!rows.is_empty(), "no {key} in {sar}");
@@ -281,6 +334,7 @@ fn said(what: &str, ours: f64, theirs: f64) {
 }
 
 /// Written past the test harness, which keeps what a passing test prints to itself.
+#[expect(clippy::explicit_write, reason = "eprintln is captured")]
 fn tell(line: &str) {
     writeln!(std::io::stderr(), "{line}").unwrap();
 }
@@ -306,6 +360,20 @@ fn talk_to_myself(stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
         socket.send_to(&datagram, myself).unwrap();
         socket.recv_from(&mut datagram).unwrap();
+        next += pace;
+        thread::sleep(next.saturating_duration_since(Instant::now()));
+    }
+}
+
+/// About 4 MiB/s, each piece on the disk before the next.
+fn write_to_disk(stop: &AtomicBool) {
+    let mut file = tempfile::tempfile_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let pace = Duration::from_millis(20);
+    let mut next = Instant::now();
+    while !stop.load(Ordering::Relaxed) {
+        file.rewind().unwrap();
+        file.write_all(&[7; 80 << 10]).unwrap();
+        file.sync_data().unwrap();
         next += pace;
         thread::sleep(next.saturating_duration_since(Instant::now()));
     }

@@ -41,7 +41,7 @@ impl Alive {
 
     /// The uptime as it is now.
     pub fn sample(&mut self, context: &mut Context) -> Result<AliveData, ProbeError> {
-        let text = self.0.read(&mut context.scratch)?;
+        let text = self.0.read_short(&mut context.scratch)?;
         parse(text).map_err(|malformed| self.0.malformed(malformed))
     }
 }

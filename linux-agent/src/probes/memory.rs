@@ -132,7 +132,7 @@ impl Memory {
 
     /// Memory and swap as they are now.
     pub fn sample(&mut self, context: &mut Context) -> Result<MemoryData, ProbeError> {
-        let text = self.0.read(&mut context.scratch)?;
+        let text = self.0.read_short(&mut context.scratch)?;
         parse(text).map_err(|malformed| self.0.malformed(malformed))
     }
 }

@@ -160,7 +160,7 @@ impl Network {
         &mut self,
         context: &mut Context,
     ) -> Result<&mut Items<InterfaceData>, ProbeError> {
-        let text = self.file.read(&mut context.scratch)?;
+        let text = self.file.read_short(&mut context.scratch)?;
         let elapsed = context.now.saturating_duration_since(self.read_at);
         let (counters, items) = (&mut self.counters, &mut self.items);
         counters.start();

@@ -137,7 +137,7 @@ impl PressureFiles {
     /// Pressure as it is now.
     pub fn sample(&mut self, context: &mut Context) -> Result<PressureData, ProbeError> {
         let mut read = |file: &SourceFile| {
-            let text = file.read(&mut context.scratch).map_err(explained)?;
+            let text = file.read_short(&mut context.scratch).map_err(explained)?;
             parse(text).map_err(|malformed| file.malformed(malformed))
         };
         Ok(PressureData {
