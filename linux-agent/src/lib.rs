@@ -1,2 +1,4 @@
 //! agent
 pub mod probes;
+#[cfg(feature = "serve")]
+pub mod serve;
