@@ -43,7 +43,7 @@ const SCHEMA: &str = "
     ) STRICT;
     CREATE UNIQUE INDEX reports_once ON reports (client, boot, seq)
         WHERE boot IS NOT NULL AND seq IS NOT NULL;
-    CREATE INDEX reports_of_service ON reports (client, service);
+    CREATE INDEX reports_of_service ON reports (client, service, received_ms);
     CREATE INDEX reports_received ON reports (received_ms);
 ";
 
@@ -54,13 +54,13 @@ pub const INSERT: &str = "
     ON CONFLICT (client, boot, seq) WHERE boot IS NOT NULL AND seq IS NOT NULL DO NOTHING
 ";
 
-/// The report of a service that was stored last; see [`latest`].
+/// The report of a service that was received last; see [`latest`].
 pub const LATEST: &str = "
     SELECT id, client, service, data, time, uptime, boot, seq, received_ms FROM reports
-    WHERE client = ?1 AND service = ?2 ORDER BY id DESC LIMIT 1
+    WHERE client = ?1 AND service = ?2 ORDER BY received_ms DESC, id DESC LIMIT 1
 ";
 
-/// The way to the thread that owns the database. Copies lead to the same thread; it ends when the
+/// Which reports to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Query {
     /// Only of this client.
@@ -187,7 +187,6 @@ fn prepare(connection: &mut Connection) -> rusqlite::Result<bool> {
     Ok(true)
 }
 
-/// Answers requests until nobody can make any more.
 /// Stores a report that arrived at `received_ms`, in milliseconds since 1970-01-01 00:00 UTC.
 pub fn insert(
     statement: &mut Statement<'_>,
@@ -209,29 +208,20 @@ pub fn insert(
 
 /// Reads what `query` asks for.
 pub fn read(connection: &Connection, query: &Query) -> rusqlite::Result<Page> {
-    // Only the conditions that are asked for, so that SQLite can choose the index that fits.
-    let mut sql = String::from(
-        "SELECT id, client, service, data, time, uptime, boot, seq, received_ms FROM reports
-         WHERE id > :after",
-    );
     let client = query.client.as_ref().map(HostId::to_string);
     let limit = query.limit.min(MAX_PAGE);
     let mut values: Vec<(&str, &dyn rusqlite::ToSql)> =
         vec![(":after", &query.after), (":limit", &limit)];
     if let Some(client) = &client {
-        sql.push_str(" AND client = :client");
         values.push((":client", client));
     }
     if let Some(service) = &query.service {
-        sql.push_str(" AND service = :service");
         values.push((":service", service));
     }
     if let Some(since_ms) = &query.since_ms {
-        sql.push_str(" AND received_ms > :since_ms");
         values.push((":since_ms", since_ms));
     }
-    sql.push_str(" ORDER BY id LIMIT :limit");
-    let mut statement = connection.prepare(&sql)?;
+    let mut statement = connection.prepare(&select(query))?;
     let mut page = Page {
         reports: Vec::new(),
         next: query.after,
@@ -249,7 +239,7 @@ pub fn read(connection: &Connection, query: &Query) -> rusqlite::Result<Page> {
     Ok(page)
 }
 
-/// The report of `service` of `client` that was stored last.
+/// The report of `service` of `client` that was received last.
 pub fn latest(
     statement: &mut Statement<'_>,
     client: &HostId,
@@ -292,6 +282,33 @@ impl fmt::Display for OpenError {
 }
 
 impl std::error::Error for OpenError {}
+
+/// Only the conditions that are asked for, so that SQLite can choose the index that fits.
+fn select(query: &Query) -> String {
+    // It would walk the whole table in the order of `id` to find the few that are recent. The plus
+    // takes that road away. Whoever goes on reading has left the old ones behind already.
+    let id = match (query.since_ms, query.after) {
+        (Some(_), 0) => "+id",
+        _ => "id",
+    };
+    let mut sql = format!(
+        "SELECT id, client, service, data, time, uptime, boot, seq, received_ms FROM reports
+         WHERE {id} > :after"
+    );
+    if query.client.is_some() {
+        sql.push_str(" AND client = :client");
+    }
+    if query.service.is_some() {
+        sql.push_str(" AND service = :service");
+    }
+    if query.since_ms.is_some() {
+        sql.push_str(" AND received_ms > :since_ms");
+    }
+    sql.push_str(" ORDER BY ");
+    sql.push_str(id);
+    sql.push_str(" LIMIT :limit");
+    sql
+}
 
 fn stored(row: &Row<'_>) -> rusqlite::Result<Stored> {
     let data = RawValue::from_string(row.get(3)?).map_err(|cause| {
@@ -381,6 +398,36 @@ mod tests {
             query.after = page.next;
         }
         assert_eq!(seqs, [0, 1, 2, 3, 4, 5, 6]);
+    }
+
+    #[test]
+    fn no_question_of_every_day_walks_the_whole_table() {
+        let (_folder, path) = scratch();
+        let connection = open(&path).unwrap();
+        let recent = Query {
+            since_ms: Some(0),
+            ..ALL
+        };
+        let of_service = Query {
+            client: Some(HostId::Number(1)),
+            service: Some("LinuxCPU".to_owned()),
+            ..recent.clone()
+        };
+        let further = Query {
+            after: 1,
+            ..recent.clone()
+        };
+        for (query, road) in [
+            (recent, "INDEX reports_received (received_ms>?)"),
+            (of_service, "(client=? AND service=? AND received_ms>?)"),
+            (further, "INTEGER PRIMARY KEY (rowid>?)"),
+        ] {
+            let sql = format!("EXPLAIN QUERY PLAN {}", select(&query));
+            let mut plan = connection.prepare(&sql).unwrap();
+            let mut steps = plan.raw_query();
+            let step: String = steps.next().unwrap().unwrap().get(3).unwrap();
+            assert!(step.ends_with(road), "{step}");
+        }
     }
 
     #[test]

@@ -57,7 +57,7 @@ impl Store {
         self.ask(|reply| Request::Read { query, reply }).await
     }
 
-    /// The report of each of these services of `client` that was stored last.
+    /// The report of each of these services of `client` that was received last.
     pub async fn latest(
         &self,
         client: HostId,
