@@ -8,7 +8,7 @@ use std::fs;
 use std::io::Write;
 use std::time::Instant;
 
-use mote_agent::probes::{Context, MAX_REPORT, PROBES, Probe, Roots, Sampler, Scratch};
+use mote_agent::probes::{Context, MAX_REPORT, PROBES, Probe, Roots, Sampler};
 use mote_core::{ClientId, Envelope, Stamp};
 
 /// Probes that may allocate, each with its reason. There is none.
@@ -36,7 +36,7 @@ const ENVELOPE: Envelope<'static> = Envelope {
 
 #[test]
 fn sampling_and_encoding_allocate_nothing() {
-    let mut context = context();
+    let mut context = Context::new();
     let mut buffer = vec![0; MAX_REPORT];
     let mut ran = Vec::new();
     for (probe, names) in PROBES {
@@ -85,7 +85,7 @@ fn changing_interfaces_allocate_nothing() {
         procfs: folder.path().to_owned(),
         ..Roots::default()
     };
-    let mut context = context();
+    let mut context = Context::new();
     let mut buffer = vec![0; MAX_REPORT];
     let mut network = Sampler::open(Probe::Network, &roots, &mut context).unwrap();
     for text in [&fewer, &many, &many, &fewer] {
@@ -117,13 +117,6 @@ fn interfaces(numbers: std::ops::Range<u32>) -> Vec<u8> {
         .unwrap();
     }
     text
-}
-
-fn context() -> Context {
-    Context {
-        scratch: Scratch::default(),
-        now: Instant::now(),
-    }
 }
 
 /// Written past the test harness, which keeps what a passing test prints to itself.

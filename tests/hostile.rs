@@ -5,9 +5,9 @@
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use mote_agent::probes::{Context, MAX_REPORT, PROBES, Probe, ProbeError, Roots, Sampler, Scratch};
+use mote_agent::probes::{Context, MAX_REPORT, PROBES, Probe, ProbeError, Roots, Sampler};
 use mote_core::{ClientId, Envelope, Stamp};
 use serde_json::Value;
 
@@ -198,10 +198,7 @@ impl Host {
             sysfs: self.0.path().to_owned(),
             rootfs: self.0.path().to_owned(),
         };
-        let mut context = Context {
-            scratch: Scratch::default(),
-            now: Instant::now(),
-        };
+        let mut context = Context::new();
         let sampler = Sampler::open(probe, &roots, &mut context)?;
         Ok(Bench { sampler, context })
     }

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mote_agent::probes::{Context, MAX_REPORT, Probe, Roots, Sampler, Scratch};
+use mote_agent::probes::{Context, MAX_REPORT, Probe, Roots, Sampler};
 use mote_core::{ClientId, Envelope, Stamp};
 use nix::time::{ClockId, clock_gettime};
 use serde_json::Value;
@@ -250,10 +250,7 @@ struct Bench {
 
 impl Bench {
     fn open(probe: Probe) -> Self {
-        let mut context = Context {
-            scratch: Scratch::default(),
-            now: Instant::now(),
-        };
+        let mut context = Context::new();
         let sampler = Sampler::open(probe, &Roots::default(), &mut context).unwrap();
         Bench { sampler, context }
     }

@@ -64,8 +64,8 @@ impl Interval {
     #[cfg(feature = "decimal")]
     pub fn from_secs_f64(seconds: f64) -> Option<Self> {
         let millis = seconds * 1000.0 + 0.5;
-        // Also refuses what is not a number.
-        if !(millis >= 100.0 && millis < 604_800_001.0) {
+        // What is not a number is in no range.
+        if !(100.0..604_800_001.0).contains(&millis) {
             return None;
         }
         Self::from_millis(millis as u32)

@@ -155,6 +155,25 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// The server, unless the settings say themselves what to monitor.
+    pub fn server(&self) -> Option<&Server> {
+        match &self.orders {
+            Orders::Server(server) => Some(server),
+            Orders::Local { .. } => None,
+        }
+    }
+}
+
+impl std::fmt::Display for ClientName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            ClientName::Number(number) => number.fmt(f),
+            ClientName::Name(name) => name.fmt(f),
+        }
+    }
+}
+
 /// Where settings are looked for if nobody says where they are.
 pub const DEFAULT_FILES: [&str; 2] = ["conf/agent.toml", "/etc/mote/agent.toml"];
 

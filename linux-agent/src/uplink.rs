@@ -74,14 +74,23 @@ pub struct Dropped {
     pub refused: u64,
     /// The server failed on them again and again while it took others.
     pub gave_up: u64,
-    /// They were larger than a report may be.
-    pub oversize: u64,
 }
 
 impl Dropped {
+    /// Each reason by its name.
+    pub fn reasons(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        [
+            ("overflow", self.overflow),
+            ("expired", self.expired),
+            ("refused", self.refused),
+            ("gave_up", self.gave_up),
+        ]
+        .into_iter()
+    }
+
     /// All reasons together.
     pub fn total(&self) -> u64 {
-        self.overflow + self.expired + self.refused + self.gave_up + self.oversize
+        self.reasons().map(|(_, count)| count).sum()
     }
 }
 
@@ -137,12 +146,6 @@ impl Uplink {
         self.account.sampled += 1;
         let given_up = self.queue.push(report, now);
         self.count(given_up);
-    }
-
-    /// Counts a report that was sampled but is too large to be sent.
-    pub fn oversize(&mut self) {
-        self.account.sampled += 1;
-        self.account.dropped.oversize += 1;
     }
 
     /// The next report to send at `now`.
@@ -418,11 +421,10 @@ mod tests {
     fn what_the_server_refuses_is_counted_and_gone() {
         let mut uplink = uplink();
         uplink.push(b"a", at(0));
-        uplink.oversize();
         let record = send(&mut uplink, at(0));
         uplink.delivered(record, Outcome::Refused, at(0));
         let account = balanced(&uplink);
-        assert_eq!((account.dropped.refused, account.dropped.oversize), (1, 1));
+        assert_eq!((account.sampled, account.dropped.refused), (1, 1));
         assert!(uplink.is_healthy());
     }
 }

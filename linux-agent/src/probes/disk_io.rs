@@ -304,10 +304,7 @@ mod tests {
             fs::create_dir_all(roots.sysfs.join("block").join(name)).unwrap();
         }
         fs::write(roots.procfs.join("diskstats"), first).unwrap();
-        let mut context = Context {
-            scratch: Default::default(),
-            now: Instant::now(),
-        };
+        let mut context = Context::new();
         let mut disk_io = DiskIo::open(&roots, &mut context).unwrap();
         fs::write(roots.procfs.join("diskstats"), second).unwrap();
         context.now += Duration::from_secs(1);

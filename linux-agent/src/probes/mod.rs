@@ -3,6 +3,7 @@
 //! One file a probe: a typed struct, a pure `parse(&[u8])`, a thin reader that keeps its file open.
 //! A new probe is its file, its rows in the two lists of this module, and a fixture.
 
+pub mod agent_health;
 pub mod alive;
 mod counters;
 pub mod cpu;
@@ -22,6 +23,7 @@ use std::time::Instant;
 
 use mote_core::Envelope;
 
+pub use agent_health::AgentCounters;
 pub use file::{Scratch, SourceFile};
 
 /// A report may be no larger, in bytes.
@@ -55,6 +57,25 @@ pub struct Context {
     pub scratch: Scratch,
     /// When this sample is taken.
     pub now: Instant,
+    /// What the agent knows of itself.
+    pub agent: AgentCounters,
+}
+
+impl Context {
+    /// A context for samples from now on.
+    pub fn new() -> Self {
+        Context {
+            scratch: Scratch::default(),
+            now: Instant::now(),
+            agent: AgentCounters::default(),
+        }
+    }
+}
+
+impl Default for Context {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 /// Why a probe has no data.
@@ -138,6 +159,8 @@ pub enum Probe {
     DiskIo,
     /// `get_pressure`
     Pressure,
+    /// `get_agent_health`
+    AgentHealth,
 }
 
 /// Every probe with the names that a server may give it; the first is the one that is shown.
@@ -149,6 +172,7 @@ pub const PROBES: &[(Probe, &[&str])] = &[
     (Probe::Alive, &["host_alive_check"]),
     (Probe::DiskIo, &["get_disk_io"]),
     (Probe::Pressure, &["get_pressure"]),
+    (Probe::AgentHealth, &["get_agent_health"]),
 ];
 
 impl Probe {
@@ -177,6 +201,8 @@ pub enum Sampler {
     DiskIo(disk_io::DiskIo),
     /// See [`pressure`].
     Pressure(pressure::PressureFiles),
+    /// See [`agent_health`].
+    AgentHealth(agent_health::AgentHealth),
 }
 
 impl Sampler {
@@ -190,6 +216,7 @@ impl Sampler {
             Probe::Alive => Sampler::Alive(alive::Alive::open(roots)?),
             Probe::DiskIo => Sampler::DiskIo(disk_io::DiskIo::open(roots, context)?),
             Probe::Pressure => Sampler::Pressure(pressure::PressureFiles::open(roots)?),
+            Probe::AgentHealth => Sampler::AgentHealth(agent_health::AgentHealth::open(context)?),
         })
     }
 
@@ -208,6 +235,7 @@ impl Sampler {
             Sampler::Alive(alive) => envelope.encode(&alive.sample(context)?, buffer)?,
             Sampler::DiskIo(disk_io) => disk_io.sample(context)?.encode(envelope, buffer)?,
             Sampler::Pressure(files) => envelope.encode(&files.sample(context)?, buffer)?,
+            Sampler::AgentHealth(health) => envelope.encode(&health.sample(context)?, buffer)?,
         })
     }
 }

@@ -312,10 +312,7 @@ mod tests {
                     procfs: folder.path().to_owned(),
                     ..Roots::default()
                 },
-                context: Context {
-                    scratch: Default::default(),
-                    now: Instant::now(),
-                },
+                context: Context::new(),
                 _folder: folder,
             };
             bench.write(path, lines);

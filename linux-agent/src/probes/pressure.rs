@@ -176,10 +176,7 @@ mod tests {
             procfs: procfs.to_owned(),
             ..Roots::default()
         };
-        let context = Context {
-            scratch: Default::default(),
-            now: std::time::Instant::now(),
-        };
+        let context = Context::new();
         (PressureFiles::open(&roots), context)
     }
 
