@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use ureq::http::{Method, Request, Response, StatusCode, Uri, header};
 use ureq::{Agent, Body};
 
-use crate::settings::{Encoding, Server};
+use crate::settings::{self, Encoding, Server};
 use crate::transport::{CachingResolver, TcpConnector};
 use crate::uplink::Outcome;
 
@@ -75,9 +75,8 @@ impl Client {
 
     /// Asks which services to monitor; gives the document's bytes, at most [`MAX_DOCUMENT`].
     pub fn fetch_config(&self) -> Result<Vec<u8>, CallError> {
-        let path = &self.server.get_configs.path;
         let id = utf8_percent_encode(&self.client_id, SEGMENT);
-        let url = self.url(&format!("{}/{id}", path.trim_end_matches('/')));
+        let url = self.url(&format!("{}/{id}", self.server.config_path));
         let timeout = self.server.request_timeout.as_secs_f64().to_string();
         let refresh = self.server.config_update_interval.as_secs_f64().to_string();
         let headers = [
@@ -85,7 +84,10 @@ impl Client {
             ("Mote-Request-Timeout", &timeout),
             ("Mote-Config-Interval", &refresh),
         ];
-        let method = if self.server.get_configs.post { Method::POST } else { Method::GET };
+        let method = match self.server.config_method {
+            settings::Method::Get => Method::GET,
+            settings::Method::Post => Method::POST,
+        };
         let mut response = self.call(method, &url, &headers, b"")?;
         if !response.status().is_success() {
             return Err(self.refusal(&url, &response));
@@ -112,9 +114,9 @@ impl Client {
 
     /// Delivers one encoded report. The second value says why it was not acknowledged.
     pub fn post_report(&self, report: &[u8]) -> (Outcome, Option<CallError>) {
-        let url = self.url(&self.server.service_report.path);
+        let url = self.url(&self.server.report_path);
         let form;
-        let (body, content_type) = match self.server.service_report.encoding {
+        let (body, content_type) = match self.server.report_encoding {
             Encoding::Json => (report, "application/json"),
             Encoding::Form => {
                 form = form_encoded(report);
@@ -143,8 +145,7 @@ impl Client {
     }
 
     fn url(&self, path: &str) -> String {
-        let base = self.server.url.trim_end_matches('/');
-        format!("{base}/{}", path.trim_start_matches('/'))
+        format!("{}/{path}", self.server.url)
     }
 
     /// One request and, within the origin, what it is redirected to with the same method and body.
@@ -177,7 +178,9 @@ impl Client {
                 return Ok(response);
             }
             let location = response.headers().get(header::LOCATION);
-            let location = location.and_then(|value| value.to_str().ok()).unwrap_or_default();
+            let location = location
+                .and_then(|value| value.to_str().ok())
+                .unwrap_or_default();
             uri = same_origin(&uri, location)
                 .ok_or_else(|| failed(CallFault::RedirectedAway(location.to_owned())))?;
         }
@@ -230,7 +233,11 @@ impl fmt::Display for CallError {
                 write!(f, "{url} redirects more than {MAX_REDIRECTS} times")
             }
             CallFault::TooLarge => {
-                write!(f, "{url} answered with more than {} KiB", MAX_DOCUMENT >> 10)
+                write!(
+                    f,
+                    "{url} answered with more than {} KiB",
+                    MAX_DOCUMENT >> 10
+                )
             }
         }
     }
@@ -251,7 +258,10 @@ fn same_origin(base: &Uri, location: &str) -> Option<Uri> {
     } else if location.is_empty() {
         return None;
     } else {
-        let folder = base.path().rsplit_once('/').map_or("", |(folder, _)| folder);
+        let folder = base
+            .path()
+            .rsplit_once('/')
+            .map_or("", |(folder, _)| folder);
         format!("{scheme}://{authority}{folder}/{location}")
     };
     let target: Uri = target.parse().ok()?;
@@ -264,7 +274,11 @@ fn same_origin(base: &Uri, location: &str) -> Option<Uri> {
 }
 
 /// What stands for itself in a path (RFC 3986, unreserved).
-const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 /// The report's fields as JSON text; `data` stays as it is.
 #[derive(Deserialize)]
@@ -318,12 +332,17 @@ mod tests {
 
     #[test]
     fn redirects_stay_within_the_origin() {
-        let base: Uri = "http://Mon.example:8000/api/client/config/1".parse().unwrap();
+        let base: Uri = "http://Mon.example:8000/api/client/config/1"
+            .parse()
+            .unwrap();
         let follow = |location| same_origin(&base, location).map(|uri| uri.to_string());
         let slash = Some("http://Mon.example:8000/api/client/config/1/".to_owned());
         assert_eq!(follow("/api/client/config/1/"), slash);
         assert_eq!(follow("1/"), slash);
-        assert_eq!(follow("http://Mon.example:8000/api/client/config/1/"), slash);
+        assert_eq!(
+            follow("http://Mon.example:8000/api/client/config/1/"),
+            slash
+        );
         assert!(follow("http://mon.example:8000/x").is_some());
         for elsewhere in [
             "http://mon.example/api",
@@ -358,6 +377,9 @@ mod tests {
             ("boot", "b"),
             ("seq", "7"),
         ];
-        assert_eq!(pairs, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        assert_eq!(
+            pairs,
+            expected.map(|(name, value)| (name.to_owned(), value.to_owned()))
+        );
     }
 }

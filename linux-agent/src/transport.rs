@@ -222,14 +222,18 @@ impl Resolver for CachingResolver {
             addresses.push(SocketAddr::new(literal, port));
             return Ok(addresses);
         }
-        let mut last = self.last.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let usable = |it: &&mut Lookup| {
-            it.host == host && it.port == port && it.at.elapsed() < NAME_AGE
-        };
+        let mut last = self
+            .last
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let usable =
+            |it: &&mut Lookup| it.host == host && it.port == port && it.at.elapsed() < NAME_AGE;
         let lookup = match last.as_mut().filter(usable) {
             Some(lookup) => lookup,
             None => {
-                let found = (host, port).to_socket_addrs().map_err(|_| Error::HostNotFound)?;
+                let found = (host, port)
+                    .to_socket_addrs()
+                    .map_err(|_| Error::HostNotFound)?;
                 last.insert(Lookup {
                     host: host.to_owned(),
                     port,
@@ -239,7 +243,10 @@ impl Resolver for CachingResolver {
             }
         };
         // A server with several addresses gets its turn with each.
-        lookup.addresses.iter().for_each(|address| addresses.push(*address));
+        lookup
+            .addresses
+            .iter()
+            .for_each(|address| addresses.push(*address));
         if addresses.is_empty() {
             return Err(Error::HostNotFound);
         }
