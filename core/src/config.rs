@@ -95,18 +95,40 @@ impl<P, const N: usize, const L: usize> Config<P, N, L> {
         Err(self::fault(&service.name, fault))
     }
 
-    /// Reads a services document. `resolve` says what a plugin's name means here; it also gets
-    /// names that this platform does not know.
-    pub fn parse(
+    /// A services document. `resolve` says what a plugin's name means here; it also gets names that
+    /// this platform does not know.
+    pub fn parse(document: &[u8], resolve: impl FnMut(&str) -> P) -> Result<Self, ConfigError<L>> {
+        let mut config = Config::new();
+        config.read(document, resolve)?;
+        Ok(config)
+    }
+
+    /// As [`Config::parse`], into a place that is there already: a table for many services is too
+    /// large to be moved about on a small stack. After an error it holds no services.
+    pub fn read(
+        &mut self,
         document: &[u8],
         mut resolve: impl FnMut(&str) -> P,
-    ) -> Result<Self, ConfigError<L>> {
+    ) -> Result<(), ConfigError<L>> {
+        self.services.clear();
+        let result = self.read_document(document, &mut resolve);
+        if result.is_err() {
+            self.services.clear();
+        }
+        result
+    }
+
+    fn read_document(
+        &mut self,
+        document: &[u8],
+        resolve: &mut dyn FnMut(&str) -> P,
+    ) -> Result<(), ConfigError<L>> {
         if nests_deeper_than(MAX_DEPTH, document) {
             return Err(Fault::TooDeep.of_document());
         }
         let mut parser = Parser {
-            config: Config::new(),
-            resolve: &mut resolve,
+            config: self,
+            resolve,
             found: false,
             error: None,
         };
@@ -119,7 +141,7 @@ impl<P, const N: usize, const L: usize> Config<P, N, L> {
             (Some(error), _) => Err(error),
             (None, Err(_)) => Err(Fault::NotADocument.of_document()),
             (None, Ok(_)) if !parser.found => Err(Fault::NoServices.of_document()),
-            (None, Ok(_)) => Ok(parser.config),
+            (None, Ok(_)) => Ok(()),
         }
     }
 
@@ -132,15 +154,6 @@ impl<P, const N: usize, const L: usize> Config<P, N, L> {
 impl<P, const N: usize, const L: usize> Default for Config<P, N, L> {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-impl<P, const N: usize, const L: usize> IntoIterator for Config<P, N, L> {
-    type Item = Service<P, L>;
-    type IntoIter = <Vec<Service<P, L>, N> as IntoIterator>::IntoIter;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.services.into_iter()
     }
 }
 
@@ -222,7 +235,7 @@ fn nests_deeper_than(limit: u8, document: &[u8]) -> bool {
 }
 
 struct Parser<'r, P, const N: usize, const L: usize> {
-    config: Config<P, N, L>,
+    config: &'r mut Config<P, N, L>,
     resolve: &'r mut dyn FnMut(&str) -> P,
     found: bool,
     /// serde's own errors cannot carry a service's name, so the first fault is kept here.
@@ -450,11 +463,12 @@ mod tests {
     fn listed(document: &str) -> StdVec<(StdString, StdString, u32)> {
         parse(document)
             .unwrap()
-            .into_iter()
+            .services()
+            .iter()
             .map(|it| {
                 (
                     it.name.as_str().to_owned(),
-                    it.plugin,
+                    it.plugin.clone(),
                     it.interval.as_millis(),
                 )
             })

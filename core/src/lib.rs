@@ -30,7 +30,7 @@
 //! let mut monitor = Board::new(settings, Uptime::from_millis(0));
 //! let document = br#"{"services": {"McuLoad": ["get_mcu_load", 5]}}"#;
 //! let orders = Config::parse(document, |plugin| (plugin == "get_mcu_load").then_some("load"));
-//! monitor.apply(orders.unwrap());
+//! monitor.apply(&orders.unwrap());
 //!
 //! let mut buffer = [0; 256];
 //! let mut reports = 0;

@@ -63,7 +63,7 @@ enum Next {
     UnderWay,
 }
 
-impl<P: PartialEq, const N: usize, const L: usize> Monitor<P, N, L> {
+impl<P: Clone + PartialEq, const N: usize, const L: usize> Monitor<P, N, L> {
     /// A monitor without services, which asks for its orders at once.
     pub fn new(settings: Settings, now: Uptime) -> Self {
         Monitor {
@@ -109,7 +109,7 @@ impl<P: PartialEq, const N: usize, const L: usize> Monitor<P, N, L> {
     }
 
     /// Takes over a configuration, from the server or from wherever the last one was kept.
-    pub fn apply(&mut self, config: Config<P, N, L>) {
+    pub fn apply(&mut self, config: &Config<P, N, L>) {
         self.schedule.apply(config);
     }
 
@@ -295,7 +295,7 @@ mod tests {
                 interval: Interval::MIN,
             })
             .unwrap();
-        monitor.apply(config);
+        monitor.apply(&config);
         assert!(matches!(monitor.poll(at(0)), Some(Action::Start(_))));
         assert_eq!(monitor.poll_at(), at(100));
     }

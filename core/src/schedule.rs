@@ -87,7 +87,7 @@ pub struct Spread {
     pub max_ms: u32,
 }
 
-impl<P: PartialEq, const N: usize, const L: usize> Schedule<P, N, L> {
+impl<P: Clone + PartialEq, const N: usize, const L: usize> Schedule<P, N, L> {
     /// An empty table.
     pub const fn new(spread: Spread) -> Self {
         Schedule {
@@ -103,7 +103,7 @@ impl<P: PartialEq, const N: usize, const L: usize> Schedule<P, N, L> {
 
     /// Takes over a configuration: unchanged services keep their slot, phase and counts, changed ones
     /// start anew in their slot, others leave, new ones take free slots.
-    pub fn apply(&mut self, config: Config<P, N, L>) {
+    pub fn apply(&mut self, config: &Config<P, N, L>) {
         for slot in &mut self.slots {
             let stays = |entry: &Entry<P, L>| {
                 config
@@ -115,14 +115,14 @@ impl<P: PartialEq, const N: usize, const L: usize> Schedule<P, N, L> {
                 *slot = None;
             }
         }
-        for service in config {
+        for service in config.services() {
             let known = self
                 .slots
                 .iter_mut()
                 .flatten()
                 .find(|entry| entry.service.name == service.name);
             match known {
-                Some(entry) if entry.service == service => {}
+                Some(entry) if entry.service == *service => {}
                 Some(entry) => *entry = Entry::starting(service),
                 None => self.insert(Entry::starting(service)),
             }
@@ -214,9 +214,12 @@ impl<P: PartialEq, const N: usize, const L: usize> Schedule<P, N, L> {
 }
 
 impl<P, const L: usize> Entry<P, L> {
-    fn starting(service: Service<P, L>) -> Self {
+    fn starting(service: &Service<P, L>) -> Self
+    where
+        P: Clone,
+    {
         Entry {
-            service,
+            service: service.clone(),
             phase: Phase::Starting,
             missed: 0,
         }
@@ -289,7 +292,7 @@ mod tests {
 
     fn started(services: &[(&str, u8, u32)], now: Uptime) -> Table {
         let mut table = Table::new(NO_SPREAD);
-        table.apply(config(services));
+        table.apply(&config(services));
         for _ in services {
             assert!(matches!(table.poll(now), Some(Turn::Start(_))));
         }
@@ -346,7 +349,7 @@ mod tests {
     #[test]
     fn unchanged_services_keep_their_phase_and_slot() {
         let mut table = started(&[("A", 0, 1000), ("B", 1, 1000), ("C", 2, 1000)], at(0));
-        table.apply(config(&[("D", 3, 1000), ("C", 2, 1000), ("B", 1, 2000)]));
+        table.apply(&config(&[("D", 3, 1000), ("C", 2, 1000), ("B", 1, 2000)]));
         let starts: StdVec<_> = core::iter::from_fn(|| match table.poll(at(300)) {
             Some(Turn::Start(slot)) => Some((slot.index(), table.entry(slot)?.service.plugin)),
             _ => None,
@@ -363,9 +366,9 @@ mod tests {
         let (slot, _) = table.entries().next().unwrap();
         table.park(slot);
         assert_eq!(table.poll_at(), Uptime::NEVER);
-        table.apply(config(&[("A", 0, 1000)]));
+        table.apply(&config(&[("A", 0, 1000)]));
         assert_eq!(table.poll(at(9000)), None);
-        table.apply(config(&[("A", 1, 1000)]));
+        table.apply(&config(&[("A", 1, 1000)]));
         assert_eq!(table.poll(at(9000)), Some(Turn::Start(slot)));
     }
 

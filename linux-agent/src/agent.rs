@@ -224,7 +224,7 @@ impl<'a> Agent<'a> {
         };
         match orders::parse(&document, &self.settings.plugins.allowed) {
             Ok(orders) => {
-                self.sampling.apply(orders, &self.courier);
+                self.sampling.apply(&orders, &self.courier);
                 self.document = document;
                 Ok(())
             }
@@ -252,7 +252,7 @@ impl<'a> Agent<'a> {
                     orders.services().len()
                 ));
                 self.courier.note_orders(None);
-                self.sampling.apply(orders, &self.courier);
+                self.sampling.apply(&orders, &self.courier);
                 self.sampling.monitor_mut().fetched(now);
                 if let Err(error) = orders::store_last(&self.settings.state_dir, &document) {
                     log::warning(format_args!("the services document is not kept: {error}"));
@@ -285,7 +285,7 @@ impl<'a> Agent<'a> {
             settings::Orders::Server(_) => self.document.clone(),
         };
         let orders = match document.is_empty() {
-            true => orders::Orders::new(),
+            true => Box::new(orders::Orders::new()),
             false => orders::parse(&document, &new.plugins.allowed)
                 .map_err(|error| format!("{}: services: {error}", new.file.display()))?,
         };
@@ -304,7 +304,7 @@ impl<'a> Agent<'a> {
         let monitor = self.sampling.monitor_mut();
         monitor.set(sampling::monitor_settings(new), now);
         monitor.fetch_now(now);
-        self.sampling.apply(orders, &self.courier);
+        self.sampling.apply(&orders, &self.courier);
         self.document = document;
         log::info(format_args!("read its settings anew"));
         Ok(())

@@ -31,6 +31,8 @@ pub struct Client {
     agent: Agent,
     server: Server,
     client_id: String,
+    config_url: Uri,
+    report_url: Uri,
 }
 
 /// Why a call got no usable answer; displays as one sentence.
@@ -66,8 +68,12 @@ impl Client {
         let connector = TcpConnector {
             timeout: server.request_timeout,
         };
+        let url = |path: String| format!("{}/{path}", server.url).parse().unwrap_or_default();
+        let id = utf8_percent_encode(client_id, SEGMENT);
         Client {
             agent: Agent::with_parts(config, connector, CachingResolver::default()),
+            config_url: url(format!("{}/{id}", server.config_path)),
+            report_url: url(server.report_path.clone()),
             server: server.clone(),
             client_id: client_id.to_owned(),
         }
@@ -75,8 +81,7 @@ impl Client {
 
     /// Asks which services to monitor; gives the document's bytes, at most [`MAX_DOCUMENT`].
     pub fn fetch_config(&self) -> Result<Vec<u8>, CallError> {
-        let id = utf8_percent_encode(&self.client_id, SEGMENT);
-        let url = self.url(&format!("{}/{id}", self.server.config_path));
+        let url = &self.config_url;
         let timeout = self.server.request_timeout.as_secs_f64().to_string();
         let refresh = self.server.config_update_interval.as_secs_f64().to_string();
         let headers = [
@@ -88,9 +93,9 @@ impl Client {
             settings::Method::Get => Method::GET,
             settings::Method::Post => Method::POST,
         };
-        let mut response = self.call(method, &url, &headers, b"")?;
+        let mut response = self.call(method, url, &headers, b"")?;
         if !response.status().is_success() {
-            return Err(self.refusal(&url, &response));
+            return Err(refusal(url, &response));
         }
         let mut document = Vec::new();
         let limit = MAX_DOCUMENT as u64 + 1;
@@ -99,22 +104,16 @@ impl Client {
             .as_reader()
             .take(limit)
             .read_to_end(&mut document)
-            .map_err(|error| CallError {
-                url: url.clone(),
-                fault: CallFault::Unreachable(ureq::Error::from(error)),
-            })?;
+            .map_err(|error| CallFault::Unreachable(ureq::Error::from(error)).of(url))?;
         if document.len() > MAX_DOCUMENT {
-            return Err(CallError {
-                url,
-                fault: CallFault::TooLarge,
-            });
+            return Err(CallFault::TooLarge.of(url));
         }
         Ok(document)
     }
 
     /// Delivers one encoded report. The second value says why it was not acknowledged.
     pub fn post_report(&self, report: &[u8]) -> (Outcome, Option<CallError>) {
-        let url = self.url(&self.server.report_path);
+        let url = &self.report_url;
         let form;
         let (body, content_type) = match self.server.report_encoding {
             Encoding::Json => (report, "application/json"),
@@ -124,18 +123,20 @@ impl Client {
             }
         };
         let headers = [(header::CONTENT_TYPE.as_str(), content_type)];
-        let mut response = match self.call(Method::POST, &url, &headers, body) {
+        let mut response = match self.call(Method::POST, url, &headers, body) {
             Ok(response) => response,
             Err(error) => return (Outcome::Unreachable, Some(error)),
         };
         let status = response.status();
         if status.is_success() {
             // The answer's text means nothing; reading it keeps the connection usable.
+            // With a small buffer, since the usual one is cleared before each read.
             let mut answer = response.body_mut().as_reader().take(MAX_ANSWER);
-            let _ = std::io::copy(&mut answer, &mut std::io::sink());
+            let mut piece = [0; 256];
+            while matches!(answer.read(&mut piece), Ok(1..)) {}
             return (Outcome::Acknowledged, None);
         }
-        let error = self.refusal(&url, &response);
+        let error = refusal(url, &response);
         let outcome = match status {
             StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => error.busy(),
             _ if status.is_client_error() => Outcome::Refused,
@@ -144,36 +145,27 @@ impl Client {
         (outcome, Some(error))
     }
 
-    fn url(&self, path: &str) -> String {
-        format!("{}/{path}", self.server.url)
-    }
-
     /// One request and, within the origin, what it is redirected to with the same method and body.
     fn call(
         &self,
         method: Method,
-        url: &str,
+        url: &Uri,
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Result<Response<Body>, CallError> {
-        let failed = |fault| CallError {
-            url: url.to_owned(),
-            fault,
-        };
-        let mut uri: Uri = url.parse().map_err(|_| failed(CallFault::BadUrl))?;
+        let mut uri = url.clone();
         for _ in 0..=MAX_REDIRECTS {
-            let mut request = Request::builder().method(&method).uri(&uri);
+            let mut request = Request::builder().method(&method).uri(uri.clone());
             for (name, value) in headers {
                 request = request.header(*name, *value);
             }
+            let bad_url = |_| CallFault::BadUrl.of(url);
             let response = if method == Method::GET {
-                let request = request.body(()).map_err(|_| failed(CallFault::BadUrl))?;
-                self.agent.run(request)
+                self.agent.run(request.body(()).map_err(bad_url)?)
             } else {
-                let request = request.body(body).map_err(|_| failed(CallFault::BadUrl))?;
-                self.agent.run(request)
+                self.agent.run(request.body(body).map_err(bad_url)?)
             }
-            .map_err(|error| failed(CallFault::Unreachable(error)))?;
+            .map_err(|error| CallFault::Unreachable(error).of(url))?;
             if !matches!(response.status().as_u16(), 301 | 302 | 307 | 308) {
                 return Ok(response);
             }
@@ -182,20 +174,26 @@ impl Client {
                 .and_then(|value| value.to_str().ok())
                 .unwrap_or_default();
             uri = same_origin(&uri, location)
-                .ok_or_else(|| failed(CallFault::RedirectedAway(location.to_owned())))?;
+                .ok_or_else(|| CallFault::RedirectedAway(location.to_owned()).of(url))?;
         }
-        Err(failed(CallFault::TooManyRedirects))
+        Err(CallFault::TooManyRedirects.of(url))
     }
+}
 
-    fn refusal(&self, url: &str, response: &Response<Body>) -> CallError {
-        let retry_after = response
-            .headers()
-            .get(header::RETRY_AFTER)
-            .and_then(|value| value.to_str().ok()?.trim().parse().ok())
-            .map(|seconds| Duration::from_secs(seconds).min(MAX_RETRY_AFTER));
+fn refusal(url: &Uri, response: &Response<Body>) -> CallError {
+    let retry_after = response
+        .headers()
+        .get(header::RETRY_AFTER)
+        .and_then(|value| value.to_str().ok()?.trim().parse().ok())
+        .map(|seconds| Duration::from_secs(seconds).min(MAX_RETRY_AFTER));
+    CallFault::Status(response.status(), retry_after).of(url)
+}
+
+impl CallFault {
+    fn of(self, url: &Uri) -> CallError {
         CallError {
-            url: url.to_owned(),
-            fault: CallFault::Status(response.status(), retry_after),
+            url: url.to_string(),
+            fault: self,
         }
     }
 }

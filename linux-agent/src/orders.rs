@@ -48,13 +48,17 @@ impl Plugin {
 }
 
 /// Reads a services document; `allowed` are the executables that the settings list.
-pub fn parse(document: &[u8], allowed: &[String]) -> Result<Orders, OrdersError> {
+///
+/// Boxed, and read in place: by value the table would leave its mark on the stack, 60 KiB a move.
+pub fn parse(document: &[u8], allowed: &[String]) -> Result<Box<Orders>, OrdersError> {
+    let mut orders = Box::new(Orders::new());
     let resolve = |name: &str| match Probe::by_name(name) {
         Some(probe) => Plugin::Probe(probe, name.into()),
         None if allowed.iter().any(|it| it == name) => Plugin::Executable(name.into()),
         None => Plugin::Unknown(name.into()),
     };
-    Config::parse(document, resolve).map_err(Box::new)
+    orders.read(document, resolve).map_err(Box::new)?;
+    Ok(orders)
 }
 
 /// The last document that was followed, if there is one.

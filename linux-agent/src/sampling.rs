@@ -22,7 +22,8 @@ const LATE_MS: u64 = 100;
 
 /// The timetable, what samples it, and where reports are made.
 pub struct Sampling {
-    monitor: HostMonitor,
+    /// Boxed, since it is large and this is moved.
+    monitor: Box<HostMonitor>,
     slots: Vec<Slot>,
     running: Vec<Running>,
     context: Context,
@@ -46,7 +47,7 @@ impl Sampling {
     /// No services yet.
     pub fn new(settings: &Settings, now: Uptime) -> Self {
         Sampling {
-            monitor: HostMonitor::new(monitor_settings(settings), now),
+            monitor: Box::new(HostMonitor::new(monitor_settings(settings), now)),
             slots: Vec::new(),
             running: Vec::new(),
             context: Context::new(),
@@ -78,7 +79,7 @@ impl Sampling {
     }
 
     /// Follows new orders.
-    pub fn apply(&mut self, orders: Orders, courier: &Courier) {
+    pub fn apply(&mut self, orders: &Orders, courier: &Courier) {
         self.monitor.apply(orders);
         for (index, slot) in self.slots.iter_mut().enumerate() {
             if !self.monitor.entries().any(|(it, _)| it.index() == index) {

@@ -15,9 +15,7 @@ use std::time::{Duration, Instant};
 use nix::sys::socket::{MsgFlags, recv};
 use ureq::http::Uri;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{
-    Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport,
-};
+use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, NextTimeout, Transport};
 use ureq::{Error, Timeout};
 
 /// What is written goes out when it reaches half of this, in bytes, or when an answer is awaited.
@@ -43,9 +41,13 @@ pub struct TcpTransport {
     buffers: JoinedBuffers,
 }
 
-/// Input as ureq keeps it, output that grows until it is flushed.
+/// Input between `start` and `end`, output that grows until it is flushed.
 struct JoinedBuffers {
-    input: LazyBuffers,
+    input: Vec<u8>,
+    start: usize,
+    end: usize,
+    /// What was there was of use, so more of it may be.
+    progress: bool,
     output: Vec<u8>,
     pending: usize,
 }
@@ -79,7 +81,10 @@ impl TcpConnector {
             local: stream.local_addr().ok(),
             stream,
             buffers: JoinedBuffers {
-                input: LazyBuffers::new(INPUT_SIZE, 1),
+                input: vec![0; INPUT_SIZE],
+                start: 0,
+                end: 0,
+                progress: false,
                 output: vec![0; OUTPUT_SIZE],
                 pending: 0,
             },
@@ -124,14 +129,17 @@ impl Transport for TcpTransport {
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
         self.flush(timeout.reason)?;
-        let free = self.buffers.input.input_append_buf();
+        let free = self.buffers.input_append_buf();
+        if free.is_empty() {
+            return Err(Error::LargeResponseHeader(INPUT_SIZE, INPUT_SIZE));
+        }
         let count = loop {
             match self.stream.read(free) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 result => break result.map_err(|error| timed_out(error, timeout.reason))?,
             }
         };
-        self.buffers.input.input_appended(count);
+        self.buffers.input_appended(count);
         Ok(count > 0)
     }
 
@@ -159,29 +167,36 @@ impl Buffers for JoinedBuffers {
     }
 
     fn input(&self) -> &[u8] {
-        self.input.input()
+        self.input.get(self.start..self.end).unwrap_or_default()
     }
 
     fn input_append_buf(&mut self) -> &mut [u8] {
-        self.input.input_append_buf()
+        if self.start > 0 {
+            self.input.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+        self.input.get_mut(self.end..).unwrap_or_default()
     }
 
     fn input_appended(&mut self, amount: usize) {
-        self.input.input_appended(amount);
+        self.end = (self.end + amount).min(self.input.len());
     }
 
     fn input_consume(&mut self, amount: usize) {
-        self.input.input_consume(amount);
+        self.progress = amount > 0;
+        self.start = (self.start + amount).min(self.end);
     }
 
     fn tmp_and_output(&mut self) -> (&mut [u8], &mut [u8]) {
-        let (tmp, _) = self.input.tmp_and_output();
+        // A request begins with no input left over, so there is room.
+        let tmp = self.input.get_mut(self.end..).unwrap_or_default();
         let output = self.output.get_mut(self.pending..).unwrap_or_default();
         (tmp, output)
     }
 
     fn can_use_input(&self) -> bool {
-        self.input.can_use_input()
+        self.progress && self.start < self.end
     }
 }
 
