@@ -6,7 +6,11 @@
 pub mod cpu;
 mod file;
 pub mod items;
+pub mod processes;
 mod rate;
+pub mod sysinfo;
+pub mod tcp;
+pub mod temperature;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -38,6 +42,29 @@ impl Default for Roots {
             sysfs: PathBuf::from("/sys"),
             rootfs: PathBuf::from("/"),
         }
+    }
+}
+
+impl Roots {
+    /// Whether these are the kernel's own files of this very process: `/proc`.
+    fn is_own_procfs(&self) -> bool {
+        self.procfs == Path::new("/proc")
+    }
+
+    /// Where to read a file that each process has one of, such as `net/tcp`.
+    ///
+    /// `/proc/self` and `/proc/net` are those of the reader. A procfs elsewhere is that of a host
+    /// watched from a container: there the namespaces of its first process are meant.
+    fn of_process(&self, name: &str) -> PathBuf {
+        let of_first = self.procfs.join("1").join(name);
+        if !self.is_own_procfs() && of_first.exists() {
+            return of_first;
+        }
+        let of_self = self.procfs.join("self").join(name);
+        if of_self.exists() {
+            return of_self;
+        }
+        self.procfs.join(name)
     }
 }
 
@@ -77,6 +104,10 @@ impl ProbeError {
             cause,
         }
     }
+
+    fn is_not_found(&self) -> bool {
+        matches!(self, ProbeError::Read { cause, .. } if cause.kind() == io::ErrorKind::NotFound)
+    }
 }
 
 impl std::fmt::Display for ProbeError {
@@ -108,10 +139,24 @@ pub struct Malformed(pub &'static str);
 pub enum Probe {
     /// `get_linux_cpu`
     Cpu,
+    /// `get_processes`
+    Processes,
+    /// `LinuxSysInfo`
+    SysInfo,
+    /// `get_tcp`
+    Tcp,
+    /// `get_temperature`
+    Temperature,
 }
 
 /// Every probe with the names that a server may give it; the first is the one that is shown.
-pub const PROBES: &[(Probe, &[&str])] = &[(Probe::Cpu, &["get_linux_cpu"])];
+pub const PROBES: &[(Probe, &[&str])] = &[
+    (Probe::Cpu, &["get_linux_cpu"]),
+    (Probe::Processes, &["get_processes"]),
+    (Probe::SysInfo, &["LinuxSysInfo"]),
+    (Probe::Tcp, &["get_tcp"]),
+    (Probe::Temperature, &["get_temperature"]),
+];
 
 impl Probe {
     /// The probe that a server means by `plugin`.
@@ -127,6 +172,15 @@ impl Probe {
 pub enum Sampler {
     /// See [`cpu`].
     Cpu(cpu::Cpu),
+    /// See [`processes`].
+    Processes(processes::Processes),
+    /// See [`sysinfo`].
+    /// Boxed: it is much larger than the others.
+    SysInfo(Box<sysinfo::SysInfo>),
+    /// See [`tcp`].
+    Tcp(tcp::Tcp),
+    /// See [`temperature`].
+    Temperature(temperature::Temperature),
 }
 
 impl Sampler {
@@ -134,6 +188,12 @@ impl Sampler {
     pub fn open(probe: Probe, roots: &Roots, context: &mut Context) -> Result<Sampler, ProbeError> {
         Ok(match probe {
             Probe::Cpu => Sampler::Cpu(cpu::Cpu::open(roots, context)?),
+            Probe::Processes => Sampler::Processes(processes::Processes::open(roots, context)?),
+            Probe::SysInfo => Sampler::SysInfo(Box::new(sysinfo::SysInfo::open(roots, context)?)),
+            Probe::Tcp => Sampler::Tcp(tcp::Tcp::open(roots, context)?),
+            Probe::Temperature => {
+                Sampler::Temperature(temperature::Temperature::open(roots, context)?)
+            }
         })
     }
 
@@ -146,6 +206,14 @@ impl Sampler {
     ) -> Result<usize, ProbeError> {
         Ok(match self {
             Sampler::Cpu(cpu) => envelope.encode(&cpu.sample(context)?, buffer)?,
+            Sampler::Processes(processes) => {
+                envelope.encode(&processes.sample(context)?, buffer)?
+            }
+            Sampler::SysInfo(sysinfo) => envelope.encode(sysinfo.sample(context)?, buffer)?,
+            Sampler::Tcp(tcp) => envelope.encode(&tcp.sample(context)?, buffer)?,
+            Sampler::Temperature(temperature) => {
+                temperature.sample(context)?.encode(envelope, buffer)?
+            }
         })
     }
 }
