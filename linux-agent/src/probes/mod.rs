@@ -5,9 +5,12 @@
 
 pub mod cpu;
 mod file;
+pub mod filesystem;
 pub mod items;
+mod mounts;
 pub mod processes;
 mod rate;
+mod statfs_worker;
 pub mod sysinfo;
 pub mod tcp;
 pub mod temperature;
@@ -139,6 +142,8 @@ pub struct Malformed(pub &'static str);
 pub enum Probe {
     /// `get_linux_cpu`
     Cpu,
+    /// `get_filesystem`
+    Filesystem,
     /// `get_processes`
     Processes,
     /// `LinuxSysInfo`
@@ -152,6 +157,7 @@ pub enum Probe {
 /// Every probe with the names that a server may give it; the first is the one that is shown.
 pub const PROBES: &[(Probe, &[&str])] = &[
     (Probe::Cpu, &["get_linux_cpu"]),
+    (Probe::Filesystem, &["get_filesystem"]),
     (Probe::Processes, &["get_processes"]),
     (Probe::SysInfo, &["LinuxSysInfo"]),
     (Probe::Tcp, &["get_tcp"]),
@@ -172,6 +178,8 @@ impl Probe {
 pub enum Sampler {
     /// See [`cpu`].
     Cpu(cpu::Cpu),
+    /// See [`filesystem`].
+    Filesystem(filesystem::Filesystem),
     /// See [`processes`].
     Processes(processes::Processes),
     /// See [`sysinfo`].
@@ -188,6 +196,7 @@ impl Sampler {
     pub fn open(probe: Probe, roots: &Roots, context: &mut Context) -> Result<Sampler, ProbeError> {
         Ok(match probe {
             Probe::Cpu => Sampler::Cpu(cpu::Cpu::open(roots, context)?),
+            Probe::Filesystem => Sampler::Filesystem(filesystem::Filesystem::open(roots, context)?),
             Probe::Processes => Sampler::Processes(processes::Processes::open(roots, context)?),
             Probe::SysInfo => Sampler::SysInfo(Box::new(sysinfo::SysInfo::open(roots, context)?)),
             Probe::Tcp => Sampler::Tcp(tcp::Tcp::open(roots, context)?),
@@ -206,6 +215,9 @@ impl Sampler {
     ) -> Result<usize, ProbeError> {
         Ok(match self {
             Sampler::Cpu(cpu) => envelope.encode(&cpu.sample(context)?, buffer)?,
+            Sampler::Filesystem(filesystem) => {
+                filesystem.sample(context)?.encode(envelope, buffer)?
+            }
             Sampler::Processes(processes) => {
                 envelope.encode(&processes.sample(context)?, buffer)?
             }
