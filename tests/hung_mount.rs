@@ -15,7 +15,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mote_agent::probes::{Context, MAX_REPORT, Probe, Roots, Sampler, Scratch};
+use mote_agent::probes::{Context, MAX_REPORT, Probe, Roots, Sampler};
 use mote_core::{ClientId, Envelope, Stamp};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde_json::{Value, json};
@@ -149,10 +149,7 @@ struct Agent {
 
 impl Agent {
     fn open() -> Self {
-        let mut context = Context {
-            scratch: Scratch::default(),
-            now: Instant::now(),
-        };
+        let mut context = Context::new();
         let sampler = Sampler::open(Probe::Filesystem, &Roots::default(), &mut context).unwrap();
         Agent { context, sampler }
     }

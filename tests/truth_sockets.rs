@@ -12,7 +12,7 @@ use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use mote_agent::probes::{Context, MAX_REPORT, Probe, Roots, Sampler, Scratch};
+use mote_agent::probes::{Context, MAX_REPORT, Probe, Roots, Sampler};
 use mote_core::{ClientId, Envelope, Stamp};
 use serde_json::Value;
 
@@ -26,10 +26,7 @@ struct Agent {
 
 impl Agent {
     fn open(plugin: &str) -> Self {
-        let mut context = Context {
-            scratch: Scratch::default(),
-            now: Instant::now(),
-        };
+        let mut context = Context::new();
         let probe = Probe::by_name(plugin).unwrap();
         let sampler = Sampler::open(probe, &Roots::default(), &mut context).unwrap();
         Agent { context, sampler }

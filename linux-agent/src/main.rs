@@ -1,2 +1,177 @@
-//! main
-fn main() {}
+//! The command line of mote: arguments in, exit codes out.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{ArgAction, Args, Parser, Subcommand};
+use mote_agent::commands::{self, Failed, Source, exit};
+use mote_agent::log::{self, Level};
+
+/// Samples this host's services on a server's orders and reports them.
+#[derive(Parser)]
+#[command(name = "mote", version, disable_help_subcommand = true)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Args)]
+struct Global {
+    /// Settings file [default: $MOTE_CONFIG, conf/agent.toml, /etc/mote/agent.toml; serve: conf/server.toml,
+    /// /etc/mote/server.toml]
+    #[arg(long, global = true, value_name = "PATH")]
+    config: Option<PathBuf>,
+    /// Say more
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    verbose: u8,
+    /// Say less
+    #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "verbose")]
+    quiet: u8,
+    /// Read this instead of /proc
+    #[arg(long, global = true, value_name = "DIR")]
+    procfs: Option<PathBuf>,
+    /// Read this instead of /sys
+    #[arg(long, global = true, value_name = "DIR")]
+    sysfs: Option<PathBuf>,
+    /// Read this instead of /
+    #[arg(long, global = true, value_name = "DIR")]
+    rootfs: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start the agent in the background
+    Start,
+    /// Stop the agent
+    Stop(Timeout),
+    /// Stop the agent and start it again
+    Restart(Timeout),
+    /// Have the agent read its settings and fetch its orders anew
+    Reload,
+    /// Say how the agent is
+    Status {
+        /// As a JSON document
+        #[arg(long)]
+        json: bool,
+        /// Again and again, until interrupted
+        #[arg(long)]
+        watch: bool,
+    },
+    /// Run the agent in the foreground
+    Run {
+        #[arg(long, hide = true)]
+        detached: bool,
+    },
+    /// Sample once now and print each report as a line of JSON
+    Probe {
+        /// Probes, or executables that the settings list
+        plugins: Vec<String>,
+        /// All probes
+        #[arg(long, conflicts_with = "plugins")]
+        all: bool,
+        /// Only list the probes, each with its other names
+        #[arg(long, conflicts_with_all = ["plugins", "all"])]
+        list: bool,
+        /// Seconds over which rates are taken
+        #[arg(long, value_name = "S", default_value = "1", value_parser = seconds)]
+        wait: Duration,
+    },
+    /// Read the settings, ask the server, and say what would be monitored
+    Check,
+    /// Collect what agents report
+    #[cfg(feature = "serve")]
+    Serve,
+    /// Collect and report on this machine, with nothing to configure
+    #[cfg(feature = "serve")]
+    Demo {
+        /// Where its settings and reports are kept [default: a new folder]
+        #[arg(long, value_name = "DIR")]
+        state: Option<PathBuf>,
+    },
+}
+
+#[derive(Args)]
+struct Timeout {
+    /// Seconds until the agent is killed
+    #[arg(long, value_name = "S", default_value = "10", value_parser = seconds)]
+    timeout: Duration,
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return match error.use_stderr() {
+                true => exit::USAGE.into(),
+                false => exit::OK.into(),
+            };
+        }
+    };
+    match dispatch(cli) {
+        Ok(code) => code.into(),
+        Err(Failed { code, sentence }) => {
+            if !sentence.is_empty() {
+                eprintln!("mote: {sentence}");
+            }
+            code.into()
+        }
+    }
+}
+
+fn dispatch(Cli { global, command }: Cli) -> Result<u8, Failed> {
+    log::set_level(match (global.quiet, global.verbose) {
+        (0, 0) => Level::Info,
+        (0, _) => Level::Debug,
+        (1, _) => Level::Warning,
+        (_, _) => Level::Error,
+    });
+    let verbosity: &[&str] = match (global.quiet, global.verbose) {
+        (0, 0) => &[],
+        (0, _) => &["-v"],
+        (1, _) => &["-q"],
+        (_, _) => &["-qq"],
+    };
+    let source = Source {
+        file: global.config,
+        procfs: global.procfs,
+        sysfs: global.sysfs,
+        rootfs: global.rootfs,
+    };
+    match command {
+        Command::Start => commands::start(&source, verbosity),
+        Command::Stop(Timeout { timeout }) => commands::stop(&source, timeout),
+        Command::Restart(Timeout { timeout }) => {
+            // A new agent with bad settings would leave none: they are read before the old one goes.
+            source.settings()?;
+            commands::stop(&source, timeout)?;
+            commands::start(&source, verbosity)
+        }
+        Command::Reload => commands::reload(&source),
+        Command::Status { json, watch: false } => return commands::status(&source, json),
+        Command::Status { json, watch: true } => return commands::watch_status(&source, json),
+        Command::Run { detached } => commands::run(&source, detached),
+        Command::Probe { list: true, .. } => commands::list_probes(),
+        Command::Probe { plugins, wait, .. } => commands::probe(&source, &plugins, wait),
+        Command::Check => commands::check(&source),
+        #[cfg(feature = "serve")]
+        Command::Serve => commands::serve(&source),
+        #[cfg(feature = "serve")]
+        Command::Demo { state } => mote_agent::demo::demo(&source, state.as_deref()),
+    }?;
+    Ok(exit::OK)
+}
+
+/// 0 to 3600 seconds, decimals allowed.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text
+        .parse()
+        .map_err(|_| "not a number of seconds".to_owned())?;
+    match (0.0..=3600.0).contains(&seconds) {
+        true => Ok(Duration::from_secs_f64(seconds)),
+        false => Err("must be 0 to 3600 seconds".to_owned()),
+    }
+}

@@ -129,7 +129,7 @@ impl Cpu {
 }
 
 fn read(file: &SourceFile, context: &mut Context) -> Result<Ticks, ProbeError> {
-    parse(file.read(&mut context.scratch)?).map_err(|malformed| file.malformed(malformed))
+    parse(file.read_short(&mut context.scratch)?).map_err(|malformed| file.malformed(malformed))
 }
 
 #[cfg(test)]

@@ -13,6 +13,14 @@ pub const MAX_FILE: usize = 4 << 20;
 
 const FIRST_SIZE: usize = 16 << 10;
 
+/// The kernel makes such a file in a buffer of at least one page, and hands it out once the next
+/// record does not fit (fs/seq_file.c). If that much of a page is free, a record of
+/// [`MAX_SHORT_RECORD`] would have fitted, so there is none.
+const SHORT_READ: usize = 4096 - MAX_SHORT_RECORD;
+
+/// What [`SourceFile::read_short`] takes for a short record, in bytes.
+const MAX_SHORT_RECORD: usize = 512;
+
 /// The read buffer that all probes share.
 #[derive(Default)]
 pub struct Scratch(Vec<u8>);
@@ -50,6 +58,24 @@ impl SourceFile {
     ///
     /// The kernel may hand out a table page by page, so only an empty read means its end.
     pub fn read<'s>(&self, scratch: &'s mut Scratch) -> Result<&'s [u8], ProbeError> {
+        self.read_to_end(scratch, 0)
+    }
+
+    /// Like [`SourceFile::read`], with one system call instead of two where the file is short.
+    ///
+    /// Only for files that the kernel makes in one go, such as `/proc/stat`, or whose records have
+    /// at most 512 bytes each, such as `/proc/net/dev`. In `/proc/diskstats` a record is a device
+    /// with all its partitions.
+    pub fn read_short<'s>(&self, scratch: &'s mut Scratch) -> Result<&'s [u8], ProbeError> {
+        self.read_to_end(scratch, SHORT_READ)
+    }
+
+    /// A first read of at most `whole` bytes is taken for all there is.
+    fn read_to_end<'s>(
+        &self,
+        scratch: &'s mut Scratch,
+        whole: usize,
+    ) -> Result<&'s [u8], ProbeError> {
         let buffer = &mut scratch.0;
         if buffer.is_empty() {
             buffer.resize(FIRST_SIZE, 0);
@@ -64,8 +90,12 @@ impl SourceFile {
             }
             let free = buffer.get_mut(filled..).unwrap_or_default();
             match self.file.read_at(free, filled as u64) {
-                Ok(0) => return Ok(buffer.get(..filled).unwrap_or_default()),
-                Ok(count) => filled += count,
+                Ok(count) => {
+                    filled += count;
+                    if count == 0 || filled <= whole {
+                        return Ok(buffer.get(..filled).unwrap_or_default());
+                    }
+                }
                 Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
                 Err(cause) => return Err(ProbeError::read(&self.path, cause)),
             }
@@ -214,5 +244,56 @@ mod tests {
     fn a_cut_line_is_an_error() {
         assert!(collect(b"one\ntwo", 2, 64).is_none());
         assert!(collect(&vec![b'x'; MAX_FILE + 1], MAX_FILE, 64).is_none());
+    }
+
+    #[test]
+    fn a_short_read_of_the_kernels_files_is_all_there_is() {
+        let files = [
+            "stat",
+            "meminfo",
+            "net/dev",
+            "loadavg",
+            "uptime",
+            "pressure/cpu",
+            "pressure/memory",
+            "pressure/io",
+        ];
+        let mut checked = 0;
+        for path in files.map(|file| Path::new("/proc").join(file)) {
+            // Pressure is not in every kernel.
+            let Ok(file) = SourceFile::open(&path) else {
+                continue;
+            };
+            let length = file.read_short(&mut Scratch::default()).unwrap().len();
+            assert!(length > 0, "{path:?}");
+            let more = file.file.read_at(&mut [0; 64], length as u64).unwrap();
+            assert_eq!(more, 0, "{path:?} goes on after {length} bytes");
+            checked += 1;
+        }
+        assert!(checked >= 5, "only {checked} files");
+    }
+
+    #[test]
+    fn long_files_are_read_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("long");
+        for length in [
+            0,
+            1,
+            SHORT_READ,
+            SHORT_READ + 1,
+            FIRST_SIZE,
+            5 * FIRST_SIZE + 1,
+        ] {
+            std::fs::write(&path, vec![b'x'; length]).unwrap();
+            let file = SourceFile::open(&path).unwrap();
+            let mut scratch = Scratch::default();
+            assert_eq!(file.read_short(&mut scratch).unwrap().len(), length);
+            assert_eq!(file.read(&mut scratch).unwrap().len(), length);
+        }
+        std::fs::write(&path, vec![b'x'; MAX_FILE + 1]).unwrap();
+        let file = SourceFile::open(&path).unwrap();
+        let error = file.read(&mut Scratch::default()).err().unwrap();
+        assert!(matches!(error, ProbeError::Malformed { .. }));
     }
 }

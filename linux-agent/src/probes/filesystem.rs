@@ -265,7 +265,6 @@ mod tests {
     use mote_core::{ClientId, Envelope, Stamp};
     use std::fs;
     use std::os::unix::fs::MetadataExt;
-    use std::time::Instant;
 
     const SIZES: Sizes = Sizes {
         block_bytes: 4096,
@@ -337,10 +336,7 @@ mod tests {
                 sysfs: self.tree.path().join("sys"),
                 rootfs: self.tree.path().to_owned(),
             };
-            let mut context = Context {
-                scratch: Scratch::default(),
-                now: Instant::now(),
-            };
+            let mut context = Context::new();
             let mut filesystem = Filesystem::open(&roots, &mut context)?;
             let envelope = Envelope {
                 client_id: ClientId::Number(1),

@@ -3,13 +3,22 @@
 //! One file a probe: a typed struct, a pure `parse(&[u8])`, a thin reader that keeps its file open.
 //! A new probe is its file, its rows in the two lists of this module, and a fixture.
 
+pub mod agent_health;
+pub mod alive;
+mod counters;
 pub mod cpu;
+pub mod disk_io;
 mod file;
 pub mod filesystem;
 pub mod items;
+pub mod load;
+pub mod memory;
 mod mounts;
+pub mod network;
+pub mod pressure;
 pub mod processes;
 mod rate;
+mod scan;
 mod statfs_worker;
 pub mod sysinfo;
 pub mod tcp;
@@ -21,6 +30,7 @@ use std::time::Instant;
 
 use mote_core::Envelope;
 
+pub use agent_health::AgentCounters;
 pub use file::{Scratch, SourceFile};
 
 /// A report may be no larger, in bytes.
@@ -77,6 +87,25 @@ pub struct Context {
     pub scratch: Scratch,
     /// When this sample is taken.
     pub now: Instant,
+    /// What the agent knows of itself.
+    pub agent: AgentCounters,
+}
+
+impl Context {
+    /// A context for samples from now on.
+    pub fn new() -> Self {
+        Context {
+            scratch: Scratch::default(),
+            now: Instant::now(),
+            agent: AgentCounters::default(),
+        }
+    }
+}
+
+impl Default for Context {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 /// Why a probe has no data.
@@ -95,6 +124,13 @@ pub enum ProbeError {
         path: PathBuf,
         /// What was looked for and not found.
         missing: &'static str,
+    },
+    /// This kernel has no such file.
+    Unsupported {
+        /// Which.
+        path: PathBuf,
+        /// What kernel has it.
+        needs: &'static str,
     },
     /// The report does not fit its buffer.
     TooLarge,
@@ -120,6 +156,9 @@ impl std::fmt::Display for ProbeError {
             ProbeError::Malformed { path, missing } => {
                 write!(f, "{}: no valid {missing}", path.display())
             }
+            ProbeError::Unsupported { path, needs } => {
+                write!(f, "{}: needs {needs}", path.display())
+            }
             ProbeError::TooLarge => mote_core::TooLarge.fmt(f),
         }
     }
@@ -142,6 +181,20 @@ pub struct Malformed(pub &'static str);
 pub enum Probe {
     /// `get_linux_cpu`
     Cpu,
+    /// `get_memory_info`
+    Memory,
+    /// `GetNetworkStatus`
+    Network,
+    /// `get_linux_load`
+    Load,
+    /// `host_alive_check`
+    Alive,
+    /// `get_disk_io`
+    DiskIo,
+    /// `get_pressure`
+    Pressure,
+    /// `get_agent_health`
+    AgentHealth,
     /// `get_filesystem`
     Filesystem,
     /// `get_processes`
@@ -157,6 +210,13 @@ pub enum Probe {
 /// Every probe with the names that a server may give it; the first is the one that is shown.
 pub const PROBES: &[(Probe, &[&str])] = &[
     (Probe::Cpu, &["get_linux_cpu"]),
+    (Probe::Memory, &["get_memory_info"]),
+    (Probe::Network, &["GetNetworkStatus", "get_network_info"]),
+    (Probe::Load, &["get_linux_load", "get_load_info"]),
+    (Probe::Alive, &["host_alive_check"]),
+    (Probe::DiskIo, &["get_disk_io"]),
+    (Probe::Pressure, &["get_pressure"]),
+    (Probe::AgentHealth, &["get_agent_health"]),
     (Probe::Filesystem, &["get_filesystem"]),
     (Probe::Processes, &["get_processes"]),
     (Probe::SysInfo, &["LinuxSysInfo"]),
@@ -178,12 +238,25 @@ impl Probe {
 pub enum Sampler {
     /// See [`cpu`].
     Cpu(cpu::Cpu),
+    /// See [`memory`].
+    Memory(memory::Memory),
+    /// See [`network`].
+    Network(network::Network),
+    /// See [`load`].
+    Load(load::Load),
+    /// See [`alive`].
+    Alive(alive::Alive),
+    /// See [`disk_io`].
+    DiskIo(disk_io::DiskIo),
+    /// See [`pressure`].
+    Pressure(pressure::PressureFiles),
+    /// See [`agent_health`].
+    AgentHealth(agent_health::AgentHealth),
     /// See [`filesystem`].
     Filesystem(filesystem::Filesystem),
     /// See [`processes`].
     Processes(processes::Processes),
-    /// See [`sysinfo`].
-    /// Boxed: it is much larger than the others.
+    /// See [`sysinfo`]. Boxed: it is much larger than the others.
     SysInfo(Box<sysinfo::SysInfo>),
     /// See [`tcp`].
     Tcp(tcp::Tcp),
@@ -196,6 +269,13 @@ impl Sampler {
     pub fn open(probe: Probe, roots: &Roots, context: &mut Context) -> Result<Sampler, ProbeError> {
         Ok(match probe {
             Probe::Cpu => Sampler::Cpu(cpu::Cpu::open(roots, context)?),
+            Probe::Memory => Sampler::Memory(memory::Memory::open(roots)?),
+            Probe::Network => Sampler::Network(network::Network::open(roots, context)?),
+            Probe::Load => Sampler::Load(load::Load::open(roots)?),
+            Probe::Alive => Sampler::Alive(alive::Alive::open(roots)?),
+            Probe::DiskIo => Sampler::DiskIo(disk_io::DiskIo::open(roots, context)?),
+            Probe::Pressure => Sampler::Pressure(pressure::PressureFiles::open(roots)?),
+            Probe::AgentHealth => Sampler::AgentHealth(agent_health::AgentHealth::open(context)?),
             Probe::Filesystem => Sampler::Filesystem(filesystem::Filesystem::open(roots, context)?),
             Probe::Processes => Sampler::Processes(processes::Processes::open(roots, context)?),
             Probe::SysInfo => Sampler::SysInfo(Box::new(sysinfo::SysInfo::open(roots, context)?)),
@@ -215,6 +295,13 @@ impl Sampler {
     ) -> Result<usize, ProbeError> {
         Ok(match self {
             Sampler::Cpu(cpu) => envelope.encode(&cpu.sample(context)?, buffer)?,
+            Sampler::Memory(memory) => envelope.encode(&memory.sample(context)?, buffer)?,
+            Sampler::Network(network) => network.sample(context)?.encode(envelope, buffer)?,
+            Sampler::Load(load) => envelope.encode(&load.sample(context)?, buffer)?,
+            Sampler::Alive(alive) => envelope.encode(&alive.sample(context)?, buffer)?,
+            Sampler::DiskIo(disk_io) => disk_io.sample(context)?.encode(envelope, buffer)?,
+            Sampler::Pressure(files) => envelope.encode(&files.sample(context)?, buffer)?,
+            Sampler::AgentHealth(health) => envelope.encode(&health.sample(context)?, buffer)?,
             Sampler::Filesystem(filesystem) => {
                 filesystem.sample(context)?.encode(envelope, buffer)?
             }

@@ -13,15 +13,13 @@
 //! The name may itself hold spaces and parentheses; after it there are only numbers, so the last
 //! `)` ends it.
 
+use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
 use mote_core::Status;
-use nix::dir::Dir;
-use nix::errno::Errno;
-use nix::fcntl::{OFlag, open, openat};
-use nix::sys::stat::Mode;
-use nix::unistd::read;
+use rustix::fs::{Mode, OFlags, RawDir, SeekFrom, open, openat, seek};
+use rustix::io::{Errno, read};
 use serde::Serialize;
 
 use super::file::{lines, number, words};
@@ -30,6 +28,9 @@ use super::{Context, Malformed, ProbeError, Roots, SourceFile};
 
 /// Of no more processes than this is the state asked in one sample.
 pub const MAX_PROCESSES: u32 = 100_000;
+
+/// So much of the list of processes is fetched at a time.
+const LISTING_BYTES: usize = 8 << 10;
 
 /// The processes of this host by state, kernel threads included, and how busy they are.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -123,8 +124,6 @@ pub fn parse(stat: &[u8]) -> Result<Counters, Malformed> {
 pub struct Processes {
     stat: SourceFile,
     procfs: OwnedFd,
-    /// Another descriptor of the same folder, for its listing.
-    listing: Dir,
     roots: Roots,
     last: Counters,
     last_at: Instant,
@@ -136,13 +135,11 @@ impl Processes {
         let stat = SourceFile::open(roots.procfs.join("stat"))?;
         let last = read_counters(&stat, context)?;
         let failed = |errno: Errno| ProbeError::read(&roots.procfs, errno.into());
-        let folder = OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let procfs = open(&roots.procfs, folder, Mode::empty()).map_err(failed)?;
-        let listing = Dir::openat(&procfs, c".", folder, Mode::empty()).map_err(failed)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let procfs = open(&roots.procfs, flags, Mode::empty()).map_err(failed)?;
         Ok(Processes {
             stat,
             procfs,
-            listing,
             roots: roots.clone(),
             last,
             last_at: context.now,
@@ -150,8 +147,6 @@ impl Processes {
     }
 
     /// The processes now, and the rates since the last sample.
-    ///
-    /// The listing allocates each entry's name for as long as it is looked at; nothing else allocates.
     pub fn sample(&mut self, context: &mut Context) -> Result<ProcessesData, ProbeError> {
         let states = self.states(MAX_PROCESSES)?;
         let now = read_counters(&self.stat, context)?;
@@ -167,10 +162,13 @@ impl Processes {
         })
     }
 
-    fn states(&mut self, max_processes: u32) -> Result<States, ProbeError> {
+    fn states(&self, max_processes: u32) -> Result<States, ProbeError> {
         let failed = |errno: Errno| ProbeError::read(&self.roots.procfs, errno.into());
         let mut states = States::default();
-        for entry in self.listing.iter() {
+        seek(&self.procfs, SeekFrom::Start(0)).map_err(failed)?;
+        let mut buffer = [const { MaybeUninit::uninit() }; LISTING_BYTES];
+        let mut listing = RawDir::new(&self.procfs, &mut buffer);
+        while let Some(entry) = listing.next() {
             let entry = entry.map_err(failed)?;
             let pid = entry.file_name().to_bytes();
             if number(pid).is_none() {
@@ -183,8 +181,8 @@ impl Processes {
             match read_state(&self.procfs, pid) {
                 Ok(state) => states.count(state),
                 // It ended since it was listed.
-                Err(Errno::ENOENT | Errno::ESRCH) => {}
-                Err(Errno::EACCES | Errno::EPERM) => states.count(None),
+                Err(Errno::NOENT | Errno::SRCH) => {}
+                Err(Errno::ACCESS | Errno::PERM) => states.count(None),
                 Err(errno) => return Err(failed(errno)),
             }
         }
@@ -205,7 +203,7 @@ fn read_state(procfs: &OwnedFd, pid: &[u8]) -> Result<Option<u8>, Errno> {
     if fits.is_err() {
         return Ok(None);
     }
-    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let file = openat(procfs, path.as_slice(), flags, Mode::empty())?;
     // 52 numbers of at most 20 digits and a name of at most 64 bytes fit; the kernel gives all at once.
     let mut text = [0; 2048];
@@ -238,10 +236,7 @@ mod tests {
             procfs: tree.path().to_owned(),
             ..Roots::default()
         };
-        let mut context = Context {
-            scratch: Default::default(),
-            now: Instant::now(),
-        };
+        let mut context = Context::new();
         let processes = Processes::open(&roots, &mut context).unwrap();
         (context, processes)
     }

@@ -15,7 +15,18 @@ pub fn grown(now: u64, before: u64) -> Option<u64> {
 /// A counter's growth per second, two decimals. No rate over no time, and none for a counter that
 /// went backwards.
 pub fn per_second(now: u64, before: u64, elapsed: Duration) -> Option<f64> {
+    per_second_of(now, before, elapsed, 1.0)
+}
+
+/// Like [`per_second`], in other units: the counter's is worth `scale` of the rate's.
+pub fn per_second_of(now: u64, before: u64, elapsed: Duration, scale: f64) -> Option<f64> {
     let growth = grown(now, before)?;
-    let seconds = elapsed.as_secs_f64();
-    (seconds > 0.0).then(|| round2(growth as f64 / seconds))
+    if elapsed.is_zero() {
+        return None;
+    }
+    // Most counters stand still most of the time, and rounding is not free.
+    if growth == 0 {
+        return Some(0.0);
+    }
+    Some(round2(growth as f64 * scale / elapsed.as_secs_f64()))
 }

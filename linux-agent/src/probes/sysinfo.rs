@@ -304,7 +304,6 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::fs;
-    use std::time::Instant;
 
     const CPUINFO: &[u8] = include_bytes!("../../../tests/fixtures/proc/cpuinfo");
     const OS_RELEASE: &[u8] = include_bytes!("../../../tests/fixtures/root/usr/lib/os-release");
@@ -351,10 +350,7 @@ mod tests {
             sysfs: root.join("sys"),
             rootfs: root.to_owned(),
         };
-        let mut context = Context {
-            scratch: Default::default(),
-            now: Instant::now(),
-        };
+        let mut context = Context::new();
         let mut probe = SysInfo::open(&roots, &mut context).unwrap();
         let expected = serde_json::json!({
             "status": 0,

@@ -233,10 +233,7 @@ mod tests {
             procfs: tree.to_owned(),
             ..Roots::default()
         };
-        let mut context = Context {
-            scratch: Default::default(),
-            now: Instant::now(),
-        };
+        let mut context = Context::new();
         let tcp = Tcp::open(&roots, &mut context);
         (context, tcp)
     }

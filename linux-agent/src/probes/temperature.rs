@@ -197,10 +197,7 @@ mod tests {
             sysfs: sysfs.to_owned(),
             ..Roots::default()
         };
-        let mut context = Context {
-            scratch: Scratch::default(),
-            now: Instant::now(),
-        };
+        let mut context = Context::new();
         let temperature = Temperature::open(&roots, &mut context).unwrap();
         (context, temperature)
     }

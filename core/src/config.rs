@@ -1,0 +1,614 @@
+//! The services document: which services to monitor, and how often.
+//!
+//! ```json
+//! {"services": {"LinuxCPU": ["get_linux_cpu", 15], "LinuxMemory": ["get_memory_info", 60]}}
+//! ```
+//!
+//! A document is taken whole or not at all. Further elements of a service's array and unknown keys are
+//! ignored; nothing may nest deeper than [`MAX_DEPTH`].
+
+use core::fmt;
+
+use heapless::{String, Vec};
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use crate::time::Interval;
+
+/// How deep arrays and objects of a services document may nest. What nests deeper is refused before
+/// it is parsed, so that a hostile document cannot exhaust the stack.
+pub const MAX_DEPTH: u8 = 8;
+
+/// The name of a service or plugin: 1 to `L` bytes of UTF-8 (`L` at most 255).
+pub type Name<const L: usize> = String<L, u8>;
+
+/// One service to monitor. `P` is what a plugin's name means on this platform.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service<P, const L: usize> {
+    /// The server's name for it.
+    pub name: Name<L>,
+    /// What to run.
+    pub plugin: P,
+    /// How often.
+    pub interval: Interval,
+}
+
+/// A valid set of at most `N` services, each name at most once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config<P, const N: usize, const L: usize> {
+    services: Vec<Service<P, L>, N>,
+}
+
+/// Why a services document is refused, and because of which service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError<const L: usize> {
+    /// The service at fault, cut to `L` bytes; none where the document as a whole is.
+    pub service: Option<Name<L>>,
+    /// What is wrong.
+    pub fault: Fault,
+}
+
+/// What is wrong with a services document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It is not JSON of the expected shape; the byte where reading stopped is not known.
+    NotADocument,
+    /// It has no `services` object.
+    NoServices,
+    /// It has more than one `services` object.
+    TwoServices,
+    /// It nests deeper than [`MAX_DEPTH`].
+    TooDeep,
+    /// The service is not `[plugin, interval]`.
+    NotPluginAndInterval,
+    /// The interval is not a number from [`Interval::MIN`] to [`Interval::MAX`].
+    Interval,
+    /// A name is empty, longer than this many bytes, or not valid text.
+    ServiceName(usize),
+    /// The plugin's name is empty, longer than this many bytes, or not valid text.
+    PluginName(usize),
+    /// The name stands in the document twice.
+    Duplicate,
+    /// There are more than this many services.
+    TooMany(usize),
+}
+
+impl<P, const N: usize, const L: usize> Config<P, N, L> {
+    /// No services: an order to monitor nothing.
+    pub const fn new() -> Self {
+        Config {
+            services: Vec::new(),
+        }
+    }
+
+    /// Adds a service, as a compiled-in default does.
+    pub fn push(&mut self, service: Service<P, L>) -> Result<(), ConfigError<L>> {
+        let fault = if service.name.is_empty() {
+            Fault::ServiceName(L)
+        } else if self.services.iter().any(|it| it.name == service.name) {
+            Fault::Duplicate
+        } else {
+            match self.services.push(service) {
+                Ok(()) => return Ok(()),
+                Err(service) => return Err(fault(&service.name, Fault::TooMany(N))),
+            }
+        };
+        Err(self::fault(&service.name, fault))
+    }
+
+    /// A services document. `resolve` says what a plugin's name means here; it also gets names that
+    /// this platform does not know.
+    pub fn parse(document: &[u8], resolve: impl FnMut(&str) -> P) -> Result<Self, ConfigError<L>> {
+        let mut config = Config::new();
+        config.read(document, resolve)?;
+        Ok(config)
+    }
+
+    /// As [`Config::parse`], into a place that is there already: a table for many services is too
+    /// large to be moved about on a small stack. After an error it holds no services.
+    pub fn read(
+        &mut self,
+        document: &[u8],
+        mut resolve: impl FnMut(&str) -> P,
+    ) -> Result<(), ConfigError<L>> {
+        self.services.clear();
+        let result = self.read_document(document, &mut resolve);
+        if result.is_err() {
+            self.services.clear();
+        }
+        result
+    }
+
+    fn read_document(
+        &mut self,
+        document: &[u8],
+        resolve: &mut dyn FnMut(&str) -> P,
+    ) -> Result<(), ConfigError<L>> {
+        if nests_deeper_than(MAX_DEPTH, document) {
+            return Err(Fault::TooDeep.of_document());
+        }
+        let mut parser = Parser {
+            config: self,
+            resolve,
+            found: false,
+            error: None,
+        };
+        // Strings are left escaped here, so that ignored ones need no room.
+        let mut json = serde_json_core::de::Deserializer::new(document, None);
+        let result = Document(&mut parser)
+            .deserialize(&mut json)
+            .and_then(|()| json.end());
+        match (parser.error, result) {
+            (Some(error), _) => Err(error),
+            (None, Err(_)) => Err(Fault::NotADocument.of_document()),
+            (None, Ok(_)) if !parser.found => Err(Fault::NoServices.of_document()),
+            (None, Ok(_)) => Ok(()),
+        }
+    }
+
+    /// The services in the document's order.
+    pub fn services(&self) -> &[Service<P, L>] {
+        &self.services
+    }
+}
+
+impl<P, const N: usize, const L: usize> Default for Config<P, N, L> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Fault {
+    fn of_document<const L: usize>(self) -> ConfigError<L> {
+        ConfigError {
+            service: None,
+            fault: self,
+        }
+    }
+}
+
+impl<const L: usize> fmt::Display for ConfigError<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(name) = &self.service {
+            write!(f, "service {name:?}: ")?;
+        }
+        match self.fault {
+            Fault::NotADocument => f.write_str("not a services document in JSON"),
+            Fault::NoServices => f.write_str("the document has no `services` object"),
+            Fault::TwoServices => f.write_str("the document has two `services` objects"),
+            Fault::TooDeep => write!(f, "the document nests deeper than {MAX_DEPTH}"),
+            Fault::NotPluginAndInterval => {
+                f.write_str("must be [plugin name, interval in seconds]")
+            }
+            Fault::Interval => write!(
+                f,
+                "the interval must be a number from {} to {}",
+                Interval::MIN,
+                Interval::MAX
+            ),
+            Fault::ServiceName(limit) => {
+                write!(f, "the service's name must be text of 1 to {limit} bytes")
+            }
+            Fault::PluginName(limit) => {
+                write!(f, "the plugin's name must be text of 1 to {limit} bytes")
+            }
+            Fault::Duplicate => f.write_str("named twice"),
+            Fault::TooMany(limit) => {
+                write!(f, "one more than the {limit} services there is room for")
+            }
+        }
+    }
+}
+
+impl<const L: usize> core::error::Error for ConfigError<L> {}
+
+fn fault<const L: usize>(service: &str, fault: Fault) -> ConfigError<L> {
+    let mut name = Name::new();
+    for c in service.chars() {
+        if name.push(c).is_err() {
+            break;
+        }
+    }
+    ConfigError {
+        service: Some(name),
+        fault,
+    }
+}
+
+/// Looks at brackets outside strings only; whether the rest is JSON is for the parser to say.
+fn nests_deeper_than(limit: u8, document: &[u8]) -> bool {
+    let mut depth = 0u8;
+    let mut in_string = false;
+    let mut escaped = false;
+    for byte in document {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            _ if in_string => {}
+            b'{' | b'[' if depth == limit => return true,
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    false
+}
+
+struct Parser<'r, P, const N: usize, const L: usize> {
+    config: &'r mut Config<P, N, L>,
+    resolve: &'r mut dyn FnMut(&str) -> P,
+    found: bool,
+    /// serde's own errors cannot carry a service's name, so the first fault is kept here.
+    error: Option<ConfigError<L>>,
+}
+
+impl<P, const N: usize, const L: usize> Parser<'_, P, N, L> {
+    fn fail<E: serde::de::Error>(&mut self, error: ConfigError<L>) -> E {
+        self.error.get_or_insert(error);
+        E::custom("")
+    }
+}
+
+/// `{"services": …, …}`
+struct Document<'p, 'r, P, const N: usize, const L: usize>(&'p mut Parser<'r, P, N, L>);
+
+/// `{"name": [plugin, interval], …}`
+struct Services<'p, 'r, P, const N: usize, const L: usize>(&'p mut Parser<'r, P, N, L>);
+
+/// `[plugin, interval, …]`
+struct Orders<'p, P, const L: usize> {
+    resolve: &'p mut dyn FnMut(&str) -> P,
+    fault: &'p mut Fault,
+}
+
+/// A string of JSON, still escaped.
+struct Raw;
+
+impl<'de, P, const N: usize, const L: usize> DeserializeSeed<'de> for Document<'_, '_, P, N, L> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de, P, const N: usize, const L: usize> Visitor<'de> for Document<'_, '_, P, N, L> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(key) = map.next_key_seed(Raw)? {
+            if key != "services" {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            }
+            if self.0.found {
+                return Err(self.0.fail(Fault::TwoServices.of_document()));
+            }
+            self.0.found = true;
+            map.next_value_seed(Services(self.0))?;
+        }
+        Ok(())
+    }
+}
+
+impl<'de, P, const N: usize, const L: usize> DeserializeSeed<'de> for Services<'_, '_, P, N, L> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de, P, const N: usize, const L: usize> Visitor<'de> for Services<'_, '_, P, N, L> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let parser = self.0;
+        while let Some(key) = map.next_key_seed(Raw)? {
+            let Some(name) = unescape::<L>(key) else {
+                return Err(parser.fail(fault(key, Fault::ServiceName(L))));
+            };
+            let mut wrong = Fault::NotPluginAndInterval;
+            let orders: Orders<'_, _, L> = Orders {
+                resolve: &mut *parser.resolve,
+                fault: &mut wrong,
+            };
+            let (plugin, interval) = match map.next_value_seed(orders) {
+                Ok(orders) => orders,
+                Err(_) => return Err(parser.fail(fault(&name, wrong))),
+            };
+            let service = Service {
+                name,
+                plugin,
+                interval,
+            };
+            if let Err(error) = parser.config.push(service) {
+                return Err(parser.fail(error));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<'de, P, const L: usize> DeserializeSeed<'de> for Orders<'_, P, L> {
+    type Value = (P, Interval);
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de, P, const L: usize> Visitor<'de> for Orders<'_, P, L> {
+    type Value = (P, Interval);
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[plugin, interval]")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        let wrong = |_| <A::Error as serde::de::Error>::custom("");
+        let raw = seq.next_element_seed(Raw)?.ok_or(()).map_err(wrong)?;
+        let Some(name) = unescape::<L>(raw) else {
+            *self.fault = Fault::PluginName(L);
+            return Err(wrong(()));
+        };
+        let shape = core::mem::replace(self.fault, Fault::Interval);
+        let Some(seconds) = seq.next_element::<Seconds>()? else {
+            *self.fault = shape;
+            return Err(wrong(()));
+        };
+        let interval = interval(seconds).ok_or(()).map_err(wrong)?;
+        *self.fault = shape;
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(((self.resolve)(&name), interval))
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Raw {
+    type Value = &'de str;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<&'de str, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Raw {
+    type Value = &'de str;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_borrowed_str<E: serde::de::Error>(self, text: &'de str) -> Result<&'de str, E> {
+        Ok(text)
+    }
+}
+
+#[cfg(feature = "decimal")]
+type Seconds = f64;
+#[cfg(not(feature = "decimal"))]
+type Seconds = i32;
+
+#[cfg(feature = "decimal")]
+fn interval(seconds: Seconds) -> Option<Interval> {
+    Interval::from_secs_f64(seconds)
+}
+
+#[cfg(not(feature = "decimal"))]
+fn interval(seconds: Seconds) -> Option<Interval> {
+    Interval::from_secs(u32::try_from(seconds).ok()?)
+}
+
+/// A name as it stands between the quotes of JSON; `None` if it is empty, too long, holds a control
+/// character or an escape that is none. The parser's own unescaping does not know surrogate pairs.
+fn unescape<const L: usize>(raw: &str) -> Option<Name<L>> {
+    let mut name = Name::new();
+    let mut chars = raw.chars();
+    while let Some(c) = chars.next() {
+        let c = match c {
+            '\\' => match chars.next()? {
+                c @ ('"' | '\\' | '/') => c,
+                'u' => {
+                    let unit = hex4(&mut chars)?;
+                    match unit {
+                        0xD800..=0xDBFF => {
+                            let low = match (chars.next()?, chars.next()?) {
+                                ('\\', 'u') => hex4(&mut chars)?,
+                                _ => return None,
+                            };
+                            let low = low.checked_sub(0xDC00).filter(|low| *low < 0x400)?;
+                            char::from_u32(0x10000 + ((unit - 0xD800) << 10) + low)?
+                        }
+                        _ => char::from_u32(unit)?,
+                    }
+                }
+                _ => return None,
+            },
+            c => c,
+        };
+        if c.is_control() {
+            return None;
+        }
+        name.push(c).ok()?;
+    }
+    (!name.is_empty()).then_some(name)
+}
+
+fn hex4(chars: &mut core::str::Chars<'_>) -> Option<u32> {
+    (0..4).try_fold(0, |value, _| Some(value << 4 | chars.next()?.to_digit(16)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::borrow::ToOwned;
+    use std::format;
+    use std::string::{String as StdString, ToString};
+    use std::vec::Vec as StdVec;
+
+    type Small = Config<StdString, 3, 12>;
+
+    fn parse(document: &str) -> Result<Small, StdString> {
+        Small::parse(document.as_bytes(), |name| name.to_owned()).map_err(|error| error.to_string())
+    }
+
+    fn listed(document: &str) -> StdVec<(StdString, StdString, u32)> {
+        parse(document)
+            .unwrap()
+            .services()
+            .iter()
+            .map(|it| {
+                (
+                    it.name.as_str().to_owned(),
+                    it.plugin.clone(),
+                    it.interval.as_millis(),
+                )
+            })
+            .collect()
+    }
+
+    #[test]
+    fn reads_what_a_server_sends() {
+        let document = r#" {"id": [1, {"a": null}], "services": {"CPU": ["get_cpu", 15],
+            "Mem\u00f6\ud83d\ude00": [ "get_mem" , 60, "echo", {"x": [1]}]}, "more": "say \"hi\" \\"} "#;
+        assert_eq!(
+            listed(document),
+            [
+                ("CPU".to_owned(), "get_cpu".to_owned(), 15_000),
+                ("Memö😀".to_owned(), "get_mem".to_owned(), 60_000)
+            ]
+        );
+    }
+
+    #[test]
+    fn no_services_is_an_order() {
+        assert_eq!(listed(r#"{"services": {}}"#), []);
+    }
+
+    #[cfg(feature = "decimal")]
+    #[test]
+    fn intervals_may_have_decimals() {
+        assert_eq!(
+            listed(r#"{"services":{"A":["p",0.25],"B":["p",1e1]}}"#),
+            [
+                ("A".to_owned(), "p".to_owned(), 250),
+                ("B".to_owned(), "p".to_owned(), 10_000)
+            ]
+        );
+    }
+
+    #[cfg(not(feature = "decimal"))]
+    #[test]
+    fn boards_take_whole_seconds_only() {
+        assert_eq!(
+            parse(r#"{"services":{"A":["p",0.5]}}"#).unwrap_err(),
+            "service \"A\": the interval must be a number from 0.1 s to 604800 s"
+        );
+        assert!(parse(r#"{"services":{"A":["p",1.5]}}"#).is_err());
+    }
+
+    #[test]
+    fn each_fault_names_the_service_and_the_limit() {
+        let bounds = "the interval must be a number from 0.1 s to 604800 s";
+        let shape = "must be [plugin name, interval in seconds]";
+        let plugin = "the plugin's name must be text of 1 to 12 bytes";
+        for (services, sentence) in [
+            (r#""A":["p",0]"#, format!("service \"A\": {bounds}")),
+            (r#""A":["p",-5]"#, format!("service \"A\": {bounds}")),
+            (r#""A":["p",604801]"#, format!("service \"A\": {bounds}")),
+            (r#""A":["p","15"]"#, format!("service \"A\": {bounds}")),
+            (
+                r#""A":["p",99999999999]"#,
+                format!("service \"A\": {bounds}"),
+            ),
+            (r#""A":["p"]"#, format!("service \"A\": {shape}")),
+            (r#""A":[15,"p"]"#, format!("service \"A\": {shape}")),
+            (r#""A":"p""#, format!("service \"A\": {shape}")),
+            (r#""A":{}"#, format!("service \"A\": {shape}")),
+            (r#""A":["",1]"#, format!("service \"A\": {plugin}")),
+            (r#""A":["p\n",1]"#, format!("service \"A\": {plugin}")),
+            (
+                r#""A":["abcdefghijklm",1]"#,
+                format!("service \"A\": {plugin}"),
+            ),
+            (
+                r#""abcdefghijklm":["p",1]"#,
+                "service \"abcdefghijkl\": the service's name must be text of 1 to 12 bytes".into(),
+            ),
+            (
+                r#""A":["p",1],"A":["p",1]"#,
+                "service \"A\": named twice".into(),
+            ),
+            (
+                r#""A":["p",1],"B":["p",1],"C":["p",1],"D":["p",1]"#,
+                "service \"D\": one more than the 3 services there is room for".into(),
+            ),
+        ] {
+            let document = format!("{{\"services\":{{{services}}}}}");
+            assert_eq!(parse(&document).unwrap_err(), sentence, "{document}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_document_says_so() {
+        for (document, sentence) in [
+            ("", "not a services document in JSON"),
+            ("<html>", "not a services document in JSON"),
+            ("[]", "not a services document in JSON"),
+            ("{}", "the document has no `services` object"),
+            (r#"{"services": null}"#, "not a services document in JSON"),
+            (r#"{"services": []}"#, "not a services document in JSON"),
+            (r#"{"services": {}} x"#, "not a services document in JSON"),
+            (
+                r#"{"services": {}, "services": {}}"#,
+                "the document has two `services` objects",
+            ),
+            (r#"{"services": {"#, "not a services document in JSON"),
+            (
+                "{\"services\": {\"\u{1}\": 1}}",
+                "service \"\\u{1}\": the service's name must be text of 1 to 12 bytes",
+            ),
+        ] {
+            assert_eq!(parse(document).unwrap_err(), sentence, "{document}");
+        }
+    }
+
+    #[test]
+    fn deep_nesting_is_refused_before_it_is_parsed() {
+        let deep = format!("{{\"x\": {}", "[".repeat(100_000));
+        assert_eq!(
+            parse(&deep).unwrap_err(),
+            "the document nests deeper than 8"
+        );
+        let in_a_string = format!("{{\"x\": \"\\\"{}\", \"services\": {{}}}}", "[".repeat(100));
+        assert!(parse(&in_a_string).is_ok());
+    }
+
+    #[test]
+    fn every_cut_of_a_document_is_refused() {
+        let document = r#"{"services":{"CPU":["get_cpu",15],"M":["get_mem",60]}}"#;
+        for cut in 0..document.len() {
+            assert!(parse(&document[..cut]).is_err(), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn junk_never_panics() {
+        let mut runner = proptest::test_runner::TestRunner::default();
+        let bytes = proptest::collection::vec(proptest::num::u8::ANY, 0..200);
+        runner
+            .run(&bytes, |bytes| {
+                let _ = Small::parse(&bytes, |name| name.to_owned());
+                Ok(())
+            })
+            .unwrap();
+    }
+}

@@ -1,0 +1,352 @@
+//! The agent's one loop: timers, signals, plugins, the control socket and what the uplink's thread has to say.
+
+use std::fmt;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use mote_core::Uptime;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::time::TimeSpec;
+
+use crate::clock;
+use crate::control::{self, Control};
+use crate::courier::Courier;
+use crate::daemon::{DaemonError, Lock};
+use crate::log;
+use crate::notify::Manager;
+use crate::orders;
+use crate::queue::Queue;
+use crate::sampling::{self, Sampling};
+use crate::settings::{self, Settings};
+use crate::status;
+use crate::uplink::Uplink;
+
+/// One last attempt to deliver may take this long.
+const LAST_DELIVERY: Duration = Duration::from_secs(3);
+
+/// Signals, the courier, the control socket and its connections, two pipes a plugin.
+const MAX_POLLED: usize = 3 + control::MAX_CONNECTIONS + 2 * sampling::MAX_RUNNING;
+
+/// How the settings are read anew when an operator asks for it.
+pub type Reread<'a> = &'a dyn Fn() -> Result<Settings, String>;
+
+/// A running agent.
+pub struct Agent<'a> {
+    settings: Settings,
+    reread: Reread<'a>,
+    /// The document that is followed, to be understood anew when the settings change.
+    document: Vec<u8>,
+    sampling: Sampling,
+    courier: Courier,
+    control: Control,
+    signals: SignalFd,
+    manager: Manager,
+    began: Instant,
+    _lock: Lock,
+}
+
+/// Why an agent does not start.
+#[derive(Debug)]
+pub enum AgentError {
+    /// The state folder, or another agent.
+    Daemon(DaemonError),
+    /// The services in the settings are not valid.
+    Services(PathBuf, orders::OrdersError),
+    /// The system refused something that every agent needs.
+    System(&'static str, io::Error),
+}
+
+impl<'a> Agent<'a> {
+    /// Becomes the agent of the state folder. A process that has other threads by then calls [`block_signals`]
+    /// before it starts them.
+    pub fn start(settings: Settings, reread: Reread<'a>) -> Result<Self, AgentError> {
+        let lock = Lock::take(&settings.state_dir).map_err(AgentError::Daemon)?;
+        let control = Control::bind(&settings.state_dir).map_err(AgentError::Daemon)?;
+        let signals = watch_signals().map_err(|cause| AgentError::System("signals", cause))?;
+        let monitor_settings = sampling::monitor_settings(&settings);
+        let queue = Queue::new(settings.queue.max_bytes, millis(settings.queue.max_age));
+        let uplink = Uplink::new(queue, monitor_settings.client);
+        let id = settings.client_id.to_string();
+        let courier = Courier::start(
+            uplink,
+            settings.server().map(|server| (server, id.as_str())),
+        )
+        .map_err(|cause| AgentError::System("the uplink's thread", cause))?;
+        let mut agent = Agent {
+            sampling: Sampling::new(&settings, clock::uptime()),
+            settings,
+            reread,
+            document: Vec::new(),
+            courier,
+            control,
+            signals,
+            manager: Manager::from_env(),
+            began: Instant::now(),
+            _lock: lock,
+        };
+        agent.first_orders()?;
+        Ok(agent)
+    }
+
+    /// Samples and reports until SIGTERM or SIGINT.
+    pub fn run(mut self) {
+        self.manager.tell("READY=1");
+        log::info(format_args!(
+            "client {} runs, pid {}",
+            self.settings.client_id,
+            std::process::id()
+        ));
+        while self.turn() {}
+        self.manager.tell("STOPPING=1");
+        let Agent {
+            courier, sampling, ..
+        } = self;
+        drop(sampling);
+        let account = courier.close(LAST_DELIVERY);
+        log::info(format_args!(
+            "stops: {} sampled = {} acknowledged + {} undelivered + {} dropped",
+            account.sampled,
+            account.acknowledged,
+            account.queued,
+            account.dropped.total()
+        ));
+    }
+
+    /// One wake-up. Gives whether there is to be another.
+    fn turn(&mut self) -> bool {
+        if self.sampling.work(&self.settings, &self.courier) {
+            self.courier.fetch();
+        }
+        if let Err(error) = self.wait() {
+            // Nothing to wait with: do not spin.
+            log::error(format_args!("waiting for events: {error}"));
+            std::thread::sleep(Duration::from_secs(1));
+        }
+        if self.manager.watchdog.is_some() {
+            self.manager.tell("WATCHDOG=1");
+        }
+        self.sampling.attend_plugins(&self.settings, &self.courier);
+        if let Some(answer) = self.courier.take_orders() {
+            match answer {
+                Ok(document) => self.follow(document),
+                Err(_) => self.sampling.monitor_mut().fetch_failed(clock::uptime()),
+            }
+        }
+        self.attend_control();
+        self.attend_signals()
+    }
+
+    fn wait(&self) -> nix::Result<()> {
+        let always = [self.signals.as_fd(), self.courier.readable()].into_iter();
+        let read = always
+            .chain(self.sampling.pipes())
+            .map(|fd| (fd, PollFlags::POLLIN));
+        let polled = read.chain(self.control.interests());
+        // Nothing is left out: the bound is the sum of what each part can have.
+        let mut fds: heapless::Vec<PollFd<'_>, MAX_POLLED> = polled
+            .take(MAX_POLLED)
+            .map(|(fd, flags)| PollFd::new(fd, flags))
+            .collect();
+        let timeout = self.time_to_wait().map(TimeSpec::from_duration);
+        match ppoll(&mut fds, timeout, None) {
+            Ok(_) | Err(Errno::EINTR) => Ok(()),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Until the next thing is due; none: until something happens.
+    fn time_to_wait(&self) -> Option<Duration> {
+        let due = self.sampling.monitor().poll_at();
+        let due = (due != Uptime::NEVER)
+            .then(|| Duration::from_millis(due.millis_since(clock::uptime())));
+        let now = Instant::now();
+        let deadlines = [self.sampling.deadline(), self.control.deadline()];
+        let deadlines = deadlines.into_iter().flatten();
+        deadlines
+            .map(|at| at.saturating_duration_since(now))
+            .chain(due)
+            .chain(self.manager.watchdog.map(|limit| limit / 2))
+            .min()
+    }
+
+    fn attend_signals(&mut self) -> bool {
+        while let Ok(Some(signal)) = self.signals.read_signal() {
+            let number = i32::try_from(signal.ssi_signo).unwrap_or_default();
+            match Signal::try_from(number) {
+                Ok(Signal::SIGTERM | Signal::SIGINT) => return false,
+                Ok(Signal::SIGHUP) => {
+                    if let Err(sentence) = self.reload() {
+                        log::error(format_args!("the old settings stay in force: {sentence}"));
+                    }
+                }
+                // SIGCHLD only wakes the loop; each plugin is asked whether it has ended.
+                _ => {}
+            }
+        }
+        true
+    }
+
+    fn attend_control(&mut self) {
+        // An answer needs the whole agent, so the requests are taken out first.
+        let mut requests = self.control.take_requests();
+        for request in &mut requests {
+            let answer = match request.what {
+                control::Request::Status => self.status(),
+                control::Request::Reload => match self.reload() {
+                    Ok(()) => "ok\n".to_owned(),
+                    Err(sentence) => format!("{sentence}\n"),
+                },
+            };
+            self.control.answer(request, answer.into_bytes());
+        }
+        self.control.write_answers();
+    }
+
+    fn status(&self) -> String {
+        let status = status::Status::of(&self.settings, &self.sampling, &self.courier, self.began);
+        serde_json::to_string(&status).unwrap_or_default() + "\n"
+    }
+
+    /// The orders to begin with: those in the settings, else the last ones that a server gave.
+    fn first_orders(&mut self) -> Result<(), AgentError> {
+        let local = match &self.settings.orders {
+            settings::Orders::Local { document, .. } => Some(document.clone().into_bytes()),
+            settings::Orders::Server(_) => None,
+        };
+        let is_local = local.is_some();
+        let Some(document) = local.or_else(|| orders::load_last(&self.settings.state_dir)) else {
+            return Ok(());
+        };
+        match orders::parse(&document, &self.settings.plugins.allowed) {
+            Ok(orders) => {
+                self.sampling.apply(&orders, &self.courier);
+                self.document = document;
+                Ok(())
+            }
+            Err(error) if is_local => Err(AgentError::Services(self.settings.file.clone(), error)),
+            Err(error) => {
+                log::warning(format_args!(
+                    "the last services document is not used: {error}"
+                ));
+                Ok(())
+            }
+        }
+    }
+
+    /// Follows a services document that the server gave, or keeps the one before.
+    fn follow(&mut self, document: Vec<u8>) {
+        let now = clock::uptime();
+        if document == self.document {
+            self.courier.note_orders(None);
+            return self.sampling.monitor_mut().fetched(now);
+        }
+        match orders::parse(&document, &self.settings.plugins.allowed) {
+            Ok(orders) => {
+                log::info(format_args!(
+                    "monitors {} services",
+                    orders.services().len()
+                ));
+                self.courier.note_orders(None);
+                self.sampling.apply(&orders, &self.courier);
+                self.sampling.monitor_mut().fetched(now);
+                if let Err(error) = orders::store_last(&self.settings.state_dir, &document) {
+                    log::warning(format_args!("the services document is not kept: {error}"));
+                }
+                self.document = document;
+            }
+            Err(error) => {
+                let sentence = format!("the server's services document is not followed: {error}");
+                log::warning(format_args!("{sentence}"));
+                self.courier.note_orders(Some(sentence));
+                self.sampling.monitor_mut().fetch_failed(now);
+            }
+        }
+    }
+
+    /// Reads the settings anew. An error is one sentence, and changes nothing.
+    fn reload(&mut self) -> Result<(), String> {
+        let new = (self.reread)()?;
+        for (key, changed) in [
+            ("state_dir", new.state_dir != self.settings.state_dir),
+            ("client_id", new.client_id != self.settings.client_id),
+            ("procfs, sysfs or rootfs", new.roots != self.settings.roots),
+        ] {
+            if changed {
+                return Err(format!("a new {key} needs a restart: mote restart"));
+            }
+        }
+        let document = match &new.orders {
+            settings::Orders::Local { document, .. } => document.clone().into_bytes(),
+            settings::Orders::Server(_) => self.document.clone(),
+        };
+        let orders = match document.is_empty() {
+            true => Box::new(orders::Orders::new()),
+            false => orders::parse(&document, &new.plugins.allowed)
+                .map_err(|error| format!("{}: services: {error}", new.file.display()))?,
+        };
+        let now = clock::uptime();
+        let old = std::mem::replace(&mut self.settings, new);
+        let new = &self.settings;
+        if new.server() != old.server() {
+            let id = new.client_id.to_string();
+            self.courier
+                .set_server(new.server().map(|server| (server, id.as_str())));
+        }
+        let queue = new.queue;
+        self.courier.with_uplink(|uplink| {
+            uplink.set_bounds(queue.max_bytes, millis(queue.max_age));
+        });
+        let monitor = self.sampling.monitor_mut();
+        monitor.set(sampling::monitor_settings(new), now);
+        monitor.fetch_now(now);
+        self.sampling.apply(&orders, &self.courier);
+        self.document = document;
+        log::info(format_args!("read its settings anew"));
+        Ok(())
+    }
+}
+
+/// Blocks the signals that the agent's loop reads, in this thread and those it starts from now on. Others would
+/// take them from the loop.
+pub fn block_signals() -> io::Result<SigSet> {
+    let mut set = SigSet::empty();
+    for signal in [
+        Signal::SIGTERM,
+        Signal::SIGINT,
+        Signal::SIGHUP,
+        Signal::SIGCHLD,
+    ] {
+        set.add(signal);
+    }
+    set.thread_block()?;
+    Ok(set)
+}
+
+fn watch_signals() -> io::Result<SignalFd> {
+    let set = block_signals()?;
+    let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
+    Ok(SignalFd::with_flags(&set, flags)?)
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl fmt::Display for AgentError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AgentError::Daemon(error) => error.fmt(f),
+            AgentError::Services(file, error) => {
+                write!(f, "{}: services: {error}", Path::display(file))
+            }
+            AgentError::System(what, cause) => write!(f, "{what}: {cause}"),
+        }
+    }
+}
+
+impl std::error::Error for AgentError {}

@@ -1,0 +1,280 @@
+//! The one thread that talks to the server, and what it shares with the agent's loop.
+//!
+//! The loop queues reports and asks for orders; the thread delivers and fetches, one call at a time, and
+//! wakes the loop when orders have come. What to send when is decided in [`crate::uplink`].
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use mote_core::Uptime;
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+use crate::clock;
+use crate::http::{CallError, Client};
+use crate::log;
+use crate::settings::Server;
+use crate::uplink::{Account, Next, Outcome, Uplink};
+
+/// What is said of the server in `status`.
+#[derive(Clone, Debug, Default, serde::Serialize)]
+pub struct Health {
+    /// When it answered last, in Unix milliseconds.
+    pub answered_unix_ms: Option<u64>,
+    /// How long its last answer to a report took.
+    pub latency_ms: Option<u32>,
+    /// Why the last call failed; none if it did not.
+    pub error: Option<String>,
+    /// Why its services document is not followed; none if it is.
+    pub orders_error: Option<String>,
+}
+
+/// The handle of the agent's loop on the thread.
+pub struct Courier {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    /// Something is there for the thread to do.
+    changed: Condvar,
+    /// The thread has ended.
+    ended: Condvar,
+    /// The thread has something for the loop.
+    wake: EventFd,
+}
+
+struct State {
+    uplink: Uplink,
+    /// None: there is no server, reports stay in the queue.
+    client: Option<Arc<Client>>,
+    orders: Orders,
+    health: Health,
+    closing: Option<Instant>,
+    ended: bool,
+}
+
+enum Orders {
+    Idle,
+    Wanted,
+    Came(Result<Vec<u8>, CallError>),
+}
+
+impl Courier {
+    /// Starts the thread.
+    pub fn start(uplink: Uplink, server: Option<(&Server, &str)>) -> io::Result<Courier> {
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State {
+                uplink,
+                client: server.map(|(server, id)| Arc::new(Client::new(server, id))),
+                orders: Orders::Idle,
+                health: Health::default(),
+                closing: None,
+                ended: false,
+            }),
+            changed: Condvar::new(),
+            ended: Condvar::new(),
+            wake: EventFd::from_value_and_flags(0, flags)?,
+        });
+        let thread_shared = Arc::clone(&shared);
+        thread::Builder::new()
+            .name("uplink".to_owned())
+            .stack_size(256 << 10)
+            .spawn(move || thread_shared.run())?;
+        Ok(Courier { shared })
+    }
+
+    /// Gives access to the uplink. Call [`Courier::wake`] once there is something to send.
+    pub fn with_uplink<T>(&self, change: impl FnOnce(&mut Uplink) -> T) -> T {
+        let mut state = self.shared.lock();
+        change(&mut state.uplink)
+    }
+
+    /// Has the thread look for something to send.
+    pub fn wake(&self) {
+        self.shared.changed.notify_one();
+    }
+
+    /// Has the thread ask the server for orders.
+    pub fn fetch(&self) {
+        self.shared.lock().orders = Orders::Wanted;
+        self.wake();
+    }
+
+    /// Becomes readable when [`Courier::take_orders`] has something.
+    pub fn readable(&self) -> BorrowedFd<'_> {
+        self.shared.wake.as_fd()
+    }
+
+    /// The answer to [`Courier::fetch`], once.
+    pub fn take_orders(&self) -> Option<Result<Vec<u8>, CallError>> {
+        let _ = self.shared.wake.read();
+        let mut state = self.shared.lock();
+        match std::mem::replace(&mut state.orders, Orders::Idle) {
+            Orders::Came(answer) => Some(answer),
+            other => {
+                state.orders = other;
+                None
+            }
+        }
+    }
+
+    /// From now on talks to another server, or to the same one in another way.
+    pub fn set_server(&self, server: Option<(&Server, &str)>) {
+        let mut state = self.shared.lock();
+        state.client = server.map(|(server, id)| Arc::new(Client::new(server, id)));
+        state.uplink.retry_now(clock::uptime());
+        drop(state);
+        self.wake();
+    }
+
+    /// What is known of the server.
+    pub fn health(&self) -> Health {
+        self.shared.lock().health.clone()
+    }
+
+    /// Says why the server's orders are not followed, or that they are.
+    pub fn note_orders(&self, error: Option<String>) {
+        self.shared.lock().health.orders_error = error;
+    }
+
+    /// How long the last delivery took.
+    pub fn latency_ms(&self) -> Option<u32> {
+        self.shared.lock().health.latency_ms
+    }
+
+    /// One last attempt to deliver what waits, within `limit`; a call that is under way then is left alone. Gives
+    /// the final account.
+    pub fn close(self, limit: Duration) -> Account {
+        let end = Instant::now() + limit;
+        let mut state = self.shared.lock();
+        state.closing = Some(end);
+        self.shared.changed.notify_one();
+        while !state.ended {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            let waited = self.shared.ended.wait_timeout(state, left);
+            (state, _) = waited.unwrap_or_else(|poisoned| poisoned.into_inner());
+        }
+        state.uplink.account()
+    }
+}
+
+enum Job {
+    Fetch(Arc<Client>),
+    Deliver(Arc<Client>, crate::queue::Record),
+    End,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn run(&self) {
+        loop {
+            match self.next_job() {
+                Job::Fetch(client) => {
+                    let answer = client.fetch_config();
+                    let mut state = self.lock();
+                    state.health.note(answer.as_ref().err());
+                    state.orders = Orders::Came(answer);
+                    drop(state);
+                    // Full only if the loop has not looked yet, and then it will.
+                    let _ = self.wake.write(1);
+                }
+                Job::Deliver(client, record) => {
+                    let began = Instant::now();
+                    let (outcome, error) = client.post_report(&record.report);
+                    let took = began.elapsed();
+                    let mut state = self.lock();
+                    state.health.note(error.as_ref());
+                    if outcome == Outcome::Acknowledged {
+                        state.health.latency_ms = u32::try_from(took.as_millis()).ok();
+                    } else if state.closing.is_some() {
+                        state.closing = Some(Instant::now());
+                    }
+                    if let (Outcome::Refused, Some(error)) = (outcome, &error) {
+                        log::warning(format_args!("a report is given up: {error}"));
+                    }
+                    state.uplink.delivered(record, outcome, clock::uptime());
+                }
+                Job::End => {
+                    self.lock().ended = true;
+                    self.ended.notify_all();
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Waits until there is something to do.
+    fn next_job(&self) -> Job {
+        let mut state = self.lock();
+        loop {
+            let now = clock::uptime();
+            if let Some(end) = state.closing {
+                if Instant::now() >= end {
+                    return Job::End;
+                }
+                state.uplink.retry_now(now);
+            }
+            let Some(client) = state.client.clone() else {
+                if state.closing.is_some() {
+                    return Job::End;
+                }
+                let waited = self.changed.wait(state);
+                state = waited.unwrap_or_else(|poisoned| poisoned.into_inner());
+                continue;
+            };
+            if matches!(state.orders, Orders::Wanted) && state.closing.is_none() {
+                return Job::Fetch(client);
+            }
+            let until = match state.uplink.next(now) {
+                Next::Send(record) => return Job::Deliver(client, record),
+                Next::Wait(_) if state.closing.is_some() => return Job::End,
+                Next::Wait(until) => until,
+            };
+            state = if until == Uptime::NEVER {
+                let waited = self.changed.wait(state);
+                waited.unwrap_or_else(|poisoned| poisoned.into_inner())
+            } else {
+                let left = Duration::from_millis(until.millis_since(now));
+                let waited = self.changed.wait_timeout(state, left);
+                waited.unwrap_or_else(|poisoned| poisoned.into_inner()).0
+            };
+        }
+    }
+}
+
+impl Health {
+    /// Says once that the server is lost and once that it is back.
+    fn note(&mut self, error: Option<&CallError>) {
+        match (error, &self.error) {
+            (None, None) => {}
+            (None, Some(_)) => {
+                log::info(format_args!("the server answers again"));
+                self.error = None;
+            }
+            (Some(error), before) => {
+                let text = error.to_string();
+                if before.as_ref() == Some(&text) {
+                    log::debug(format_args!("{text}"));
+                } else {
+                    log::warning(format_args!("{text}"));
+                }
+                self.error = Some(text);
+            }
+        }
+        if error.is_none() {
+            self.answered_unix_ms = Some(clock::unix_ms());
+        }
+    }
+}

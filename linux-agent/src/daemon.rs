@@ -1,0 +1,350 @@
+//! The agent as a process: the lock that says who runs, detaching, stopping.
+//!
+//! The lock is a record lock of fcntl(2) on `agent.lock`. The kernel drops it with the process and tells
+//! everybody who holds it, so a file left behind means nothing, and the process that is signalled is the one
+//! that holds the lock, not whoever has the pid that a file once named.
+
+use std::fmt;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+const LOCK_FILE: &str = "agent.lock";
+
+/// What a detached agent writes to its standard output once it runs.
+const READY: &str = "ready";
+
+/// How long a process may take to be gone after SIGKILL.
+const KILL_WAIT: Duration = Duration::from_secs(5);
+
+/// The right to be the agent of a state folder, for as long as this lives.
+#[derive(Debug)]
+pub struct Lock {
+    file: File,
+}
+
+/// Who is the agent of a state folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// This process.
+    Running(Pid),
+    /// A process that this one cannot see, in another pid namespace.
+    Hidden,
+    /// None; one died without cleaning up.
+    Dead,
+    /// None.
+    None,
+}
+
+/// Why the state folder or the agent's process is not as it should be.
+#[derive(Debug)]
+pub enum DaemonError {
+    /// A file or folder cannot be used.
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+    /// An agent runs already.
+    AlreadyRunning(Holder),
+    /// A call about a process failed.
+    Process {
+        /// What was tried.
+        what: &'static str,
+        /// Why it failed.
+        cause: io::Error,
+    },
+    /// The agent is in another pid namespace and cannot be signalled from here.
+    Hidden,
+    /// The process goes on after SIGKILL.
+    Unkillable(Pid),
+}
+
+impl Lock {
+    /// Makes the state folder if needed and becomes its agent.
+    pub fn take(state_dir: &Path) -> Result<Lock, DaemonError> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o750)
+            .create(state_dir)
+            .map_err(|cause| file_error(state_dir, cause))?;
+        let path = state_dir.join(LOCK_FILE);
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o644)
+            .open(&path)
+            .map_err(|cause| file_error(&path, cause))?;
+        match fcntl(&file, FcntlArg::F_SETLK(&whole_file())) {
+            Ok(_) => {}
+            Err(Errno::EACCES | Errno::EAGAIN) => {
+                return Err(DaemonError::AlreadyRunning(asked(&file, &path)?));
+            }
+            Err(errno) => return Err(file_error(&path, errno.into())),
+        }
+        file.set_len(0)
+            .and_then(|()| writeln!(file, "{}", std::process::id()))
+            .map_err(|cause| file_error(&path, cause))?;
+        Ok(Lock { file })
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // An empty file says that the agent ended in order.
+        let _ = self.file.set_len(0);
+    }
+}
+
+/// Who is the agent of `state_dir`.
+pub fn holder(state_dir: &Path) -> Result<Holder, DaemonError> {
+    let path = state_dir.join(LOCK_FILE);
+    // The kernel tells about write locks only to who could take one.
+    match OpenOptions::new().read(true).write(true).open(&path) {
+        Ok(file) => asked(&file, &path),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(Holder::None),
+        Err(cause) => Err(file_error(&path, cause)),
+    }
+}
+
+/// Starts this program anew with `arguments`, detached from the terminal, and waits until it runs or has failed.
+/// Gives the exit code that it failed with, after it has said why.
+pub fn detach(arguments: &[std::ffi::OsString]) -> Result<Result<u32, i32>, DaemonError> {
+    let process = |what| move |cause| DaemonError::Process { what, cause };
+    let mut child = Command::new("/proc/self/exe")
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(process("starting the agent"))?;
+    let mut line = String::new();
+    if let Some(stdout) = child.stdout.take() {
+        BufReader::new(stdout)
+            .read_line(&mut line)
+            .map_err(process("waiting for the agent"))?;
+    }
+    if line.trim_end() == READY {
+        return Ok(Ok(child.id()));
+    }
+    let status = child.wait().map_err(process("waiting for the agent"))?;
+    Ok(Err(status.code().unwrap_or(1)))
+}
+
+/// Leaves the session of the terminal. Call it first thing in the process that [`detach`] starts.
+pub fn leave_session() -> io::Result<()> {
+    // Fails only for the leader of a process group, which a child of `detach` is not.
+    nix::unistd::setsid()?;
+    Ok(())
+}
+
+/// Tells [`detach`] that the agent runs, and lets go of the terminal. From here on `log_file` has what goes to standard error.
+pub fn ready(log_file: &Path) -> io::Result<()> {
+    crate::log::to_file(log_file)?;
+    let mut stdout = io::stdout();
+    // The one who started this may have been ended meanwhile.
+    let _ = writeln!(stdout, "{READY}").and_then(|()| stdout.flush());
+    let null = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/null")?;
+    nix::unistd::dup2_stdin(&null)?;
+    nix::unistd::dup2_stdout(&null)?;
+    std::env::set_current_dir("/")
+}
+
+/// Ends the agent of `state_dir`: SIGTERM, and SIGKILL after `timeout`. Gives its pid; none if no agent ran.
+pub fn stop(state_dir: &Path, timeout: Duration) -> Result<Option<Pid>, DaemonError> {
+    let process = |what| {
+        move |cause: Errno| DaemonError::Process {
+            what,
+            cause: cause.into(),
+        }
+    };
+    let pid = match holder(state_dir)? {
+        Holder::Running(pid) => pid,
+        Holder::Hidden => return Err(DaemonError::Hidden),
+        Holder::Dead | Holder::None => return Ok(None),
+    };
+    let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
+        Ok(pidfd) => pidfd,
+        Err(rustix::io::Errno::SRCH) => return Ok(Some(pid)),
+        Err(errno) => {
+            return Err(process("finding the agent")(Errno::from_raw(
+                errno.raw_os_error(),
+            )));
+        }
+    };
+    // Only now is it certain that the descriptor means the agent: it still holds the lock.
+    if holder(state_dir)? != Holder::Running(pid) {
+        return Ok(Some(pid));
+    }
+    let signal = |signal| {
+        pidfd_send_signal(&pidfd, signal)
+            .map_err(|errno| process("signalling the agent")(Errno::from_raw(errno.raw_os_error())))
+    };
+    signal(Signal::TERM)?;
+    if wait_for_end(&pidfd, timeout)? {
+        return Ok(Some(pid));
+    }
+    signal(Signal::KILL)?;
+    if wait_for_end(&pidfd, KILL_WAIT)? {
+        return Ok(Some(pid));
+    }
+    Err(DaemonError::Unkillable(pid))
+}
+
+fn wait_for_end(pidfd: &OwnedFd, timeout: Duration) -> Result<bool, DaemonError> {
+    use std::os::fd::AsFd;
+    let end = Instant::now() + timeout;
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        let millis = PollTimeout::try_from(left.as_millis()).unwrap_or(PollTimeout::MAX);
+        let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut fds, millis) {
+            Ok(0) if left.is_zero() => return Ok(false),
+            Ok(0) | Err(Errno::EINTR) => {}
+            Ok(_) => return Ok(true),
+            Err(errno) => {
+                return Err(DaemonError::Process {
+                    what: "waiting for the agent's end",
+                    cause: errno.into(),
+                });
+            }
+        }
+    }
+}
+
+fn asked(file: &File, path: &Path) -> Result<Holder, DaemonError> {
+    let mut lock = whole_file();
+    fcntl(file, FcntlArg::F_GETLK(&mut lock)).map_err(|errno| file_error(path, errno.into()))?;
+    if i32::from(lock.l_type) != libc::F_UNLCK {
+        return Ok(Pid::from_raw(lock.l_pid).map_or(Holder::Hidden, Holder::Running));
+    }
+    let length = file
+        .metadata()
+        .map_err(|cause| file_error(path, cause))?
+        .len();
+    Ok(if length > 0 {
+        Holder::Dead
+    } else {
+        Holder::None
+    })
+}
+
+fn whole_file() -> libc::flock {
+    libc::flock {
+        l_type: libc::F_WRLCK as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    }
+}
+
+fn file_error(path: &Path, cause: io::Error) -> DaemonError {
+    DaemonError::File {
+        path: path.to_owned(),
+        cause,
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Holder::Running(pid) => write!(f, "pid {}", pid.as_raw_nonzero()),
+            Holder::Hidden => f.write_str("in another pid namespace"),
+            Holder::Dead | Holder::None => f.write_str("just ended"),
+        }
+    }
+}
+
+impl fmt::Display for DaemonError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DaemonError::File { path, cause } => write!(f, "{}: {cause}", path.display()),
+            DaemonError::AlreadyRunning(holder) => write!(f, "an agent runs already ({holder})"),
+            DaemonError::Process { what, cause } => write!(f, "{what}: {cause}"),
+            DaemonError::Hidden => f.write_str(
+                "the agent runs in another pid namespace and can only be stopped from there",
+            ),
+            DaemonError::Unkillable(pid) => {
+                write!(f, "process {} goes on after SIGKILL", pid.as_raw_nonzero())
+            }
+        }
+    }
+}
+
+impl std::error::Error for DaemonError {}
+
+/// The control socket's folder as a short path: a socket's path may have 107 bytes only, a state folder more.
+pub fn short_path(state_dir: &Path) -> Result<(File, PathBuf), DaemonError> {
+    let folder = File::open(state_dir).map_err(|cause| file_error(state_dir, cause))?;
+    use std::os::fd::AsRawFd;
+    let path = PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd()));
+    Ok((folder, path))
+}
+
+/// Writes a file whole or not at all: whoever reads it, also after a crash, sees the old or the new one.
+pub fn write_whole(path: &Path, content: &[u8]) -> Result<(), DaemonError> {
+    let temporary = path.with_extension("new");
+    let write = || {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o640)
+            .open(&temporary)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)?;
+        // The rename is on disk only when its folder is.
+        match path.parent() {
+            Some(folder) => File::open(folder)?.sync_all(),
+            None => Ok(()),
+        }
+    };
+    write().map_err(|cause| file_error(path, cause))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_left_behind_is_no_agent() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(holder(folder.path()).unwrap(), Holder::None);
+        // Process 1 lives, but it holds no lock.
+        fs::write(folder.path().join(LOCK_FILE), "1\n").unwrap();
+        assert_eq!(holder(folder.path()).unwrap(), Holder::Dead);
+        assert!(stop(folder.path(), Duration::ZERO).unwrap().is_none());
+        let lock = Lock::take(folder.path()).unwrap();
+        let text = fs::read_to_string(folder.path().join(LOCK_FILE)).unwrap();
+        assert_eq!(text, format!("{}\n", std::process::id()));
+        drop(lock);
+        assert_eq!(holder(folder.path()).unwrap(), Holder::None);
+    }
+
+    #[test]
+    fn a_file_is_replaced_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("services.json");
+        write_whole(&path, b"one").unwrap();
+        write_whole(&path, b"two").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}

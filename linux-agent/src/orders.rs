@@ -1,0 +1,84 @@
+//! What the server's orders mean on this host.
+
+use std::fs;
+use std::path::Path;
+
+use mote_core::{Config, ConfigError, Monitor};
+
+use crate::daemon::{DaemonError, write_whole};
+use crate::http::MAX_DOCUMENT;
+use crate::log;
+use crate::probes::Probe;
+
+/// Services that one agent monitors at most.
+pub const MAX_SERVICES: usize = 256;
+
+/// The longest name of a service or plugin, in bytes: 64 characters of any script and some.
+pub const MAX_NAME: usize = 200;
+
+const LAST_DOCUMENT: &str = "services.json";
+
+/// A services document that was understood.
+pub type Orders = Config<Plugin, MAX_SERVICES, MAX_NAME>;
+
+/// Why a services document is not followed.
+pub type OrdersError = Box<ConfigError<MAX_NAME>>;
+
+/// The timetable of this host.
+pub type HostMonitor = Monitor<Plugin, MAX_SERVICES, MAX_NAME>;
+
+/// What the name of a plugin means here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Plugin {
+    /// A probe of this agent, under the name that the server used.
+    Probe(Probe, Box<str>),
+    /// An executable that the settings allow.
+    Executable(Box<str>),
+    /// Neither.
+    Unknown(Box<str>),
+}
+
+impl Plugin {
+    /// The server's name for it.
+    pub fn name(&self) -> &str {
+        match self {
+            Plugin::Probe(_, name) | Plugin::Executable(name) | Plugin::Unknown(name) => name,
+        }
+    }
+}
+
+/// Reads a services document; `allowed` are the executables that the settings list.
+///
+/// Boxed, and read in place: by value the table would leave its mark on the stack, 60 KiB a move.
+pub fn parse(document: &[u8], allowed: &[String]) -> Result<Box<Orders>, OrdersError> {
+    let mut orders = Box::new(Orders::new());
+    let resolve = |name: &str| match Probe::by_name(name) {
+        Some(probe) => Plugin::Probe(probe, name.into()),
+        None if allowed.iter().any(|it| it == name) => Plugin::Executable(name.into()),
+        None => Plugin::Unknown(name.into()),
+    };
+    orders.read(document, resolve).map_err(Box::new)?;
+    Ok(orders)
+}
+
+/// The last document that was followed, if there is one.
+pub fn load_last(state_dir: &Path) -> Option<Vec<u8>> {
+    let path = state_dir.join(LAST_DOCUMENT);
+    let size = fs::metadata(&path).ok()?.len();
+    if size > MAX_DOCUMENT as u64 {
+        log::warning(format_args!("{} is too large and not read", path.display()));
+        return None;
+    }
+    match fs::read(&path) {
+        Ok(document) => Some(document),
+        Err(error) => {
+            log::warning(format_args!("{}: {error}", path.display()));
+            None
+        }
+    }
+}
+
+/// Keeps a document for the next start.
+pub fn store_last(state_dir: &Path, document: &[u8]) -> Result<(), DaemonError> {
+    write_whole(&state_dir.join(LAST_DOCUMENT), document)
+}

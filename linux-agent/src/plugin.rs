@@ -1,0 +1,297 @@
+//! Executable plugins: programs of the operator that a server may call for by name.
+//!
+//! A server only ever names one. It runs if the settings list it and it lies in the plugin folder as
+//! a regular executable file; without a shell, without arguments, in an environment that holds
+//! nothing but `PATH` and `LC_ALL`, with an empty standard input, in a process group of its own, and
+//! not for longer than its time limit. [`Running`] is one such run, for a loop around poll(2);
+//! [`Outcome`] is what it came to.
+
+mod output;
+mod running;
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::unistd::Uid;
+
+pub use output::{Ended, Outcome, PluginData};
+pub use running::{KILL_AFTER, MAX_ERROR_BYTES, MAX_OUTPUT_BYTES, Running};
+
+/// Which plugins may run, where they are, and how long one may take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plugins {
+    /// The folder that holds them. It is also their working directory.
+    pub folder: PathBuf,
+    /// The names that may run.
+    pub allowed: Vec<String>,
+    /// How long a run may take before its group is sent SIGTERM.
+    pub time_limit: Duration,
+}
+
+impl Plugins {
+    /// The executable that `name` stands for, as an absolute path.
+    pub fn find(&self, name: &str) -> Result<PathBuf, PluginError> {
+        if !is_plugin_name(name) {
+            return Err(PluginError::BadName(name.to_owned()));
+        }
+        if !self.allowed.iter().any(|allowed| allowed == name) {
+            return Err(PluginError::NotListed(name.to_owned()));
+        }
+        let folder = fs::canonicalize(&self.folder)
+            .map_err(|cause| PluginError::read(&self.folder, cause))?;
+        let path = folder.join(name);
+        let folder_facts =
+            fs::metadata(&folder).map_err(|cause| PluginError::read(&folder, cause))?;
+        // A symbolic link is looked at, not followed.
+        let facts = fs::symlink_metadata(&path).map_err(|cause| PluginError::read(&path, cause))?;
+        if facts.is_symlink() {
+            return Err(PluginError::Symlink(path));
+        }
+        if !facts.is_file() {
+            return Err(PluginError::NotAFile(path));
+        }
+        if facts.permissions().mode() & 0o111 == 0 {
+            return Err(PluginError::NotExecutable(path));
+        }
+        if Uid::effective().is_root() {
+            check_only_root_writes(&folder, &folder_facts)?;
+            check_only_root_writes(&path, &facts)?;
+        }
+        Ok(path)
+    }
+}
+
+/// Whether `name` can name a plugin: a plain file name of 1 to 255 bytes that is not hidden.
+pub fn is_plugin_name(name: &str) -> bool {
+    (1..=255).contains(&name.len())
+        && !name.starts_with('.')
+        && !name.contains('/')
+        && !name.contains(char::is_control)
+}
+
+/// Why a plugin does not run.
+#[derive(Debug)]
+pub enum PluginError {
+    /// The name is no plain file name.
+    BadName(String),
+    /// The settings do not list it.
+    NotListed(String),
+    /// The plugin or its folder cannot be looked at.
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+    /// A symbolic link: what it points to is not under the folder's protection.
+    Symlink(PathBuf),
+    /// A folder, a pipe or a device.
+    NotAFile(PathBuf),
+    /// Nobody may execute it.
+    NotExecutable(PathBuf),
+    /// The agent is root, and somebody else could change what it would run.
+    NotOnlyRoots(PathBuf),
+    /// The system could not start it.
+    Start {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+}
+
+impl PluginError {
+    fn read(path: &Path, cause: io::Error) -> Self {
+        PluginError::Read {
+            path: path.to_owned(),
+            cause,
+        }
+    }
+}
+
+impl fmt::Display for PluginError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PluginError::BadName(name) => write!(
+                f,
+                "{name:?} cannot name a plugin: a plugin's name is a file name without `/` and without a leading dot"
+            ),
+            PluginError::NotListed(name) => write!(
+                f,
+                "{name} is neither a probe of this agent nor listed in its setting `plugins`"
+            ),
+            PluginError::Read { path, cause } => write!(f, "{}: {cause}", path.display()),
+            PluginError::Symlink(path) => write!(
+                f,
+                "{} is a symbolic link: put the plugin itself into the folder",
+                path.display()
+            ),
+            PluginError::NotAFile(path) => {
+                write!(f, "{} is not a regular file", path.display())
+            }
+            PluginError::NotExecutable(path) => write!(
+                f,
+                "{} is not executable: allow it with chmod a+x",
+                path.display()
+            ),
+            PluginError::NotOnlyRoots(path) => write!(
+                f,
+                "{} can be changed by others than root, and the agent runs as root: correct it with chown root and chmod go-w",
+                path.display()
+            ),
+            PluginError::Start { path, cause } => {
+                write!(f, "{} could not be started: {cause}", path.display())
+            }
+        }
+    }
+}
+
+impl std::error::Error for PluginError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            PluginError::Read { cause, .. } | PluginError::Start { cause, .. } => Some(cause),
+            _ => None,
+        }
+    }
+}
+
+/// The owner may write whatever the mode says, so the owner counts too.
+fn check_only_root_writes(path: &Path, facts: &fs::Metadata) -> Result<(), PluginError> {
+    if facts.uid() == 0 && facts.permissions().mode() & 0o022 == 0 {
+        Ok(())
+    } else {
+        Err(PluginError::NotOnlyRoots(path.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{chown, symlink};
+
+    fn folder_with(name: &str, mode: u32) -> (tempfile::TempDir, Plugins) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        fs::write(&path, "#!/bin/sh\n").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        let plugins = Plugins {
+            folder: folder.path().to_owned(),
+            allowed: vec![name.to_owned()],
+            time_limit: Duration::from_secs(10),
+        };
+        (folder, plugins)
+    }
+
+    fn refusal(plugins: &Plugins, name: &str) -> String {
+        plugins.find(name).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_listed_executable_file_is_found() {
+        let (folder, plugins) = folder_with("check", 0o755);
+        let expected = folder.path().canonicalize().unwrap().join("check");
+        assert_eq!(plugins.find("check").unwrap(), expected);
+    }
+
+    #[test]
+    fn a_name_that_is_no_file_name_is_refused_even_if_listed() {
+        let (_folder, mut plugins) = folder_with("check", 0o755);
+        for name in [
+            "", ".", "..", ".check", "../check", "/bin/sh", "a/b", "a\nb", "a\0b",
+        ] {
+            plugins.allowed = vec![name.to_owned()];
+            assert!(
+                refusal(&plugins, name).contains("cannot name a plugin"),
+                "{name:?}"
+            );
+        }
+        let long = "a".repeat(256);
+        plugins.allowed = vec![long.clone()];
+        assert!(refusal(&plugins, &long).contains("cannot name a plugin"));
+    }
+
+    #[test]
+    fn a_plugin_that_is_not_listed_is_refused() {
+        let (_folder, mut plugins) = folder_with("check", 0o755);
+        plugins.allowed.clear();
+        assert_eq!(
+            refusal(&plugins, "check"),
+            "check is neither a probe of this agent nor listed in its setting `plugins`"
+        );
+    }
+
+    #[test]
+    fn a_plugin_that_is_not_there_is_named_with_its_path() {
+        let (folder, mut plugins) = folder_with("check", 0o755);
+        plugins.allowed.push("other".to_owned());
+        let path = folder.path().canonicalize().unwrap().join("other");
+        let error = refusal(&plugins, "other");
+        assert!(
+            error.starts_with(&format!("{}: ", path.display())),
+            "{error}"
+        );
+
+        plugins.folder = folder.path().join("none");
+        let error = refusal(&plugins, "check");
+        assert!(
+            error.starts_with(&format!("{}: ", plugins.folder.display())),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_symbolic_link_is_refused() {
+        let (folder, mut plugins) = folder_with("check", 0o755);
+        symlink("/bin/sh", folder.path().join("link")).unwrap();
+        plugins.allowed.push("link".to_owned());
+        assert!(
+            refusal(&plugins, "link")
+                .ends_with("/link is a symbolic link: put the plugin itself into the folder")
+        );
+    }
+
+    #[test]
+    fn only_regular_executable_files_run() {
+        let (folder, mut plugins) = folder_with("check", 0o644);
+        assert!(
+            refusal(&plugins, "check")
+                .ends_with("/check is not executable: allow it with chmod a+x")
+        );
+        fs::create_dir(folder.path().join("folder")).unwrap();
+        plugins.allowed.push("folder".to_owned());
+        assert!(refusal(&plugins, "folder").ends_with("/folder is not a regular file"));
+    }
+
+    #[test]
+    fn root_runs_nothing_that_others_can_change() {
+        if !Uid::effective().is_root() {
+            eprintln!("SKIPPED root_runs_nothing_that_others_can_change: needs to run as root");
+            return;
+        }
+        for mode in [0o775, 0o757] {
+            let (_folder, plugins) = folder_with("check", mode);
+            let error = refusal(&plugins, "check");
+            assert!(
+                error.contains("/check can be changed by others than root"),
+                "{error}"
+            );
+
+            let (folder, plugins) = folder_with("check", 0o755);
+            fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode)).unwrap();
+            let error = refusal(&plugins, "check");
+            let path = folder.path().canonicalize().unwrap();
+            assert!(
+                error.starts_with(&format!("{} can be changed", path.display())),
+                "{error}"
+            );
+        }
+        let (folder, plugins) = folder_with("check", 0o755);
+        chown(folder.path().join("check"), Some(65534), None).unwrap();
+        let error = refusal(&plugins, "check");
+        assert!(error.contains("/check can be changed"), "{error}");
+    }
+}

@@ -1,0 +1,356 @@
+//! `get_disk_io`: what each whole block device does, from `/proc/diskstats` (the kernel's
+//! Documentation/admin-guide/iostats.rst), in counts since the device appeared:
+//!
+//! ```text
+//!  254       0 vda 35547 7904 4266778 23120 4044 25241 4128104 13429 0 9312 36972 3801 41 205248 408 230 13
+//!              name reads merged sectors ms writes merged sectors ms in_flight busy_ms queue_ms …
+//! ```
+//!
+//! A sector is 512 bytes here, whatever the device's own sectors are. Partitions are listed among
+//! the devices; a whole device is what sysfs has a folder `block/NAME` for.
+
+use std::fs::File;
+use std::time::{Duration, Instant};
+
+use nix::fcntl::AtFlags;
+use nix::sys::stat::fstatat;
+use serde::Serialize;
+
+use super::counters::Counters;
+use super::items::{Items, MAX_ITEMS};
+use super::rate::{per_second, per_second_of};
+use super::scan::Scan;
+use super::{Context, Malformed, ProbeError, Roots, SourceFile};
+
+/// Lines of the file that are known again in the next reading, partitions included.
+const MAX_LINES: usize = 4 * MAX_ITEMS;
+
+const SECTOR_BYTES: f64 = 512.0;
+
+/// What one device did since this service's last sample, two decimals. A rate whose counter went
+/// backwards is left out; the kernel's counters of time wrap at 2³² ms.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct DiskData {
+    /// Bytes read a second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub read_bytes: Option<f64>,
+    /// Bytes written a second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub written_bytes: Option<f64>,
+    /// Reads completed a second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reads: Option<f64>,
+    /// Writes completed a second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub writes: Option<f64>,
+    /// The share of the time in which requests were in flight, in percent. Kernels count it in
+    /// ticks of their clock, some only when a request ends, so that more than the whole window can
+    /// be counted in it: that is given as 100.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub busy_p: Option<f64>,
+    /// Requests in flight, averaged over the time. Not bounded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue: Option<f64>,
+}
+
+/// Counts since the device appeared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    reads: u64,
+    sectors_read: u64,
+    writes: u64,
+    sectors_written: u64,
+    busy_ms: u64,
+    /// Of all requests together.
+    queue_ms: u64,
+}
+
+/// Calls `each` with the name and the counts of every device and partition. A last line without its
+/// newline was cut and is left out. A host without block devices has an empty file.
+pub fn parse(text: &[u8], mut each: impl FnMut(&[u8], Work)) -> Result<(), Malformed> {
+    let mut scan = Scan::new(text);
+    while !scan.rest().is_empty() {
+        let line = device(&mut scan);
+        if !scan.next_line() {
+            break;
+        }
+        let (name, work) = line.ok_or(Malformed("line of a device"))?;
+        each(name, work);
+    }
+    Ok(())
+}
+
+fn device<'a>(line: &mut Scan<'a>) -> Option<(&'a [u8], Work)> {
+    let _major = line.number()?;
+    let _minor = line.number()?;
+    let name = line.word();
+    if name.is_empty() {
+        return None;
+    }
+    let mut columns = [0; 11];
+    for column in &mut columns {
+        *column = line.number()?;
+    }
+    let [
+        reads,
+        _,
+        sectors_read,
+        _,
+        writes,
+        _,
+        sectors_written,
+        _,
+        _,
+        busy_ms,
+        queue_ms,
+    ] = columns;
+    let work = Work {
+        reads,
+        sectors_read,
+        writes,
+        sectors_written,
+        busy_ms,
+        queue_ms,
+    };
+    Some((name, work))
+}
+
+fn rates(now: &Work, before: &Work, elapsed: Duration) -> DiskData {
+    let bytes = |now, before| per_second_of(now, before, elapsed, SECTOR_BYTES);
+    let count = |now, before| per_second(now, before, elapsed);
+    // Milliseconds a second are a thousandth of the whole, which is a tenth of a percent.
+    let busy_p = per_second_of(now.busy_ms, before.busy_ms, elapsed, 0.1);
+    DiskData {
+        read_bytes: bytes(now.sectors_read, before.sectors_read),
+        written_bytes: bytes(now.sectors_written, before.sectors_written),
+        reads: count(now.reads, before.reads),
+        writes: count(now.writes, before.writes),
+        busy_p: busy_p.map(|share| share.min(100.0)),
+        queue: per_second_of(now.queue_ms, before.queue_ms, elapsed, 0.001),
+    }
+}
+
+/// The probe: `/proc/diskstats` and sysfs' `block`, open, and the last reading.
+pub struct DiskIo {
+    file: SourceFile,
+    block: File,
+    counters: Counters<Known>,
+    items: Items<DiskData>,
+    read_at: Instant,
+}
+
+#[derive(Clone, Copy)]
+struct Known {
+    work: Work,
+    /// Asked of sysfs at first sight only.
+    whole: bool,
+}
+
+impl DiskIo {
+    /// Opens the files and takes the baseline.
+    pub fn open(roots: &Roots, context: &mut Context) -> Result<Self, ProbeError> {
+        let block = roots.sysfs.join("block");
+        let mut disk_io = DiskIo {
+            file: SourceFile::open(roots.procfs.join("diskstats"))?,
+            block: File::open(&block).map_err(|cause| ProbeError::read(&block, cause))?,
+            counters: Counters::new(MAX_LINES),
+            items: Items::new(MAX_ITEMS),
+            read_at: context.now,
+        };
+        disk_io.sample(context)?;
+        Ok(disk_io)
+    }
+
+    /// The rates since the last sample, of whole devices. A device has none before its second
+    /// sight: it is left out of its first sample. Loop and RAM devices that never did anything are
+    /// left out too. Those that do not fit are counted.
+    pub fn sample(&mut self, context: &mut Context) -> Result<&mut Items<DiskData>, ProbeError> {
+        let text = self.file.read(&mut context.scratch)?;
+        let elapsed = context.now.saturating_duration_since(self.read_at);
+        let (block, counters, items) = (&self.block, &mut self.counters, &mut self.items);
+        counters.start();
+        items.clear();
+        let parsed = parse(text, |name, work| {
+            let before = counters.before(name);
+            let whole = before.map_or_else(|| is_whole(block, name), |before| before.whole);
+            let kept = counters.keep(name, Known { work, whole });
+            if !whole || is_idle_spare(name, &work) {
+                return;
+            }
+            if !kept {
+                items.omit(1);
+            } else if let Some(before) = before {
+                items.push(name, rates(&work, &before.work, elapsed));
+            }
+        });
+        if let Err(malformed) = parsed {
+            counters.undo();
+            return Err(self.file.malformed(malformed));
+        }
+        self.read_at = context.now;
+        Ok(items)
+    }
+}
+
+/// Hosts have a handful of these ready, and use few.
+fn is_idle_spare(name: &[u8], work: &Work) -> bool {
+    (name.starts_with(b"loop") || name.starts_with(b"ram")) && work.reads == 0 && work.writes == 0
+}
+
+/// Sysfs writes the slash of names such as `cciss/c0d0` as an exclamation mark.
+fn is_whole(block: &File, name: &[u8]) -> bool {
+    let mut folder = [0; 32];
+    let Some(folder) = folder.get_mut(..name.len()) else {
+        return false;
+    };
+    for (to, from) in folder.iter_mut().zip(name) {
+        *to = if *from == b'/' { b'!' } else { *from };
+    }
+    fstatat(block, &*folder, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::fs;
+
+    const RECORDED: &[u8] = include_bytes!("../../../tests/fixtures/proc/diskstats");
+
+    fn parsed(text: &[u8]) -> Result<Vec<(Vec<u8>, Work)>, Malformed> {
+        let mut all = Vec::new();
+        parse(text, |name, work| all.push((name.to_vec(), work)))?;
+        Ok(all)
+    }
+
+    #[test]
+    fn a_recorded_file() {
+        let all = parsed(RECORDED).unwrap();
+        let (name, work) = &all[2];
+        assert_eq!(name, b"vda");
+        let expected = Work {
+            reads: 35547,
+            sectors_read: 4_266_778,
+            writes: 4044,
+            sectors_written: 4_128_104,
+            busy_ms: 9312,
+            queue_ms: 36972,
+        };
+        assert_eq!(*work, expected);
+        assert_eq!(parsed(b""), Ok(vec![]));
+    }
+
+    #[test]
+    fn a_cut_file_gives_fewer_devices_and_never_other_numbers() {
+        let whole = parsed(RECORDED).unwrap();
+        for cut in 0..RECORDED.len() {
+            let part = &RECORDED[..cut];
+            let lines = part.iter().filter(|byte| **byte == b'\n').count();
+            assert_eq!(parsed(part).unwrap(), whole[..lines], "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_line_of_something_else_is_malformed() {
+        for line in [
+            "\n",
+            "8 0\n",
+            "8 0 sda 1 2 3 4 5 6 7 8 9 10\n",
+            "x 0 sda 1\n",
+            "\0\n",
+        ] {
+            assert!(parsed(line.as_bytes()).is_err(), "{line:?}");
+        }
+        assert!(parsed(b"8 0 sda 1 2 3 4 5 6 7 8 9 10 -11\n").is_err());
+    }
+
+    #[test]
+    fn rates_have_units_and_none_goes_backwards() {
+        let before = Work {
+            reads: 7,
+            ..Work::default()
+        };
+        let now = Work {
+            reads: 6,
+            sectors_read: 3,
+            writes: 5,
+            sectors_written: 8,
+            busy_ms: 500,
+            queue_ms: 5000,
+        };
+        let data = rates(&now, &before, Duration::from_secs(2));
+        assert_eq!((data.reads, data.writes), (None, Some(2.5)));
+        assert_eq!(data.read_bytes, Some(768.0));
+        assert_eq!(data.written_bytes, Some(2048.0));
+        assert_eq!((data.busy_p, data.queue), (Some(25.0), Some(2.5)));
+        let data = rates(&now, &before, Duration::from_millis(499));
+        assert_eq!(data.busy_p, Some(100.0));
+        assert_eq!(rates(&now, &before, Duration::ZERO).busy_p, None);
+    }
+
+    fn line(name: &str, reads: u64) -> String {
+        format!("8 0 {name} {reads} 0 {reads} 0 0 0 0 0 0 0 0\n")
+    }
+
+    /// The names that are reported, and how many are omitted, after the second of two readings.
+    fn reported(whole: &[&str], first: &str, second: &str) -> (Vec<String>, usize) {
+        let folder = tempfile::tempdir().unwrap();
+        let roots = Roots {
+            procfs: folder.path().to_owned(),
+            sysfs: folder.path().to_owned(),
+            ..Roots::default()
+        };
+        for name in whole {
+            fs::create_dir_all(roots.sysfs.join("block").join(name)).unwrap();
+        }
+        fs::write(roots.procfs.join("diskstats"), first).unwrap();
+        let mut context = Context::new();
+        let mut disk_io = DiskIo::open(&roots, &mut context).unwrap();
+        fs::write(roots.procfs.join("diskstats"), second).unwrap();
+        context.now += Duration::from_secs(1);
+        let items = disk_io.sample(&mut context).unwrap();
+        let names = items.iter().map(|(name, _)| name.to_owned()).collect();
+        (names, items.omitted())
+    }
+
+    #[test]
+    fn whole_devices_that_were_seen_before_and_are_no_idle_spares() {
+        let whole = ["sda", "cciss!c0d0", "loop0", "loop1", "ram0", "new"];
+        let first = ["sda", "sda1", "cciss/c0d0", "loop0", "loop1", "ram0"];
+        let first: String = first.map(|name| line(name, 0)).concat();
+        let second = line("sda", 0)
+            + &line("sda1", 9)
+            + &line("cciss/c0d0", 9)
+            + &line("loop0", 1)
+            + &line("loop1", 0)
+            + &line("ram0", 0)
+            + &line("new", 9);
+        let (names, omitted) = reported(&whole, &first, &second);
+        assert_eq!(names, ["sda", "cciss/c0d0", "loop0"]);
+        assert_eq!(omitted, 0);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_counted() {
+        let names: Vec<String> = (0..600).map(|i| format!("sd{i}")).collect();
+        let whole: Vec<&str> = names.iter().map(String::as_str).collect();
+        let text: String = names
+            .iter()
+            .map(|name| line(name, 1) + &line(&format!("{name}p1"), 1))
+            .collect();
+        let (reported_names, omitted) = reported(&whole, &text, &text);
+        assert_eq!((reported_names.as_slice(), omitted), (&names[..512], 88));
+        // More lines than are known again: the last devices cannot have rates.
+        let partitions: String = (0..MAX_LINES).map(|i| line(&format!("p{i}"), 1)).collect();
+        let text = partitions + &line("sda", 1);
+        assert_eq!(reported(&["sda"], &text, &text), (vec![], 1));
+    }
+
+    proptest! {
+        #[test]
+        fn junk_never_panics(text: Vec<u8>, cut in 0..RECORDED.len()) {
+            let _ = parsed(&text);
+            let _ = parsed(&[&RECORDED[..cut], &text].concat());
+        }
+    }
+}

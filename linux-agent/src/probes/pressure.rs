@@ -1,0 +1,252 @@
+//! `get_pressure`: the share of time in which tasks waited for a CPU, memory or I/O, from
+//! `/proc/pressure/{cpu,memory,io}` (the kernel's Documentation/accounting/psi.rst):
+//!
+//! ```text
+//! some avg10=1.49 avg60=0.37 avg300=0.34 total=6040626
+//! full avg10=1.49 avg60=0.36 avg300=0.32 total=5690626
+//! ```
+
+use std::io::ErrorKind;
+
+use mote_core::Status;
+use serde::ser::{Serialize, SerializeStruct, Serializer};
+
+use super::scan::Scan;
+use super::{Context, Malformed, ProbeError, Roots, SourceFile};
+
+/// Pressure of the three resources. Flat in a report: `cpu_some_avg10`, …, `io_full_avg300`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PressureData {
+    /// Waiting for a CPU.
+    pub cpu: Pressure,
+    /// Waiting for memory.
+    pub memory: Pressure,
+    /// Waiting for I/O.
+    pub io: Pressure,
+}
+
+/// Pressure of one resource.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Pressure {
+    /// At least one task waited.
+    pub some: Averages,
+    /// All tasks that were not idle waited. Kernels before 5.13 do not have it for the CPU.
+    pub full: Option<Averages>,
+}
+
+/// Shares of the time, in percent, as the kernel averages them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Averages {
+    /// Over the last 10 seconds.
+    pub avg10: f64,
+    /// Over the last minute.
+    pub avg60: f64,
+    /// Over the last 5 minutes.
+    pub avg300: f64,
+}
+
+/// Reads the file of one resource.
+pub fn parse(text: &[u8]) -> Result<Pressure, Malformed> {
+    let mut scan = Scan::new(text);
+    let some = averages(&mut scan, b"some").ok_or(Malformed("`some` line"))?;
+    let full = if scan.rest().is_empty() {
+        None
+    } else {
+        Some(averages(&mut scan, b"full").ok_or(Malformed("`full` line"))?)
+    };
+    Ok(Pressure { some, full })
+}
+
+fn averages(scan: &mut Scan<'_>, kind: &[u8]) -> Option<Averages> {
+    scan.expect(kind)?;
+    let mut average = |name: &[u8]| {
+        scan.expect(name)?;
+        scan.decimal()
+    };
+    let averages = Averages {
+        avg10: average(b" avg10=")?,
+        avg60: average(b" avg60=")?,
+        avg300: average(b" avg300=")?,
+    };
+    scan.next_line().then_some(averages)
+}
+
+type Names = [&'static str; 3];
+
+/// The names of a resource's averages in a report: some, full.
+const CPU: [Names; 2] = [
+    ["cpu_some_avg10", "cpu_some_avg60", "cpu_some_avg300"],
+    ["cpu_full_avg10", "cpu_full_avg60", "cpu_full_avg300"],
+];
+const MEMORY: [Names; 2] = [
+    [
+        "memory_some_avg10",
+        "memory_some_avg60",
+        "memory_some_avg300",
+    ],
+    [
+        "memory_full_avg10",
+        "memory_full_avg60",
+        "memory_full_avg300",
+    ],
+];
+const IO: [Names; 2] = [
+    ["io_some_avg10", "io_some_avg60", "io_some_avg300"],
+    ["io_full_avg10", "io_full_avg60", "io_full_avg300"],
+];
+
+impl Serialize for PressureData {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut data = serializer.serialize_struct("PressureData", 19)?;
+        data.serialize_field("status", &Status::OK)?;
+        for (pressure, [some, full]) in [(&self.cpu, CPU), (&self.memory, MEMORY), (&self.io, IO)] {
+            for (averages, [avg10, avg60, avg300]) in
+                [(Some(pressure.some), some), (pressure.full, full)]
+            {
+                let Some(averages) = averages else { continue };
+                data.serialize_field(avg10, &averages.avg10)?;
+                data.serialize_field(avg60, &averages.avg60)?;
+                data.serialize_field(avg300, &averages.avg300)?;
+            }
+        }
+        data.end()
+    }
+}
+
+/// The probe: the three files, open.
+pub struct PressureFiles {
+    cpu: SourceFile,
+    memory: SourceFile,
+    io: SourceFile,
+}
+
+impl PressureFiles {
+    /// Opens the files. Kernels that do not measure pressure do not have them.
+    pub fn open(roots: &Roots) -> Result<Self, ProbeError> {
+        let open = |name: &str| {
+            let path = roots.procfs.join("pressure").join(name);
+            SourceFile::open(path).map_err(explained)
+        };
+        Ok(PressureFiles {
+            cpu: open("cpu")?,
+            memory: open("memory")?,
+            io: open("io")?,
+        })
+    }
+
+    /// Pressure as it is now.
+    pub fn sample(&mut self, context: &mut Context) -> Result<PressureData, ProbeError> {
+        let mut read = |file: &SourceFile| {
+            let text = file.read_short(&mut context.scratch).map_err(explained)?;
+            parse(text).map_err(|malformed| file.malformed(malformed))
+        };
+        Ok(PressureData {
+            cpu: read(&self.cpu)?,
+            memory: read(&self.memory)?,
+            io: read(&self.io)?,
+        })
+    }
+}
+
+/// A kernel that was built for it but started without it may have the files and refuse them.
+fn explained(error: ProbeError) -> ProbeError {
+    match error {
+        ProbeError::Read { path, cause }
+            if matches!(cause.kind(), ErrorKind::NotFound | ErrorKind::Unsupported) =>
+        {
+            ProbeError::Unsupported {
+                path,
+                needs: "Linux 4.20 or later, built with CONFIG_PSI and started with psi=1",
+            }
+        }
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::path::Path;
+
+    const RECORDED: &[u8] = include_bytes!("../../../tests/fixtures/proc/pressure/memory");
+
+    fn opened(procfs: &Path) -> (Result<PressureFiles, ProbeError>, Context) {
+        let roots = Roots {
+            procfs: procfs.to_owned(),
+            ..Roots::default()
+        };
+        let context = Context::new();
+        (PressureFiles::open(&roots), context)
+    }
+
+    #[test]
+    fn the_recorded_files_become_flat_names() {
+        let fixtures = Path::new(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../tests/fixtures/proc"
+        ));
+        let (files, mut context) = opened(fixtures);
+        let data = files.unwrap().sample(&mut context).unwrap();
+        let json = serde_json::to_value(data).unwrap();
+        assert_eq!(json.as_object().unwrap().len(), 19);
+        for resource in ["cpu", "memory", "io"] {
+            let text = std::fs::read_to_string(fixtures.join("pressure").join(resource)).unwrap();
+            for line in text.lines() {
+                let (kind, averages) = line.split_once(' ').unwrap();
+                for average in averages.split(' ').take(3) {
+                    let (name, value) = average.split_once('=').unwrap();
+                    let field = &json[format!("{resource}_{kind}_{name}")];
+                    assert_eq!(field.as_f64(), value.parse().ok(), "{resource} {average}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_resource_without_full() {
+        let pressure = parse(b"some avg10=1.00 avg60=2.50 avg300=3.75 total=1\n").unwrap();
+        assert_eq!(pressure.some.avg60, 2.5);
+        assert_eq!(pressure.full, None);
+        let data = PressureData {
+            cpu: pressure,
+            memory: pressure,
+            io: pressure,
+        };
+        let json = serde_json::to_value(data).unwrap();
+        assert_eq!(json["io_some_avg300"], 3.75);
+        assert_eq!(json.as_object().unwrap().len(), 10);
+    }
+
+    #[test]
+    fn a_kernel_without_it_says_what_it_needs() {
+        let error = opened(Path::new("/nowhere")).0.err().unwrap();
+        assert!(matches!(error, ProbeError::Unsupported { .. }));
+        assert_eq!(
+            error.to_string(),
+            "/nowhere/pressure/cpu: needs Linux 4.20 or later, built with CONFIG_PSI and started with psi=1"
+        );
+    }
+
+    #[test]
+    fn a_cut_file_has_whole_lines_or_nothing() {
+        let whole = parse(RECORDED).unwrap();
+        let first = RECORDED.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+        for cut in 0..RECORDED.len() {
+            let part = parse(&RECORDED[..cut]);
+            if cut == first {
+                assert_eq!(part.unwrap().some, whole.some);
+            } else {
+                assert!(part.is_err(), "cut at {cut}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn junk_never_panics(text: Vec<u8>, cut in 0..RECORDED.len()) {
+            let _ = parse(&text);
+            let _ = parse(&[&RECORDED[..cut], &text].concat());
+        }
+    }
+}

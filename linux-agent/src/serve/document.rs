@@ -1,0 +1,226 @@
+//! What `conf/server.toml` looks like, and what follows from it for each host.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use super::host::{Host, HostId, Service};
+use super::settings::Clash;
+
+/// The file as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Document {
+    /// See [`Settings::listen`](super::Settings::listen).
+    pub listen: Option<SocketAddr>,
+    /// As it is written: a relative path starts at the file's folder.
+    pub database: Option<PathBuf>,
+    #[serde(default)]
+    hosts: BTreeMap<String, HostTable>,
+    #[serde(default)]
+    groups: BTreeMap<String, GroupTable>,
+    #[serde(default)]
+    templates: BTreeMap<String, TemplateTable>,
+}
+
+/// A key, and what is wrong with it.
+pub struct Bad(pub String, pub String);
+
+impl Document {
+    /// Every host with its services, and what was decided between templates that disagree.
+    pub fn resolve(&self) -> Result<(BTreeMap<HostId, Host>, Vec<Clash>), Bad> {
+        let templates = check_templates(self)?;
+        for (name, group) in &self.groups {
+            check_known(&group.templates, &self.templates, "template", || {
+                format!("groups.{name}.templates")
+            })?;
+        }
+        let mut hosts: BTreeMap<HostId, Host> = BTreeMap::new();
+        let mut clashes = Vec::new();
+        for (label, table) in &self.hosts {
+            let id = check_host(label, table, self)?;
+            let services = services_of(label, table, self, &templates, &mut clashes);
+            if let Some(other) = hosts.get(&id) {
+                let problem = format!("is {id}, which `hosts.{}` has already", other.label);
+                return Err(Bad(format!("hosts.{label}.id"), problem));
+            }
+            let label = label.clone();
+            hosts.insert(id, Host { label, services });
+        }
+        Ok((hosts, clashes))
+    }
+}
+
+const INTERVAL_S: RangeInclusive<f64> = 0.1..=604_800.0;
+const MAX_NAME_BYTES: usize = 128;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HostTable {
+    id: Option<HostId>,
+    #[serde(default)]
+    groups: Vec<String>,
+    #[serde(default)]
+    templates: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GroupTable {
+    templates: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TemplateTable {
+    /// Service name to `["plugin", interval in seconds]`.
+    services: BTreeMap<String, toml::Value>,
+}
+
+/// The services of every template, by its name.
+type Templates<'a> = BTreeMap<&'a str, BTreeMap<&'a str, Service>>;
+
+fn check_templates(document: &Document) -> Result<Templates<'_>, Bad> {
+    let mut templates = Templates::new();
+    for (template, table) in &document.templates {
+        let mut services = BTreeMap::new();
+        for (name, value) in &table.services {
+            let service = check_service(name, value)
+                .map_err(|problem| Bad(format!("templates.{template}.services.{name}"), problem))?;
+            services.insert(name.as_str(), service);
+        }
+        templates.insert(template.as_str(), services);
+    }
+    Ok(templates)
+}
+
+fn check_service(name: &str, value: &toml::Value) -> Result<Service, String> {
+    use toml::Value::{Array, Float, Integer, String as Text};
+
+    let pair = match value {
+        Array(elements) => match elements.as_slice() {
+            [Text(plugin), Integer(seconds)] => Some((plugin, *seconds as f64)),
+            [Text(plugin), Float(seconds)] => Some((plugin, *seconds)),
+            _ => None,
+        },
+        _ => None,
+    };
+    let Some((plugin, interval_s)) = pair else {
+        return Err("is not a plugin and an interval in seconds such as \
+                    [\"get_linux_cpu\", 15]"
+            .to_owned());
+    };
+    for text in [name, plugin] {
+        if text.is_empty() || text.len() > MAX_NAME_BYTES || text.contains(char::is_control) {
+            return Err(format!(
+                "needs a service name and a plugin name of 1 to {MAX_NAME_BYTES} bytes without \
+                 control characters"
+            ));
+        }
+    }
+    if !INTERVAL_S.contains(&interval_s) {
+        return Err(format!(
+            "has the interval {interval_s} s, which is not within {} to {} s",
+            INTERVAL_S.start(),
+            INTERVAL_S.end()
+        ));
+    }
+    Ok(Service {
+        plugin: plugin.clone(),
+        // Within the range above, so it fits.
+        interval_ms: (interval_s * 1000.0).round() as u32,
+    })
+}
+
+fn check_host(label: &str, table: &HostTable, document: &Document) -> Result<HostId, Bad> {
+    check_known(&table.groups, &document.groups, "group", || {
+        format!("hosts.{label}.groups")
+    })?;
+    check_known(&table.templates, &document.templates, "template", || {
+        format!("hosts.{label}.templates")
+    })?;
+    let id = table.id.clone().unwrap_or_else(|| HostId::new(label));
+    match &id {
+        HostId::Name(name) if !stands_in_url(name) => Err(Bad(
+            format!("hosts.{label}.id"),
+            format!(
+                "is {name:?}; an id is a number from 0 to {}, or a name of 1 to {MAX_NAME_BYTES} \
+                 letters, digits, `.`, `_` and `-` that does not start with `.` or `-`",
+                u32::MAX
+            ),
+        )),
+        _ => Ok(id),
+    }
+}
+
+fn check_known<T>(
+    names: &[String],
+    known: &BTreeMap<String, T>,
+    kind: &str,
+    key: impl Fn() -> String,
+) -> Result<(), Bad> {
+    match names.iter().find(|name| !known.contains_key(*name)) {
+        None => Ok(()),
+        Some(name) => Err(Bad(
+            key(),
+            format!("names the {kind} `{name}`, but there is no table [{kind}s.{name}]"),
+        )),
+    }
+}
+
+/// Agents put their id into the path of a request.
+fn stands_in_url(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    (1..=MAX_NAME_BYTES).contains(&name.len())
+        && name.bytes().all(allowed)
+        && !name.starts_with(['.', '-'])
+}
+
+/// The services of a host: those of its own templates, then those of its groups' templates.
+fn services_of(
+    label: &str,
+    table: &HostTable,
+    document: &Document,
+    templates: &Templates<'_>,
+    clashes: &mut Vec<Clash>,
+) -> BTreeMap<String, Service> {
+    let of_groups = table
+        .groups
+        .iter()
+        .filter_map(|group| document.groups.get(group))
+        .flat_map(|group| &group.templates);
+    let mut names: Vec<&str> = Vec::new();
+    for name in table.templates.iter().chain(of_groups) {
+        if !names.contains(&name.as_str()) {
+            names.push(name);
+        }
+    }
+    let mut chosen: BTreeMap<&str, (&str, &Service)> = BTreeMap::new();
+    for template in names {
+        for (name, service) in templates.get(template).into_iter().flatten() {
+            let candidate = (template, service);
+            let Some(first) = chosen.insert(name, candidate) else {
+                continue;
+            };
+            let (kept, left) = if service.interval_ms < first.1.interval_ms {
+                (candidate, first)
+            } else {
+                (first, candidate)
+            };
+            chosen.insert(name, kept);
+            clashes.push(Clash {
+                host: label.to_owned(),
+                service: (*name).to_owned(),
+                kept: kept.0.to_owned(),
+                left: left.0.to_owned(),
+            });
+        }
+    }
+    chosen
+        .into_iter()
+        .map(|(name, (_, service))| (name.to_owned(), service.clone()))
+        .collect()
+}

@@ -1,0 +1,145 @@
+//! A host as the collector knows it: what it is called, and what it monitors.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, Visitor};
+use serde::ser::{Serialize, SerializeTuple, Serializer};
+
+/// What a host is known by: the number or the name that its agent says.
+///
+/// A text that is a number in plain decimal is that number, since a URL and a form cannot tell
+/// `1` from `"1"`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum HostId {
+    /// 0 to 4294967295.
+    Number(u32),
+    /// Anything else.
+    Name(String),
+}
+
+/// A host and what it is ordered to monitor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// The name of its table in the settings, for people.
+    pub label: String,
+    /// By service name.
+    pub services: BTreeMap<String, Service>,
+}
+
+/// What to sample and how often. In JSON: `["get_linux_cpu", 15]`, the interval in seconds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// The plugin's name, as agents know it.
+    pub plugin: String,
+    /// 100 to 604800000: a tenth of a second to seven days.
+    pub interval_ms: u32,
+}
+
+impl HostId {
+    /// The id that `text` stands for.
+    pub fn new(text: &str) -> HostId {
+        match text.parse::<u32>() {
+            Ok(number) if number.to_string() == text => HostId::Number(number),
+            _ => HostId::Name(text.to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for HostId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HostId::Number(number) => number.fmt(f),
+            HostId::Name(name) => name.fmt(f),
+        }
+    }
+}
+
+impl Serialize for HostId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            HostId::Number(number) => serializer.serialize_u32(*number),
+            HostId::Name(name) => serializer.serialize_str(name),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for HostId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<HostId, D::Error> {
+        struct NumberOrName;
+
+        impl Visitor<'_> for NumberOrName {
+            type Value = HostId;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a whole number or a name")
+            }
+
+            fn visit_u64<E>(self, number: u64) -> Result<HostId, E> {
+                Ok(HostId::new(&number.to_string()))
+            }
+
+            fn visit_i64<E>(self, number: i64) -> Result<HostId, E> {
+                Ok(HostId::new(&number.to_string()))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<HostId, E> {
+                Ok(HostId::new(text))
+            }
+        }
+
+        deserializer.deserialize_any(NumberOrName)
+    }
+}
+
+impl Serialize for Service {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut pair = serializer.serialize_tuple(2)?;
+        pair.serialize_element(&self.plugin)?;
+        // Whole seconds as an integer: boards and older agents read nothing else.
+        match self.interval_ms % 1000 {
+            0 => pair.serialize_element(&(self.interval_ms / 1000))?,
+            _ => pair.serialize_element(&(f64::from(self.interval_ms) / 1000.0))?,
+        }
+        pair.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_plain_decimals_are_numbers() {
+        assert_eq!(HostId::new("1"), HostId::Number(1));
+        assert_eq!(HostId::new("4294967295"), HostId::Number(u32::MAX));
+        for name in ["4294967296", "007", "+1", "-1", "1.0", "web", ""] {
+            assert_eq!(HostId::new(name), HostId::Name(name.to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_number_and_its_text_are_one_host() {
+        let read = |json| serde_json::from_str::<HostId>(json).unwrap();
+        assert_eq!(read("7"), read("\"7\""));
+        assert_eq!(serde_json::to_string(&read("\"7\"")).unwrap(), "7");
+        assert_eq!(serde_json::to_string(&read("\"a.b\"")).unwrap(), "\"a.b\"");
+        assert!(serde_json::from_str::<HostId>("1.5").is_err());
+        assert!(serde_json::from_str::<HostId>("[1]").is_err());
+    }
+
+    #[test]
+    fn whole_seconds_have_no_point() {
+        let json = |interval_ms| {
+            let plugin = "p".to_owned();
+            serde_json::to_string(&Service {
+                plugin,
+                interval_ms,
+            })
+            .unwrap()
+        };
+        assert_eq!(json(15_000), r#"["p",15]"#);
+        assert_eq!(json(100), r#"["p",0.1]"#);
+        assert_eq!(json(2_500), r#"["p",2.5]"#);
+    }
+}

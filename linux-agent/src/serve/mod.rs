@@ -1,0 +1,250 @@
+//! `mote serve`: the collector. It tells agents which services to monitor and keeps what they
+//! report.
+//!
+//! ```text
+//! GET  /api/client/config/{id}       the services of a host, as JSON
+//! POST /api/client/service/report/   one report, as JSON or as form fields
+//! GET  /api/reports                  the reports kept: client_id, service, since, after, limit
+//! GET  /                             what was reported last, for people
+//! ```
+//!
+//! One thread answers requests, another owns the database.
+
+mod database;
+mod document;
+mod host;
+mod http;
+mod report;
+mod settings;
+mod store;
+
+use std::fmt;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::TcpUserTimeout;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Runtime;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+pub use database::OpenError;
+pub use host::{Host, HostId, Service};
+pub use http::{BODY_TIMEOUT, MAX_BODY_BYTES};
+pub use settings::{Clash, Settings, SettingsError};
+
+/// Most connections at a time; more of them wait to be accepted. Together with the database this
+/// stays below 1024, the usual limit of open files.
+pub const MAX_CONNECTIONS: usize = 960;
+
+/// How long a connection may lie idle, and how long the head of a request may take. Agents that
+/// report once a minute keep theirs.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+
+/// How long a client may leave its answer lying before its connection is cut.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long requests under way may take to end once the collector is told to stop.
+pub const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long to wait before accepting again after the system refused, for want of memory or of
+/// files.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+/// A collector that has its address and its database, and has not begun to answer.
+///
+/// It brings its own runtime: its functions block, and are not for tasks of another one.
+pub struct Collector {
+    runtime: Runtime,
+    listener: TcpListener,
+    address: SocketAddr,
+    router: Router,
+    store_thread: JoinHandle<()>,
+}
+
+/// A collector at work on a thread of its own. Dropped, it tells the thread to stop without
+/// waiting for it.
+pub struct Handle {
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+/// Why the collector cannot begin.
+#[derive(Debug)]
+pub enum ServeError {
+    /// The address is taken, or not one of this host.
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        cause: io::Error,
+    },
+    /// The database cannot be used.
+    Store(OpenError),
+    /// The system has no thread or no event queue to give.
+    System(io::Error),
+}
+
+impl Collector {
+    /// Listens and opens the database. Connections that come in from here on wait.
+    pub fn bind(settings: Settings) -> Result<Collector, ServeError> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(ServeError::System)?;
+        let address = settings.listen;
+        let listener = runtime
+            .block_on(TcpListener::bind(address))
+            .map_err(|cause| ServeError::Listen { address, cause })?;
+        let address = listener.local_addr().map_err(ServeError::System)?;
+        let (store, store_thread) =
+            store::Store::open(&settings.database).map_err(ServeError::Store)?;
+        for clash in &settings.clashes {
+            log(format_args!("{clash}"));
+        }
+        Ok(Collector {
+            runtime,
+            listener,
+            address,
+            router: http::router(settings, store),
+            store_thread,
+        })
+    }
+
+    /// Where it listens; with the port that the system chose if the settings say 0.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers until `stop` is done, then lets requests under way end within [`STOP_TIMEOUT`].
+    pub fn run(self, stop: impl Future<Output = ()>) {
+        let Collector {
+            runtime,
+            listener,
+            router,
+            store_thread,
+            ..
+        } = self;
+        runtime.block_on(accept_until(stop, listener, router));
+        // Ends what is left of the connections, and with the last of them the store.
+        drop(runtime);
+        if store_thread.join().is_err() {
+            log(format_args!("the database's thread has panicked"));
+        }
+    }
+
+    /// Answers on a thread of its own.
+    pub fn spawn(self) -> Result<Handle, ServeError> {
+        let address = self.address;
+        let (stop, stopped) = oneshot::channel();
+        let thread = std::thread::Builder::new()
+            .name("collector".to_owned())
+            .spawn(move || {
+                self.run(async {
+                    // A handle that is gone means the same.
+                    let _ = stopped.await;
+                });
+            })
+            .map_err(ServeError::System)?;
+        Ok(Handle {
+            address,
+            stop,
+            thread,
+        })
+    }
+}
+
+impl Handle {
+    /// Where it listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Lets requests under way end within [`STOP_TIMEOUT`], then ends the rest, and waits until the
+    /// database is closed.
+    pub fn stop(self) {
+        // Nobody listens if it has ended by itself.
+        let _ = self.stop.send(());
+        if self.thread.join().is_err() {
+            log(format_args!("the collector's thread has panicked"));
+        }
+    }
+}
+
+impl fmt::Display for ServeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ServeError::Listen { address, cause } => {
+                write!(f, "cannot listen on {address}: {cause}")
+            }
+            ServeError::Store(cause) => cause.fmt(f),
+            ServeError::System(cause) => write!(f, "the collector cannot start: {cause}"),
+        }
+    }
+}
+
+impl std::error::Error for ServeError {}
+
+async fn accept_until(stop: impl Future<Output = ()>, listener: TcpListener, router: Router) {
+    let connections = GracefulShutdown::new();
+    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(IDLE_TIMEOUT);
+    let mut stop = pin!(stop);
+    loop {
+        let (stream, slot) = tokio::select! {
+            accepted = accept(&listener, &slots) => accepted,
+            () = &mut stop => break,
+        };
+        let service = TowerToHyperService::new(router.clone());
+        let connection = connections.watch(http.serve_connection(TokioIo::new(stream), service));
+        tokio::spawn(async move {
+            // Whatever ends a connection is the client's affair; it has its answer or asks again.
+            let _ = connection.await;
+            drop(slot);
+        });
+    }
+    drop(listener);
+    let _ = tokio::time::timeout(STOP_TIMEOUT, connections.shutdown()).await;
+}
+
+async fn accept(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+) -> (TcpStream, Option<OwnedSemaphorePermit>) {
+    // None only if somebody closes the semaphore, which nobody does.
+    let slot = Arc::clone(slots).acquire_owned().await.ok();
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                // Should one of these fail, the connection works nevertheless.
+                let _ = stream.set_nodelay(true);
+                let timeout_ms = WRITE_TIMEOUT.as_millis() as u32;
+                let _ = setsockopt(&stream, TcpUserTimeout, &timeout_ms);
+                return (stream, slot);
+            }
+            Err(cause) if cause.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(cause) => {
+                log(format_args!("cannot accept connections: {cause}"));
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// One line on standard error. Nothing can be done where that is closed.
+fn log(message: fmt::Arguments<'_>) {
+    let line = format!("mote serve: {message}\n");
+    let _ = io::stderr().lock().write_all(line.as_bytes());
+}

@@ -1,0 +1,247 @@
+//! The thread that owns the database. Requests come to it one by one, over a channel.
+
+use std::path::Path;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use super::database::{self, INSERT, LATEST, OpenError, Page, Query, Stored};
+use super::host::HostId;
+use super::log;
+use super::report::Report;
+
+/// The way to the thread that owns the database. Copies lead to the same thread; it ends when the
+/// last of them is gone.
+#[derive(Clone)]
+pub struct Store {
+    requests: mpsc::Sender<Request>,
+}
+
+/// The database did not do as asked. Its thread has logged why; the same request may succeed later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unavailable;
+
+impl Store {
+    /// Opens or creates the database at `path` and starts its thread.
+    pub fn open(path: &Path) -> Result<(Store, JoinHandle<()>), OpenError> {
+        let connection = database::open(path)?;
+        let (requests, inbox) = mpsc::channel();
+        let name = path.display().to_string();
+        let thread = std::thread::Builder::new()
+            .name("store".to_owned())
+            .spawn(move || {
+                if let Err(cause) = work(&connection, &name, &inbox) {
+                    log(format_args!("{name} cannot be used: {cause}"));
+                }
+            })
+            .map_err(OpenError::Thread)?;
+        Ok((Store { requests }, thread))
+    }
+
+    /// Stores a report that arrives now, unless it is there already.
+    pub async fn insert(&self, report: Report) -> Result<(), Unavailable> {
+        let received_ms = now_ms();
+        self.ask(|reply| Request::Insert {
+            report,
+            received_ms,
+            reply,
+        })
+        .await
+    }
+
+    /// Reads what `query` asks for.
+    pub async fn read(&self, query: Query) -> Result<Page, Unavailable> {
+        self.ask(|reply| Request::Read { query, reply }).await
+    }
+
+    /// The report of each of these services of `client` that was received last.
+    pub async fn latest(
+        &self,
+        client: HostId,
+        services: Vec<String>,
+    ) -> Result<Vec<Option<Stored>>, Unavailable> {
+        self.ask(|reply| Request::Latest {
+            client,
+            services,
+            reply,
+        })
+        .await
+    }
+
+    async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, Unavailable> {
+        let (reply, answer) = oneshot::channel();
+        self.requests
+            .send(request(reply))
+            .map_err(|_| Unavailable)?;
+        answer.await.unwrap_or(Err(Unavailable))
+    }
+}
+
+type Reply<T> = oneshot::Sender<Result<T, Unavailable>>;
+
+enum Request {
+    Insert {
+        report: Report,
+        received_ms: i64,
+        reply: Reply<()>,
+    },
+    Read {
+        query: Query,
+        reply: Reply<Page>,
+    },
+    Latest {
+        client: HostId,
+        services: Vec<String>,
+        reply: Reply<Vec<Option<Stored>>>,
+    },
+}
+
+/// Answers requests until nobody can make any more.
+fn work(
+    connection: &Connection,
+    name: &str,
+    inbox: &mpsc::Receiver<Request>,
+) -> rusqlite::Result<()> {
+    let mut insert = connection.prepare(INSERT)?;
+    let mut latest = connection.prepare(LATEST)?;
+    let mut writing = Outage::new(name, "written");
+    let mut reading = Outage::new(name, "read");
+    for request in inbox {
+        // Whoever asked may have gone away; then there is nobody to tell.
+        match request {
+            Request::Insert {
+                report,
+                received_ms,
+                reply,
+            } => {
+                let result = database::insert(&mut insert, &report, received_ms);
+                let _ = reply.send(writing.note(result));
+            }
+            Request::Read { query, reply } => {
+                let _ = reply.send(reading.note(database::read(connection, &query)));
+            }
+            Request::Latest {
+                client,
+                services,
+                reply,
+            } => {
+                let result = services
+                    .iter()
+                    .map(|service| database::latest(&mut latest, &client, service))
+                    .collect();
+                let _ = reply.send(reading.note(result));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn now_ms() -> i64 {
+    // A clock before 1970 is as good as none.
+    let since_1970 = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Logs when a database begins to fail and when it works again, not each time in between: a full
+/// disk is no place for a line a request.
+struct Outage<'a> {
+    name: &'a str,
+    what: &'static str,
+    refused: u64,
+}
+
+impl<'a> Outage<'a> {
+    fn new(name: &'a str, what: &'static str) -> Self {
+        Outage {
+            name,
+            what,
+            refused: 0,
+        }
+    }
+
+    fn note<T>(&mut self, result: rusqlite::Result<T>) -> Result<T, Unavailable> {
+        let Outage { name, what, .. } = self;
+        match result {
+            Ok(value) => {
+                if self.refused > 0 {
+                    log(format_args!(
+                        "{name} can be {what} again; requests refused meanwhile: {}",
+                        self.refused
+                    ));
+                    self.refused = 0;
+                }
+                Ok(value)
+            }
+            Err(cause) => {
+                if self.refused == 0 {
+                    log(format_args!(
+                        "{name} cannot be {what}, requests are refused until it can: {cause}"
+                    ));
+                }
+                self.refused += 1;
+                Err(Unavailable)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::value::RawValue;
+
+    use super::*;
+    use crate::serve::database::MAX_PAGE;
+
+    #[test]
+    fn a_full_disk_refuses_reports_and_keeps_those_it_has() {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = database::open(&folder.path().join("reports.db")).unwrap();
+        connection
+            .pragma_update(None, "max_page_count", 20)
+            .unwrap();
+        let (requests, inbox) = mpsc::channel();
+        let worker = std::thread::spawn(move || work(&connection, "test", &inbox).unwrap());
+
+        let insert = |seq| {
+            let (reply, answer) = oneshot::channel();
+            let report = Report {
+                client_id: HostId::Number(1),
+                service_name: "LinuxCPU".to_owned(),
+                data: RawValue::from_string("{}".to_owned()).unwrap(),
+                time: None,
+                uptime: None,
+                boot: Some("a".to_owned()),
+                seq: Some(seq),
+            };
+            let request = Request::Insert {
+                report,
+                received_ms: 0,
+                reply,
+            };
+            requests.send(request).unwrap();
+            answer.blocking_recv().unwrap()
+        };
+        let stored = (0..10_000).take_while(|seq| insert(*seq).is_ok()).count();
+        assert!(stored > 10 && stored < 10_000, "{stored}");
+        assert_eq!(insert(20_000), Err(Unavailable));
+
+        let (reply, page) = oneshot::channel();
+        let query = Query {
+            client: None,
+            service: None,
+            since_ms: None,
+            after: 0,
+            limit: MAX_PAGE,
+        };
+        requests.send(Request::Read { query, reply }).unwrap();
+        let page = page.blocking_recv().unwrap().unwrap();
+        assert_eq!(page.reports.len(), stored);
+        drop(requests);
+        worker.join().unwrap();
+    }
+}

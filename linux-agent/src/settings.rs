@@ -1,0 +1,715 @@
+//! The agent's settings: `conf/agent.toml`, with environment variables over it.
+//!
+//! Every key can be given as a variable as well: `server.url` is `MOTE_SERVER__URL`. Its text is read
+//! as a TOML value where it is one, else as a string. A key that nobody knows, a value out of its
+//! bounds and a `MOTE_` variable that names no key are errors that say where and what is allowed:
+//! a misspelt setting must not become a default.
+
+mod error;
+mod rules;
+mod source;
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::de::DeValue;
+
+use crate::plugin::Plugins;
+use crate::probes::Roots;
+use rules::{below, integer, one_of, path, seconds, url_path};
+use source::Values;
+
+pub use error::SettingsError;
+pub use source::Place;
+
+/// What the operator set, with every bound checked and every path absolute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The file that it was read from.
+    pub file: PathBuf,
+    /// `client_id`
+    pub client_id: ClientName,
+    /// `state_dir`: lock, control socket and last services document.
+    pub state_dir: PathBuf,
+    /// `plugin_dir`, `plugins` and `plugin_timeout_s`.
+    pub plugins: Plugins,
+    /// `first_sample_spread_s`: the first samples are spread over at most this.
+    pub first_sample_spread: Duration,
+    /// `procfs`, `sysfs` and `rootfs`.
+    pub roots: Roots,
+    /// `[server]` or `services`.
+    pub orders: Orders,
+    /// `[queue]`
+    pub queue: QueueLimits,
+}
+
+/// The number or the name that the server knows this client by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientName {
+    /// A server's primary key.
+    Number(u32),
+    /// 1 to 64 bytes without control characters.
+    Name(String),
+}
+
+impl ClientName {
+    /// As reports carry it.
+    pub fn id(&self) -> mote_core::ClientId<'_> {
+        match self {
+            ClientName::Number(number) => mote_core::ClientId::Number(*number),
+            ClientName::Name(name) => mote_core::ClientId::Name(name),
+        }
+    }
+}
+
+/// Who says which services are monitored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Orders {
+    /// A server, which gets the reports too.
+    Server(Server),
+    /// The settings themselves.
+    Local {
+        /// `services` as the text of a server's answer, not yet checked.
+        document: String,
+        /// Where it was given.
+        place: Place,
+    },
+}
+
+/// `[server]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// `url`: `http://`, host, port if it is not 80, perhaps a path; no slash at its end.
+    pub url: String,
+    /// `get_configs.path`, without a slash at either end.
+    pub config_path: String,
+    /// `get_configs.method`
+    pub config_method: Method,
+    /// `service_report.path`, without a slash at its start. Reports are always POSTed.
+    pub report_path: String,
+    /// `service_report.encoding`
+    pub report_encoding: Encoding,
+    /// `request_timeout_s`: how long one request may take.
+    pub request_timeout: Duration,
+    /// `config_update_interval_s`: how old the services document may become.
+    pub config_update_interval: Duration,
+}
+
+/// How the services document is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// `"GET"`
+    Get,
+    /// `"POST"`
+    Post,
+}
+
+/// What a report looks like on its way to the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// `"json"`: the body is one JSON object.
+    Json,
+    /// `"form"`: the body is form fields, `data` being JSON text.
+    Form,
+}
+
+/// `[queue]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueLimits {
+    /// `max_bytes`: undelivered reports that take more than this lose the oldest of them.
+    pub max_bytes: usize,
+    /// `max_age_s`: an undelivered report older than this is dropped.
+    pub max_age: Duration,
+}
+
+impl Settings {
+    /// Reads the settings file at `explicit`, else at `$MOTE_CONFIG`, else the first of
+    /// `conf/agent.toml` and `/etc/mote/agent.toml` that exists; then the environment over it.
+    pub fn load(explicit: Option<&Path>) -> Result<Self, SettingsError> {
+        Self::load_with(explicit, &DEFAULT_FILES.map(Path::new), env::vars_os())
+    }
+
+    /// As [`load`](Self::load), with the places to look and the environment given.
+    pub fn load_with(
+        explicit: Option<&Path>,
+        default_files: &[&Path],
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<Self, SettingsError> {
+        let (named, variables) = sort_variables(environment)?;
+        let (file, text) = match explicit.or(named.as_deref()) {
+            Some(file) => (file, read(file)?),
+            None => first_of(default_files)?,
+        };
+        let folder = std::path::absolute(file)
+            .and_then(|file| fs::canonicalize(file.parent().unwrap_or(&file)))
+            .map_err(|cause| SettingsError::Read {
+                file: file.to_owned(),
+                cause,
+            })?;
+        let values = Values::read(file, &text, &variables)?;
+        interpret(file, &folder, &values)
+    }
+}
+
+impl Settings {
+    /// The server, unless the settings say themselves what to monitor.
+    pub fn server(&self) -> Option<&Server> {
+        match &self.orders {
+            Orders::Server(server) => Some(server),
+            Orders::Local { .. } => None,
+        }
+    }
+}
+
+impl std::fmt::Display for ClientName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            ClientName::Number(number) => number.fmt(f),
+            ClientName::Name(name) => name.fmt(f),
+        }
+    }
+}
+
+/// Where settings are looked for if nobody says where they are.
+pub const DEFAULT_FILES: [&str; 2] = ["conf/agent.toml", "/etc/mote/agent.toml"];
+
+/// Every key there is.
+pub const KEYS: &[&str] = &[
+    "client_id",
+    "state_dir",
+    "plugin_dir",
+    "plugins",
+    "plugin_timeout_s",
+    "first_sample_spread_s",
+    "procfs",
+    "sysfs",
+    "rootfs",
+    "server.url",
+    "server.get_configs.path",
+    "server.get_configs.method",
+    "server.service_report.path",
+    "server.service_report.method",
+    "server.service_report.encoding",
+    "server.request_timeout_s",
+    "server.config_update_interval_s",
+    "queue.max_bytes",
+    "queue.max_age_s",
+    "services",
+];
+
+const VARIABLE_PREFIX: &str = "MOTE_";
+const CONFIG_VARIABLE: &str = "MOTE_CONFIG";
+/// Variables that are no settings: where the settings are, and whether tests may skip.
+const OTHER_VARIABLES: &[&str] = &[CONFIG_VARIABLE, "MOTE_ALLOW_SKIP"];
+
+fn interpret(file: &Path, folder: &Path, values: &Values<'_>) -> Result<Settings, SettingsError> {
+    let path_or = |key, default: &str| {
+        values.get_or(key, below(folder, default), |value| {
+            Ok(below(folder, &path(value)?))
+        })
+    };
+    Ok(Settings {
+        file: file.to_owned(),
+        client_id: required(values, file, "client_id", "client_id = 1", rules::client_id)?,
+        state_dir: path_or("state_dir", "../var")?,
+        plugins: Plugins {
+            folder: path_or("plugin_dir", "../plugins")?,
+            allowed: values.get_or("plugins", Vec::new(), rules::plugin_names)?,
+            time_limit: values.get_or("plugin_timeout_s", Duration::from_secs(10), |value| {
+                seconds(value, 0.1, 3600.0)
+            })?,
+        },
+        first_sample_spread: values.get_or(
+            "first_sample_spread_s",
+            Duration::from_secs(10),
+            |value| seconds(value, 0.0, 604_800.0),
+        )?,
+        roots: Roots {
+            procfs: path_or("procfs", "/proc")?,
+            sysfs: path_or("sysfs", "/sys")?,
+            rootfs: path_or("rootfs", "/")?,
+        },
+        orders: orders(file, values)?,
+        queue: QueueLimits {
+            max_bytes: values.get_or("queue.max_bytes", 8 << 20, |value| {
+                let bytes = integer(value, 64 << 10, 1 << 30, "bytes")?;
+                usize::try_from(bytes).map_err(|_| "is more than this machine can address".into())
+            })?,
+            max_age: values.get_or("queue.max_age_s", Duration::from_secs(604_800), |value| {
+                integer(value, 1, 31_536_000, "seconds").map(Duration::from_secs)
+            })?,
+        },
+    })
+}
+
+fn orders(file: &Path, values: &Values<'_>) -> Result<Orders, SettingsError> {
+    match (values.has_table("server"), values.get("services")) {
+        (true, None) => Ok(Orders::Server(server(file, values)?)),
+        (false, Some(services)) => {
+            let document = values.get_or("services", String::new(), rules::services_document)?;
+            Ok(Orders::Local {
+                document,
+                place: services.place.clone(),
+            })
+        }
+        (false, None) => Err(SettingsError::NoOrders(file.to_owned())),
+        (true, Some(services)) => Err(SettingsError::TwoOrders {
+            file: file.to_owned(),
+            services: services.place.clone(),
+        }),
+    }
+}
+
+fn server(file: &Path, values: &Values<'_>) -> Result<Server, SettingsError> {
+    let methods = [("GET", Method::Get), ("POST", Method::Post)];
+    let encodings = [("json", Encoding::Json), ("form", Encoding::Form)];
+    // Servers' settings name it, so it may stand here, but it can be nothing else.
+    values.get_or("server.service_report.method", (), |value| {
+        one_of(value, &[("POST", ())])
+    })?;
+    Ok(Server {
+        url: required(
+            values,
+            file,
+            "server.url",
+            r#"url = "http://127.0.0.1:9000""#,
+            rules::url,
+        )?,
+        config_path: values.get_or(
+            "server.get_configs.path",
+            "api/client/config".to_owned(),
+            |value| Ok(url_path(value)?.trim_matches('/').to_owned()),
+        )?,
+        config_method: values.get_or("server.get_configs.method", Method::Get, |value| {
+            one_of(value, &methods)
+        })?,
+        report_path: values.get_or(
+            "server.service_report.path",
+            "api/client/service/report/".to_owned(),
+            |value| Ok(url_path(value)?.trim_start_matches('/').to_owned()),
+        )?,
+        report_encoding: values.get_or(
+            "server.service_report.encoding",
+            Encoding::Json,
+            |value| one_of(value, &encodings),
+        )?,
+        request_timeout: values.get_or(
+            "server.request_timeout_s",
+            Duration::from_secs(30),
+            |value| seconds(value, 0.1, 600.0),
+        )?,
+        config_update_interval: values.get_or(
+            "server.config_update_interval_s",
+            Duration::from_secs(300),
+            |value| seconds(value, 1.0, 604_800.0),
+        )?,
+    })
+}
+
+fn required<'t, T>(
+    values: &Values<'t>,
+    file: &Path,
+    key: &'static str,
+    example: &'static str,
+    read: impl FnOnce(&DeValue<'t>) -> Result<T, String>,
+) -> Result<T, SettingsError> {
+    values
+        .get_or(key, None, |value| read(value).map(Some))?
+        .ok_or_else(|| SettingsError::Missing {
+            file: file.to_owned(),
+            key,
+            example,
+        })
+}
+
+type Variables = Vec<(String, String)>;
+
+/// The file that the environment names, and its other variables that start with [`VARIABLE_PREFIX`].
+fn sort_variables(
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<(Option<PathBuf>, Variables), SettingsError> {
+    let mut file = None;
+    let mut variables = Vec::new();
+    for (name, value) in environment {
+        let Some(name) = name
+            .to_str()
+            .filter(|name| name.starts_with(VARIABLE_PREFIX))
+        else {
+            continue;
+        };
+        if name == CONFIG_VARIABLE {
+            file = Some(PathBuf::from(value)).filter(|file| !file.as_os_str().is_empty());
+        } else {
+            let value = value
+                .into_string()
+                .map_err(|_| SettingsError::NotUtf8(name.to_owned()))?;
+            variables.push((name.to_owned(), value));
+        }
+    }
+    Ok((file, variables))
+}
+
+fn first_of<'f>(files: &[&'f Path]) -> Result<(&'f Path, String), SettingsError> {
+    for file in files {
+        match read(file) {
+            Err(SettingsError::Read { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => {}
+            found => return found.map(|text| (*file, text)),
+        }
+    }
+    let absolute = |file: &&Path| std::path::absolute(file).unwrap_or_else(|_| file.to_path_buf());
+    Err(SettingsError::NotFound(
+        files.iter().map(absolute).collect(),
+    ))
+}
+
+fn read(file: &Path) -> Result<String, SettingsError> {
+    fs::read_to_string(file).map_err(|cause| SettingsError::Read {
+        file: file.to_owned(),
+        cause,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::ffi::OsStringExt;
+    use tempfile::TempDir;
+
+    const CONF: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../conf");
+    const EXAMPLE: &str = include_str!("../../conf/agent.toml");
+    const MINIMAL: &str = "client_id = 1\n[server]\nurl = \"http://h\"\n";
+
+    /// A folder whose file `conf/agent.toml` holds `text`.
+    fn folder_with(text: &str) -> TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("conf")).unwrap();
+        fs::write(folder.path().join("conf/agent.toml"), text).unwrap();
+        folder
+    }
+
+    fn load(folder: &TempDir, variables: &[(&str, &str)]) -> Result<Settings, String> {
+        let environment = variables
+            .iter()
+            .map(|(name, value)| (name.into(), value.into()));
+        let file = folder.path().join("conf/agent.toml");
+        Settings::load_with(Some(&file), &[], environment).map_err(|error| {
+            error
+                .to_string()
+                .replace(file.to_str().unwrap(), "agent.toml")
+        })
+    }
+
+    fn load_text(text: &str, variables: &[(&str, &str)]) -> Result<Settings, String> {
+        load(&folder_with(text), variables)
+    }
+
+    fn refusal(text: &str, variables: &[(&str, &str)]) -> String {
+        load_text(text, variables).unwrap_err()
+    }
+
+    /// The example with every default that it shows in a comment put into force.
+    fn example_with_defaults() -> String {
+        EXAMPLE
+            .lines()
+            .map(|line| match line.strip_prefix('#') {
+                Some(key) if key.starts_with(|c: char| c.is_ascii_lowercase()) => key,
+                _ => line,
+            })
+            .map(|line| format!("{line}\n"))
+            .collect()
+    }
+
+    #[test]
+    fn the_example_shows_every_key_and_its_true_default() {
+        let shown = example_with_defaults();
+        let values = Values::read(Path::new("agent.toml"), &shown, &[]).unwrap();
+        for key in KEYS.iter().filter(|key| **key != "services") {
+            assert!(values.get(key).is_some(), "{key} is not shown");
+        }
+        let folder = folder_with(EXAMPLE);
+        let as_it_is = load(&folder, &[]).unwrap();
+        fs::write(&as_it_is.file, shown).unwrap();
+        assert_eq!(load(&folder, &[]), Ok(as_it_is));
+    }
+
+    #[test]
+    fn the_example_of_local_services_is_valid() {
+        let example = EXAMPLE
+            .lines()
+            .find_map(|line| line.strip_prefix("# services = "))
+            .unwrap();
+        let settings = load_text(&format!("client_id = 1\nservices = {example}\n"), &[]).unwrap();
+        let Orders::Local { document, place } = settings.orders else {
+            panic!("{:?}", settings.orders);
+        };
+        assert_eq!(
+            document,
+            r#"{"services":{"LinuxCPU":["get_linux_cpu",15],"LinuxMemory":["get_memory_info",60]}}"#
+        );
+        assert!(place.to_string().ends_with("/conf/agent.toml:2"), "{place}");
+    }
+
+    #[test]
+    fn the_example_asks_the_example_collector() {
+        let file = Path::new(CONF).join("agent.toml");
+        let settings = Settings::load_with(Some(&file), &[], []).unwrap();
+        assert_eq!(settings.client_id, ClientName::Number(1));
+        let Orders::Server(server) = settings.orders else {
+            panic!("{:?}", settings.orders);
+        };
+        assert_eq!(server.url, "http://127.0.0.1:9000");
+        let root = Path::new(CONF).parent().unwrap().canonicalize().unwrap();
+        assert_eq!(settings.state_dir, root.join("var"));
+        assert_eq!(settings.plugins.folder, root.join("plugins"));
+    }
+
+    #[test]
+    fn the_variables_of_the_systemd_unit_are_settings() {
+        let unit = include_str!("../../conf/mote.service");
+        let variables: Vec<_> = unit
+            .lines()
+            .filter_map(|line| line.strip_prefix("Environment=")?.split_once('='))
+            .collect();
+        let settings = load_text(EXAMPLE, &variables).unwrap();
+        assert_eq!(settings.state_dir, Path::new("/var/lib/mote"));
+    }
+
+    const OTHER_VALUES: &[(&str, &str)] = &[
+        ("client_id", "\"web-1\""),
+        ("state_dir", "\"/s\""),
+        ("plugin_dir", "\"/p\""),
+        ("plugins", "[\"a\", \"b\"]"),
+        ("plugin_timeout_s", "0.5"),
+        ("first_sample_spread_s", "0"),
+        ("procfs", "\"/host/proc\""),
+        ("sysfs", "\"/host/sys\""),
+        ("rootfs", "\"/host\""),
+        ("server.url", "\"http://[::1]:80/base/\""),
+        ("server.get_configs.path", "\"/c/\""),
+        ("server.get_configs.method", "\"POST\""),
+        ("server.service_report.path", "\"/r/\""),
+        ("server.service_report.method", "\"POST\""),
+        ("server.service_report.encoding", "\"form\""),
+        ("server.request_timeout_s", "1.5"),
+        ("server.config_update_interval_s", "60"),
+        ("queue.max_bytes", "1_000_000"),
+        ("queue.max_age_s", "3600"),
+    ];
+
+    #[test]
+    fn every_key_takes_effect_from_the_file_and_from_the_environment() {
+        let expected = |file: PathBuf| Settings {
+            file,
+            client_id: ClientName::Name("web-1".to_owned()),
+            state_dir: "/s".into(),
+            plugins: Plugins {
+                folder: "/p".into(),
+                allowed: vec!["a".to_owned(), "b".to_owned()],
+                time_limit: Duration::from_millis(500),
+            },
+            first_sample_spread: Duration::ZERO,
+            roots: Roots {
+                procfs: "/host/proc".into(),
+                sysfs: "/host/sys".into(),
+                rootfs: "/host".into(),
+            },
+            orders: Orders::Server(Server {
+                url: "http://[::1]:80/base".to_owned(),
+                config_path: "c".to_owned(),
+                config_method: Method::Post,
+                report_path: "r/".to_owned(),
+                report_encoding: Encoding::Form,
+                request_timeout: Duration::from_millis(1500),
+                config_update_interval: Duration::from_secs(60),
+            }),
+            queue: QueueLimits {
+                max_bytes: 1_000_000,
+                max_age: Duration::from_secs(3600),
+            },
+        };
+        let keys: Vec<_> = OTHER_VALUES.iter().map(|(key, _)| *key).collect();
+        assert_eq!(keys, KEYS[..KEYS.len() - 1]);
+
+        let lines: String = OTHER_VALUES
+            .iter()
+            .map(|(key, value)| format!("{key} = {value}\n"))
+            .collect();
+        let settings = load_text(&lines, &[]).unwrap();
+        assert_eq!(settings, expected(settings.file.clone()));
+
+        // In the environment a string needs no quotes.
+        let names: Vec<_> = keys.iter().map(|key| source::variable(key)).collect();
+        let values = OTHER_VALUES
+            .iter()
+            .map(|(_, value)| value.trim_matches('"'));
+        let variables: Vec<_> = names.iter().map(String::as_str).zip(values).collect();
+        let settings = load_text(EXAMPLE, &variables).unwrap();
+        assert_eq!(settings, expected(settings.file.clone()));
+
+        let services = [("MOTE_SERVICES", "{ A = [\"b\", 0.5] }")];
+        let settings = load_text("client_id = 1", &services).unwrap();
+        assert_eq!(
+            settings.orders,
+            Orders::Local {
+                document: r#"{"services":{"A":["b",0.5]}}"#.to_owned(),
+                place: Place::Variable("MOTE_SERVICES".to_owned()),
+            }
+        );
+    }
+
+    #[test]
+    fn every_key_refuses_a_value_of_another_type_and_names_its_variable() {
+        for key in KEYS {
+            let name = source::variable(key);
+            let text = match *key {
+                "services" => "client_id = 1",
+                _ => MINIMAL,
+            };
+            let error = refusal(text, &[(&name, "1979-05-27")]);
+            let start = format!("{name}: `{key}` must be ");
+            assert!(error.starts_with(&start), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_value_out_of_bounds_is_named_with_its_line_and_rule() {
+        for (line, error) in [
+            (
+                "plugin_timeout_s = 0",
+                "agent.toml:2: `plugin_timeout_s` must be a number from 0.1 to 3600 (seconds)",
+            ),
+            (
+                "first_sample_spread_s = -1",
+                "agent.toml:2: `first_sample_spread_s` must be a number from 0 to 604800 (seconds)",
+            ),
+            (
+                "server.request_timeout_s = 601",
+                "agent.toml:2: `server.request_timeout_s` must be a number from 0.1 to 600 (seconds)",
+            ),
+            (
+                "server.config_update_interval_s = 0.9",
+                "agent.toml:2: `server.config_update_interval_s` must be a number from 1 to 604800 (seconds)",
+            ),
+            (
+                "queue.max_bytes = 65535",
+                "agent.toml:2: `queue.max_bytes` must be an integer from 65536 to 1073741824 (bytes)",
+            ),
+            (
+                "queue = { max_age_s = 0 }",
+                "agent.toml:2: `queue.max_age_s` must be an integer from 1 to 31536000 (seconds)",
+            ),
+            (
+                "server.service_report = { method = \"GET\" }",
+                "agent.toml:2: `server.service_report.method` must be \"POST\"",
+            ),
+            (
+                "server.get_configs = {\n method = \"get\" }",
+                "agent.toml:3: `server.get_configs.method` must be \"GET\" or \"POST\"",
+            ),
+            (
+                "server.service_report.encoding = \"xml\"",
+                "agent.toml:2: `server.service_report.encoding` must be \"json\" or \"form\"",
+            ),
+        ] {
+            let text = format!("client_id = 1\n{line}\nserver.url = \"http://h\"\n");
+            assert_eq!(refusal(&text, &[]), error);
+        }
+    }
+
+    #[test]
+    fn what_must_be_given_is_asked_for() {
+        assert_eq!(
+            refusal("[server]\nurl = \"http://h\"", &[]),
+            "agent.toml: `client_id` is missing; give it like `client_id = 1`"
+        );
+        assert_eq!(
+            refusal("client_id = 1\n[server]\nrequest_timeout_s = 1", &[]),
+            "agent.toml: `server.url` is missing; give it like `url = \"http://127.0.0.1:9000\"`"
+        );
+        assert_eq!(
+            refusal("client_id = 1\n[server]\n", &[]),
+            "agent.toml: there is neither a [server] nor `services`, so there is nothing to monitor; give one of them"
+        );
+        assert_eq!(
+            refusal(
+                "client_id = 1\nserver.url = \"http://h\"\nservices = {}",
+                &[]
+            ),
+            "agent.toml: there are both a [server] and `services` (agent.toml:3); remove one of them"
+        );
+        assert_eq!(
+            refusal(MINIMAL, &[("MOTE_SERVICES", "{}")]),
+            "agent.toml: there are both a [server] and `services` (MOTE_SERVICES); remove one of them"
+        );
+    }
+
+    #[test]
+    fn the_file_is_looked_for_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, id: u32| {
+            let path = folder.path().join(name);
+            let text = format!("client_id = {id}\nservices = {{}}\n");
+            fs::write(&path, text).unwrap();
+            path
+        };
+        let explicit = file("explicit", 1);
+        let named = file("named", 2);
+        let second = file("second", 3);
+        let missing = folder.path().join("missing");
+        let found = |explicit: Option<&Path>, named: &Path| {
+            let environment = [
+                (OsString::from("MOTE_CONFIG"), named.as_os_str().to_owned()),
+                (OsString::from("PATH"), OsString::from("/bin")),
+            ];
+            Settings::load_with(explicit, &[&missing, &second], environment)
+                .map(|settings| settings.client_id)
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(found(Some(&explicit), &named), Ok(ClientName::Number(1)));
+        assert_eq!(found(None, &named), Ok(ClientName::Number(2)));
+        // An empty variable is an unset one.
+        assert_eq!(found(None, Path::new("")), Ok(ClientName::Number(3)));
+
+        // A file that was named is not replaced by another.
+        let error = found(Some(&missing), &named).unwrap_err();
+        assert!(
+            error.starts_with(&format!("{}: ", missing.display())),
+            "{error}"
+        );
+        let error = found(None, &missing).unwrap_err();
+        assert!(
+            error.starts_with(&format!("{}: ", missing.display())),
+            "{error}"
+        );
+
+        let other = folder.path().join("other");
+        let error = Settings::load_with(None, &[&missing, &other], []).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "there is no settings file: looked for {} and {}; name one with --config or MOTE_CONFIG",
+                missing.display(),
+                other.display()
+            )
+        );
+    }
+
+    #[test]
+    fn a_variable_that_is_not_utf_8_is_named() {
+        let folder = folder_with(MINIMAL);
+        let value = OsString::from_vec(vec![b'/', 0xff]);
+        let error = Settings::load_with(
+            Some(&folder.path().join("conf/agent.toml")),
+            &[],
+            [(OsString::from("MOTE_STATE_DIR"), value)],
+        );
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            "the value of the environment variable MOTE_STATE_DIR is not UTF-8"
+        );
+    }
+}

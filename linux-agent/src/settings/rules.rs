@@ -1,0 +1,313 @@
+//! What the values of settings must be. Each function gives the value, or the rule that it breaks.
+
+use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
+
+use toml::de::DeValue;
+use ureq::http::Uri;
+
+use super::ClientName;
+use crate::plugin::is_plugin_name;
+
+pub fn client_id(value: &DeValue<'_>) -> Result<ClientName, String> {
+    match value {
+        DeValue::Integer(number) => u32::from_str_radix(number.as_str(), number.radix())
+            .ok()
+            .map(ClientName::Number),
+        DeValue::String(name) => ((1..=64).contains(&name.len())
+            && !name.contains(char::is_control))
+        .then(|| ClientName::Name(name.clone().into_owned())),
+        _ => None,
+    }
+    .ok_or_else(|| {
+        "must be an integer from 0 to 4294967295, or a name of 1 to 64 bytes without control characters".into()
+    })
+}
+
+pub fn integer(value: &DeValue<'_>, min: u64, max: u64, unit: &str) -> Result<u64, String> {
+    value
+        .as_integer()
+        .and_then(|number| u64::from_str_radix(number.as_str(), number.radix()).ok())
+        .filter(|number| (min..=max).contains(number))
+        .ok_or_else(|| format!("must be an integer from {min} to {max} ({unit})"))
+}
+
+pub fn seconds(value: &DeValue<'_>, min: f64, max: f64) -> Result<Duration, String> {
+    let number: Option<f64> = match value {
+        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
+            .ok()
+            .map(|number| number as f64),
+        DeValue::Float(number) => number.as_str().parse().ok(),
+        _ => None,
+    };
+    number
+        .filter(|seconds| (min..=max).contains(seconds))
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .ok_or_else(|| format!("must be a number from {min} to {max} (seconds)"))
+}
+
+pub fn path(value: &DeValue<'_>) -> Result<String, String> {
+    value
+        .as_str()
+        .filter(|path| !path.is_empty() && !path.contains('\0'))
+        .map(str::to_owned)
+        .ok_or_else(|| "must be a path in quotes".into())
+}
+
+pub fn plugin_names(value: &DeValue<'_>) -> Result<Vec<String>, String> {
+    let names = value.as_array().and_then(|names| {
+        names
+            .iter()
+            .map(|name| name.get_ref().as_str())
+            .map(|name| name.filter(|name| is_plugin_name(name)).map(str::to_owned))
+            .collect()
+    });
+    names.ok_or_else(|| "must be a list of file names without `/` and without a leading dot".into())
+}
+
+pub fn one_of<T: Copy>(value: &DeValue<'_>, choices: &[(&str, T)]) -> Result<T, String> {
+    let choice = choices
+        .iter()
+        .find(|(name, _)| value.as_str() == Some(name));
+    choice.map(|(_, choice)| *choice).ok_or_else(|| {
+        let names: Vec<_> = choices
+            .iter()
+            .map(|(name, _)| format!("{name:?}"))
+            .collect();
+        format!("must be {}", names.join(" or "))
+    })
+}
+
+pub fn url(value: &DeValue<'_>) -> Result<String, String> {
+    let rule = "must be an address like \"http://127.0.0.1:9000\", without a user, `?` or `#`";
+    let text = value.as_str().ok_or(rule)?;
+    if text.contains(['@', '?', '#']) {
+        return Err(rule.into());
+    }
+    let uri: Uri = text.parse().map_err(|_| rule)?;
+    if uri.scheme_str() == Some("https") {
+        return Err("must start with http://, since this version speaks plain HTTP only".into());
+    }
+    let authority = uri.authority().ok_or(rule)?;
+    // What follows the host is nothing or a colon and a valid port.
+    let rest = authority.as_str().strip_prefix(authority.host());
+    let port_is_valid = rest.is_some_and(|rest| rest.is_empty() || authority.port_u16() > Some(0));
+    if uri.scheme_str() != Some("http") || authority.host().is_empty() || !port_is_valid {
+        return Err(rule.into());
+    }
+    Ok(text.trim_end_matches('/').to_owned())
+}
+
+pub fn url_path<'v>(value: &'v DeValue<'_>) -> Result<&'v str, String> {
+    value
+        .as_str()
+        .filter(|path| !path.trim_matches('/').is_empty())
+        .filter(|path| path.bytes().all(|byte| byte.is_ascii_graphic()))
+        .filter(|path| !path.contains(['?', '#']))
+        .ok_or_else(|| "must be a path of visible ASCII characters without `?` or `#`".into())
+}
+
+pub fn services_document(value: &DeValue<'_>) -> Result<String, String> {
+    let services = value.is_table().then(|| json(value)).flatten();
+    let services =
+        services.ok_or(r#"must be a table like { LinuxCPU = ["get_linux_cpu", 15] }"#)?;
+    Ok(serde_json::json!({ "services": services }).to_string())
+}
+
+/// `None` for what JSON does not have: dates, infinities and integers beyond 64 bits.
+fn json(value: &DeValue<'_>) -> Option<serde_json::Value> {
+    Some(match value {
+        DeValue::String(text) => text.as_ref().into(),
+        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
+            .ok()?
+            .into(),
+        DeValue::Float(number) => {
+            serde_json::Number::from_f64(number.as_str().parse().ok()?)?.into()
+        }
+        DeValue::Boolean(truth) => (*truth).into(),
+        DeValue::Datetime(_) => return None,
+        DeValue::Array(values) => values
+            .iter()
+            .map(|value| json(value.get_ref()))
+            .collect::<Option<Vec<_>>>()?
+            .into(),
+        DeValue::Table(table) => table
+            .iter()
+            .map(|(name, value)| {
+                Some((name.get_ref().clone().into_owned(), json(value.get_ref())?))
+            })
+            .collect::<Option<serde_json::Map<_, _>>>()?
+            .into(),
+    })
+}
+
+/// `path` seen from `folder`. Each leading `..` takes one name off the folder, which is right because
+/// the folder holds no symbolic links any more.
+pub fn below(folder: &Path, path: &str) -> PathBuf {
+    let mut result = folder.to_owned();
+    let mut rest = Path::new(path).components();
+    loop {
+        let here = rest.clone();
+        match rest.next() {
+            Some(Component::CurDir) => {}
+            Some(Component::ParentDir) => {
+                result.pop();
+            }
+            _ => return result.join(here.as_path()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(text: &str) -> DeValue<'_> {
+        DeValue::parse(text).unwrap().into_inner()
+    }
+
+    #[test]
+    fn client_ids() {
+        let number = |text| client_id(&value(text));
+        assert_eq!(number("0"), Ok(ClientName::Number(0)));
+        assert_eq!(number("0xffff_ffff"), Ok(ClientName::Number(u32::MAX)));
+        assert_eq!(number("\"7\""), Ok(ClientName::Name("7".to_owned())));
+        let longest = "n".repeat(64);
+        assert_eq!(
+            client_id(&value(&format!("{longest:?}"))),
+            Ok(ClientName::Name(longest.clone()))
+        );
+        let rule = Err("must be an integer from 0 to 4294967295, or a name of 1 to 64 bytes without control characters".to_owned());
+        for text in [
+            "-1",
+            "4294967296",
+            "1.0",
+            "\"\"",
+            "\"a\\nb\"",
+            "true",
+            "[1]",
+        ] {
+            assert_eq!(number(text), rule, "{text}");
+        }
+        assert_eq!(client_id(&value(&format!("\"{longest}n\""))), rule);
+    }
+
+    #[test]
+    fn numbers_keep_their_bounds() {
+        let within = |text| integer(&value(text), 2, 5, "bytes");
+        assert_eq!((within("2"), within("0b101")), (Ok(2), Ok(5)));
+        for text in ["1", "6", "-2", "3.0", "\"3\"", "99999999999999999999"] {
+            let rule = "must be an integer from 2 to 5 (bytes)".to_owned();
+            assert_eq!(within(text), Err(rule), "{text}");
+        }
+        let within = |text| seconds(&value(text), 0.1, 5.0);
+        assert_eq!(within("0.1"), Ok(Duration::from_millis(100)));
+        assert_eq!(within("5"), Ok(Duration::from_secs(5)));
+        for text in ["0.09", "5.01", "-1", "nan", "inf", "\"1\"", "1e400"] {
+            let rule = "must be a number from 0.1 to 5 (seconds)".to_owned();
+            assert_eq!(within(text), Err(rule), "{text}");
+        }
+    }
+
+    #[test]
+    fn addresses() {
+        let taken = |text: &str| url(&DeValue::String(text.into()));
+        for (text, expected) in [
+            ("http://h", "http://h"),
+            ("http://127.0.0.1:9000/", "http://127.0.0.1:9000"),
+            ("http://[::1]:9000/base/", "http://[::1]:9000/base"),
+            ("http://h:65535", "http://h:65535"),
+        ] {
+            assert_eq!(taken(text), Ok(expected.to_owned()));
+        }
+        assert_eq!(
+            taken("https://h"),
+            Err("must start with http://, since this version speaks plain HTTP only".to_owned())
+        );
+        let rule = "must be an address like \"http://127.0.0.1:9000\", without a user, `?` or `#`";
+        for text in [
+            "",
+            "h",
+            "h:9000",
+            "/h",
+            "http://",
+            "http:///a",
+            "http://:80",
+            "ftp://h",
+            "http://h:0",
+            "http://h:",
+            "http://h:65536",
+            "http://h:x",
+            "http://u:p@h",
+            "http://h/a?b",
+            "http://h/a#b",
+            "http://a b",
+            "http://[::1",
+        ] {
+            assert_eq!(taken(text), Err(rule.to_owned()), "{text}");
+        }
+        assert_eq!(url(&value("1")), Err(rule.to_owned()));
+    }
+
+    #[test]
+    fn paths_of_addresses() {
+        let valid = value("\"/a/b/\"");
+        assert_eq!(url_path(&valid), Ok("/a/b/"));
+        for text in [
+            "\"\"", "\"/\"", "\"a b\"", "\"a?b\"", "\"a#b\"", "\"ä\"", "1",
+        ] {
+            let rule = "must be a path of visible ASCII characters without `?` or `#`".to_owned();
+            assert_eq!(url_path(&value(text)), Err(rule), "{text}");
+        }
+    }
+
+    #[test]
+    fn paths_and_names_of_files() {
+        assert_eq!(path(&value("'../a'")), Ok("../a".to_owned()));
+        for text in ["''", "\"a\\u0000\"", "1"] {
+            assert_eq!(
+                path(&value(text)),
+                Err("must be a path in quotes".to_owned())
+            );
+        }
+        assert_eq!(
+            plugin_names(&value("['a', 'b.sh']")),
+            Ok(vec!["a".to_owned(), "b.sh".to_owned()])
+        );
+        for text in ["'a'", "['a', 1]", "['a/b']", "['.a']", "['']"] {
+            let rule = "must be a list of file names without `/` and without a leading dot";
+            assert_eq!(plugin_names(&value(text)), Err(rule.to_owned()), "{text}");
+        }
+    }
+
+    #[test]
+    fn services_become_a_server_s_document() {
+        assert_eq!(
+            services_document(&value("{ A = ['b', 0x10, true], C = { d = -0.5 } }")),
+            Ok(r#"{"services":{"A":["b",16,true],"C":{"d":-0.5}}}"#.to_owned())
+        );
+        for text in ["[]", "{ A = ['b', inf] }", "{ A = ['b', 1979-05-27] }"] {
+            let rule = r#"must be a table like { LinuxCPU = ["get_linux_cpu", 15] }"#;
+            assert_eq!(
+                services_document(&value(text)),
+                Err(rule.to_owned()),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn relative_paths_start_at_the_folder() {
+        for (relative, expected) in [
+            ("var", "/x/conf/var"),
+            ("./var", "/x/conf/var"),
+            ("../var", "/x/var"),
+            ("../../../../var", "/var"),
+            ("/var/a", "/var/a"),
+            // What `link` is, only the file system knows.
+            ("link/../var", "/x/conf/link/../var"),
+        ] {
+            assert_eq!(below(Path::new("/x/conf"), relative), Path::new(expected));
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! Where settings come from: a TOML file whose lines are remembered, and environment variables that
+//! override it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use strsim::normalized_damerau_levenshtein as likeness;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::{KEYS, OTHER_VARIABLES, SettingsError, VARIABLE_PREFIX};
+
+/// Where a value was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In the settings file.
+    Line {
+        /// The file as it was named.
+        file: PathBuf,
+        /// Its line, from 1.
+        line: usize,
+    },
+    /// In the environment variable of this name.
+    Variable(String),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Line { file, line } => write!(f, "{}:{line}", file.display()),
+            Place::Variable(name) => f.write_str(name),
+        }
+    }
+}
+
+/// Every value that was given, by its key, for instance `server.url`.
+pub struct Values<'t>(BTreeMap<&'static str, Given<'t>>);
+
+/// One value and where it was given.
+pub struct Given<'t> {
+    pub value: DeValue<'t>,
+    pub place: Place,
+}
+
+impl<'t> Values<'t> {
+    /// Reads the text of `file`, then overrides it from `variables`.
+    pub fn read(
+        file: &Path,
+        text: &'t str,
+        variables: &'t [(String, String)],
+    ) -> Result<Self, SettingsError> {
+        let mut values = Values(BTreeMap::new());
+        let file = FileText { file, text };
+        let table = DeTable::parse(text).map_err(|error| SettingsError::Syntax {
+            place: file.place(error.span().map_or(0, |span| span.start)),
+            message: error.message().to_owned(),
+        })?;
+        values.add_table("", table.into_inner(), &file)?;
+        for (name, text) in variables {
+            values.add_variable(name, text)?;
+        }
+        Ok(values)
+    }
+
+    pub fn get(&self, key: &str) -> Option<&Given<'t>> {
+        self.0.get(key)
+    }
+
+    /// Whether any key of `table` was given.
+    pub fn has_table(&self, table: &str) -> bool {
+        self.0.keys().any(|key| is_below(key, table))
+    }
+
+    /// What `read` makes of the value of `key`, or `default` if it was not given. The error of
+    /// `read` says what the value must be.
+    pub fn get_or<T>(
+        &self,
+        key: &'static str,
+        default: T,
+        read: impl FnOnce(&DeValue<'t>) -> Result<T, String>,
+    ) -> Result<T, SettingsError> {
+        let Some(given) = self.get(key) else {
+            return Ok(default);
+        };
+        read(&given.value).map_err(|rule| SettingsError::Invalid {
+            place: given.place.clone(),
+            key,
+            rule,
+        })
+    }
+
+    fn add_table(
+        &mut self,
+        parent: &str,
+        table: DeTable<'t>,
+        file: &FileText<'_>,
+    ) -> Result<(), SettingsError> {
+        for (name, value) in table {
+            let place = file.place(name.span().start);
+            let key = match (parent, name.get_ref().contains('.')) {
+                ("", false) => name.get_ref().clone().into_owned(),
+                (_, false) => format!("{parent}.{}", name.get_ref()),
+                // In quotes, it is one name and not that of a table and a key in it.
+                (_, true) => format!("{:?}", name.get_ref()),
+            };
+            let value = Spanned::into_inner(value);
+            if let Some(known) = KEYS.iter().find(|known| **known == key) {
+                self.0.insert(known, Given { value, place });
+            } else if !KEYS.iter().any(|known| is_below(known, &key)) {
+                let nearest = nearest(|known| likeness_of_keys(known, &key));
+                return Err(SettingsError::UnknownKey {
+                    place,
+                    key,
+                    nearest,
+                });
+            } else if let DeValue::Table(table) = value {
+                self.add_table(&key, table, file)?;
+            } else {
+                return Err(SettingsError::NotATable { place, key });
+            }
+        }
+        Ok(())
+    }
+
+    fn add_variable(&mut self, name: &str, text: &'t str) -> Result<(), SettingsError> {
+        if OTHER_VARIABLES.contains(&name) {
+            return Ok(());
+        }
+        let Some(key) = KEYS.iter().find(|key| variable(key) == name) else {
+            return Err(SettingsError::UnknownVariable {
+                name: name.to_owned(),
+                nearest: variable(nearest(|key| likeness(&variable(key), name))),
+            });
+        };
+        let value = match DeValue::parse(text) {
+            Ok(value) => value.into_inner(),
+            Err(_) => DeValue::String(text.into()),
+        };
+        let place = Place::Variable(name.to_owned());
+        self.0.insert(key, Given { value, place });
+        Ok(())
+    }
+}
+
+/// The environment variable that gives `key`.
+pub fn variable(key: &str) -> String {
+    format!("{VARIABLE_PREFIX}{}", key.to_uppercase().replace('.', "__"))
+}
+
+struct FileText<'t> {
+    file: &'t Path,
+    text: &'t str,
+}
+
+impl FileText<'_> {
+    fn place(&self, offset_bytes: usize) -> Place {
+        let before = self.text.bytes().take(offset_bytes);
+        Place::Line {
+            file: self.file.to_owned(),
+            line: 1 + before.filter(|byte| *byte == b'\n').count(),
+        }
+    }
+}
+
+fn is_below(key: &str, table: &str) -> bool {
+    key.strip_prefix(table)
+        .is_some_and(|rest| rest.starts_with('.'))
+}
+
+fn nearest(likeness: impl Fn(&str) -> f64) -> &'static str {
+    KEYS.iter()
+        .max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
+        .copied()
+        .unwrap_or_default()
+}
+
+/// The last part of a key counts most, so that a key in the wrong table is found too; among equals,
+/// the nearer table.
+fn likeness_of_keys(key: &str, wanted: &str) -> f64 {
+    likeness(last_part(key), last_part(wanted)) + likeness(key, wanted) / 8.0
+}
+
+fn last_part(key: &str) -> &str {
+    key.rsplit('.').next().unwrap_or(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(text: &str, variables: &[(&str, &str)]) -> String {
+        let variables: Vec<_> = variables
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.to_string()))
+            .collect();
+        match Values::read(Path::new("a.toml"), text, &variables) {
+            Ok(_) => panic!("{text} was taken"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line_and_the_nearest() {
+        for (text, error) in [
+            (
+                "client_id = 1\n\nclient-id = 2",
+                "a.toml:3: there is no setting `client-id`; the nearest is `client_id`",
+            ),
+            (
+                "[server]\nuri = 1",
+                "a.toml:2: there is no setting `server.uri`; the nearest is `server.url`",
+            ),
+            (
+                "[queue]\nmax_age = 1",
+                "a.toml:2: there is no setting `queue.max_age`; the nearest is `queue.max_age_s`",
+            ),
+            (
+                "request_timeout_s = 1",
+                "a.toml:1: there is no setting `request_timeout_s`; the nearest is `server.request_timeout_s`",
+            ),
+            (
+                "[server]\nservice_report = { pth = \"x\" }",
+                "a.toml:2: there is no setting `server.service_report.pth`; the nearest is `server.service_report.path`",
+            ),
+            (
+                "\"server.url\" = 1",
+                "a.toml:1: there is no setting `\"server.url\"`; the nearest is `server.url`",
+            ),
+            (
+                "[[service]]\nname = 1",
+                "a.toml:1: there is no setting `service`; the nearest is `services`",
+            ),
+        ] {
+            assert_eq!(refusal(text, &[]), error);
+        }
+    }
+
+    #[test]
+    fn a_value_in_place_of_a_table_is_refused() {
+        assert_eq!(
+            refusal("client_id = 1\nserver = \"h\"", &[]),
+            "a.toml:2: `server` must be a table"
+        );
+        assert_eq!(
+            refusal("[[queue]]\nmax_bytes = 1", &[]),
+            "a.toml:1: `queue` must be a table"
+        );
+    }
+
+    #[test]
+    fn what_is_not_toml_is_named_with_its_line() {
+        for (text, start) in [
+            ("a = 1\nb = [1,", "a.toml:2: this is not TOML: "),
+            ("\n\nclient_id 1", "a.toml:3: this is not TOML: "),
+            ("plugins = []\nplugins = []", "a.toml:2: this is not TOML: "),
+        ] {
+            let error = refusal(text, &[]);
+            assert!(error.starts_with(start), "{error}");
+            assert!(!error.contains('\n'), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_variable_is_named_with_the_nearest() {
+        assert_eq!(
+            refusal("", &[("MOTE_SERVER_URL", "http://h")]),
+            "the environment variable MOTE_SERVER_URL names no setting; the nearest is MOTE_SERVER__URL"
+        );
+        assert_eq!(
+            refusal("", &[("MOTE_CLIENTID", "1")]),
+            "the environment variable MOTE_CLIENTID names no setting; the nearest is MOTE_CLIENT_ID"
+        );
+    }
+
+    #[test]
+    fn a_variable_overrides_the_file_and_is_toml_or_else_a_string() {
+        let variables = |value: &str| vec![("MOTE_CLIENT_ID".to_owned(), value.to_owned())];
+        let given = |value: &str| {
+            let variables = variables(value);
+            let values = Values::read(Path::new("a.toml"), "client_id = 1", &variables).unwrap();
+            let given = values.get("client_id").unwrap();
+            assert_eq!(given.place.to_string(), "MOTE_CLIENT_ID");
+            match &given.value {
+                DeValue::Integer(number) => format!("integer {number}"),
+                DeValue::String(text) => format!("string {text}"),
+                other => format!("{other:?}"),
+            }
+        };
+        assert_eq!(given("2"), "integer 2");
+        assert_eq!(given("\"2\""), "string 2");
+        assert_eq!(given("web-1"), "string web-1");
+        assert_eq!(given(""), "string ");
+        assert_eq!(given("1\nstate_dir = 2"), "string 1\nstate_dir = 2");
+    }
+
+    #[test]
+    fn other_variables_of_the_project_are_no_settings() {
+        let variables = [("MOTE_ALLOW_SKIP".to_owned(), "1".to_owned())];
+        assert!(Values::read(Path::new("a.toml"), "", &variables).is_ok());
+    }
+}

@@ -1,0 +1,219 @@
+//! How a running agent is: the document behind `mote status`.
+
+use std::fmt::Write;
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock;
+use crate::courier::Courier;
+use crate::sampling::Sampling;
+use crate::settings::Settings;
+
+/// The state of an agent at one instant.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// mote's version.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// How long it runs, in seconds.
+    pub uptime_s: u64,
+    /// Who it is to the server, as text.
+    pub client_id: String,
+    /// The id of this run, as reports carry it.
+    pub boot: String,
+    /// The server; none if the services come from the settings.
+    pub server: Option<ServerStatus>,
+    /// Where all reports of this run are.
+    pub reports: Reports,
+    /// The services in force.
+    pub services: Vec<ServiceStatus>,
+}
+
+/// What the agent knows of its server.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ServerStatus {
+    /// Its address.
+    pub url: String,
+    /// Whether its last answer was one.
+    pub healthy: bool,
+    /// When it answered last, in Unix seconds.
+    pub answered: Option<f64>,
+    /// How long its last answer to a report took, in milliseconds.
+    pub latency_ms: Option<u32>,
+    /// Why the last call failed.
+    pub error: Option<String>,
+    /// Why its services document is not followed.
+    pub services_error: Option<String>,
+}
+
+/// `sampled = acknowledged + queued + dropped`
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Reports {
+    /// Reports that were made.
+    pub sampled: u64,
+    /// Reports that the server has.
+    pub acknowledged: u64,
+    /// Reports that wait or are on their way.
+    pub queued: u64,
+    /// What they take, in bytes.
+    pub queued_bytes: u64,
+    /// Reports that were given up, by reason.
+    pub dropped: std::collections::BTreeMap<String, u64>,
+}
+
+/// One service.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ServiceStatus {
+    /// The server's name for it.
+    pub name: String,
+    /// The plugin that samples it.
+    pub plugin: String,
+    /// In seconds.
+    pub interval_s: f64,
+    /// When it was sampled last, in Unix seconds.
+    pub last: Option<f64>,
+    /// In how many seconds it is sampled next.
+    pub next_in_s: Option<f64>,
+    /// The status of its last report; 0 is good.
+    pub status: Option<i32>,
+    /// Samples that were due and not taken.
+    pub missed: u32,
+}
+
+impl Status {
+    /// The state of the agent with these parts.
+    pub fn of(
+        settings: &Settings,
+        sampling: &Sampling,
+        courier: &Courier,
+        began: Instant,
+    ) -> Status {
+        let health = courier.health();
+        let (account, queued_bytes) =
+            courier.with_uplink(|uplink| (uplink.account(), uplink.queue_bytes()));
+        let now = clock::uptime();
+        let dropped = account.dropped;
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            uptime_s: began.elapsed().as_secs(),
+            client_id: settings.client_id.to_string(),
+            boot: sampling.boot().to_owned(),
+            server: settings.server().map(|server| ServerStatus {
+                url: server.url.clone(),
+                healthy: health.error.is_none() && health.answered_unix_ms.is_some(),
+                answered: health.answered_unix_ms.map(seconds),
+                latency_ms: health.latency_ms,
+                error: health.error,
+                services_error: health.orders_error,
+            }),
+            reports: Reports {
+                sampled: account.sampled,
+                acknowledged: account.acknowledged,
+                queued: account.queued,
+                queued_bytes: queued_bytes as u64,
+                dropped: dropped
+                    .reasons()
+                    .map(|(reason, n)| (reason.to_owned(), n))
+                    .collect(),
+            },
+            services: sampling
+                .monitor()
+                .entries()
+                .map(|(id, entry)| {
+                    let slot = sampling.slot(id);
+                    ServiceStatus {
+                        name: entry.service.name.as_str().to_owned(),
+                        plugin: entry.service.plugin.name().to_owned(),
+                        interval_s: seconds(u64::from(entry.service.interval.as_millis())),
+                        last: slot.and_then(|slot| slot.last_unix_ms).map(seconds),
+                        next_in_s: entry.due().map(|due| seconds(due.millis_since(now))),
+                        status: slot.and_then(|slot| slot.last_status),
+                        missed: entry.missed(),
+                    }
+                })
+                .collect(),
+        }
+    }
+
+    /// For a person.
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        let _ = self.write(&mut out);
+        out
+    }
+
+    fn write(&self, out: &mut String) -> std::fmt::Result {
+        writeln!(
+            out,
+            "mote {} runs for {} s as client {}, pid {}",
+            self.version, self.uptime_s, self.client_id, self.pid
+        )?;
+        match &self.server {
+            None => writeln!(out, "server: none, the services are in the settings")?,
+            Some(server) => {
+                write!(out, "server: {}", server.url)?;
+                match (&server.error, server.answered, server.latency_ms) {
+                    (Some(error), ..) => writeln!(out, " - {error}")?,
+                    (None, None, _) => writeln!(out, " - has not answered yet")?,
+                    (None, Some(_), None) => writeln!(out, " - answers")?,
+                    (None, Some(_), Some(ms)) => writeln!(out, " - answers in {ms} ms")?,
+                }
+                if let Some(error) = &server.services_error {
+                    writeln!(out, "services: {error}")?;
+                }
+            }
+        }
+        let reports = &self.reports;
+        let dropped: u64 = reports.dropped.values().sum();
+        write!(
+            out,
+            "reports: {} sampled = {} acknowledged + {} queued + {} dropped",
+            reports.sampled, reports.acknowledged, reports.queued, dropped
+        )?;
+        for (reason, count) in reports.dropped.iter().filter(|(_, count)| **count > 0) {
+            write!(out, ", {count} {reason}")?;
+        }
+        writeln!(out)?;
+        if self.services.is_empty() {
+            return writeln!(out, "no services");
+        }
+        let width = self.services.iter().map(|it| it.name.chars().count()).max();
+        let width = width.unwrap_or(0).clamp(7, 40);
+        writeln!(
+            out,
+            "{:width$} {:20} {:>9} {:>9} {:>9} {:>6} {:>6}",
+            "service", "plugin", "interval", "last", "next", "status", "missed"
+        )?;
+        let now = seconds(clock::unix_ms());
+        for service in &self.services {
+            let last = service
+                .last
+                .map_or("-".to_owned(), |last| format!("-{:.1} s", now - last));
+            let next = service
+                .next_in_s
+                .map_or("-".to_owned(), |next| format!("+{next:.1} s"));
+            let status = service
+                .status
+                .map_or("-".to_owned(), |status| status.to_string());
+            writeln!(
+                out,
+                "{:width$} {:20} {:>7} s {:>9} {:>9} {:>6} {:>6}",
+                service.name,
+                service.plugin,
+                service.interval_s,
+                last,
+                next,
+                status,
+                service.missed
+            )?;
+        }
+        Ok(())
+    }
+}
+
+fn seconds(millis: u64) -> f64 {
+    millis as f64 / 1000.0
+}

@@ -1,0 +1,167 @@
+//! Sampling and encoding allocate nothing once a probe has seen its files.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by them")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::fs;
+use std::io::Write;
+use std::time::Instant;
+
+use mote_agent::probes::{Context, MAX_REPORT, PROBES, Probe, Roots, Sampler};
+use mote_core::{ClientId, Envelope, Stamp};
+
+/// Probes that may allocate, each with its reason.
+const MAY_ALLOCATE: &[Probe] = &[
+    // What this host is, is asked once an hour: the list of its addresses is made anew.
+    Probe::SysInfo,
+];
+
+/// Without these the test has shown nothing.
+const MUST_RUN: &[Probe] = &[
+    Probe::Cpu,
+    Probe::Memory,
+    Probe::Network,
+    Probe::Load,
+    Probe::Alive,
+    Probe::DiskIo,
+    Probe::Filesystem,
+    Probe::Processes,
+    Probe::Tcp,
+    Probe::Temperature,
+];
+
+const ENVELOPE: Envelope<'static> = Envelope {
+    client_id: ClientId::Number(1),
+    service_name: "Service",
+    stamp: Stamp::Clock {
+        unix_ms: 1_795_339_484_886,
+        boot: "0123456789abcdef",
+    },
+    seq: 17,
+};
+
+#[test]
+fn sampling_and_encoding_allocate_nothing() {
+    let mut context = Context::new();
+    let mut buffer = vec![0; MAX_REPORT];
+    let mut ran = Vec::new();
+    for (probe, names) in PROBES {
+        if MAY_ALLOCATE.contains(probe) {
+            continue;
+        }
+        let sampler = Sampler::open(*probe, &Roots::default(), &mut context);
+        let warm = sampler.and_then(|mut sampler| {
+            for _ in 0..3 {
+                context.now = Instant::now();
+                sampler.sample(&mut context, &ENVELOPE, &mut buffer)?;
+            }
+            Ok(sampler)
+        });
+        let mut sampler = match warm {
+            Ok(sampler) => sampler,
+            Err(error) => {
+                skipped(&format!("{names:?} on this machine: {error}"));
+                continue;
+            }
+        };
+        let before = allocations();
+        for _ in 0..20 {
+            context.now = Instant::now();
+            let result = sampler.sample(&mut context, &ENVELOPE, &mut buffer);
+            assert!(result.is_ok(), "{names:?}: {result:?}");
+        }
+        assert_eq!(allocations() - before, 0, "allocations of {names:?}");
+        ran.push(*probe);
+    }
+    for probe in MUST_RUN {
+        assert!(ran.contains(probe), "{probe:?} did not run");
+    }
+}
+
+/// Interfaces that vanish, come back and do not fit, and names that are not UTF-8.
+#[test]
+fn changing_interfaces_allocate_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("net/dev");
+    fs::create_dir_all(folder.path().join("net")).unwrap();
+    let many = interfaces(0..600);
+    let fewer = interfaces(40..300);
+    fs::write(&file, &many).unwrap();
+    let roots = Roots {
+        procfs: folder.path().to_owned(),
+        ..Roots::default()
+    };
+    let mut context = Context::new();
+    let mut buffer = vec![0; MAX_REPORT];
+    let mut network = Sampler::open(Probe::Network, &roots, &mut context).unwrap();
+    for text in [&fewer, &many, &many, &fewer] {
+        fs::write(&file, text).unwrap();
+        context.now = Instant::now();
+        let before = allocations();
+        let result = network.sample(&mut context, &ENVELOPE, &mut buffer);
+        assert_eq!(allocations() - before, 0);
+        assert!(result.is_ok(), "{result:?}");
+    }
+}
+
+#[test]
+fn the_counter_counts() {
+    let before = allocations();
+    drop(std::hint::black_box(Box::new(1)));
+    assert_eq!(allocations() - before, 1);
+}
+
+fn interfaces(numbers: std::ops::Range<u32>) -> Vec<u8> {
+    let mut text = b"Inter-|\n face |\n".to_vec();
+    for number in numbers {
+        text.extend_from_slice(b"\xff");
+        writeln!(
+            text,
+            "{number}:{} 0 0 0 0 0 0 0 9 9 9 9 0 0 0 0",
+            number * 9
+        )
+        .unwrap();
+    }
+    text
+}
+
+/// Written past the test harness, which keeps what a passing test prints to itself.
+#[expect(clippy::explicit_write, reason = "eprintln is captured")]
+fn skipped(what: &str) {
+    writeln!(std::io::stderr(), "SKIPPED: {what}").unwrap();
+}
+
+thread_local! {
+    /// Of this thread: the harness has threads of its own.
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+fn allocations() -> u64 {
+    ALLOCATIONS.get()
+}
+
+struct Counting;
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+// SAFETY: every call is handed on to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: the caller keeps the contract, which is the same.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the pointer came from `System.alloc` or `System.realloc`.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: the pointer came from `System.alloc` or `System.realloc`.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
