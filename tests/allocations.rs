@@ -11,8 +11,11 @@ use std::time::Instant;
 use mote_agent::probes::{Context, MAX_REPORT, PROBES, Probe, Roots, Sampler};
 use mote_core::{ClientId, Envelope, Stamp};
 
-/// Probes that may allocate, each with its reason. There is none.
-const MAY_ALLOCATE: &[Probe] = &[];
+/// Probes that may allocate, each with its reason.
+const MAY_ALLOCATE: &[Probe] = &[
+    // What this host is, is asked once an hour: the list of its addresses is made anew.
+    Probe::SysInfo,
+];
 
 /// Without these the test has shown nothing.
 const MUST_RUN: &[Probe] = &[
@@ -22,6 +25,10 @@ const MUST_RUN: &[Probe] = &[
     Probe::Load,
     Probe::Alive,
     Probe::DiskIo,
+    Probe::Filesystem,
+    Probe::Processes,
+    Probe::Tcp,
+    Probe::Temperature,
 ];
 
 const ENVELOPE: Envelope<'static> = Envelope {

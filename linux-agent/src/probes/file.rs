@@ -1,6 +1,8 @@
 //! Files of the kernel that are kept open and read anew for each sample.
 
 use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -22,6 +24,14 @@ const MAX_SHORT_RECORD: usize = 512;
 /// The read buffer that all probes share.
 #[derive(Default)]
 pub struct Scratch(Vec<u8>);
+
+#[cfg(test)]
+impl Scratch {
+    /// What it holds at most without growing, in bytes.
+    pub fn capacity(&self) -> usize {
+        self.0.capacity()
+    }
+}
 
 /// An open file of procfs or sysfs.
 pub struct SourceFile {
@@ -86,10 +96,26 @@ impl SourceFile {
                         return Ok(buffer.get(..filled).unwrap_or_default());
                     }
                 }
-                Err(cause) if cause.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
                 Err(cause) => return Err(ProbeError::read(&self.path, cause)),
             }
         }
+    }
+
+    /// Hands each line of the file as it is now to `each`, without its newline.
+    ///
+    /// Takes no more memory than the longest line needs, however long the file is. A last line
+    /// without a newline was cut, and is an error: what was counted from the others is incomplete.
+    pub fn read_lines(
+        &self,
+        scratch: &mut Scratch,
+        each: impl FnMut(&[u8]) -> Result<(), Malformed>,
+    ) -> Result<(), ProbeError> {
+        let read = |free: &mut [u8], offset| self.file.read_at(free, offset);
+        stream_lines(&mut scratch.0, read, each).map_err(|failure| match failure {
+            LineError::Read(cause) => ProbeError::read(&self.path, cause),
+            LineError::Malformed(malformed) => self.malformed(malformed),
+        })
     }
 
     /// Says that this file does not hold what it should.
@@ -98,6 +124,60 @@ impl SourceFile {
             path: self.path.clone(),
             missing,
         }
+    }
+}
+
+impl AsFd for SourceFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+enum LineError {
+    Read(io::Error),
+    Malformed(Malformed),
+}
+
+fn stream_lines(
+    buffer: &mut Vec<u8>,
+    read_at: impl Fn(&mut [u8], u64) -> io::Result<usize>,
+    mut each: impl FnMut(&[u8]) -> Result<(), Malformed>,
+) -> Result<(), LineError> {
+    if buffer.is_empty() {
+        buffer.resize(FIRST_SIZE, 0);
+    }
+    let mut offset = 0;
+    // Of the buffer: the start of a line whose end is yet to be read.
+    let mut kept = 0;
+    loop {
+        if kept == buffer.len() {
+            if kept >= MAX_FILE {
+                let malformed = Malformed("end of a line within 4 MiB");
+                return Err(LineError::Malformed(malformed));
+            }
+            buffer.resize(kept * 2, 0);
+        }
+        let free = buffer.get_mut(kept..).unwrap_or_default();
+        let filled = match read_at(free, offset) {
+            Ok(0) if kept == 0 => return Ok(()),
+            Ok(0) => return Err(LineError::Malformed(Malformed("newline at its end"))),
+            Ok(count) => {
+                offset += count as u64;
+                kept + count
+            }
+            Err(cause) if cause.kind() == io::ErrorKind::Interrupted => continue,
+            Err(cause) => return Err(LineError::Read(cause)),
+        };
+        let text = buffer.get(..filled).unwrap_or_default();
+        let whole = text
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |newline| newline + 1);
+        for line in lines(text.get(..whole).unwrap_or_default()) {
+            each(line).map_err(LineError::Malformed)?;
+        }
+        buffer.copy_within(whole..filled, 0);
+        kept = filled - whole;
     }
 }
 
@@ -129,6 +209,42 @@ pub fn number(word: &[u8]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn collect(text: &[u8], chunk: usize, buffer_size: usize) -> Option<Vec<Vec<u8>>> {
+        let read_at = |free: &mut [u8], offset: u64| {
+            let rest = &text[offset as usize..];
+            let count = rest.len().min(chunk).min(free.len());
+            free[..count].copy_from_slice(&rest[..count]);
+            Ok(count)
+        };
+        let mut found = Vec::new();
+        let each = |line: &[u8]| {
+            found.push(line.to_vec());
+            Ok(())
+        };
+        let mut buffer = vec![0; buffer_size];
+        stream_lines(&mut buffer, read_at, each)
+            .ok()
+            .map(|()| found)
+    }
+
+    #[test]
+    fn lines_may_straddle_any_chunk_and_outgrow_the_buffer() {
+        let text = b"one\n\nthree is longer than the buffer\nfour\n";
+        let expected: Vec<_> = text.split(|byte| *byte == b'\n').take(4).collect();
+        for chunk in 1..=text.len() {
+            for buffer_size in [1, 2, 7, 64] {
+                assert_eq!(collect(text, chunk, buffer_size).unwrap(), expected);
+            }
+        }
+        assert_eq!(collect(b"", 9, 9).unwrap().len(), 0);
+    }
+
+    #[test]
+    fn a_cut_line_is_an_error() {
+        assert!(collect(b"one\ntwo", 2, 64).is_none());
+        assert!(collect(&vec![b'x'; MAX_FILE + 1], MAX_FILE, 64).is_none());
+    }
 
     #[test]
     fn a_short_read_of_the_kernels_files_is_all_there_is() {

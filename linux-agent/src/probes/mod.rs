@@ -9,13 +9,20 @@ mod counters;
 pub mod cpu;
 pub mod disk_io;
 mod file;
+pub mod filesystem;
 pub mod items;
 pub mod load;
 pub mod memory;
+mod mounts;
 pub mod network;
 pub mod pressure;
+pub mod processes;
 mod rate;
 mod scan;
+mod statfs_worker;
+pub mod sysinfo;
+pub mod tcp;
+pub mod temperature;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -48,6 +55,29 @@ impl Default for Roots {
             sysfs: PathBuf::from("/sys"),
             rootfs: PathBuf::from("/"),
         }
+    }
+}
+
+impl Roots {
+    /// Whether these are the kernel's own files of this very process: `/proc`.
+    fn is_own_procfs(&self) -> bool {
+        self.procfs == Path::new("/proc")
+    }
+
+    /// Where to read a file that each process has one of, such as `net/tcp`.
+    ///
+    /// `/proc/self` and `/proc/net` are those of the reader. A procfs elsewhere is that of a host
+    /// watched from a container: there the namespaces of its first process are meant.
+    fn of_process(&self, name: &str) -> PathBuf {
+        let of_first = self.procfs.join("1").join(name);
+        if !self.is_own_procfs() && of_first.exists() {
+            return of_first;
+        }
+        let of_self = self.procfs.join("self").join(name);
+        if of_self.exists() {
+            return of_self;
+        }
+        self.procfs.join(name)
     }
 }
 
@@ -113,6 +143,10 @@ impl ProbeError {
             cause,
         }
     }
+
+    fn is_not_found(&self) -> bool {
+        matches!(self, ProbeError::Read { cause, .. } if cause.kind() == io::ErrorKind::NotFound)
+    }
 }
 
 impl std::fmt::Display for ProbeError {
@@ -161,6 +195,16 @@ pub enum Probe {
     Pressure,
     /// `get_agent_health`
     AgentHealth,
+    /// `get_filesystem`
+    Filesystem,
+    /// `get_processes`
+    Processes,
+    /// `LinuxSysInfo`
+    SysInfo,
+    /// `get_tcp`
+    Tcp,
+    /// `get_temperature`
+    Temperature,
 }
 
 /// Every probe with the names that a server may give it; the first is the one that is shown.
@@ -173,6 +217,11 @@ pub const PROBES: &[(Probe, &[&str])] = &[
     (Probe::DiskIo, &["get_disk_io"]),
     (Probe::Pressure, &["get_pressure"]),
     (Probe::AgentHealth, &["get_agent_health"]),
+    (Probe::Filesystem, &["get_filesystem"]),
+    (Probe::Processes, &["get_processes"]),
+    (Probe::SysInfo, &["LinuxSysInfo"]),
+    (Probe::Tcp, &["get_tcp"]),
+    (Probe::Temperature, &["get_temperature"]),
 ];
 
 impl Probe {
@@ -203,6 +252,16 @@ pub enum Sampler {
     Pressure(pressure::PressureFiles),
     /// See [`agent_health`].
     AgentHealth(agent_health::AgentHealth),
+    /// See [`filesystem`].
+    Filesystem(filesystem::Filesystem),
+    /// See [`processes`].
+    Processes(processes::Processes),
+    /// See [`sysinfo`]. Boxed: it is much larger than the others.
+    SysInfo(Box<sysinfo::SysInfo>),
+    /// See [`tcp`].
+    Tcp(tcp::Tcp),
+    /// See [`temperature`].
+    Temperature(temperature::Temperature),
 }
 
 impl Sampler {
@@ -217,6 +276,13 @@ impl Sampler {
             Probe::DiskIo => Sampler::DiskIo(disk_io::DiskIo::open(roots, context)?),
             Probe::Pressure => Sampler::Pressure(pressure::PressureFiles::open(roots)?),
             Probe::AgentHealth => Sampler::AgentHealth(agent_health::AgentHealth::open(context)?),
+            Probe::Filesystem => Sampler::Filesystem(filesystem::Filesystem::open(roots, context)?),
+            Probe::Processes => Sampler::Processes(processes::Processes::open(roots, context)?),
+            Probe::SysInfo => Sampler::SysInfo(Box::new(sysinfo::SysInfo::open(roots, context)?)),
+            Probe::Tcp => Sampler::Tcp(tcp::Tcp::open(roots, context)?),
+            Probe::Temperature => {
+                Sampler::Temperature(temperature::Temperature::open(roots, context)?)
+            }
         })
     }
 
@@ -236,6 +302,17 @@ impl Sampler {
             Sampler::DiskIo(disk_io) => disk_io.sample(context)?.encode(envelope, buffer)?,
             Sampler::Pressure(files) => envelope.encode(&files.sample(context)?, buffer)?,
             Sampler::AgentHealth(health) => envelope.encode(&health.sample(context)?, buffer)?,
+            Sampler::Filesystem(filesystem) => {
+                filesystem.sample(context)?.encode(envelope, buffer)?
+            }
+            Sampler::Processes(processes) => {
+                envelope.encode(&processes.sample(context)?, buffer)?
+            }
+            Sampler::SysInfo(sysinfo) => envelope.encode(sysinfo.sample(context)?, buffer)?,
+            Sampler::Tcp(tcp) => envelope.encode(&tcp.sample(context)?, buffer)?,
+            Sampler::Temperature(temperature) => {
+                temperature.sample(context)?.encode(envelope, buffer)?
+            }
         })
     }
 }

@@ -1,0 +1,322 @@
+//! `get_processes`: the processes by state, from `/proc/[pid]/stat` (proc_pid_stat(5)), and two
+//! counters from `/proc/stat` (proc_stat(5)):
+//!
+//! ```text
+//! 4711 (tmux: server) S 1 4711 4711 0 -1 4194624 …
+//! pid  (comm)         state
+//! ```
+//! ```text
+//! ctxt 2163804
+//! processes 30218
+//! ```
+//!
+//! The name may itself hold spaces and parentheses; after it there are only numbers, so the last
+//! `)` ends it.
+
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::time::Instant;
+
+use mote_core::Status;
+use rustix::fs::{Mode, OFlags, RawDir, SeekFrom, open, openat, seek};
+use rustix::io::{Errno, read};
+use serde::Serialize;
+
+use super::file::{lines, number, words};
+use super::rate::per_second;
+use super::{Context, Malformed, ProbeError, Roots, SourceFile};
+
+/// Of no more processes than this is the state asked in one sample.
+pub const MAX_PROCESSES: u32 = 100_000;
+
+/// So much of the list of processes is fetched at a time.
+const LISTING_BYTES: usize = 8 << 10;
+
+/// The processes of this host by state, kernel threads included, and how busy they are.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct ProcessesData {
+    /// Always [`Status::OK`].
+    pub status: Status,
+    /// How many processes are in each state.
+    #[serde(flatten)]
+    pub states: States,
+    /// Processes and threads started per second. Left out where the counter went backwards.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forks: Option<f64>,
+    /// Context switches of all CPUs per second. Left out where the counter went backwards.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context_switches: Option<f64>,
+}
+
+/// Processes by state; a process has that of its first thread.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct States {
+    /// On a CPU or waiting for one (`R`).
+    pub running: u32,
+    /// Waiting for an event (`S`), idle kernel threads (`I`) included.
+    pub sleeping: u32,
+    /// Waiting for a device or a file server, deaf to signals (`D`).
+    pub blocked: u32,
+    /// Stopped by a signal or a debugger (`T`, `t`).
+    pub stopped: u32,
+    /// Ended, but its parent has not asked how (`Z`).
+    pub zombie: u32,
+    /// All of these and what was omitted.
+    pub total: u32,
+    /// Processes whose state is not known: beyond [`MAX_PROCESSES`], hidden from the agent by the
+    /// mount option `hidepid`, or in a state that the kernel does not document.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub omitted: u32,
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
+impl States {
+    fn count(&mut self, state: Option<u8>) {
+        self.total += 1;
+        let counter = match state {
+            Some(b'R') => &mut self.running,
+            Some(b'S' | b'I') => &mut self.sleeping,
+            Some(b'D') => &mut self.blocked,
+            Some(b'T' | b't') => &mut self.stopped,
+            Some(b'Z') => &mut self.zombie,
+            _ => &mut self.omitted,
+        };
+        *counter += 1;
+    }
+}
+
+/// The state letter in the text of a `/proc/[pid]/stat`; `None` if the text is cut or something else.
+pub fn state(stat: &[u8]) -> Option<u8> {
+    let line = lines(stat).next()?;
+    let name_end = line.iter().rposition(|byte| *byte == b')')?;
+    match *words(line.get(name_end + 1..)?).next()? {
+        [state] => Some(state),
+        _ => None,
+    }
+}
+
+/// Counters since boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counters {
+    forks: u64,
+    context_switches: u64,
+}
+
+/// Reads the counters in the text of `/proc/stat`.
+pub fn parse(stat: &[u8]) -> Result<Counters, Malformed> {
+    let value = |name: &[u8]| {
+        let mut found = lines(stat).map(words).filter_map(|mut words| {
+            (words.next()? == name).then_some(())?;
+            number(words.next()?)
+        });
+        found.next()
+    };
+    Ok(Counters {
+        forks: value(b"processes").ok_or(Malformed("`processes` line"))?,
+        context_switches: value(b"ctxt").ok_or(Malformed("`ctxt` line"))?,
+    })
+}
+
+/// The probe: `/proc` and `/proc/stat`, open, and the counters of its last sample.
+pub struct Processes {
+    stat: SourceFile,
+    procfs: OwnedFd,
+    roots: Roots,
+    last: Counters,
+    last_at: Instant,
+}
+
+impl Processes {
+    /// Opens the folder and the file, and takes the baseline of the rates.
+    pub fn open(roots: &Roots, context: &mut Context) -> Result<Self, ProbeError> {
+        let stat = SourceFile::open(roots.procfs.join("stat"))?;
+        let last = read_counters(&stat, context)?;
+        let failed = |errno: Errno| ProbeError::read(&roots.procfs, errno.into());
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let procfs = open(&roots.procfs, flags, Mode::empty()).map_err(failed)?;
+        Ok(Processes {
+            stat,
+            procfs,
+            roots: roots.clone(),
+            last,
+            last_at: context.now,
+        })
+    }
+
+    /// The processes now, and the rates since the last sample.
+    pub fn sample(&mut self, context: &mut Context) -> Result<ProcessesData, ProbeError> {
+        let states = self.states(MAX_PROCESSES)?;
+        let now = read_counters(&self.stat, context)?;
+        let elapsed = context.now.saturating_duration_since(self.last_at);
+        let last = self.last;
+        self.last = now;
+        self.last_at = context.now;
+        Ok(ProcessesData {
+            status: Status::OK,
+            states,
+            forks: per_second(now.forks, last.forks, elapsed),
+            context_switches: per_second(now.context_switches, last.context_switches, elapsed),
+        })
+    }
+
+    fn states(&self, max_processes: u32) -> Result<States, ProbeError> {
+        let failed = |errno: Errno| ProbeError::read(&self.roots.procfs, errno.into());
+        let mut states = States::default();
+        seek(&self.procfs, SeekFrom::Start(0)).map_err(failed)?;
+        let mut buffer = [const { MaybeUninit::uninit() }; LISTING_BYTES];
+        let mut listing = RawDir::new(&self.procfs, &mut buffer);
+        while let Some(entry) = listing.next() {
+            let entry = entry.map_err(failed)?;
+            let pid = entry.file_name().to_bytes();
+            if number(pid).is_none() {
+                continue;
+            }
+            if states.total >= max_processes {
+                states.count(None);
+                continue;
+            }
+            match read_state(&self.procfs, pid) {
+                Ok(state) => states.count(state),
+                // It ended since it was listed.
+                Err(Errno::NOENT | Errno::SRCH) => {}
+                Err(Errno::ACCESS | Errno::PERM) => states.count(None),
+                Err(errno) => return Err(failed(errno)),
+            }
+        }
+        Ok(states)
+    }
+}
+
+fn read_counters(stat: &SourceFile, context: &mut Context) -> Result<Counters, ProbeError> {
+    parse(stat.read(&mut context.scratch)?).map_err(|malformed| stat.malformed(malformed))
+}
+
+fn read_state(procfs: &OwnedFd, pid: &[u8]) -> Result<Option<u8>, Errno> {
+    // A pid has at most 10 digits.
+    let mut path = heapless::Vec::<u8, 32>::new();
+    let fits = path
+        .extend_from_slice(pid)
+        .and(path.extend_from_slice(b"/stat"));
+    if fits.is_err() {
+        return Ok(None);
+    }
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let file = openat(procfs, path.as_slice(), flags, Mode::empty())?;
+    // 52 numbers of at most 20 digits and a name of at most 64 bytes fit; the kernel gives all at once.
+    let mut text = [0; 2048];
+    let length = read(&file, &mut text)?;
+    Ok(state(text.get(..length).unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::fs;
+
+    const STAT: &[u8] = include_bytes!("../../../tests/fixtures/proc/4711/stat");
+    const COUNTERS: &[u8] =
+        b"cpu  1 2 3 4 5 6 7 8 9 0\nintr 5 0\nctxt 2163804\nbtime 1\nprocesses 30218\n";
+
+    fn tree(processes: &[(&str, &[u8])]) -> tempfile::TempDir {
+        let tree = tempfile::tempdir().unwrap();
+        fs::write(tree.path().join("stat"), COUNTERS).unwrap();
+        for (pid, stat) in processes {
+            fs::create_dir(tree.path().join(pid)).unwrap();
+            fs::write(tree.path().join(pid).join("stat"), stat).unwrap();
+        }
+        tree
+    }
+
+    fn open_tree(tree: &tempfile::TempDir) -> (Context, Processes) {
+        let roots = Roots {
+            procfs: tree.path().to_owned(),
+            ..Roots::default()
+        };
+        let mut context = Context::new();
+        let processes = Processes::open(&roots, &mut context).unwrap();
+        (context, processes)
+    }
+
+    #[test]
+    fn a_name_may_look_like_a_state() {
+        assert_eq!(state(STAT), Some(b'S'));
+        assert_eq!(state(b"7 (a) R (b) Z) D 1 2\n"), Some(b'D'));
+        assert_eq!(state(b"7 ()) R 1 2\n"), Some(b'R'));
+        assert_eq!(state(b"7 (a) RR 1 2\n"), None);
+    }
+
+    #[test]
+    fn each_state_is_counted_once() {
+        let tree = tree(&[
+            ("1", b"1 (init) S 0\n"),
+            ("2", b"2 (kthreadd) I 0\n"),
+            ("30", b"30 (a b) R 1\n"),
+            ("31", b"31 (dd) D 1\n"),
+            ("32", b"32 (vi) T 1\n"),
+            ("33", b"33 (gdb) t 1\n"),
+            ("34", b"34 (gone) Z 1\n"),
+            ("35", b"35 (odd) ? 1\n"),
+            ("36", b""),
+            ("self", b"30 (a b) R 1\n"),
+            ("4x", b"4 (a) R 1\n"),
+        ]);
+        // Listed, and gone when it is read.
+        fs::create_dir(tree.path().join("99")).unwrap();
+        let (mut context, mut processes) = open_tree(&tree);
+        let expected = States {
+            running: 1,
+            sleeping: 2,
+            blocked: 1,
+            stopped: 2,
+            zombie: 1,
+            total: 9,
+            omitted: 2,
+        };
+        assert_eq!(processes.sample(&mut context).unwrap().states, expected);
+        fs::remove_dir_all(tree.path().join("36")).unwrap();
+        assert_eq!(processes.sample(&mut context).unwrap().states.total, 8);
+    }
+
+    #[test]
+    fn beyond_the_bound_processes_are_only_counted() {
+        let tree = tree(&[
+            ("1", b"1 (a) S 0\n"),
+            ("2", b"2 (b) S 0\n"),
+            ("3", b"3 (c) S 0\n"),
+        ]);
+        let states = open_tree(&tree).1.states(2).unwrap();
+        assert_eq!((states.total, states.sleeping, states.omitted), (3, 2, 1));
+    }
+
+    #[test]
+    fn rates_are_per_second() {
+        let tree = tree(&[]);
+        let (mut context, mut processes) = open_tree(&tree);
+        fs::write(tree.path().join("stat"), "ctxt 2164804\nprocesses 30000\n").unwrap();
+        context.now += std::time::Duration::from_secs(8);
+        let data = processes.sample(&mut context).unwrap();
+        assert_eq!((data.forks, data.context_switches), (None, Some(125.0)));
+    }
+
+    #[test]
+    fn what_is_cut_is_never_counted() {
+        for cut in 0..STAT.len() {
+            assert_eq!(state(&STAT[..cut]), None, "cut at {cut}");
+        }
+        for cut in 0..COUNTERS.len() {
+            assert!(parse(&COUNTERS[..cut]).is_err(), "cut at {cut}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn parse_never_panics(text: Vec<u8>) {
+            let _ = state(&text);
+            let _ = parse(&text);
+        }
+    }
+}

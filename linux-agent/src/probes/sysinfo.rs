@@ -1,0 +1,434 @@
+//! `LinuxSysInfo`: what this host is. From procfs `sys/kernel/{ostype,osrelease,hostname}`, `meminfo`
+//! and `cpuinfo`, from rootfs `etc/os-release` (os-release(5)), from sysfs `class/dmi/id`
+//! (or the device tree on boards without DMI), and the addresses of its interfaces from the kernel:
+//!
+//! ```text
+//! PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"
+//! ```
+//! ```text
+//! model name      : Intel(R) Xeon(R) Processor
+//! ```
+
+use std::fmt::Write;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use mote_core::Status;
+use nix::ifaddrs::getifaddrs;
+use nix::net::if_::InterfaceFlags;
+use nix::sys::socket::SockaddrStorage;
+use serde::Serialize;
+
+use super::file::{lines, number, words};
+use super::{Context, Malformed, ProbeError, Roots, Scratch, SourceFile};
+
+/// No text is longer, in bytes; the rest is cut off.
+pub const MAX_TEXT: usize = 256;
+
+/// No more addresses than this are listed.
+pub const MAX_ADDRESSES: usize = 64;
+
+/// What this host is. What cannot be read is left out.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SysInfoData {
+    /// Always [`Status::OK`].
+    pub status: Status,
+    /// The distribution and its version.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub os: String,
+    /// The kernel and its version.
+    pub kernel: String,
+    /// The name of this host.
+    pub hostname: String,
+    /// What the CPUs call themselves.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub cpu_model: String,
+    /// CPUs that are online, hyperthreads counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_count: Option<u32>,
+    /// Memory that the kernel manages, in KiB.
+    pub ram: u64,
+    /// Addresses of the interfaces that are up, parted by spaces; neither loopback nor link-local.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub addresses: String,
+    /// How many addresses were not listed because there are more than [`MAX_ADDRESSES`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub addresses_omitted: Option<u32>,
+    /// Who made the machine.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub vendor: String,
+    /// Its model.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub product: String,
+    /// Its serial number. Only root may read it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub serial: String,
+}
+
+/// The name of the system in the text of an os-release file, or the text left empty.
+pub fn parse_os_release(text: &[u8], os: &mut String) {
+    os.clear();
+    // Written by hand at times, so its last line may lack a newline.
+    for line in text.split(|byte| *byte == b'\n') {
+        let Some(value) = line.trim_ascii().strip_prefix(b"PRETTY_NAME=") else {
+            continue;
+        };
+        os.clear();
+        let quoted = |quote: &[u8]| value.strip_prefix(quote)?.strip_suffix(quote);
+        let unquoted = quoted(b"\"").or_else(|| quoted(b"'")).unwrap_or(value);
+        append(os, unquoted);
+        // As in a shell, a backslash makes the next character ordinary.
+        if os.contains('\\') {
+            let mut escaped = false;
+            os.retain(|character| {
+                escaped = character == '\\' && !escaped;
+                !escaped
+            });
+        }
+    }
+}
+
+/// Collects the model and the number of CPUs from the lines of `/proc/cpuinfo`.
+#[derive(Default)]
+pub struct Cpus {
+    model_rank: usize,
+    count: u32,
+}
+
+/// Names of the line that holds the model, the best last. Which of them there is depends on the architecture.
+const MODEL_LINES: [&[u8]; 6] = [
+    b"uarch",
+    b"cpu",
+    b"Hardware",
+    b"Model",
+    b"cpu model",
+    b"model name",
+];
+
+impl Cpus {
+    /// Looks at one line.
+    pub fn line(&mut self, line: &[u8], model: &mut String) {
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else {
+            return;
+        };
+        let (name, value) = line.split_at(colon);
+        let name = name.trim_ascii();
+        let value = value.get(1..).unwrap_or_default().trim_ascii();
+        if name == b"processor" && number(value).is_some() {
+            self.count += 1;
+        }
+        let rank = MODEL_LINES.iter().position(|known| *known == name);
+        let rank = rank.map_or(0, |index| index + 1);
+        if rank > self.model_rank && !value.is_empty() {
+            self.model_rank = rank;
+            model.clear();
+            append(model, value);
+        }
+    }
+}
+
+/// The total in the text of `/proc/meminfo`, in KiB.
+pub fn parse_ram(text: &[u8]) -> Result<u64, Malformed> {
+    lines(text)
+        .find_map(|line| line.strip_prefix(b"MemTotal:"))
+        .and_then(|rest| number(words(rest).next()?))
+        .ok_or(Malformed("`MemTotal` line"))
+}
+
+/// The probe: its files, and the data, whose texts are reused.
+pub struct SysInfo {
+    ostype: SourceFile,
+    osrelease: SourceFile,
+    hostname: SourceFile,
+    meminfo: SourceFile,
+    cpuinfo: SourceFile,
+    os_releases: [PathBuf; 2],
+    own_host: bool,
+    data: SysInfoData,
+}
+
+impl SysInfo {
+    /// Opens the files, and reads what cannot change while the host runs.
+    pub fn open(roots: &Roots, context: &mut Context) -> Result<Self, ProbeError> {
+        let procfs = |name| SourceFile::open(roots.procfs.join(name));
+        let scratch = &mut context.scratch;
+        let dmi = roots.sysfs.join("class/dmi/id");
+        let device_tree = roots.sysfs.join("firmware/devicetree/base");
+        let mut product = machine_text(&dmi.join("product_name"), scratch);
+        if product.is_empty() {
+            product = machine_text(&device_tree.join("model"), scratch);
+        }
+        let mut serial = machine_text(&dmi.join("product_serial"), scratch);
+        if serial.is_empty() {
+            serial = machine_text(&device_tree.join("serial-number"), scratch);
+        }
+        Ok(SysInfo {
+            ostype: procfs("sys/kernel/ostype")?,
+            osrelease: procfs("sys/kernel/osrelease")?,
+            hostname: procfs("sys/kernel/hostname")?,
+            meminfo: procfs("meminfo")?,
+            cpuinfo: procfs("cpuinfo")?,
+            os_releases: ["etc/os-release", "usr/lib/os-release"]
+                .map(|path| roots.rootfs.join(path)),
+            own_host: roots.is_own_procfs(),
+            data: SysInfoData {
+                status: Status::OK,
+                os: String::new(),
+                kernel: String::new(),
+                hostname: String::new(),
+                cpu_model: String::new(),
+                cpu_count: None,
+                ram: 0,
+                addresses: String::new(),
+                addresses_omitted: None,
+                vendor: machine_text(&dmi.join("sys_vendor"), scratch),
+                product,
+                serial,
+            },
+        })
+    }
+
+    /// What this host is now.
+    ///
+    /// Allocates a little: the os-release file is opened anew since an upgrade replaces it, and the
+    /// list of addresses is the C library's.
+    pub fn sample(&mut self, context: &mut Context) -> Result<&SysInfoData, ProbeError> {
+        let scratch = &mut context.scratch;
+        let data = &mut self.data;
+        data.kernel.clear();
+        append(&mut data.kernel, self.ostype.read(scratch)?.trim_ascii());
+        data.kernel.push(' ');
+        append(&mut data.kernel, self.osrelease.read(scratch)?.trim_ascii());
+        data.hostname.clear();
+        append(
+            &mut data.hostname,
+            self.hostname.read(scratch)?.trim_ascii(),
+        );
+        data.ram = parse_ram(self.meminfo.read(scratch)?)
+            .map_err(|malformed| self.meminfo.malformed(malformed))?;
+
+        let mut cpus = Cpus::default();
+        data.cpu_model.clear();
+        self.cpuinfo.read_lines(scratch, |line| {
+            cpus.line(line, &mut data.cpu_model);
+            Ok(())
+        })?;
+        data.cpu_count = (cpus.count > 0).then_some(cpus.count);
+
+        data.os.clear();
+        for path in &self.os_releases {
+            if let Ok(file) = SourceFile::open(path)
+                && let Ok(text) = file.read(scratch)
+            {
+                parse_os_release(text, &mut data.os);
+                break;
+            }
+        }
+        if self.own_host {
+            list_addresses(data);
+        }
+        Ok(data)
+    }
+}
+
+/// A text of the firmware; empty if it cannot be read. The device tree ends its texts with a NUL.
+fn machine_text(path: &Path, scratch: &mut Scratch) -> String {
+    let mut text = String::new();
+    if let Ok(file) = SourceFile::open(path)
+        && let Ok(found) = file.read(scratch)
+    {
+        let end = found.iter().position(|byte| *byte == 0);
+        let found = end.and_then(|end| found.get(..end)).unwrap_or(found);
+        append(&mut text, found.trim_ascii());
+    }
+    text
+}
+
+/// Appends what fits of `text`, with U+FFFD for what is not UTF-8.
+fn append(to: &mut String, text: &[u8]) {
+    for chunk in text.utf8_chunks() {
+        let replaced = (!chunk.invalid().is_empty()).then_some(char::REPLACEMENT_CHARACTER);
+        for character in chunk.valid().chars().chain(replaced) {
+            if to.len() + character.len_utf8() > MAX_TEXT {
+                return;
+            }
+            to.push(character);
+        }
+    }
+}
+
+fn list_addresses(data: &mut SysInfoData) {
+    data.addresses.clear();
+    data.addresses_omitted = None;
+    let mut listed = 0;
+    // Without them the rest is still worth a report.
+    for interface in getifaddrs().into_iter().flatten() {
+        let up = interface.flags.contains(InterfaceFlags::IFF_UP);
+        if !up || interface.flags.contains(InterfaceFlags::IFF_LOOPBACK) {
+            continue;
+        }
+        let Some(address) = interface
+            .address
+            .as_ref()
+            .and_then(ip_address)
+            .filter(is_reachable)
+        else {
+            continue;
+        };
+        if listed == MAX_ADDRESSES {
+            *data.addresses_omitted.get_or_insert(0) += 1;
+            continue;
+        }
+        let separator = if listed == 0 { "" } else { " " };
+        // Writing to a String cannot fail.
+        let _ = write!(data.addresses, "{separator}{address}");
+        listed += 1;
+    }
+}
+
+fn ip_address(address: &SockaddrStorage) -> Option<IpAddr> {
+    let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
+    v4.or_else(|| Some(IpAddr::V6(address.as_sockaddr_in6()?.ip())))
+}
+
+/// Whether an address means something to another host.
+fn is_reachable(ip: &IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => !ip.is_loopback() && !ip.is_link_local(),
+        IpAddr::V6(ip) => !ip.is_loopback() && !ip.is_unicast_link_local(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::fs;
+
+    const CPUINFO: &[u8] = include_bytes!("../../../tests/fixtures/proc/cpuinfo");
+    const OS_RELEASE: &[u8] = include_bytes!("../../../tests/fixtures/root/usr/lib/os-release");
+
+    fn os_release(text: &[u8]) -> String {
+        let mut os = String::from("before");
+        parse_os_release(text, &mut os);
+        os
+    }
+
+    fn cpus(text: &[u8]) -> (u32, String) {
+        let mut cpus = Cpus::default();
+        let mut model = String::new();
+        lines(text).for_each(|line| cpus.line(line, &mut model));
+        (cpus.count, model)
+    }
+
+    fn write(path: PathBuf, text: &[u8]) {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    #[test]
+    fn everything_comes_from_the_roots() {
+        let tree = tempfile::tempdir().unwrap();
+        let root = tree.path();
+        write(root.join("proc/sys/kernel/ostype"), b"Linux\n");
+        write(root.join("proc/sys/kernel/osrelease"), b"6.1.0-28-amd64\n");
+        write(root.join("proc/sys/kernel/hostname"), b"db-1\n");
+        write(
+            root.join("proc/meminfo"),
+            b"MemTotal:       49368172 kB\nMemFree: 1 kB\n",
+        );
+        write(root.join("proc/cpuinfo"), CPUINFO);
+        write(root.join("usr/lib/os-release"), OS_RELEASE);
+        write(root.join("sys/class/dmi/id/sys_vendor"), b"Dell Inc.\n");
+        write(root.join("sys/class/dmi/id/product_serial"), b"7\xff7\n");
+        write(
+            root.join("sys/firmware/devicetree/base/model"),
+            b"A Board\0",
+        );
+        let roots = Roots {
+            procfs: root.join("proc"),
+            sysfs: root.join("sys"),
+            rootfs: root.to_owned(),
+        };
+        let mut context = Context::new();
+        let mut probe = SysInfo::open(&roots, &mut context).unwrap();
+        let expected = serde_json::json!({
+            "status": 0,
+            "os": "Debian GNU/Linux 12 (bookworm)",
+            "kernel": "Linux 6.1.0-28-amd64",
+            "hostname": "db-1",
+            "cpu_model": "Intel(R) Xeon(R) Processor",
+            "cpu_count": 2,
+            "ram": 49368172,
+            "vendor": "Dell Inc.",
+            "product": "A Board",
+            "serial": "7\u{fffd}7",
+        });
+        // Twice: the texts are reused.
+        for _ in 0..2 {
+            let data = probe.sample(&mut context).unwrap();
+            assert_eq!(serde_json::to_value(data).unwrap(), expected);
+        }
+        write(root.join("etc/os-release"), b"PRETTY_NAME=Alpine");
+        assert_eq!(probe.sample(&mut context).unwrap().os, "Alpine");
+        write(root.join("proc/meminfo"), b"MemTotal:       49368172");
+        let error = probe.sample(&mut context).unwrap_err().to_string();
+        assert!(
+            error.ends_with("proc/meminfo: no valid `MemTotal` line"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn an_os_name_may_be_quoted() {
+        assert_eq!(os_release(b"PRETTY_NAME='A B'\n"), "A B");
+        assert_eq!(
+            os_release(b"PRETTY_NAME=\"A \\\"B\\\" \\\\ \\$C\"\n"),
+            "A \"B\" \\ $C"
+        );
+        assert_eq!(os_release(b"NAME=A\n"), "");
+        assert_eq!(os_release(b""), "");
+        assert_eq!(
+            os_release(&[b"PRETTY_NAME=", &[b'x'; 999][..]].concat()).len(),
+            MAX_TEXT
+        );
+    }
+
+    #[test]
+    fn the_model_is_found_on_other_architectures() {
+        let arm = b"processor\t: 0\nCPU part\t: 0xd08\n\nprocessor\t: 1\n\nHardware\t: BCM2835\nModel\t\t: Raspberry Pi 4 Model B\n";
+        assert_eq!(cpus(arm), (2, "Raspberry Pi 4 Model B".into()));
+        let power = b"processor\t: 0\ncpu\t\t: POWER9\n";
+        assert_eq!(cpus(power), (1, "POWER9".into()));
+        assert_eq!(cpus(b"\0\xff:\n::\n"), (0, String::new()));
+    }
+
+    #[test]
+    fn cut_texts_never_give_another_number() {
+        for cut in 0..CPUINFO.len() {
+            assert!(cpus(&CPUINFO[..cut]).0 <= 2);
+        }
+        let meminfo = b"MemTotal:       49368172 kB\n";
+        for cut in 0..meminfo.len() {
+            assert!(parse_ram(&meminfo[..cut]).is_err(), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn only_addresses_that_others_can_reach_are_told() {
+        let told = |text: &str| is_reachable(&text.parse().unwrap());
+        assert!(told("192.0.2.7") && told("2001:db8::7"));
+        for hidden in ["127.0.0.1", "169.254.1.1", "::1", "fe80::1"] {
+            assert!(!told(hidden), "{hidden}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn parse_never_panics(text: Vec<u8>) {
+            let _ = os_release(&text);
+            let _ = cpus(&text);
+            let _ = parse_ram(&text);
+        }
+    }
+}

@@ -1,0 +1,378 @@
+//! `get_tcp`: the TCP sockets by state, from `/proc/net/tcp` and `/proc/net/tcp6` (proc_net_tcp(5)),
+//! a line a socket with its state as a hexadecimal number:
+//!
+//! ```text
+//!   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+//!    0: 0100007F:0CEA 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1076 …
+//! ```
+//!
+//! and two counters of the stack, from `/proc/net/snmp` and `/proc/net/netstat`, a line of names
+//! above a line of values a table:
+//!
+//! ```text
+//! Tcp: RtoAlgorithm RtoMin RtoMax MaxConn … RetransSegs InErrs OutRsts InCsumErrors
+//! Tcp: 1 200 120000 -1 … 68 0 87 0
+//! ```
+//!
+//! The kernel hands out the sockets piece by piece, so those that come or go meanwhile may be
+//! counted or not.
+
+use std::time::Instant;
+
+use mote_core::Status;
+use serde::Serialize;
+
+use super::file::{lines, number, words};
+use super::rate::per_second;
+use super::{Context, Malformed, ProbeError, Roots, SourceFile};
+
+/// The TCP sockets of IPv4 and IPv6 by state, and what went wrong since the last sample.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct TcpData {
+    /// Always [`Status::OK`].
+    pub status: Status,
+    /// How many sockets are in each state.
+    #[serde(flatten)]
+    pub states: States,
+    /// Segments sent again, per second. Left out where the kernel does not count them, or where the
+    /// counter went backwards.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retransmits: Option<f64>,
+    /// Connections that were dropped because a listener's queue was full, per second. Left out as above.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen_overflows: Option<f64>,
+}
+
+/// Sockets by state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct States {
+    /// Open on both sides.
+    pub established: u32,
+    /// We asked for a connection.
+    pub syn_sent: u32,
+    /// A connection was asked of us. Requests that wait in a listener's queue are shown here too.
+    pub syn_recv: u32,
+    /// We closed; not acknowledged yet.
+    pub fin_wait1: u32,
+    /// We closed, which was acknowledged; the other side has not closed.
+    pub fin_wait2: u32,
+    /// Closed on both sides, kept against late segments.
+    pub time_wait: u32,
+    /// Not in use.
+    pub close: u32,
+    /// The other side closed; our program has not.
+    pub close_wait: u32,
+    /// Closed after the other side; our end is not acknowledged yet.
+    pub last_ack: u32,
+    /// Waiting for connections.
+    pub listen: u32,
+    /// Both closed at the same time.
+    pub closing: u32,
+    /// The kernel's own name for requests in a listener's queue.
+    pub new_syn_recv: u32,
+}
+
+impl States {
+    /// The counter of a state by the kernel's number for it (`include/net/tcp_states.h`).
+    fn of(&mut self, state: &[u8]) -> Option<&mut u32> {
+        Some(match state {
+            b"01" => &mut self.established,
+            b"02" => &mut self.syn_sent,
+            b"03" => &mut self.syn_recv,
+            b"04" => &mut self.fin_wait1,
+            b"05" => &mut self.fin_wait2,
+            b"06" => &mut self.time_wait,
+            b"07" => &mut self.close,
+            b"08" => &mut self.close_wait,
+            b"09" => &mut self.last_ack,
+            b"0A" => &mut self.listen,
+            b"0B" => &mut self.closing,
+            b"0C" => &mut self.new_syn_recv,
+            _ => return None,
+        })
+    }
+
+    /// Counts one socket. `line` is one of the table, below its heading.
+    pub fn count(&mut self, line: &[u8]) -> Result<(), Malformed> {
+        let counter = words(line).nth(3).and_then(|state| self.of(state));
+        let counter = counter.ok_or(Malformed("state of a socket"))?;
+        *counter = counter.saturating_add(1);
+        Ok(())
+    }
+}
+
+/// The value of `name` in the table whose two lines begin with `table`.
+pub fn counter(text: &[u8], table: &[u8], name: &[u8]) -> Option<u64> {
+    let mut rows = lines(text).filter(|line| words(line).next() == Some(table));
+    let names = words(rows.next()?);
+    let values = words(rows.next()?);
+    let (_, value) = names.zip(values).find(|(found, _)| *found == name)?;
+    number(value)
+}
+
+/// The probe: its files, open, and the counters of its last sample.
+pub struct Tcp {
+    tcp: SourceFile,
+    /// None where IPv6 is off.
+    tcp6: Option<SourceFile>,
+    snmp: SourceFile,
+    netstat: SourceFile,
+    last: Counters,
+}
+
+struct Counters {
+    retransmits: Option<u64>,
+    listen_overflows: Option<u64>,
+    at: Instant,
+}
+
+impl Tcp {
+    /// Opens the files and takes the baseline of the rates.
+    pub fn open(roots: &Roots, context: &mut Context) -> Result<Self, ProbeError> {
+        let snmp = SourceFile::open(roots.of_process("net/snmp"))?;
+        let netstat = SourceFile::open(roots.of_process("net/netstat"))?;
+        Ok(Tcp {
+            tcp: SourceFile::open(roots.of_process("net/tcp"))?,
+            tcp6: match SourceFile::open(roots.of_process("net/tcp6")) {
+                Err(error) if error.is_not_found() => None,
+                file => Some(file?),
+            },
+            last: counters(&snmp, &netstat, context)?,
+            snmp,
+            netstat,
+        })
+    }
+
+    /// The sockets now, and the rates since the last sample.
+    pub fn sample(&mut self, context: &mut Context) -> Result<TcpData, ProbeError> {
+        let mut states = States::default();
+        count_sockets(&self.tcp, &mut states, context)?;
+        if let Some(tcp6) = &self.tcp6 {
+            count_sockets(tcp6, &mut states, context)?;
+        }
+        let now = counters(&self.snmp, &self.netstat, context)?;
+        let elapsed = now.at.saturating_duration_since(self.last.at);
+        let rate = |now: Option<u64>, before: Option<u64>| per_second(now?, before?, elapsed);
+        let data = TcpData {
+            status: Status::OK,
+            states,
+            retransmits: rate(now.retransmits, self.last.retransmits),
+            listen_overflows: rate(now.listen_overflows, self.last.listen_overflows),
+        };
+        self.last = now;
+        Ok(data)
+    }
+}
+
+fn counters(
+    snmp: &SourceFile,
+    netstat: &SourceFile,
+    context: &mut Context,
+) -> Result<Counters, ProbeError> {
+    Ok(Counters {
+        retransmits: counter(snmp.read(&mut context.scratch)?, b"Tcp:", b"RetransSegs"),
+        listen_overflows: counter(
+            netstat.read(&mut context.scratch)?,
+            b"TcpExt:",
+            b"ListenOverflows",
+        ),
+        at: context.now,
+    })
+}
+
+fn count_sockets(
+    file: &SourceFile,
+    states: &mut States,
+    context: &mut Context,
+) -> Result<(), ProbeError> {
+    let mut heading_seen = false;
+    file.read_lines(&mut context.scratch, |line| {
+        if heading_seen {
+            return states.count(line);
+        }
+        heading_seen = words(line).nth(3) == Some(b"st");
+        heading_seen.then_some(()).ok_or(HEADING)
+    })?;
+    // The heading is there even where there is no socket.
+    heading_seen
+        .then_some(())
+        .ok_or_else(|| file.malformed(HEADING))
+}
+
+const HEADING: Malformed = Malformed("heading of a socket table");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::fs;
+    use std::path::Path;
+    use std::time::Duration;
+
+    const TCP: &[u8] = include_bytes!("../../../tests/fixtures/proc/net/tcp");
+    const TCP6: &[u8] = include_bytes!("../../../tests/fixtures/proc/net/tcp6");
+    const SNMP: &[u8] = include_bytes!("../../../tests/fixtures/proc/net/snmp");
+    const NETSTAT: &[u8] = include_bytes!("../../../tests/fixtures/proc/net/netstat");
+
+    fn tree() -> tempfile::TempDir {
+        let tree = tempfile::tempdir().unwrap();
+        fs::create_dir(tree.path().join("net")).unwrap();
+        for (name, text) in [
+            ("tcp", TCP),
+            ("tcp6", TCP6),
+            ("snmp", SNMP),
+            ("netstat", NETSTAT),
+        ] {
+            fs::write(tree.path().join("net").join(name), text).unwrap();
+        }
+        tree
+    }
+
+    fn open(tree: &Path) -> (Context, Result<Tcp, ProbeError>) {
+        let roots = Roots {
+            procfs: tree.to_owned(),
+            ..Roots::default()
+        };
+        let mut context = Context::new();
+        let tcp = Tcp::open(&roots, &mut context);
+        (context, tcp)
+    }
+
+    fn sample(tree: &Path) -> Result<TcpData, ProbeError> {
+        let (mut context, tcp) = open(tree);
+        tcp?.sample(&mut context)
+    }
+
+    #[test]
+    fn counts_both_tables_by_state() {
+        // Counted with: awk 'NR>1 {print $4}' | sort | uniq -c
+        let expected = States {
+            established: 6,
+            syn_sent: 5,
+            fin_wait2: 1,
+            time_wait: 2,
+            close_wait: 1,
+            listen: 4,
+            ..States::default()
+        };
+        assert_eq!(sample(tree().path()).unwrap().states, expected);
+    }
+
+    #[test]
+    fn ipv6_may_be_off_but_nothing_else_may_be_missing() {
+        let tree = tree();
+        fs::remove_file(tree.path().join("net/tcp6")).unwrap();
+        assert_eq!(sample(tree.path()).unwrap().states.listen, 3);
+        fs::remove_file(tree.path().join("net/tcp")).unwrap();
+        let error = sample(tree.path()).unwrap_err().to_string();
+        assert!(error.contains("net/tcp:"), "{error}");
+    }
+
+    #[test]
+    fn a_foreign_procfs_means_the_network_of_its_first_process() {
+        let tree = tree();
+        fs::create_dir_all(tree.path().join("1/net")).unwrap();
+        let heading = TCP.split_inclusive(|byte| *byte == b'\n').next().unwrap();
+        fs::write(tree.path().join("1/net/tcp"), heading).unwrap();
+        assert_eq!(sample(tree.path()).unwrap().states.listen, 1);
+    }
+
+    #[test]
+    fn rates_are_per_second_and_absent_where_a_counter_is() {
+        let tree = tree();
+        let snmp = tree.path().join("net/snmp");
+        let (mut context, tcp) = open(tree.path());
+        let mut tcp = tcp.unwrap();
+        let grown = String::from_utf8(SNMP.to_vec()).unwrap();
+        fs::write(&snmp, grown.replace(" 33 10 0 ", " 33 35 0 ")).unwrap();
+        context.now += Duration::from_secs(10);
+        let data = tcp.sample(&mut context).unwrap();
+        assert_eq!(data.retransmits, Some(2.5));
+        assert_eq!(data.listen_overflows, Some(0.0));
+
+        fs::write(tree.path().join("net/netstat"), "TcpExt:\nTcpExt:\n").unwrap();
+        fs::write(&snmp, SNMP).unwrap();
+        context.now += Duration::from_secs(10);
+        let data = tcp.sample(&mut context).unwrap();
+        assert_eq!(data.retransmits, None, "it went backwards");
+        assert_eq!(data.listen_overflows, None, "it is gone");
+    }
+
+    #[test]
+    fn a_hundred_thousand_sockets_need_no_more_memory() {
+        let tree = tree();
+        let mut text = TCP
+            .split_inclusive(|byte| *byte == b'\n')
+            .next()
+            .unwrap()
+            .to_vec();
+        for slot in 0..100_000u32 {
+            let state = slot % 11 + 1;
+            let line = format!(
+                "{slot:4}: 0100007F:{:04X} 0100007F:0CEA {state:02X} 00000000:00000000 00:00000000",
+                slot & 0xFFFF,
+            );
+            text.extend_from_slice(format!("{line:<149}\n").as_bytes());
+        }
+        fs::write(tree.path().join("net/tcp"), text).unwrap();
+        fs::remove_file(tree.path().join("net/tcp6")).unwrap();
+        let (mut context, tcp) = open(tree.path());
+        let mut tcp = tcp.unwrap();
+        let before = context.scratch.capacity();
+        let states = tcp.sample(&mut context).unwrap().states;
+        assert_eq!(context.scratch.capacity(), before);
+        // 100 000 = 11 * 9090 + 10: the last state has one less.
+        assert_eq!(
+            (states.established, states.listen, states.closing),
+            (9091, 9091, 9090)
+        );
+    }
+
+    #[test]
+    fn a_cut_table_never_counts_half_a_line() {
+        let tree = tree();
+        fs::remove_file(tree.path().join("net/tcp6")).unwrap();
+        for cut in 0..TCP.len() {
+            fs::write(tree.path().join("net/tcp"), &TCP[..cut]).unwrap();
+            let whole_lines = cut > 0 && TCP[cut - 1] == b'\n';
+            assert_eq!(sample(tree.path()).is_ok(), whole_lines, "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_cut_counter_is_absent_never_smaller() {
+        let expected = Some(10);
+        assert_eq!(counter(SNMP, b"Tcp:", b"RetransSegs"), expected);
+        for cut in 0..SNMP.len() {
+            let found = counter(&SNMP[..cut], b"Tcp:", b"RetransSegs");
+            assert!(
+                found.is_none() || found == expected,
+                "cut at {cut}: {found:?}"
+            );
+        }
+        assert_eq!(counter(NETSTAT, b"TcpExt:", b"ListenOverflows"), Some(15));
+        assert_eq!(counter(NETSTAT, b"TcpExt:", b"NoSuchThing"), None);
+    }
+
+    #[test]
+    fn junk_is_an_error() {
+        let tree = tree();
+        for junk in [
+            &b"\0\xff\n\x80"[..],
+            b"\n\n",
+            b"a b c st\n0: x y 0D\n",
+            b"a b c st\nx\n",
+        ] {
+            fs::write(tree.path().join("net/tcp"), junk).unwrap();
+            assert!(sample(tree.path()).is_err(), "{junk:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn parse_never_panics(text: Vec<u8>) {
+            let _ = States::default().count(&text);
+            let _ = counter(&text, b"Tcp:", b"RetransSegs");
+        }
+    }
+}
