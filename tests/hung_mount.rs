@@ -98,7 +98,9 @@ fn run_in_namespace(name: &str, test: impl FnOnce()) {
         return test();
     }
     if let Err(cause) = File::options().read(true).write(true).open("/dev/fuse") {
-        return skip(&format!("/dev/fuse: {cause}; as root: modprobe fuse"));
+        return skip(&format!(
+            "/dev/fuse: {cause}; run as root, after `modprobe fuse`"
+        ));
     }
     let unshare = |arguments: &[&str]| {
         let mut command = Command::new("unshare");
