@@ -2,7 +2,7 @@
 //!
 //! - A report that was acknowledged, or that the server refuses for good, is done.
 //! - A server that cannot be reached, or that asks for time, is left alone for a delay that doubles from about
-//!   1 s to 60 s, with jitter.
+//!   1 s to 60 s, or to 10 min for clients that report rarely, with jitter.
 //! - A report that fails although the server takes others steps behind them, and is given up after
 //!   [`MAX_TRIES`] such failures: it may not block its neighbours.
 //! - After an outage the backlog goes out at [`CATCH_UP`] times the rate at which it came, and not faster: clients
@@ -22,8 +22,12 @@ pub const MAX_TRIES: u8 = 5;
 /// How much faster than they are sampled reports are sent while there is a backlog.
 pub const CATCH_UP: f64 = 1.6;
 
-/// The longest delay between two attempts, before jitter.
+/// The longest delay after a failure, for clients that do not report more rarely than that.
 const MAX_DELAY_MS: u32 = 60_000;
+
+/// The longest distance between two reports of a backlog. Clients that report more rarely than this ask for
+/// their orders more often than they report.
+const MAX_DISTANCE_MS: u32 = 300_000;
 
 /// How a delivery ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +106,8 @@ pub struct Uplink {
     backoff: Backoff,
     /// Mean time between two samples, in milliseconds.
     gap_ms: u32,
+    /// The same while the backlog came together; 0 is unknown.
+    backlog_gap_ms: u32,
     hold_until: Uptime,
     /// An outage left a backlog; then sends keep a distance.
     catching_up: bool,
@@ -117,6 +123,7 @@ impl Uplink {
             account: Account::default(),
             backoff: Backoff::new(seed),
             gap_ms: 0,
+            backlog_gap_ms: 0,
             hold_until: Uptime::from_millis(0),
             catching_up: false,
             in_flight: false,
@@ -128,6 +135,11 @@ impl Uplink {
     pub fn set_rate(&mut self, reports_per_second: f64) {
         let gap_ms = 1000.0 / reports_per_second.max(1e-6);
         self.gap_ms = gap_ms.min(1e9) as u32;
+        // New orders may be fewer, but what waits came at the rate of the old ones.
+        let known = self.backlog_gap_ms > 0 && !self.queue.is_empty();
+        if !known || self.gap_ms < self.backlog_gap_ms {
+            self.backlog_gap_ms = self.gap_ms;
+        }
     }
 
     /// New bounds of the queue.
@@ -230,14 +242,22 @@ impl Uplink {
     fn answered(&mut self) {
         self.busy_in_a_row = 0;
         self.backoff.succeeded();
-        self.catching_up &= !self.queue.is_empty();
+        if self.queue.is_empty() {
+            self.catching_up = false;
+            self.backlog_gap_ms = self.gap_ms;
+        }
         if !self.catching_up {
             self.hold_until = Uptime::from_millis(0);
         }
     }
 
     fn hold(&mut self, now: Uptime, at_least: Duration) {
-        let delay_ms = self.backoff.failed(self.distance_ms(), MAX_DELAY_MS);
+        let distance_ms = self.distance_ms();
+        // One lost request does not hold up a rare report for long, a long outage spreads those who return.
+        let floor_ms = distance_ms.min(MAX_DELAY_MS / 2);
+        let delay_ms = self
+            .backoff
+            .failed(floor_ms, MAX_DELAY_MS.max(2 * distance_ms));
         let at_least_ms = u64::try_from(at_least.as_millis()).unwrap_or(u64::MAX);
         self.hold_until = now
             .after_millis(at_least_ms)
@@ -245,10 +265,9 @@ impl Uplink {
         self.catching_up = true;
     }
 
-    /// The least distance between two sends while there is a backlog. Clients that report less than
-    /// about once a minute are too few requests to be held back longer.
+    /// The least distance between two sends while there is a backlog.
     fn distance_ms(&self) -> u32 {
-        ((f64::from(self.gap_ms) / CATCH_UP) as u32).min(MAX_DELAY_MS / 2)
+        ((f64::from(self.backlog_gap_ms) / CATCH_UP) as u32).min(MAX_DISTANCE_MS)
     }
 
     fn count(&mut self, given_up: GivenUp) {
@@ -362,6 +381,42 @@ mod tests {
             let record = send(&mut uplink, now);
             uplink.delivered(record, Outcome::Acknowledged, now);
         }
+    }
+
+    #[test]
+    fn a_backlog_keeps_the_pace_at_which_it_came() {
+        let mut uplink = uplink();
+        for n in 0..4u8 {
+            uplink.push(&[n], at(0));
+        }
+        let record = send(&mut uplink, at(0));
+        uplink.delivered(record, Outcome::Unreachable, at(0));
+        // Nothing to monitor any more; then one report an hour.
+        uplink.set_rate(0.0);
+        uplink.set_rate(1.0 / 3600.0);
+        let mut now = waits_until(&mut uplink, at(0));
+        for _ in 0..3 {
+            let record = send(&mut uplink, now);
+            uplink.delivered(record, Outcome::Acknowledged, now);
+            let until = waits_until(&mut uplink, now);
+            assert_eq!(until.millis_since(now), 625);
+            now = until;
+        }
+        let record = send(&mut uplink, now);
+        uplink.delivered(record, Outcome::Acknowledged, now);
+
+        // The next backlog comes at the new rate.
+        uplink.push(b"x", now);
+        uplink.push(b"y", now);
+        let mut delays = vec![];
+        for outcome in [Outcome::Unreachable, Outcome::Acknowledged] {
+            let record = send(&mut uplink, now);
+            uplink.delivered(record, outcome, now);
+            let until = waits_until(&mut uplink, now);
+            delays.push(until.millis_since(now));
+            now = until;
+        }
+        assert_eq!(delays, [30_000, 300_000]);
     }
 
     #[test]
