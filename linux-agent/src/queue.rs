@@ -27,6 +27,8 @@ pub struct Record {
     pub tries: u8,
     /// How many reports the server had taken when this one failed last.
     pub taken_when_failed: u64,
+    /// It was put behind others once, and so may be older than those before it.
+    behind: bool,
 }
 
 /// The reports that wait, in the order in which they are to be sent.
@@ -34,6 +36,8 @@ pub struct Record {
 pub struct Queue {
     records: VecDeque<Record>,
     spare: Vec<Vec<u8>>,
+    /// Records out of the order of their ages.
+    behind: usize,
     bytes: usize,
     max_bytes: usize,
     max_age_ms: u64,
@@ -54,6 +58,7 @@ impl Queue {
         Queue {
             records: VecDeque::new(),
             spare: Vec::with_capacity(MAX_SPARE),
+            behind: 0,
             bytes: 0,
             max_bytes,
             max_age_ms,
@@ -77,6 +82,7 @@ impl Queue {
             not_before: now,
             tries: 0,
             taken_when_failed: 0,
+            behind: false,
         });
         self.bytes += report.len() + OVERHEAD_BYTES;
         self.enforce(now)
@@ -84,7 +90,9 @@ impl Queue {
 
     /// Puts a report that could not be delivered back: at the front to be the next, or else behind the
     /// others.
-    pub fn put_back(&mut self, record: Record, first: bool, now: Uptime) -> GivenUp {
+    pub fn put_back(&mut self, mut record: Record, first: bool, now: Uptime) -> GivenUp {
+        record.behind |= !first;
+        self.behind += usize::from(record.behind);
         self.bytes += record.report.len() + OVERHEAD_BYTES;
         if first {
             self.records.push_front(record);
@@ -97,9 +105,7 @@ impl Queue {
     /// Takes out the first report that may be sent at `now`.
     pub fn take(&mut self, now: Uptime) -> Option<Record> {
         let index = self.records.iter().position(|it| it.not_before <= now)?;
-        let record = self.records.remove(index)?;
-        self.bytes -= record.report.len() + OVERHEAD_BYTES;
-        Some(record)
+        self.remove(index)
     }
 
     /// When [`Queue::take`] has something; [`Uptime::NEVER`] for an empty queue.
@@ -144,16 +150,26 @@ impl Queue {
             } else {
                 break;
             }
-            if let Some(record) = self.records.remove(oldest) {
-                self.bytes -= record.report.len() + OVERHEAD_BYTES;
+            if let Some(record) = self.remove(oldest) {
                 self.recycle(record);
             }
         }
         given_up
     }
 
-    /// Reports that were put behind others keep their age, so the oldest may be anywhere.
+    fn remove(&mut self, index: usize) -> Option<Record> {
+        let record = self.records.remove(index)?;
+        self.bytes -= record.report.len() + OVERHEAD_BYTES;
+        self.behind -= usize::from(record.behind);
+        Some(record)
+    }
+
+    /// Reports that were put behind others keep their age, so the oldest may be anywhere. Without such
+    /// reports it is the first: a long queue is not searched for each report that comes.
     fn oldest(&self) -> Option<usize> {
+        if self.behind == 0 && !self.records.is_empty() {
+            return Some(0);
+        }
         let ages = self.records.iter().enumerate();
         ages.min_by_key(|(_, it)| it.queued).map(|(index, _)| index)
     }
