@@ -23,7 +23,6 @@ enum Step {
     Push {
         length: usize,
     },
-    Oversize,
     Pass(u64),
     /// Time passes up to the instant that the uplink named last.
     PassToWait,
@@ -63,7 +62,6 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     );
     let step = prop_oneof![
         12 => (4..60usize).prop_map(|length| Step::Push { length }),
-        1 => Just(Step::Oversize),
         3 => (0..3000u64).prop_map(Step::Pass),
         1 => (0..200_000u64).prop_map(Step::Pass),
         10 => Just(Step::PassToWait),
@@ -170,13 +168,6 @@ impl Outside {
     fn step(&mut self, step: &Step) {
         match step {
             Step::Push { length } => self.push(*length),
-            Step::Oversize => {
-                self.uplink.oversize();
-                let account = self.uplink.account();
-                assert_eq!(account.dropped.oversize, self.before.dropped.oversize + 1);
-                assert_eq!(account.sampled, self.before.sampled + 1);
-                self.before = account;
-            }
             Step::Pass(millis) => self.now += millis,
             Step::PassToWait => {
                 if self.wait != Uptime::NEVER {
@@ -352,10 +343,7 @@ impl Outside {
             "{account:?}"
         );
         let count = |fate| self.reports.iter().filter(|it| it.fate == fate).count() as u64;
-        assert_eq!(
-            account.sampled,
-            self.reports.len() as u64 + dropped.oversize
-        );
+        assert_eq!(account.sampled, self.reports.len() as u64);
         assert_eq!(account.acknowledged, count(Fate::Acknowledged));
         assert_eq!(dropped.refused, count(Fate::Refused));
         assert_eq!(dropped.gave_up, count(Fate::GaveUp));
