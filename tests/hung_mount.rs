@@ -6,6 +6,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "support/probe.rs"]
+mod probe;
+
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
@@ -15,9 +18,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mote_agent::probes::{Context, MAX_REPORT, Probe, Roots, Sampler};
-use mote_core::{ClientId, Envelope, Stamp};
+use mote_agent::probes::Probe;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use probe::Bench;
 use serde_json::{Value, json};
 
 /// Set in the process that runs inside the namespace.
@@ -30,24 +33,21 @@ const FOREVER: Duration = Duration::from_secs(120);
 fn a_mount_that_hangs_does_not_stop_the_caller() {
     run_in_namespace("a_mount_that_hangs_does_not_stop_the_caller", || {
         let folder = tempfile::tempdir().unwrap();
-        let mut agent = Agent::open();
+        let mut bench = Bench::open(Probe::Filesystem);
         let point = folder.path().to_str().unwrap();
-        assert!(agent.sample()["/"]["size"].is_u64());
+        assert!(filesystems(&mut bench)["/"]["size"].is_u64());
 
         let server = Server::mount(folder.path());
-        let filesystems = agent.sample();
+        let mounted = filesystems(&mut bench);
         server
             .asked
             .recv_timeout(FOREVER)
             .expect("the server was asked for its size");
-        assert_eq!(filesystems[point], json!({"hung": 1}));
-        assert!(
-            filesystems["/"]["size"].is_u64(),
-            "the others are not affected"
-        );
+        assert_eq!(mounted[point], json!({"hung": 1}));
+        assert!(mounted["/"]["size"].is_u64(), "the others are not affected");
 
         for _ in 0..20 {
-            assert_eq!(agent.sample()[point], json!({"hung": 1}));
+            assert_eq!(filesystems(&mut bench)[point], json!({"hung": 1}));
         }
         let again = server.asked.recv_timeout(Duration::from_millis(10));
         assert_eq!(again, Err(RecvTimeoutError::Timeout), "it was asked again");
@@ -55,7 +55,7 @@ fn a_mount_that_hangs_does_not_stop_the_caller() {
         drop(server.until_answered);
         let started = Instant::now();
         let sizes = loop {
-            let found = agent.sample()[point].clone();
+            let found = filesystems(&mut bench)[point].clone();
             if found != json!({"hung": 1}) {
                 break found;
             }
@@ -71,7 +71,7 @@ fn a_mount_that_hangs_does_not_stop_the_caller() {
         assert_eq!(sizes, expected);
 
         umount2(folder.path(), MntFlags::MNT_DETACH).unwrap();
-        assert_eq!(agent.sample()[point], Value::Null);
+        assert_eq!(filesystems(&mut bench)[point], Value::Null);
     });
 }
 
@@ -82,7 +82,9 @@ fn a_thread_that_is_stuck_holds_no_files_of_the_agent() {
     run_in_namespace("a_thread_that_is_stuck_holds_no_files_of_the_agent", || {
         let folder = tempfile::tempdir().unwrap();
         let server = Server::mount(folder.path());
-        let found = Agent::open().sample()[folder.path().to_str().unwrap()].clone();
+        let found = filesystems(&mut Bench::open(Probe::Filesystem))
+            [folder.path().to_str().unwrap()]
+        .clone();
         assert_eq!(found, json!({"hung": 1}));
         server
             .asked
@@ -144,37 +146,9 @@ fn skip(why: &str) {
     let _ = writeln!(std::io::stderr(), "SKIPPED: a real mount that hangs: {why}");
 }
 
-struct Agent {
-    context: Context,
-    sampler: Sampler,
-}
-
-impl Agent {
-    fn open() -> Self {
-        let mut context = Context::new();
-        let sampler = Sampler::open(Probe::Filesystem, &Roots::default(), &mut context).unwrap();
-        Agent { context, sampler }
-    }
-
-    /// The file systems of one report.
-    fn sample(&mut self) -> Value {
-        let envelope = Envelope {
-            client_id: ClientId::Number(1),
-            service_name: "Filesystems",
-            stamp: Stamp::Uptime {
-                seconds: 0,
-                boot: None,
-            },
-            seq: 0,
-        };
-        let mut buffer = vec![0; MAX_REPORT];
-        let length = self
-            .sampler
-            .sample(&mut self.context, &envelope, &mut buffer)
-            .unwrap();
-        let mut report: Value = serde_json::from_slice(&buffer[..length]).unwrap();
-        report["data"]["data"].take()
-    }
+/// The file systems of one report.
+fn filesystems(bench: &mut Bench) -> Value {
+    bench.sample()["data"].take()
 }
 
 /// A FUSE server, as linux/fuse.h describes the protocol. Its thread ends when it is unmounted.

@@ -5,6 +5,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by them")]
 
+#[path = "support/probe.rs"]
+mod probe;
+
 use std::collections::HashMap;
 use std::io::{ErrorKind, Seek, Write};
 use std::net::UdpSocket;
@@ -13,9 +16,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mote_agent::probes::{Context, MAX_REPORT, Probe, Roots, Sampler};
-use mote_core::{ClientId, Envelope, Stamp};
+use mote_agent::probes::Probe;
 use nix::time::{ClockId, clock_gettime};
+use probe::Bench;
 use serde_json::Value;
 
 /// Points of percent of all CPUs. The two windows of three seconds differ by some ten milliseconds.
@@ -240,39 +243,6 @@ fn uptime_against_the_clock() {
         (before - 0.01..=after).contains(&ours),
         "{before} ≤ {ours} ≤ {after}"
     );
-}
-
-/// A probe on this machine.
-struct Bench {
-    sampler: Sampler,
-    context: Context,
-}
-
-impl Bench {
-    fn open(probe: Probe) -> Self {
-        let mut context = Context::new();
-        let sampler = Sampler::open(probe, &Roots::default(), &mut context).unwrap();
-        Bench { sampler, context }
-    }
-
-    fn sample(&mut self) -> Value {
-        let envelope = Envelope {
-            client_id: ClientId::Number(1),
-            service_name: "Service",
-            stamp: Stamp::Uptime {
-                seconds: 0,
-                boot: None,
-            },
-            seq: 0,
-        };
-        self.context.now = Instant::now();
-        let mut buffer = vec![0; MAX_REPORT];
-        let result = self
-            .sampler
-            .sample(&mut self.context, &envelope, &mut buffer);
-        let mut report: Value = serde_json::from_slice(&buffer[..result.unwrap()]).unwrap();
-        report["data"].take()
-    }
 }
 
 /// The rows of sar's averages in the table whose second column is `key`: name, column, value.

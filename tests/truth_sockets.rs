@@ -6,53 +6,21 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "support/probe.rs"]
+mod probe;
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use mote_agent::probes::{Context, MAX_REPORT, Probe, Roots, Sampler};
-use mote_core::{ClientId, Envelope, Stamp};
+use mote_agent::probes::Probe;
+use probe::Bench;
 use serde_json::Value;
 
 /// Number by name by item, such as bytes by column by mount point.
 type Numbers = BTreeMap<String, BTreeMap<String, u64>>;
-
-struct Agent {
-    context: Context,
-    sampler: Sampler,
-}
-
-impl Agent {
-    fn open(plugin: &str) -> Self {
-        let mut context = Context::new();
-        let probe = Probe::by_name(plugin).unwrap();
-        let sampler = Sampler::open(probe, &Roots::default(), &mut context).unwrap();
-        Agent { context, sampler }
-    }
-
-    /// The data of one report.
-    fn sample(&mut self) -> Value {
-        let envelope = Envelope {
-            client_id: ClientId::Number(1),
-            service_name: "Truth",
-            stamp: Stamp::Uptime {
-                seconds: 0,
-                boot: None,
-            },
-            seq: 0,
-        };
-        self.context.now = Instant::now();
-        let mut buffer = vec![0; MAX_REPORT];
-        let length = self
-            .sampler
-            .sample(&mut self.context, &envelope, &mut buffer)
-            .unwrap();
-        let mut report: Value = serde_json::from_slice(&buffer[..length]).unwrap();
-        report["data"].take()
-    }
-}
 
 /// What a tool prints, or `None` if it is missing and that is allowed.
 fn output(package: &str, tool: &str, arguments: &[&str]) -> Option<String> {
@@ -107,7 +75,7 @@ fn df() -> Option<Numbers> {
 /// goes between the two answers is not compared.
 #[test]
 fn filesystems_are_those_of_df() {
-    let mut agent = Agent::open("get_filesystem");
+    let mut agent = Bench::open(Probe::Filesystem);
     let Some(before) = df() else { return };
     let data = agent.sample();
     let after = df().unwrap();
@@ -195,7 +163,7 @@ fn ss() -> Option<BTreeMap<String, u64>> {
 #[test]
 fn sockets_are_those_of_ss() {
     const EACH: usize = 40;
-    let mut agent = Agent::open("get_tcp");
+    let mut agent = Bench::open(Probe::Tcp);
     let mut listeners = Vec::new();
     let mut streams = Vec::new();
     let mut half_closed = Vec::new();
@@ -280,7 +248,7 @@ fn ps() -> Option<BTreeMap<&'static str, u64>> {
 #[test]
 fn processes_are_those_of_ps() {
     let opened = Instant::now();
-    let mut agent = Agent::open("get_processes");
+    let mut agent = Bench::open(Probe::Processes);
     let sleep = || Command::new("sleep").arg("600").spawn().unwrap();
     let mut asleep: Vec<_> = (0..40).map(|_| sleep()).collect();
     let mut stopped: Vec<_> = (0..20).map(|_| sleep()).collect();
