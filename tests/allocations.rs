@@ -2,12 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by them")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+#[path = "support/allocations.rs"]
+mod counter;
+
 use std::fs;
 use std::io::Write;
 use std::time::Instant;
 
+use counter::allocations;
 use mote_agent::probes::{Context, MAX_REPORT, PROBES, Probe, Roots, Sampler};
 use mote_core::{ClientId, Envelope, Stamp};
 
@@ -130,38 +132,4 @@ fn interfaces(numbers: std::ops::Range<u32>) -> Vec<u8> {
 #[expect(clippy::explicit_write, reason = "eprintln is captured")]
 fn skipped(what: &str) {
     writeln!(std::io::stderr(), "SKIPPED: {what}").unwrap();
-}
-
-thread_local! {
-    /// Of this thread: the harness has threads of its own.
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-fn allocations() -> u64 {
-    ALLOCATIONS.get()
-}
-
-struct Counting;
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
-
-// SAFETY: every call is handed on to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller keeps the contract, which is the same.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the pointer came from `System.alloc` or `System.realloc`.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the pointer came from `System.alloc` or `System.realloc`.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
 }
