@@ -174,9 +174,9 @@ fn push_ns(report: &[u8], repetitions: usize) -> f64 {
     let mut queue = Queue::new(MAX_BYTES, MAX_AGE_MS);
     let costs = (0..=repetitions).map(|_| {
         let cost = timed(PUSHES, || {
-            queue.push(report, clock::uptime());
+            queue.push(report, 0, clock::uptime());
         });
-        while let Some(record) = queue.take(clock::uptime()) {
+        while let Some(record) = queue.take(|_| true) {
             queue.recycle(record);
         }
         cost
@@ -187,10 +187,10 @@ fn push_ns(report: &[u8], repetitions: usize) -> f64 {
 /// Appending after a long outage: the queue is full, and each report takes the place of the oldest.
 fn push_full_ns(report: &[u8], repetitions: usize) -> f64 {
     let mut queue = Queue::new(MAX_BYTES, MAX_AGE_MS);
-    while queue.push(report, clock::uptime()).overflow == 0 {}
+    while queue.push(report, 0, clock::uptime()).overflow == 0 {}
     let costs = (0..=repetitions).map(|_| {
         timed(PUSHES, || {
-            queue.push(report, clock::uptime());
+            queue.push(report, 0, clock::uptime());
         })
     });
     median(costs.skip(1).collect())

@@ -291,10 +291,10 @@ impl Client {
                     }
                 }
                 Action::Start(_) => {}
-                Action::Sample { missed, .. } => {
+                Action::Sample { slot, missed, .. } => {
                     assert_eq!(missed, 0);
                     let seq = self.monitor.next_seq();
-                    self.uplink.push(&seq.to_le_bytes(), now);
+                    self.uplink.push(&seq.to_le_bytes(), slot.index(), now);
                 }
             }
         }

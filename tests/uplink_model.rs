@@ -225,7 +225,7 @@ impl Outside {
             acknowledged_when_busy: BTreeSet::new(),
         });
         self.last_push = self.now;
-        self.uplink.push(&report, self.at());
+        self.uplink.push(&report, 0, self.at());
         self.compare();
     }
 
@@ -294,7 +294,7 @@ impl Outside {
         match outcome {
             Outcome::Acknowledged => report.fate = Fate::Acknowledged,
             Outcome::Refused => report.fate = Fate::Refused,
-            Outcome::Unreachable => lost = Some(Duration::ZERO),
+            Outcome::Unreachable | Outcome::Unanswered => lost = Some(Duration::ZERO),
             Outcome::Busy { retry_after } => {
                 self.busy_in_a_row += 1;
                 report.acknowledged_when_busy.insert(account.acknowledged);

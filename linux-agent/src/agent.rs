@@ -230,9 +230,8 @@ impl<'a> Agent<'a> {
             }
             Err(error) if is_local => Err(AgentError::Services(self.settings.file.clone(), error)),
             Err(error) => {
-                log::warning(format_args!(
-                    "the last services document is not used: {error}"
-                ));
+                let path = orders::last_path(&self.settings.state_dir);
+                log::warning(format_args!("{} is not used: {error}", path.display()));
                 Ok(())
             }
         }
@@ -242,7 +241,7 @@ impl<'a> Agent<'a> {
     fn follow(&mut self, document: Vec<u8>) {
         let now = clock::uptime();
         if document == self.document {
-            self.courier.note_orders(None);
+            self.courier.note_orders(Ok(()));
             return self.sampling.monitor_mut().fetched(now);
         }
         match orders::parse(&document, &self.settings.plugins.allowed) {
@@ -251,7 +250,7 @@ impl<'a> Agent<'a> {
                     "monitors {} services",
                     orders.services().len()
                 ));
-                self.courier.note_orders(None);
+                self.courier.note_orders(Ok(()));
                 self.sampling.apply(&orders, &self.courier);
                 self.sampling.monitor_mut().fetched(now);
                 if let Err(error) = orders::store_last(&self.settings.state_dir, &document) {
@@ -261,8 +260,7 @@ impl<'a> Agent<'a> {
             }
             Err(error) => {
                 let sentence = format!("the server's services document is not followed: {error}");
-                log::warning(format_args!("{sentence}"));
-                self.courier.note_orders(Some(sentence));
+                self.courier.note_orders(Err(sentence));
                 self.sampling.monitor_mut().fetch_failed(now);
             }
         }

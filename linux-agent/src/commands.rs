@@ -10,7 +10,7 @@ use mote_core::{ClientId, Envelope, Failure, Stamp};
 use crate::agent::{Agent, AgentError};
 use crate::clock;
 use crate::control::{self, Request};
-use crate::daemon::{self, DaemonError, Holder};
+use crate::daemon::{self, DaemonError, Holder, Stopped};
 use crate::http::Client;
 use crate::orders::{self, Plugin};
 use crate::plugin::Running;
@@ -213,8 +213,13 @@ fn already_running(settings: &Settings) -> Result<(), Failed> {
 pub fn stop(source: &Source, timeout: Duration) -> Result<(), Failed> {
     let settings = source.settings()?;
     match daemon::stop(&settings.state_dir, timeout) {
-        Ok(Some(pid)) => say(&format!("mote stopped, pid {}", pid.as_raw_nonzero())),
-        Ok(None) => say("mote does not run"),
+        Ok(Stopped::Before) => say("mote does not run"),
+        Ok(Stopped::Itself(pid)) => say(&format!("mote stopped, pid {}", pid.as_raw_nonzero())),
+        Ok(Stopped::Killed(pid)) => say(&format!(
+            "mote did not stop within {} s and was killed, pid {}",
+            timeout.as_secs_f64(),
+            pid.as_raw_nonzero()
+        )),
         Err(error) => Err(failed(exit::FAILED, error)),
     }
 }

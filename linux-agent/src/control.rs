@@ -206,8 +206,14 @@ pub fn ask(state_dir: &Path, request: Request, timeout: Duration) -> Result<Stri
         stream.take(MAX_ANSWER).read_to_string(&mut answer)?;
         Ok(answer)
     };
-    call().map_err(|cause| DaemonError::File {
+    call().map_err(|cause: io::Error| DaemonError::File {
         path: state_dir.join(SOCKET_FILE),
-        cause,
+        cause: match cause.kind() {
+            io::ErrorKind::WouldBlock => {
+                let sentence = format!("no answer within {} s", timeout.as_secs_f64());
+                io::Error::new(io::ErrorKind::TimedOut, sentence)
+            }
+            _ => cause,
+        },
     })
 }

@@ -13,22 +13,34 @@ use mote_core::Uptime;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::clock;
+use crate::fault::{Fault, SAY_AGAIN};
 use crate::http::{CallError, Client};
 use crate::log;
 use crate::settings::Server;
 use crate::uplink::{Account, Next, Outcome, Uplink};
 
 /// What is said of the server in `status`.
-#[derive(Clone, Debug, Default, serde::Serialize)]
+#[derive(Debug, Default)]
 pub struct Health {
-    /// When it answered last, in Unix milliseconds.
+    /// When a call succeeded last, in Unix milliseconds.
     pub answered_unix_ms: Option<u64>,
     /// How long its last answer to a report took.
     pub latency_ms: Option<u32>,
-    /// Why the last call failed; none if it did not.
-    pub error: Option<String>,
-    /// Why its services document is not followed; none if it is.
-    pub orders_error: Option<String>,
+    /// Why the last report was not taken; none if it was.
+    pub delivery: Fault,
+    /// Why its last services document is not followed; none if it is.
+    pub orders: Fault,
+    /// Which report was given up last, and why.
+    pub given_up: Option<GivenUp>,
+}
+
+/// A report that was given up.
+#[derive(Debug)]
+pub struct GivenUp {
+    /// One sentence.
+    pub sentence: String,
+    /// When the log was told of one last.
+    said: Instant,
 }
 
 /// The handle of the agent's loop on the thread.
@@ -126,19 +138,24 @@ impl Courier {
     pub fn set_server(&self, server: Option<(&Server, &str)>) {
         let mut state = self.shared.lock();
         state.client = server.map(|(server, id)| Arc::new(Client::new(server, id)));
+        state.health = Health::default();
         state.uplink.retry_now(clock::uptime());
         drop(state);
         self.wake();
     }
 
-    /// What is known of the server.
-    pub fn health(&self) -> Health {
-        self.shared.lock().health.clone()
+    /// Gives access to what is known of the server.
+    pub fn with_health<T>(&self, look: impl FnOnce(&Health) -> T) -> T {
+        look(&self.shared.lock().health)
     }
 
-    /// Says why the server's orders are not followed, or that they are.
-    pub fn note_orders(&self, error: Option<String>) {
-        self.shared.lock().health.orders_error = error;
+    /// Says that the server's orders are followed, or why they are not.
+    pub fn note_orders(&self, followed: Result<(), String>) {
+        let orders = &mut self.shared.lock().health.orders;
+        match followed {
+            Ok(()) => orders.worked("the server's services document is followed again"),
+            Err(reason) => orders.failed(reason, Instant::now()),
+        };
     }
 
     /// How long the last delivery took.
@@ -184,7 +201,14 @@ impl Shared {
                 Job::Fetch(client) => {
                     let answer = client.fetch_config();
                     let mut state = self.lock();
-                    state.health.note(answer.as_ref().err());
+                    match &answer {
+                        // Whether it can be followed is for the loop to say.
+                        Ok(_) => state.health.answered_unix_ms = Some(clock::unix_ms()),
+                        Err(error) => {
+                            let orders = &mut state.health.orders;
+                            orders.failed(error.to_string(), Instant::now());
+                        }
+                    }
                     state.orders = Orders::Came(answer);
                     drop(state);
                     // Full only if the loop has not looked yet, and then it will.
@@ -195,16 +219,15 @@ impl Shared {
                     let (outcome, error) = client.post_report(&record.report);
                     let took = began.elapsed();
                     let mut state = self.lock();
-                    state.health.note(error.as_ref());
-                    if outcome == Outcome::Acknowledged {
-                        state.health.latency_ms = u32::try_from(took.as_millis()).ok();
-                    } else if state.closing.is_some() {
+                    state.health.note_delivery(outcome, error.as_ref(), took);
+                    if outcome != Outcome::Acknowledged && state.closing.is_some() {
                         state.closing = Some(Instant::now());
                     }
-                    if let (Outcome::Refused, Some(error)) = (outcome, &error) {
-                        log::warning(format_args!("a report is given up: {error}"));
+                    let service = error.is_some().then(|| service_of(&record.report));
+                    let given_up = state.uplink.delivered(record, outcome, clock::uptime());
+                    if let (true, Some(error), Some(service)) = (given_up, &error, service) {
+                        state.health.note_given_up(&service, error);
                     }
-                    state.uplink.delivered(record, outcome, clock::uptime());
                 }
                 Job::End => {
                     self.lock().ended = true;
@@ -255,26 +278,45 @@ impl Shared {
 }
 
 impl Health {
-    /// Says once that the server is lost and once that it is back.
-    fn note(&mut self, error: Option<&CallError>) {
-        match (error, &self.error) {
-            (None, None) => {}
-            (None, Some(_)) => {
-                log::info(format_args!("the server answers again"));
-                self.error = None;
+    fn note_delivery(&mut self, outcome: Outcome, error: Option<&CallError>, took: Duration) {
+        match (outcome, error) {
+            (Outcome::Busy { .. } | Outcome::Unreachable | Outcome::Unanswered, Some(error)) => {
+                self.delivery.failed(error.to_string(), Instant::now());
             }
-            (Some(error), before) => {
-                let text = error.to_string();
-                if before.as_ref() == Some(&text) {
-                    log::debug(format_args!("{text}"));
-                } else {
-                    log::warning(format_args!("{text}"));
-                }
-                self.error = Some(text);
+            // A refusal is an answer to one report; it says nothing of the others.
+            (Outcome::Refused, _) => {}
+            _ => {
+                self.delivery.worked("the server takes reports again");
+                self.answered_unix_ms = Some(clock::unix_ms());
+                self.latency_ms = u32::try_from(took.as_millis()).ok();
             }
-        }
-        if error.is_none() {
-            self.answered_unix_ms = Some(clock::unix_ms());
         }
     }
+
+    /// The log hears of one report a minute; all of them are counted.
+    fn note_given_up(&mut self, service: &str, error: &CallError) {
+        let now = Instant::now();
+        let sentence = format!("a report of {service:?} is given up: {error}");
+        let said = match &self.given_up {
+            Some(before) if now.saturating_duration_since(before.said) < SAY_AGAIN => {
+                log::debug(format_args!("{sentence}"));
+                before.said
+            }
+            _ => {
+                log::warning(format_args!("{sentence}"));
+                now
+            }
+        };
+        self.given_up = Some(GivenUp { sentence, said });
+    }
+}
+
+/// The service of an encoded report.
+fn service_of(report: &[u8]) -> String {
+    #[derive(serde::Deserialize)]
+    struct Named {
+        service_name: String,
+    }
+    let named = serde_json::from_slice(report);
+    named.map_or_else(|_| "?".to_owned(), |Named { service_name }| service_name)
 }

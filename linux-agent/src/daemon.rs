@@ -46,6 +46,17 @@ pub enum Holder {
     None,
 }
 
+/// How [`stop`] found or left the agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stopped {
+    /// None ran.
+    Before,
+    /// It ended in order.
+    Itself(Pid),
+    /// It did not end in time, and was killed.
+    Killed(Pid),
+}
+
 /// Why the state folder or the agent's process is not as it should be.
 #[derive(Debug)]
 pub enum DaemonError {
@@ -165,8 +176,8 @@ pub fn ready(log_file: &Path) -> io::Result<()> {
     std::env::set_current_dir("/")
 }
 
-/// Ends the agent of `state_dir`: SIGTERM, and SIGKILL after `timeout`. Gives its pid; none if no agent ran.
-pub fn stop(state_dir: &Path, timeout: Duration) -> Result<Option<Pid>, DaemonError> {
+/// Ends the agent of `state_dir`: SIGTERM, and SIGKILL after `timeout`.
+pub fn stop(state_dir: &Path, timeout: Duration) -> Result<Stopped, DaemonError> {
     let process = |what| {
         move |cause: Errno| DaemonError::Process {
             what,
@@ -176,11 +187,11 @@ pub fn stop(state_dir: &Path, timeout: Duration) -> Result<Option<Pid>, DaemonEr
     let pid = match holder(state_dir)? {
         Holder::Running(pid) => pid,
         Holder::Hidden => return Err(DaemonError::Hidden),
-        Holder::Dead | Holder::None => return Ok(None),
+        Holder::Dead | Holder::None => return Ok(Stopped::Before),
     };
     let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
         Ok(pidfd) => pidfd,
-        Err(rustix::io::Errno::SRCH) => return Ok(Some(pid)),
+        Err(rustix::io::Errno::SRCH) => return Ok(Stopped::Itself(pid)),
         Err(errno) => {
             return Err(process("finding the agent")(Errno::from_raw(
                 errno.raw_os_error(),
@@ -189,7 +200,7 @@ pub fn stop(state_dir: &Path, timeout: Duration) -> Result<Option<Pid>, DaemonEr
     };
     // Only now is it certain that the descriptor means the agent: it still holds the lock.
     if holder(state_dir)? != Holder::Running(pid) {
-        return Ok(Some(pid));
+        return Ok(Stopped::Itself(pid));
     }
     let signal = |signal| {
         pidfd_send_signal(&pidfd, signal)
@@ -197,13 +208,15 @@ pub fn stop(state_dir: &Path, timeout: Duration) -> Result<Option<Pid>, DaemonEr
     };
     signal(Signal::TERM)?;
     if wait_for_end(&pidfd, timeout)? {
-        return Ok(Some(pid));
+        return Ok(Stopped::Itself(pid));
     }
     signal(Signal::KILL)?;
-    if wait_for_end(&pidfd, KILL_WAIT)? {
-        return Ok(Some(pid));
+    if !wait_for_end(&pidfd, KILL_WAIT)? {
+        return Err(DaemonError::Unkillable(pid));
     }
-    Err(DaemonError::Unkillable(pid))
+    // Empties the file, as the agent would have: its end was no accident. Another agent may have it by now.
+    drop(Lock::take(state_dir));
+    Ok(Stopped::Killed(pid))
 }
 
 fn wait_for_end(pidfd: &OwnedFd, timeout: Duration) -> Result<bool, DaemonError> {
@@ -330,7 +343,10 @@ mod tests {
         // Process 1 lives, but it holds no lock.
         fs::write(folder.path().join(LOCK_FILE), "1\n").unwrap();
         assert_eq!(holder(folder.path()).unwrap(), Holder::Dead);
-        assert!(stop(folder.path(), Duration::ZERO).unwrap().is_none());
+        assert_eq!(
+            stop(folder.path(), Duration::ZERO).unwrap(),
+            Stopped::Before
+        );
         let lock = Lock::take(folder.path()).unwrap();
         let text = fs::read_to_string(folder.path().join(LOCK_FILE)).unwrap();
         assert_eq!(text, format!("{}\n", std::process::id()));

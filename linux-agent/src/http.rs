@@ -1,7 +1,7 @@
 //! The two calls of the protocol, over ureq.
 
 use std::fmt;
-use std::io::Read;
+use std::io::{self, Read};
 use std::time::Duration;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -125,7 +125,7 @@ impl Client {
         let headers = [(header::CONTENT_TYPE.as_str(), content_type)];
         let mut response = match self.call(Method::POST, url, &headers, body) {
             Ok(response) => response,
-            Err(error) => return (Outcome::Unreachable, Some(error)),
+            Err(error) => return (error.outcome(), Some(error)),
         };
         let status = response.status();
         if status.is_success() {
@@ -138,9 +138,9 @@ impl Client {
         }
         let error = refusal(url, &response);
         let outcome = match status {
-            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => error.busy(),
+            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => error.outcome(),
             _ if status.is_client_error() => Outcome::Refused,
-            _ => error.busy(),
+            _ => error.outcome(),
         };
         (outcome, Some(error))
     }
@@ -199,11 +199,29 @@ impl CallFault {
 }
 
 impl CallError {
-    fn busy(&self) -> Outcome {
-        match self.fault {
-            CallFault::Status(_, retry_after) => Outcome::Busy { retry_after },
-            _ => Outcome::Unreachable,
+    fn outcome(&self) -> Outcome {
+        match &self.fault {
+            CallFault::Status(_, retry_after) => Outcome::Busy {
+                retry_after: *retry_after,
+            },
+            CallFault::Unreachable(error) if is_no_connection(error) => Outcome::Unreachable,
+            _ => Outcome::Unanswered,
         }
+    }
+}
+
+/// Whether not even a connection came about; these kinds never come from one that did.
+fn is_no_connection(error: &ureq::Error) -> bool {
+    use io::ErrorKind::{
+        AddrNotAvailable, ConnectionRefused, HostUnreachable, NetworkUnreachable, TimedOut,
+    };
+    match error {
+        ureq::Error::HostNotFound => true,
+        ureq::Error::Io(error) => matches!(
+            error.kind(),
+            AddrNotAvailable | ConnectionRefused | HostUnreachable | NetworkUnreachable | TimedOut
+        ),
+        _ => false,
     }
 }
 
@@ -217,6 +235,18 @@ impl fmt::Display for CallError {
             }
             CallFault::Unreachable(ureq::Error::HostNotFound) => {
                 write!(f, "{url}: the name of the host is not known")
+            }
+            CallFault::Unreachable(ureq::Error::Io(error))
+                if error.kind() == io::ErrorKind::UnexpectedEof =>
+            {
+                write!(
+                    f,
+                    "{url} closed the connection before its answer was complete"
+                )
+            }
+            CallFault::Unreachable(ureq::Error::Io(error)) => write!(f, "{url}: {error}"),
+            CallFault::Unreachable(ureq::Error::Protocol(error)) => {
+                write!(f, "{url} does not answer in valid HTTP: {error}")
             }
             CallFault::Unreachable(error) => write!(f, "{url}: {error}"),
             CallFault::Status(status, _) => write!(f, "{url} answered {status}"),

@@ -14,6 +14,7 @@ pub mod courier;
 pub mod daemon;
 #[cfg(feature = "serve")]
 pub mod demo;
+mod fault;
 pub mod http;
 pub mod log;
 pub mod notify;

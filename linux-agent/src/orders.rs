@@ -1,7 +1,7 @@
 //! What the server's orders mean on this host.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use mote_core::{Config, ConfigError, Monitor};
 
@@ -61,9 +61,14 @@ pub fn parse(document: &[u8], allowed: &[String]) -> Result<Box<Orders>, OrdersE
     Ok(orders)
 }
 
+/// Where the last document that was followed is kept.
+pub fn last_path(state_dir: &Path) -> PathBuf {
+    state_dir.join(LAST_DOCUMENT)
+}
+
 /// The last document that was followed, if there is one.
 pub fn load_last(state_dir: &Path) -> Option<Vec<u8>> {
-    let path = state_dir.join(LAST_DOCUMENT);
+    let path = last_path(state_dir);
     let size = fs::metadata(&path).ok()?.len();
     if size > MAX_DOCUMENT as u64 {
         log::warning(format_args!("{} is too large and not read", path.display()));
@@ -80,5 +85,5 @@ pub fn load_last(state_dir: &Path) -> Option<Vec<u8>> {
 
 /// Keeps a document for the next start.
 pub fn store_last(state_dir: &Path, document: &[u8]) -> Result<(), DaemonError> {
-    write_whole(&state_dir.join(LAST_DOCUMENT), document)
+    write_whole(&last_path(state_dir), document)
 }

@@ -19,6 +19,8 @@ const MAX_SPARE_BYTES: usize = 16 << 10;
 pub struct Record {
     /// The encoded report.
     pub report: Vec<u8>,
+    /// Whose it is: the slot of its service.
+    pub service: usize,
     /// When it was queued.
     pub queued: Uptime,
     /// Not to be sent before this instant.
@@ -71,13 +73,14 @@ impl Queue {
         self.max_age_ms = max_age_ms;
     }
 
-    /// Appends a report, and gives up the oldest ones if there is no room.
-    pub fn push(&mut self, report: &[u8], now: Uptime) -> GivenUp {
+    /// Appends a report of a service, and gives up the oldest ones if there is no room.
+    pub fn push(&mut self, report: &[u8], service: usize, now: Uptime) -> GivenUp {
         let mut bytes = self.spare.pop().unwrap_or_default();
         bytes.clear();
         bytes.extend_from_slice(report);
         self.records.push_back(Record {
             report: bytes,
+            service,
             queued: now,
             not_before: now,
             tries: 0,
@@ -102,16 +105,28 @@ impl Queue {
         self.enforce(now)
     }
 
-    /// Takes out the first report that may be sent at `now`.
-    pub fn take(&mut self, now: Uptime) -> Option<Record> {
-        let index = self.records.iter().position(|it| it.not_before <= now)?;
+    /// Takes out the first report that `wanted` says yes to.
+    pub fn take(&mut self, wanted: impl Fn(&Record) -> bool) -> Option<Record> {
+        let index = self.records.iter().position(wanted)?;
         self.remove(index)
     }
 
-    /// When [`Queue::take`] has something; [`Uptime::NEVER`] for an empty queue.
-    pub fn take_at(&self) -> Uptime {
-        let instants = self.records.iter().map(|it| it.not_before);
-        instants.min().unwrap_or(Uptime::NEVER)
+    /// Removes every report of a service and gives how many there were.
+    pub fn remove_service(&mut self, service: usize) -> u64 {
+        let before = self.records.len();
+        self.records.retain(|record| record.service != service);
+        let left = self.records.iter();
+        self.bytes = left
+            .clone()
+            .map(|it| it.report.len() + OVERHEAD_BYTES)
+            .sum();
+        self.behind = left.filter(|it| it.behind).count();
+        (before - self.records.len()) as u64
+    }
+
+    /// The reports that wait, in their order.
+    pub fn records(&self) -> impl Iterator<Item = &Record> {
+        self.records.iter()
     }
 
     /// Keeps the buffer of a report that is done with for another one.
@@ -183,35 +198,40 @@ mod tests {
         Uptime::from_millis(ms)
     }
 
+    /// The first report, whatever it is.
+    fn first(queue: &mut Queue) -> Record {
+        queue.take(|_| true).unwrap()
+    }
+
     #[test]
     fn the_oldest_goes_first_when_there_is_no_room() {
         let mut queue = Queue::new(3 * (10 + OVERHEAD_BYTES), 1000);
         for n in 0..5u8 {
-            let given_up = queue.push(&[n; 10], at(u64::from(n)));
+            let given_up = queue.push(&[n; 10], 0, at(u64::from(n)));
             assert_eq!(given_up.overflow, u64::from(n >= 3));
         }
         assert_eq!(queue.len(), 3);
-        assert_eq!(queue.take(at(9)).unwrap().report, [2; 10]);
+        assert_eq!(first(&mut queue).report, [2; 10]);
     }
 
     #[test]
     fn old_reports_expire() {
         let mut queue = Queue::new(1 << 20, 1000);
-        queue.push(b"a", at(0));
-        queue.push(b"b", at(900));
-        assert_eq!(queue.push(b"c", at(1001)).expired, 1);
-        assert_eq!(queue.take(at(1001)).unwrap().report, b"b");
+        queue.push(b"a", 0, at(0));
+        queue.push(b"b", 0, at(900));
+        assert_eq!(queue.push(b"c", 0, at(1001)).expired, 1);
+        assert_eq!(first(&mut queue).report, b"b");
     }
 
     #[test]
     fn a_report_that_was_put_behind_still_is_the_oldest() {
         let mut queue = Queue::new(2 * (1 + OVERHEAD_BYTES), 1000);
-        queue.push(b"a", at(0));
-        queue.push(b"b", at(1));
-        let a = queue.take(at(1)).unwrap();
+        queue.push(b"a", 0, at(0));
+        queue.push(b"b", 0, at(1));
+        let a = first(&mut queue);
         queue.put_back(a, false, at(1));
-        assert_eq!(queue.push(b"c", at(2)).overflow, 1);
-        let left: Vec<_> = std::iter::from_fn(|| queue.take(at(2)))
+        assert_eq!(queue.push(b"c", 0, at(2)).overflow, 1);
+        let left: Vec<_> = std::iter::from_fn(|| queue.take(|_| true))
             .map(|it| it.report)
             .collect();
         assert_eq!(left, [b"b", b"c"]);
@@ -219,18 +239,30 @@ mod tests {
     }
 
     #[test]
-    fn a_report_that_must_wait_lets_others_pass() {
+    fn the_first_that_is_wanted_is_taken() {
         let mut queue = Queue::new(1 << 20, 1000);
-        queue.push(b"a", at(0));
-        let mut a = queue.take(at(0)).unwrap();
-        a.not_before = at(500);
-        queue.put_back(a, false, at(0));
-        queue.push(b"b", at(10));
-        assert_eq!(queue.take(at(10)).unwrap().report, b"b");
-        assert_eq!(
-            (queue.take(at(499)).is_none(), queue.take_at()),
-            (true, at(500))
-        );
-        assert_eq!(queue.take(at(500)).unwrap().report, b"a");
+        for (report, service) in [(b"a", 0), (b"b", 1), (b"c", 0), (b"d", 1)] {
+            queue.push(report, service, at(0));
+        }
+        let mut take = |service| {
+            let record = queue.take(|record| record.service == service);
+            record.map(|record| record.report)
+        };
+        assert_eq!(take(1), Some(b"b".to_vec()));
+        assert_eq!(take(1), Some(b"d".to_vec()));
+        assert_eq!(take(1), None);
+        let left: Vec<_> = queue.records().map(|record| &*record.report).collect();
+        assert_eq!(left, [b"a", b"c"]);
+    }
+
+    #[test]
+    fn a_service_is_removed_with_its_bytes() {
+        let mut queue = Queue::new(1 << 20, 1000);
+        for (report, service) in [(b"aa", 0), (b"bb", 1), (b"cc", 0)] {
+            queue.push(report, service, at(0));
+        }
+        assert_eq!((queue.remove_service(0), queue.len()), (2, 1));
+        assert_eq!(first(&mut queue).report, b"bb");
+        assert_eq!(queue.bytes(), 0);
     }
 }

@@ -312,7 +312,7 @@ impl Sampling {
         };
         let length = encode(&mut self.context, &envelope, &mut self.buffer)?;
         let report = self.buffer.get(..length).ok_or(ProbeError::TooLarge)?;
-        courier.with_uplink(|uplink| uplink.push(report, clock::uptime()));
+        courier.with_uplink(|uplink| uplink.push(report, id.index(), clock::uptime()));
         self.monitor.next_seq();
         if self.monitor.seq() == 0 {
             // The numbers have been used up.

@@ -6,7 +6,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use crate::clock;
-use crate::courier::Courier;
+use crate::courier::{Courier, Health};
 use crate::sampling::Sampling;
 use crate::settings::Settings;
 
@@ -36,16 +36,18 @@ pub struct Status {
 pub struct ServerStatus {
     /// Its address.
     pub url: String,
-    /// Whether its last answer was one.
+    /// Whether it took the last report and its services document is followed.
     pub healthy: bool,
-    /// When it answered last, in Unix seconds.
+    /// When a call succeeded last, in Unix seconds.
     pub answered: Option<f64>,
     /// How long its last answer to a report took, in milliseconds.
     pub latency_ms: Option<u32>,
-    /// Why the last call failed.
+    /// Why the last report was not taken.
     pub error: Option<String>,
     /// Why its services document is not followed.
     pub services_error: Option<String>,
+    /// Which report was given up last, and why.
+    pub given_up: Option<String>,
 }
 
 /// `sampled = acknowledged + queued + dropped`
@@ -90,7 +92,6 @@ impl Status {
         courier: &Courier,
         began: Instant,
     ) -> Status {
-        let health = courier.health();
         let (account, queued_bytes) =
             courier.with_uplink(|uplink| (uplink.account(), uplink.queue_bytes()));
         let now = clock::uptime();
@@ -101,14 +102,9 @@ impl Status {
             uptime_s: began.elapsed().as_secs(),
             client_id: settings.client_id.to_string(),
             boot: sampling.boot().to_owned(),
-            server: settings.server().map(|server| ServerStatus {
-                url: server.url.clone(),
-                healthy: health.error.is_none() && health.answered_unix_ms.is_some(),
-                answered: health.answered_unix_ms.map(seconds),
-                latency_ms: health.latency_ms,
-                error: health.error,
-                services_error: health.orders_error,
-            }),
+            server: settings
+                .server()
+                .map(|server| courier.with_health(|health| ServerStatus::of(&server.url, health))),
             reports: Reports {
                 sampled: account.sampled,
                 acknowledged: account.acknowledged,
@@ -164,6 +160,9 @@ impl Status {
                 if let Some(error) = &server.services_error {
                     writeln!(out, "services: {error}")?;
                 }
+                if let Some(sentence) = &server.given_up {
+                    writeln!(out, "last given up: {sentence}")?;
+                }
             }
         }
         let reports = &self.reports;
@@ -211,6 +210,24 @@ impl Status {
             )?;
         }
         Ok(())
+    }
+}
+
+impl ServerStatus {
+    fn of(url: &str, health: &Health) -> Self {
+        let error = health.delivery.reason().map(str::to_owned);
+        let services_error = health.orders.reason().map(str::to_owned);
+        ServerStatus {
+            url: url.to_owned(),
+            healthy: error.is_none()
+                && services_error.is_none()
+                && health.answered_unix_ms.is_some(),
+            answered: health.answered_unix_ms.map(seconds),
+            latency_ms: health.latency_ms,
+            error,
+            services_error,
+            given_up: health.given_up.as_ref().map(|it| it.sentence.clone()),
+        }
     }
 }
 

@@ -1,13 +1,18 @@
 //! What to send when: retry, backoff, pace and the account of every report. No I/O, no clock.
 //!
 //! - A report that was acknowledged, or that the server refuses for good, is done.
-//! - A server that cannot be reached, or that asks for time, is left alone for a delay that doubles from about
-//!   1 s to 60 s, or to 10 min for clients that report rarely, with jitter.
+//! - A server that cannot be reached, that does not answer, that asks for time, or that fails on everything it is
+//!   given, is left alone for a delay that doubles from about 1 s to 60 s, or to 10 min for clients that report
+//!   rarely, with jitter.
 //! - A report that fails although the server takes others steps behind them, and is given up after
 //!   [`MAX_TRIES`] such failures: it may not block its neighbours.
+//! - A service whose last report the server failed on steps behind the other services until one succeeds. Once a
+//!   report of it was given up, each further failure beside others' success gives up all of it that waits: it may
+//!   not fill the queue either.
 //! - After an outage the backlog goes out at [`CATCH_UP`] times the rate at which it came, and not faster: clients
 //!   that lost their server together must not run it down together.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mote_core::Uptime;
@@ -41,8 +46,10 @@ pub enum Outcome {
         /// How long it asked to be left alone.
         retry_after: Option<Duration>,
     },
-    /// The server did not answer.
+    /// There is no connection to the server.
     Unreachable,
+    /// There was a connection, but no valid answer: perhaps because of the report, perhaps not.
+    Unanswered,
 }
 
 /// What to do next.
@@ -109,10 +116,21 @@ pub struct Uplink {
     /// The same while the backlog came together; 0 is unknown.
     backlog_gap_ms: u32,
     hold_until: Uptime,
+    /// Services whose last delivery the server failed on.
+    failing: BTreeMap<usize, Failing>,
+    /// These are held until then.
+    failing_until: Uptime,
     /// An outage left a backlog; then sends keep a distance.
     catching_up: bool,
     in_flight: bool,
-    busy_in_a_row: u32,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Failing {
+    /// How many reports the server had taken when it failed last on this service.
+    taken: u64,
+    /// A report was given up since the last one succeeded.
+    given_up: bool,
 }
 
 impl Uplink {
@@ -125,9 +143,10 @@ impl Uplink {
             gap_ms: 0,
             backlog_gap_ms: 0,
             hold_until: Uptime::from_millis(0),
+            failing: BTreeMap::new(),
+            failing_until: Uptime::from_millis(0),
             catching_up: false,
             in_flight: false,
-            busy_in_a_row: 0,
         }
     }
 
@@ -150,13 +169,14 @@ impl Uplink {
     /// The server may be another one now: it is tried at once.
     pub fn retry_now(&mut self, now: Uptime) {
         self.hold_until = now;
+        self.failing.clear();
         self.backoff.succeeded();
     }
 
-    /// Queues a report that was sampled.
-    pub fn push(&mut self, report: &[u8], now: Uptime) {
+    /// Queues a report that was sampled for the service in a slot.
+    pub fn push(&mut self, report: &[u8], service: usize, now: Uptime) {
         self.account.sampled += 1;
-        let given_up = self.queue.push(report, now);
+        let given_up = self.queue.push(report, service, now);
         self.count(given_up);
     }
 
@@ -168,7 +188,7 @@ impl Uplink {
         if now < self.hold_until && !self.queue.is_empty() {
             return Next::Wait(self.hold_until);
         }
-        match self.queue.take(now) {
+        match self.take(now) {
             Some(record) => {
                 self.in_flight = true;
                 if self.catching_up {
@@ -176,39 +196,44 @@ impl Uplink {
                 }
                 Next::Send(record)
             }
-            None => Next::Wait(self.queue.take_at()),
+            None => Next::Wait(self.ready_at()),
         }
     }
 
-    /// Says how the delivery of a report from [`Uplink::next`] ended.
-    pub fn delivered(&mut self, mut record: Record, outcome: Outcome, now: Uptime) {
+    /// Says how the delivery of a report from [`Uplink::next`] ended. Gives whether the report is given up for it.
+    pub fn delivered(&mut self, mut record: Record, outcome: Outcome, now: Uptime) -> bool {
         self.in_flight = false;
         match outcome {
             Outcome::Acknowledged => {
                 self.account.acknowledged += 1;
-                self.answered();
+                self.answered(record.service, now);
                 self.queue.recycle(record);
+                false
             }
             Outcome::Refused => {
                 self.account.dropped.refused += 1;
-                self.answered();
+                self.answered(record.service, now);
                 self.queue.recycle(record);
+                true
             }
-            Outcome::Unreachable => {
-                self.hold(now, Duration::ZERO);
+            Outcome::Unreachable | Outcome::Unanswered => {
+                self.hold_until = self.back_off(now);
+                if outcome == Outcome::Unanswered {
+                    let taken = self.account.acknowledged;
+                    let failing = self.failing.entry(record.service).or_default();
+                    failing.taken = taken;
+                }
                 let given_up = self.queue.put_back(record, true, now);
                 self.count(given_up);
+                false
             }
             Outcome::Busy { retry_after } => {
-                self.busy_in_a_row += 1;
                 if record.tries == 0 || record.taken_when_failed < self.account.acknowledged {
                     record.tries += 1;
                 }
                 record.taken_when_failed = self.account.acknowledged;
-                if retry_after.is_some() || self.busy_in_a_row > 1 || self.queue.is_empty() {
-                    self.hold(now, retry_after.unwrap_or_default());
-                }
-                if record.tries >= MAX_TRIES {
+                let is_given_up = self.failed(&record, retry_after, now);
+                if is_given_up {
                     self.account.dropped.gave_up += 1;
                     self.queue.recycle(record);
                 } else {
@@ -217,6 +242,7 @@ impl Uplink {
                     let given_up = self.queue.put_back(record, false, now);
                     self.count(given_up);
                 }
+                is_given_up
             }
         }
     }
@@ -239,10 +265,35 @@ impl Uplink {
         self.backoff.failures() == 0
     }
 
-    fn answered(&mut self) {
-        self.busy_in_a_row = 0;
+    /// The first report that may be sent at `now`, of a service that works if there is one.
+    fn take(&mut self, now: Uptime) -> Option<Record> {
+        let failing = &self.failing;
+        let ready = |it: &Record| it.not_before <= now;
+        let working = |it: &Record| ready(it) && !failing.contains_key(&it.service);
+        match self.queue.take(working) {
+            None if now >= self.failing_until => self.queue.take(ready),
+            taken => taken,
+        }
+    }
+
+    /// When [`Uplink::take`] has something; [`Uptime::NEVER`] for an empty queue.
+    fn ready_at(&self) -> Uptime {
+        let instants =
+            self.queue
+                .records()
+                .map(|it| match self.failing.contains_key(&it.service) {
+                    true => it.not_before.max(self.failing_until),
+                    false => it.not_before,
+                });
+        instants.min().unwrap_or(Uptime::NEVER)
+    }
+
+    fn answered(&mut self, service: usize, now: Uptime) {
+        self.failing.remove(&service);
+        self.failing_until = Uptime::from_millis(0);
         self.backoff.succeeded();
-        if self.queue.is_empty() {
+        // Those that wait for another try are no backlog.
+        if !self.queue.records().any(|it| it.not_before <= now) {
             self.catching_up = false;
             self.backlog_gap_ms = self.gap_ms;
         }
@@ -251,18 +302,39 @@ impl Uplink {
         }
     }
 
-    fn hold(&mut self, now: Uptime, at_least: Duration) {
+    /// Notes that the server failed on a report. Gives whether that report is given up.
+    fn failed(&mut self, record: &Record, retry_after: Option<Duration>, now: Uptime) -> bool {
+        let taken = self.account.acknowledged;
+        let before = self.failing.get(&record.service).copied();
+        let others_work = before.is_some_and(|it| it.taken < taken);
+        let was_given_up = before.is_some_and(|it| it.given_up);
+        let is_given_up = record.tries >= MAX_TRIES || (was_given_up && others_work);
+        if was_given_up && others_work {
+            self.account.dropped.gave_up += self.queue.remove_service(record.service);
+        }
+        if let Some(retry_after) = retry_after {
+            let retry_after_ms = u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX);
+            self.hold_until = self.back_off(now).after_millis(retry_after_ms);
+        } else if before.is_some() && !others_work {
+            self.failing_until = self.back_off(now);
+        }
+        let failing = Failing {
+            taken,
+            given_up: was_given_up || is_given_up,
+        };
+        self.failing.insert(record.service, failing);
+        is_given_up
+    }
+
+    /// Counts a failure in a row and gives the end of the delay after it.
+    fn back_off(&mut self, now: Uptime) -> Uptime {
         let distance_ms = self.distance_ms();
         // One lost request does not hold up a rare report for long, a long outage spreads those who return.
         let floor_ms = distance_ms.min(MAX_DELAY_MS / 2);
-        let delay_ms = self
-            .backoff
-            .failed(floor_ms, MAX_DELAY_MS.max(2 * distance_ms));
-        let at_least_ms = u64::try_from(at_least.as_millis()).unwrap_or(u64::MAX);
-        self.hold_until = now
-            .after_millis(at_least_ms)
-            .after_millis(u64::from(delay_ms));
+        let cap_ms = MAX_DELAY_MS.max(2 * distance_ms);
+        let delay_ms = self.backoff.failed(floor_ms, cap_ms);
         self.catching_up = true;
+        now.after_millis(u64::from(delay_ms))
     }
 
     /// The least distance between two sends while there is a backlog.
@@ -317,7 +389,7 @@ mod tests {
     fn reports_of_one_tick_go_out_together() {
         let mut uplink = uplink();
         for report in [b"a", b"b", b"c"] {
-            uplink.push(report, at(0));
+            uplink.push(report, 0, at(0));
         }
         for report in [b"a", b"b", b"c"] {
             let record = send(&mut uplink, at(0));
@@ -332,7 +404,7 @@ mod tests {
     #[test]
     fn an_unreachable_server_is_left_alone_longer_and_longer() {
         let mut uplink = uplink();
-        uplink.push(b"a", at(0));
+        uplink.push(b"a", 0, at(0));
         let mut now = at(0);
         let mut delays = vec![];
         for _ in 0..12 {
@@ -358,11 +430,11 @@ mod tests {
     fn the_backlog_is_sent_at_a_pace() {
         let mut uplink = uplink();
         let mut now = at(0);
-        uplink.push(b"a", now);
+        uplink.push(b"a", 0, now);
         let record = send(&mut uplink, now);
         uplink.delivered(record, Outcome::Unreachable, now);
         for n in 0..100u8 {
-            uplink.push(&[n], now);
+            uplink.push(&[n], 0, now);
         }
         now = waits_until(&mut uplink, now);
         for left in (0..101).rev() {
@@ -375,8 +447,8 @@ mod tests {
             }
         }
         // The backlog is gone, and with it the pace.
-        uplink.push(b"x", now);
-        uplink.push(b"y", now);
+        uplink.push(b"x", 0, now);
+        uplink.push(b"y", 0, now);
         for _ in 0..2 {
             let record = send(&mut uplink, now);
             uplink.delivered(record, Outcome::Acknowledged, now);
@@ -387,7 +459,7 @@ mod tests {
     fn a_backlog_keeps_the_pace_at_which_it_came() {
         let mut uplink = uplink();
         for n in 0..4u8 {
-            uplink.push(&[n], at(0));
+            uplink.push(&[n], 0, at(0));
         }
         let record = send(&mut uplink, at(0));
         uplink.delivered(record, Outcome::Unreachable, at(0));
@@ -406,8 +478,8 @@ mod tests {
         uplink.delivered(record, Outcome::Acknowledged, now);
 
         // The next backlog comes at the new rate.
-        uplink.push(b"x", now);
-        uplink.push(b"y", now);
+        uplink.push(b"x", 0, now);
+        uplink.push(b"y", 0, now);
         let mut delays = vec![];
         for outcome in [Outcome::Unreachable, Outcome::Acknowledged] {
             let record = send(&mut uplink, now);
@@ -422,11 +494,11 @@ mod tests {
     #[test]
     fn a_poison_report_is_given_up_and_delays_nobody() {
         let mut uplink = uplink();
-        uplink.push(b"poison", at(0));
+        uplink.push(b"poison", 0, at(0));
         let mut failures = 0;
         for second in 0..200 {
             let now = at(second * SECOND);
-            uplink.push(b"good", now);
+            uplink.push(b"good", 0, now);
             while let Next::Send(record) = uplink.next(now) {
                 let poison = record.report == b"poison";
                 failures += u32::from(poison);
@@ -444,13 +516,126 @@ mod tests {
         assert_eq!((account.acknowledged, account.dropped.gave_up), (200, 1));
     }
 
+    /// Two services, sampled every so many seconds, and a server that fails on the second for an hour.
+    fn poison_service(good_s: u64, poison_s: u64) -> (Uplink, u64) {
+        let (mut uplink, mut attempts) = (uplink(), 0);
+        uplink.set_rate(1.0 / good_s as f64 + 1.0 / poison_s as f64);
+        for ms in (0..3_600_000).step_by(100) {
+            let now = at(ms);
+            if ms % (good_s * SECOND) == 0 {
+                uplink.push(b"good", 0, now);
+            }
+            if ms % (poison_s * SECOND) == 0 {
+                uplink.push(b"poison", 1, now);
+            }
+            while let Next::Send(record) = uplink.next(now) {
+                let outcome = match record.service {
+                    0 => Outcome::Acknowledged,
+                    _ => Outcome::Busy { retry_after: None },
+                };
+                attempts += u64::from(record.service == 1);
+                uplink.delivered(record, outcome, now);
+            }
+            let good = uplink.queue.records().filter(|it| it.service == 0);
+            // The next one at a distance, at the latest.
+            assert!(good.count() <= 1, "at {ms} ms");
+            balanced(&uplink);
+        }
+        (uplink, attempts)
+    }
+
+    #[test]
+    fn a_poison_service_neither_delays_others_nor_fills_the_queue() {
+        for (good_s, poison_s) in [(1, 1), (10, 1), (1, 10), (60, 5)] {
+            let (uplink, attempts) = poison_service(good_s, poison_s);
+            let account = uplink.account();
+            let sampled = 3600 / poison_s;
+            // Its first report takes half a minute and five reports of the other; then all of it goes at each.
+            let waits = 5 * good_s.max(30) / poison_s + 5;
+            assert!(account.queued <= waits, "{good_s} {poison_s}: {account:?}");
+            assert_eq!(account.dropped.total(), account.dropped.gave_up);
+            assert!(
+                attempts <= 2 * sampled + 100,
+                "{good_s} {poison_s}: {attempts}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_report_that_gets_no_answer_lets_others_pass_and_is_never_given_up() {
+        let mut uplink = uplink();
+        uplink.set_rate(2.0);
+        let mut attempts = 0;
+        for ms in (0..600_000).step_by(100) {
+            let now = at(ms);
+            if ms % SECOND == 0 {
+                uplink.push(b"good", 0, now);
+                uplink.push(b"deadly", 1, now);
+            }
+            while let Next::Send(record) = uplink.next(now) {
+                let outcome = match record.service {
+                    0 => Outcome::Acknowledged,
+                    _ => Outcome::Unanswered,
+                };
+                attempts += u64::from(record.service == 1);
+                uplink.delivered(record, outcome, now);
+            }
+            let good = uplink.queue.records().filter(|it| it.service == 0);
+            // Held for a second, and for two if none came within that.
+            assert!(good.count() <= 4, "at {ms} ms");
+        }
+        let account = balanced(&uplink);
+        assert_eq!((account.queued, account.dropped.total()), (600, 0));
+        assert!((100..1200).contains(&attempts), "{attempts}");
+    }
+
+    #[test]
+    fn a_service_that_works_again_is_taken_again() {
+        let (mut uplink, _) = poison_service(1, 1);
+        let before = uplink.account();
+        for ms in (3_600_000..3_700_000).step_by(100) {
+            let now = at(ms);
+            if ms % SECOND == 0 {
+                uplink.push(b"good", 0, now);
+                uplink.push(b"cured", 1, now);
+            }
+            while let Next::Send(record) = uplink.next(now) {
+                uplink.delivered(record, Outcome::Acknowledged, now);
+            }
+        }
+        let account = balanced(&uplink);
+        assert_eq!(account.dropped, before.dropped);
+        assert_eq!(account.queued, 0);
+        assert!(uplink.failing.is_empty());
+    }
+
+    #[test]
+    fn a_server_that_is_busy_for_many_services_is_left_alone() {
+        let mut uplink = uplink();
+        uplink.set_rate(20.0);
+        let mut attempts = 0;
+        for second in 0..300 {
+            let now = at(second * SECOND);
+            for service in 0..20 {
+                uplink.push(b"report", service, now);
+            }
+            while let Next::Send(record) = uplink.next(now) {
+                attempts += 1;
+                uplink.delivered(record, Outcome::Busy { retry_after: None }, now);
+            }
+        }
+        // Each service once, then one report at a time, after longer and longer delays.
+        assert!((20 + 5..20 + 30).contains(&attempts), "{attempts}");
+        assert_eq!(balanced(&uplink).dropped, Dropped::default());
+    }
+
     #[test]
     fn a_server_that_is_busy_for_all_loses_nothing() {
         let mut uplink = uplink();
         let mut attempts = 0;
         for second in 0..7200 {
             let now = at(second * SECOND);
-            uplink.push(b"report", now);
+            uplink.push(b"report", 0, now);
             while let Next::Send(record) = uplink.next(now) {
                 attempts += 1;
                 uplink.delivered(record, Outcome::Busy { retry_after: None }, now);
@@ -464,8 +649,8 @@ mod tests {
     #[test]
     fn retry_after_is_honoured() {
         let mut uplink = uplink();
-        uplink.push(b"a", at(0));
-        uplink.push(b"b", at(0));
+        uplink.push(b"a", 0, at(0));
+        uplink.push(b"b", 0, at(0));
         let record = send(&mut uplink, at(0));
         let retry_after = Some(Duration::from_secs(120));
         uplink.delivered(record, Outcome::Busy { retry_after }, at(0));
@@ -475,7 +660,7 @@ mod tests {
     #[test]
     fn what_the_server_refuses_is_counted_and_gone() {
         let mut uplink = uplink();
-        uplink.push(b"a", at(0));
+        uplink.push(b"a", 0, at(0));
         let record = send(&mut uplink, at(0));
         uplink.delivered(record, Outcome::Refused, at(0));
         let account = balanced(&uplink);

@@ -5,6 +5,8 @@
 
 pub mod django;
 pub mod python;
+pub mod scripted_server;
+pub mod site;
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -78,7 +80,12 @@ impl Running {
     pub fn terminate(&mut self) -> ExitStatus {
         self.assert_running();
         self.signal(Signal::SIGTERM);
-        let what = format!("the end of {} after TERM", self.name);
+        self.wait()
+    }
+
+    /// Waits for the end.
+    pub fn wait(&mut self) -> ExitStatus {
+        let what = format!("the end of {}", self.name);
         wait_for(&what, DEADLINE, || {
             self.child.try_wait().expect("the child's state")
         })

@@ -1,0 +1,24 @@
+//! The commands of the real program, one process at a time: start, stop, restart, reload, status, run, probe, check.
+
+// clippy.toml allows these in tests, but clippy does not count a test's helpers as such.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+#[path = "lifecycle/clock.rs"]
+mod clock;
+#[path = "lifecycle/commands.rs"]
+mod commands;
+#[path = "lifecycle/death.rs"]
+mod death;
+#[path = "lifecycle/plugins.rs"]
+mod plugins;
+#[path = "lifecycle/reload.rs"]
+mod reload;
+#[path = "lifecycle/start_stop.rs"]
+mod start_stop;
+#[path = "lifecycle/supervised.rs"]
+mod supervised;
+
+/// Orders of the agent's own, and no server.
+const LOCAL: &str = r#"services = { Cpu = ["get_linux_cpu", 0.1] }"#;

@@ -1,0 +1,214 @@
+//! A folder with settings, from which the commands of one agent are called.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::scripted_server::Server;
+use super::{DEADLINE, Running, mote, wait_for};
+
+/// A settings file `agent.toml` and what the agent makes of it, in `state`. Whatever agent still
+/// runs from it when this is dropped is stopped.
+pub struct Site {
+    folder: TempDir,
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub struct Said {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+/// What Linux says of a process in `/proc/PID/stat`.
+#[derive(Debug)]
+pub struct ProcessStat {
+    pub state: char,
+    pub parent: u32,
+    pub session: u32,
+    /// The controlling terminal; 0: none.
+    pub terminal: i64,
+}
+
+impl Site {
+    /// Settings that begin with a client, the state folder and no spread; `rest` follows.
+    pub fn new(rest: &str) -> Site {
+        let site = Site {
+            folder: TempDir::new().expect("a folder"),
+        };
+        site.write_settings(rest);
+        // With these it can be stopped whatever a test does to the others.
+        fs::write(site.path("stop.toml"), settings("services = {}")).expect("a file");
+        site
+    }
+
+    /// An agent that takes its orders from `server`, every second.
+    pub fn of(server: &Server) -> Site {
+        Site::new(&server_settings(&server.url(), ""))
+    }
+
+    pub fn write_settings(&self, rest: &str) {
+        fs::write(self.path("agent.toml"), settings(rest)).expect("a file");
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// `mote` with the settings of this site.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = mote();
+        command
+            .arg("--config")
+            .arg(self.path("agent.toml"))
+            .args(arguments);
+        command
+    }
+
+    /// Runs `mote` with the settings of this site to its end.
+    pub fn call(&self, arguments: &[&str]) -> Said {
+        said(&mut self.command(arguments))
+    }
+
+    /// Calls `mote start` and gives the pid that it says.
+    pub fn start(&self) -> u32 {
+        let said = self.call(&["start"]);
+        assert_eq!((said.code, &*said.err), (0, ""), "{said:?}");
+        said.pid("mote runs, pid ")
+    }
+
+    /// Starts `mote run`.
+    pub fn run(&self) -> Running {
+        Running::start("agent", &mut self.command(&["run"]), self.folder())
+    }
+
+    /// What `mote status --json` says of the agent that runs.
+    pub fn status(&self) -> Value {
+        let said = self.call(&["status", "--json"]);
+        assert_eq!((said.code, &*said.err), (0, ""), "{said:?}");
+        let status = serde_json::from_str(&said.out);
+        let status = status.unwrap_or_else(|error| panic!("{error}: {said:?}"));
+        assert_balanced(&status);
+        status
+    }
+
+    /// Asks for the status until `wanted` gives something.
+    pub fn wait_for_status<T>(&self, what: &str, wanted: impl Fn(&Value) -> Option<T>) -> T {
+        wait_for(what, DEADLINE, || {
+            let status = self.status();
+            wanted(&status)
+        })
+    }
+
+    /// The log of the detached agent.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.path("state/agent.log")).unwrap_or_default()
+    }
+
+    /// The processes whose command line names this site's folder, those that have ended not among
+    /// them, nor commands that are being run.
+    pub fn processes(&self) -> Vec<u32> {
+        let folder = self.folder().display().to_string();
+        let names_folder = |pid: &u32| {
+            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&line).contains(&folder) && is_alive(*pid)
+        };
+        let entries = fs::read_dir("/proc").expect("/proc").flatten();
+        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        pids.filter(names_folder).collect()
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        let stop = ["stop", "--timeout", "1"];
+        let stopped = mote()
+            .arg("--config")
+            .arg(self.path("stop.toml"))
+            .args(stop)
+            .stdout(Stdio::null())
+            .status();
+        if std::thread::panicking() {
+            eprintln!("--- log of the agent, {stopped:?}:\n{}---", self.log());
+        }
+    }
+}
+
+impl Said {
+    /// The number after `words`, which stand in what it printed.
+    pub fn pid(&self, words: &str) -> u32 {
+        let rest = self.out.split_once(words).map(|(_, rest)| rest.trim_end());
+        rest.and_then(|pid| pid.parse().ok())
+            .unwrap_or_else(|| panic!("no {words:?} and a number: {self:?}"))
+    }
+}
+
+/// Runs a command to its end.
+pub fn said(command: &mut Command) -> Said {
+    let output = command.stdin(Stdio::null()).output().expect("it starts");
+    Said {
+        code: output.status.code().expect("an exit code"),
+        out: String::from_utf8_lossy(&output.stdout).into_owned(),
+        err: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// Settings for [`Site::write_settings`]: a server, and other keys of its table.
+pub fn server_settings(url: &str, keys: &str) -> String {
+    format!("[server]\nurl = \"{url}\"\nconfig_update_interval_s = 1\n{keys}")
+}
+
+/// `sampled = acknowledged + queued + dropped`
+pub fn assert_balanced(status: &Value) {
+    let reports = &status["reports"];
+    let count = |name: &str| reports[name].as_u64().expect("a number");
+    let dropped = reports["dropped"].as_object().expect("reasons").values();
+    let dropped: u64 = dropped.map(|count| count.as_u64().expect("a number")).sum();
+    let found = count("acknowledged") + count("queued") + dropped;
+    assert_eq!(count("sampled"), found, "{reports}");
+}
+
+/// The entry of a service in a status.
+pub fn service<'s>(status: &'s Value, name: &str) -> &'s Value {
+    let services = status["services"].as_array().expect("services");
+    let found = services.iter().find(|it| it["name"] == name);
+    found.unwrap_or_else(|| panic!("no {name}: {status}"))
+}
+
+/// Whether there is such a process and it has not ended.
+pub fn is_alive(pid: u32) -> bool {
+    stat(pid).is_some_and(|stat| !matches!(stat.state, 'Z' | 'X'))
+}
+
+/// Waits for the end of a process.
+pub fn wait_for_end(pid: u32) {
+    wait_for(&format!("the end of {pid}"), DEADLINE, || {
+        (!is_alive(pid)).then_some(())
+    });
+}
+
+/// Reads `/proc/PID/stat`; proc_pid_stat(5).
+pub fn stat(pid: u32) -> Option<ProcessStat> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name stands in parentheses and may hold some itself.
+    let (_, fields) = text.rsplit_once(')')?;
+    let fields: Vec<&str> = fields.split_whitespace().collect();
+    Some(ProcessStat {
+        state: fields.first()?.chars().next()?,
+        parent: fields.get(1)?.parse().ok()?,
+        session: fields.get(3)?.parse().ok()?,
+        terminal: fields.get(4)?.parse().ok()?,
+    })
+}
+
+fn settings(rest: &str) -> String {
+    format!("client_id = 1\nstate_dir = \"state\"\nfirst_sample_spread_s = 0\n{rest}\n")
+}
