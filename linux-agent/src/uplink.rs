@@ -169,6 +169,7 @@ impl Uplink {
     /// The server may be another one now: it is tried at once.
     pub fn retry_now(&mut self, now: Uptime) {
         self.hold_until = now;
+        self.failing_until = now;
         self.failing.clear();
         self.backoff.succeeded();
     }
@@ -655,6 +656,25 @@ mod tests {
         let retry_after = Some(Duration::from_secs(120));
         uplink.delivered(record, Outcome::Busy { retry_after }, at(0));
         assert!(waits_until(&mut uplink, at(0)) >= at(120 * SECOND));
+    }
+
+    #[test]
+    fn another_server_does_not_inherit_the_delay_of_a_busy_one() {
+        let mut uplink = uplink();
+        for report in [b"a", b"b", b"c", b"d"] {
+            uplink.push(report, 0, at(0));
+        }
+        let fail = |uplink: &mut Uplink| {
+            let record = send(uplink, at(0));
+            uplink.delivered(record, Outcome::Busy { retry_after: None }, at(0));
+        };
+        fail(&mut uplink);
+        fail(&mut uplink);
+        assert!(waits_until(&mut uplink, at(0)) >= at(625));
+        uplink.retry_now(at(0));
+        fail(&mut uplink);
+        // One failure says nothing of the next report.
+        assert_eq!(send(&mut uplink, at(625)).report, b"d");
     }
 
     #[test]
