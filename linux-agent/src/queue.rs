@@ -29,8 +29,8 @@ pub struct Record {
     pub tries: u8,
     /// How many reports the server had taken when this one failed last.
     pub taken_when_failed: u64,
-    /// It was put behind others once, and so may be older than those before it.
-    behind: bool,
+    /// It was put back at another place than that of its age.
+    misplaced: bool,
 }
 
 /// The reports that wait, in the order in which they are to be sent.
@@ -38,8 +38,8 @@ pub struct Record {
 pub struct Queue {
     records: VecDeque<Record>,
     spare: Vec<Vec<u8>>,
-    /// Records out of the order of their ages.
-    behind: usize,
+    /// Records out of the order of their ages; the others are in it.
+    misplaced: usize,
     bytes: usize,
     max_bytes: usize,
     max_age_ms: u64,
@@ -60,7 +60,7 @@ impl Queue {
         Queue {
             records: VecDeque::new(),
             spare: Vec::with_capacity(MAX_SPARE),
-            behind: 0,
+            misplaced: 0,
             bytes: 0,
             max_bytes,
             max_age_ms,
@@ -85,7 +85,7 @@ impl Queue {
             not_before: now,
             tries: 0,
             taken_when_failed: 0,
-            behind: false,
+            misplaced: false,
         });
         self.bytes += report.len() + OVERHEAD_BYTES;
         self.enforce(now)
@@ -94,8 +94,9 @@ impl Queue {
     /// Puts a report that could not be delivered back: at the front to be the next, or else behind the
     /// others.
     pub fn put_back(&mut self, mut record: Record, first: bool, now: Uptime) -> GivenUp {
-        record.behind |= !first;
-        self.behind += usize::from(record.behind);
+        // Also at the front: it may have been taken from behind older ones.
+        record.misplaced = !first || self.records.iter().any(|it| it.queued < record.queued);
+        self.misplaced += usize::from(record.misplaced);
         self.bytes += record.report.len() + OVERHEAD_BYTES;
         if first {
             self.records.push_front(record);
@@ -120,7 +121,7 @@ impl Queue {
             .clone()
             .map(|it| it.report.len() + OVERHEAD_BYTES)
             .sum();
-        self.behind = left.filter(|it| it.behind).count();
+        self.misplaced = left.filter(|it| it.misplaced).count();
         (before - self.records.len()) as u64
     }
 
@@ -175,14 +176,14 @@ impl Queue {
     fn remove(&mut self, index: usize) -> Option<Record> {
         let record = self.records.remove(index)?;
         self.bytes -= record.report.len() + OVERHEAD_BYTES;
-        self.behind -= usize::from(record.behind);
+        self.misplaced -= usize::from(record.misplaced);
         Some(record)
     }
 
-    /// Reports that were put behind others keep their age, so the oldest may be anywhere. Without such
-    /// reports it is the first: a long queue is not searched for each report that comes.
+    /// Reports that were put back keep their age, so the oldest may be anywhere. As long as none is misplaced
+    /// it is the first: a long queue is not searched for each report that comes.
     fn oldest(&self) -> Option<usize> {
-        if self.behind == 0 && !self.records.is_empty() {
+        if self.misplaced == 0 && !self.records.is_empty() {
             return Some(0);
         }
         let ages = self.records.iter().enumerate();
@@ -236,6 +237,18 @@ mod tests {
             .collect();
         assert_eq!(left, [b"b", b"c"]);
         assert_eq!(queue.bytes(), 0);
+    }
+
+    #[test]
+    fn a_report_that_was_put_before_older_ones_is_not_the_oldest() {
+        let mut queue = Queue::new(2 * (1 + OVERHEAD_BYTES), 1000);
+        queue.push(b"a", 0, at(0));
+        queue.push(b"b", 1, at(1));
+        let b = queue.take(|it| it.service == 1).unwrap();
+        queue.put_back(b, true, at(1));
+        assert_eq!(queue.push(b"c", 0, at(2)).overflow, 1);
+        assert_eq!(first(&mut queue).report, b"b");
+        assert_eq!(first(&mut queue).report, b"c");
     }
 
     #[test]

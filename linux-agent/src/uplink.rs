@@ -169,6 +169,7 @@ impl Uplink {
     /// The server may be another one now: it is tried at once.
     pub fn retry_now(&mut self, now: Uptime) {
         self.hold_until = now;
+        self.failing_until = now;
         self.failing.clear();
         self.backoff.succeeded();
     }
@@ -260,11 +261,6 @@ impl Uplink {
         self.queue.bytes()
     }
 
-    /// Whether the last attempt got an answer.
-    pub fn is_healthy(&self) -> bool {
-        self.backoff.failures() == 0
-    }
-
     /// The first report that may be sent at `now`, of a service that works if there is one.
     fn take(&mut self, now: Uptime) -> Option<Record> {
         let failing = &self.failing;
@@ -308,8 +304,9 @@ impl Uplink {
         let before = self.failing.get(&record.service).copied();
         let others_work = before.is_some_and(|it| it.taken < taken);
         let was_given_up = before.is_some_and(|it| it.given_up);
-        let is_given_up = record.tries >= MAX_TRIES || (was_given_up && others_work);
-        if was_given_up && others_work {
+        let all_are_given_up = was_given_up && others_work;
+        let is_given_up = all_are_given_up || record.tries >= MAX_TRIES;
+        if all_are_given_up {
             self.account.dropped.gave_up += self.queue.remove_service(record.service);
         }
         if let Some(retry_after) = retry_after {
@@ -658,6 +655,25 @@ mod tests {
     }
 
     #[test]
+    fn another_server_does_not_inherit_the_delay_of_a_busy_one() {
+        let mut uplink = uplink();
+        for report in [b"a", b"b", b"c", b"d"] {
+            uplink.push(report, 0, at(0));
+        }
+        let fail = |uplink: &mut Uplink| {
+            let record = send(uplink, at(0));
+            uplink.delivered(record, Outcome::Busy { retry_after: None }, at(0));
+        };
+        fail(&mut uplink);
+        fail(&mut uplink);
+        assert!(waits_until(&mut uplink, at(0)) >= at(625));
+        uplink.retry_now(at(0));
+        fail(&mut uplink);
+        // One failure says nothing of the next report.
+        assert_eq!(send(&mut uplink, at(625)).report, b"d");
+    }
+
+    #[test]
     fn what_the_server_refuses_is_counted_and_gone() {
         let mut uplink = uplink();
         uplink.push(b"a", 0, at(0));
@@ -665,6 +681,5 @@ mod tests {
         uplink.delivered(record, Outcome::Refused, at(0));
         let account = balanced(&uplink);
         assert_eq!((account.sampled, account.dropped.refused), (1, 1));
-        assert!(uplink.is_healthy());
     }
 }
