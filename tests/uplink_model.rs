@@ -1,7 +1,7 @@
 //! The uplink under random reports, answers and times: what it may do is told from outside, by what was
 //! pushed, sent and answered.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeMap;
 use std::time::Duration;
