@@ -261,11 +261,6 @@ impl Uplink {
         self.queue.bytes()
     }
 
-    /// Whether the last attempt got an answer.
-    pub fn is_healthy(&self) -> bool {
-        self.backoff.failures() == 0
-    }
-
     /// The first report that may be sent at `now`, of a service that works if there is one.
     fn take(&mut self, now: Uptime) -> Option<Record> {
         let failing = &self.failing;
@@ -309,8 +304,9 @@ impl Uplink {
         let before = self.failing.get(&record.service).copied();
         let others_work = before.is_some_and(|it| it.taken < taken);
         let was_given_up = before.is_some_and(|it| it.given_up);
-        let is_given_up = record.tries >= MAX_TRIES || (was_given_up && others_work);
-        if was_given_up && others_work {
+        let all_are_given_up = was_given_up && others_work;
+        let is_given_up = all_are_given_up || record.tries >= MAX_TRIES;
+        if all_are_given_up {
             self.account.dropped.gave_up += self.queue.remove_service(record.service);
         }
         if let Some(retry_after) = retry_after {
@@ -685,6 +681,5 @@ mod tests {
         uplink.delivered(record, Outcome::Refused, at(0));
         let account = balanced(&uplink);
         assert_eq!((account.sampled, account.dropped.refused), (1, 1));
-        assert!(uplink.is_healthy());
     }
 }
