@@ -1,7 +1,7 @@
 //! The uplink under random reports, answers and times: what it may do is told from outside, by what was
 //! pushed, sent and answered.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -379,11 +379,8 @@ impl Outside {
             let held = others.find(|it| it.not_before <= self.now && !self.is_failing(it));
             assert!(held.is_none(), "{held:?} waits for a failing service");
         }
-        if let Some(again) = service.again
-            && self.waiting.contains_key(&again)
-        {
-            panic!("{id} is sent before {again}, which never got there");
-        }
+        let again = service.again.filter(|it| self.waiting.contains_key(it));
+        assert_eq!(again, None, "it never got there, but {id} is sent first");
         if !report.was_busy {
             let mut older = self.waiting.range(..id);
             let overtaken = older.find(|(_, it)| it.service == report.service && !it.was_busy);
