@@ -125,14 +125,18 @@ fn an_agent_that_never_reached_its_server_says_so() {
     let site = Site::new(&server_settings(&url, ""));
     site.start();
     let error = site.wait_for_status("the error", |status| {
-        status["server"]["error"].as_str().map(str::to_owned)
+        status["server"]["services_error"]
+            .as_str()
+            .map(str::to_owned)
     });
     let expected = format!("{url}/api/client/config/1: ");
     assert!(error.starts_with(&expected), "{error}");
     assert!(error.contains("Connection refused"), "{error}");
     let text = site.call(&["status"]).out;
     assert!(
-        text.contains(&format!("server: {url} - {error}\n")),
+        text.contains(&format!(
+            "server: {url} - has not answered yet\nservices: {error}\n"
+        )),
         "{text}"
     );
     assert!(text.ends_with("no services\n"), "{text}");
