@@ -29,8 +29,14 @@ impl Manager {
             .and_then(|micros| micros.parse().ok())
             .filter(|micros| *micros > 0)
             .map(Duration::from_micros);
+        let socket = || {
+            let socket = UnixDatagram::unbound().ok()?;
+            // A manager that does not read its messages must not stop the agent.
+            socket.set_nonblocking(true).ok()?;
+            Some(socket)
+        };
         Manager {
-            socket: address.and_then(|address| Some((UnixDatagram::unbound().ok()?, address))),
+            socket: address.and_then(|address| Some((socket()?, address))),
             watchdog,
         }
     }

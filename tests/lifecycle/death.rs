@@ -125,6 +125,7 @@ fn an_agent_that_never_reached_its_server_says_so() {
     let site = Site::new(&server_settings(&url, ""));
     site.start();
     let error = site.wait_for_status("the error", |status| {
+        assert_eq!(status["server"]["healthy"], false);
         status["server"]["services_error"]
             .as_str()
             .map(str::to_owned)
@@ -133,12 +134,8 @@ fn an_agent_that_never_reached_its_server_says_so() {
     assert!(error.starts_with(&expected), "{error}");
     assert!(error.contains("Connection refused"), "{error}");
     let text = site.call(&["status"]).out;
-    assert!(
-        text.contains(&format!(
-            "server: {url} - has not answered yet\nservices: {error}\n"
-        )),
-        "{text}"
-    );
+    let expected = format!("server: {url} - has not answered yet\nservices: {error}\n");
+    assert!(text.contains(&expected), "{text}");
     assert!(text.ends_with("no services\n"), "{text}");
     let log = site.log();
     assert!(log.contains(&format!(" mote: {error}\n")), "{log}");

@@ -42,12 +42,14 @@ fn the_service_manager_is_told() {
     for _ in 0..5 {
         assert_eq!(receive(&socket), "WATCHDOG=1");
     }
-    assert_eq!(agent.terminate().code(), Some(0));
+    agent.signal(Signal::SIGTERM);
+    // Read meanwhile: there is room for a few messages only.
     let mut last = receive(&socket);
     while last == "WATCHDOG=1" {
         last = receive(&socket);
     }
     assert_eq!(last, "STOPPING=1");
+    assert_eq!(agent.wait().code(), Some(0));
     assert_nothing_more(&socket);
 }
 
@@ -67,6 +69,25 @@ fn a_watchdog_of_another_process_is_not_fed() {
     assert_eq!(agent.terminate().code(), Some(0));
     assert_eq!(receive(&socket), "STOPPING=1");
     assert_nothing_more(&socket);
+}
+
+#[test]
+fn a_service_manager_that_does_not_read_stops_nothing() {
+    let site = Site::new(LOCAL);
+    let path = site.path("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    let often = [("WATCHDOG_USEC", "1000")];
+    let mut agent = notifying(&site, path.to_str().unwrap(), &often);
+    site_runs(&site);
+    // Linux lets a sender wait once there are more unread messages than this.
+    let limit = std::fs::read_to_string("/proc/sys/net/unix/max_dgram_qlen").unwrap();
+    let limit: u64 = limit.trim().parse().unwrap();
+    let goal = 3 + limit / 50;
+    site.wait_for_status("samples", |status| {
+        (status["reports"]["sampled"].as_u64() > Some(goal)).then_some(())
+    });
+    assert_eq!(agent.terminate().code(), Some(0));
+    assert_eq!(receive(&socket), "READY=1");
 }
 
 #[test]
