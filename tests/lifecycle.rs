@@ -11,6 +11,8 @@ mod clock;
 mod commands;
 #[path = "lifecycle/death.rs"]
 mod death;
+#[path = "lifecycle/overload.rs"]
+mod overload;
 #[path = "lifecycle/plugins.rs"]
 mod plugins;
 #[path = "lifecycle/reload.rs"]

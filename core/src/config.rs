@@ -186,10 +186,16 @@ impl<const L: usize> fmt::Display for ConfigError<L> {
                 Interval::MAX
             ),
             Fault::ServiceName(limit) => {
-                write!(f, "the service's name must be text of 1 to {limit} bytes")
+                write!(
+                    f,
+                    "the service's name must be text of 1 to {limit} bytes without control characters"
+                )
             }
             Fault::PluginName(limit) => {
-                write!(f, "the plugin's name must be text of 1 to {limit} bytes")
+                write!(
+                    f,
+                    "the plugin's name must be text of 1 to {limit} bytes without control characters"
+                )
             }
             Fault::Duplicate => f.write_str("named twice"),
             Fault::TooMany(limit) => {
@@ -281,7 +287,7 @@ impl<'de, P, const N: usize, const L: usize> Visitor<'de> for Document<'_, '_, P
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(key) = map.next_key_seed(Raw)? {
-            if key != "services" {
+            if unescape::<8>(key).as_deref() != Some("services") {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             }
@@ -490,6 +496,7 @@ mod tests {
 
     #[test]
     fn no_services_is_an_order() {
+        assert_eq!(listed(r#"{"\u0073ervices": {}}"#), []);
         assert_eq!(listed(r#"{"services": {}}"#), []);
     }
 
@@ -519,7 +526,7 @@ mod tests {
     fn each_fault_names_the_service_and_the_limit() {
         let bounds = "the interval must be a number from 0.1 s to 604800 s";
         let shape = "must be [plugin name, interval in seconds]";
-        let plugin = "the plugin's name must be text of 1 to 12 bytes";
+        let plugin = "the plugin's name must be text of 1 to 12 bytes without control characters";
         for (services, sentence) in [
             (r#""A":["p",0]"#, format!("service \"A\": {bounds}")),
             (r#""A":["p",-5]"#, format!("service \"A\": {bounds}")),
@@ -541,7 +548,7 @@ mod tests {
             ),
             (
                 r#""abcdefghijklm":["p",1]"#,
-                "service \"abcdefghijkl\": the service's name must be text of 1 to 12 bytes".into(),
+                "service \"abcdefghijkl\": the service's name must be text of 1 to 12 bytes without control characters".into(),
             ),
             (
                 r#""A":["p",1],"A":["p",1]"#,
@@ -574,7 +581,7 @@ mod tests {
             (r#"{"services": {"#, "not a services document in JSON"),
             (
                 "{\"services\": {\"\u{1}\": 1}}",
-                "service \"\\u{1}\": the service's name must be text of 1 to 12 bytes",
+                "service \"\\u{1}\": the service's name must be text of 1 to 12 bytes without control characters",
             ),
         ] {
             assert_eq!(parse(document).unwrap_err(), sentence, "{document}");

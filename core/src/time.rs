@@ -63,11 +63,11 @@ impl Interval {
     /// Rounded to whole milliseconds; `None` outside [`Interval::MIN`] to [`Interval::MAX`].
     #[cfg(feature = "decimal")]
     pub fn from_secs_f64(seconds: f64) -> Option<Self> {
-        let millis = seconds * 1000.0 + 0.5;
         // What is not a number is in no range.
-        if !(100.0..604_800_001.0).contains(&millis) {
+        if !(0.1..=604_800.0).contains(&seconds) {
             return None;
         }
+        let millis = seconds * 1000.0 + 0.5;
         Self::from_millis(millis as u32)
     }
 
@@ -132,7 +132,17 @@ mod tests {
         assert_eq!(millis(0.1), Some(100));
         assert_eq!(millis(1.0004), Some(1000));
         assert_eq!(millis(604_800.0), Some(604_800_000));
-        for refused in [0.0, -1.0, 0.09, 604_800.1, 1e300, f64::INFINITY, f64::NAN] {
+        for refused in [
+            0.0,
+            -1.0,
+            0.09,
+            0.099_999_9,
+            604_800.000_1,
+            604_800.1,
+            1e300,
+            f64::INFINITY,
+            f64::NAN,
+        ] {
             assert_eq!(millis(refused), None, "{refused}");
         }
     }

@@ -38,7 +38,8 @@ pub struct Lock {
 pub enum Holder {
     /// This process.
     Running(Pid),
-    /// A process that this one cannot see, in another pid namespace.
+    /// A process that cannot be told from here: in another pid namespace, or with another kind of lock than an
+    /// agent's.
     Hidden,
     /// None; one died without cleaning up.
     Dead,
@@ -76,7 +77,7 @@ pub enum DaemonError {
         /// Why it failed.
         cause: io::Error,
     },
-    /// The agent is in another pid namespace and cannot be signalled from here.
+    /// The holder of the lock cannot be told from here, so nobody is signalled.
     Hidden,
     /// The process goes on after SIGKILL.
     Unkillable(Pid),
@@ -96,7 +97,8 @@ impl Lock {
             .write(true)
             .create(true)
             .truncate(false)
-            .mode(0o644)
+            // Who may open it may lock it, and keep the agent out.
+            .mode(0o600)
             .open(&path)
             .map_err(|cause| file_error(&path, cause))?;
         match fcntl(&file, FcntlArg::F_SETLK(&whole_file())) {
@@ -154,8 +156,16 @@ pub fn detach(arguments: &[std::ffi::OsString]) -> Result<Result<u32, i32>, Daem
     Ok(Err(status.code().unwrap_or(1)))
 }
 
-/// Leaves the session of the terminal. Call it first thing in the process that [`detach`] starts.
+/// Leaves the session of the terminal and whatever files were open there, such as a script's locks. Call it first
+/// thing in the process that [`detach`] starts, which owns no files yet.
 pub fn leave_session() -> io::Result<()> {
+    let inherited: Vec<i32> = fs::read_dir("/proc/self/fd")?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
+    for descriptor in inherited.into_iter().filter(|descriptor| *descriptor > 2) {
+        // The one of the listing itself is closed already.
+        let _ = nix::unistd::close(descriptor);
+    }
     // Fails only for the leader of a process group, which a child of `detach` is not.
     nix::unistd::setsid()?;
     Ok(())
@@ -243,8 +253,12 @@ fn wait_for_end(pidfd: &OwnedFd, timeout: Duration) -> Result<bool, DaemonError>
 fn asked(file: &File, path: &Path) -> Result<Holder, DaemonError> {
     let mut lock = whole_file();
     fcntl(file, FcntlArg::F_GETLK(&mut lock)).map_err(|errno| file_error(path, errno.into()))?;
-    if i32::from(lock.l_type) != libc::F_UNLCK {
-        return Ok(Pid::from_raw(lock.l_pid).map_or(Holder::Hidden, Holder::Running));
+    let pid = Pid::from_raw(lock.l_pid).filter(|_| lock.l_pid > 0);
+    match (i32::from(lock.l_type), pid) {
+        (libc::F_UNLCK, _) => {}
+        (libc::F_WRLCK, Some(pid)) => return Ok(Holder::Running(pid)),
+        // A lock for reading, or one of an open file, which has no process.
+        _ => return Ok(Holder::Hidden),
     }
     let length = file
         .metadata()
@@ -278,7 +292,9 @@ impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Holder::Running(pid) => write!(f, "pid {}", pid.as_raw_nonzero()),
-            Holder::Hidden => f.write_str("in another pid namespace"),
+            Holder::Hidden => {
+                f.write_str("its lock is held by a process that is not visible from here")
+            }
             Holder::Dead | Holder::None => f.write_str("just ended"),
         }
     }
@@ -291,7 +307,7 @@ impl fmt::Display for DaemonError {
             DaemonError::AlreadyRunning(holder) => write!(f, "an agent runs already ({holder})"),
             DaemonError::Process { what, cause } => write!(f, "{what}: {cause}"),
             DaemonError::Hidden => f.write_str(
-                "the agent runs in another pid namespace and can only be stopped from there",
+                "the agent's lock is held by a process that is not visible from here, perhaps in another pid namespace",
             ),
             DaemonError::Unkillable(pid) => {
                 write!(f, "process {} goes on after SIGKILL", pid.as_raw_nonzero())
@@ -352,6 +368,37 @@ mod tests {
         assert_eq!(text, format!("{}\n", std::process::id()));
         drop(lock);
         assert_eq!(holder(folder.path()).unwrap(), Holder::None);
+    }
+
+    #[test]
+    fn a_lock_for_reading_is_no_agent_s() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(LOCK_FILE);
+        fs::write(&path, "").unwrap();
+        let script = "import fcntl, sys, time
+file = open(sys.argv[1])
+fcntl.lockf(file, fcntl.LOCK_SH)
+print('locked', flush=True)
+time.sleep(60)";
+        let mut other = Command::new("python3")
+            .args(["-c", script])
+            .arg(&path)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(other.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        assert_eq!(line, "locked\n");
+        assert_eq!(holder(folder.path()).unwrap(), Holder::Hidden);
+        assert!(matches!(
+            stop(folder.path(), Duration::ZERO),
+            Err(DaemonError::Hidden)
+        ));
+        assert!(other.try_wait().unwrap().is_none(), "it was signalled");
+        other.kill().unwrap();
+        other.wait().unwrap();
     }
 
     #[test]

@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 
 use crate::agent;
 use crate::commands::{Failed, Source, exit, failed, run_agent, say};
+use crate::daemon::{self, Holder};
 use crate::serve::{Collector, Settings};
 
 /// The port to use if it is free.
@@ -23,7 +24,12 @@ const SHOWN: usize = 100;
 
 /// Runs both until SIGTERM or SIGINT. `state` is where settings and reports are kept; by default a new folder.
 pub fn demo(source: &Source, state: Option<&Path>) -> Result<(), Failed> {
-    let state = state_dir(state).map_err(|error| failed(exit::FAILED, error))?;
+    let state = state_dir(state)?;
+    let agent_dir = state.join("agent");
+    if let Ok(holder @ (Holder::Running(_) | Holder::Hidden)) = daemon::holder(&agent_dir) {
+        let sentence = format!("a demo runs in {} already ({holder})", state.display());
+        return Err(failed(exit::FAILED, sentence));
+    }
     agent::block_signals().map_err(|error| failed(exit::FAILED, error))?;
     let bind = |port| {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
@@ -65,20 +71,16 @@ pub fn demo(source: &Source, state: Option<&Path>) -> Result<(), Failed> {
     result
 }
 
-fn state_dir(state: Option<&Path>) -> io::Result<PathBuf> {
-    let mut builder = fs::DirBuilder::new();
-    builder.mode(0o700);
-    match state {
-        Some(state) => {
-            builder.recursive(true).create(state)?;
-            fs::canonicalize(state)
-        }
-        None => {
-            let state = std::env::temp_dir().join(format!("mote-demo-{}", std::process::id()));
-            builder.create(&state)?;
-            Ok(state)
-        }
-    }
+fn state_dir(state: Option<&Path>) -> Result<PathBuf, Failed> {
+    let default = || std::env::temp_dir().join(format!("mote-demo-{}", std::process::id()));
+    let folder = state.map_or_else(default, Path::to_owned);
+    fs::DirBuilder::new()
+        .mode(0o700)
+        // A folder in a place that all may write must be a new one.
+        .recursive(state.is_some())
+        .create(&folder)
+        .and_then(|()| fs::canonicalize(&folder))
+        .map_err(|error| failed(exit::FAILED, format!("{}: {error}", folder.display())))
 }
 
 #[derive(Deserialize)]

@@ -102,6 +102,8 @@ fn redirect(path: &Path) -> io::Result<u64> {
         .create(true)
         .append(true)
         .mode(0o640)
+        // A pipe that nobody reads is an error, not a wait.
+        .custom_flags(nix::libc::O_NONBLOCK)
         .open(path)?;
     nix::unistd::dup2_stderr(&file)?;
     Ok(file.metadata()?.len())

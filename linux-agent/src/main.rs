@@ -1,5 +1,6 @@
 //! The command line of mote: arguments in, exit codes out.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -115,7 +116,8 @@ fn main() -> ExitCode {
         Ok(code) => code.into(),
         Err(Failed { code, sentence }) => {
             if !sentence.is_empty() {
-                eprintln!("mote: {sentence}");
+                // Whoever cannot be told has the exit code.
+                let _ = writeln!(std::io::stderr(), "mote: {sentence}");
             }
             code.into()
         }

@@ -95,11 +95,15 @@ impl Sampling {
         courier.with_uplink(|uplink| uplink.set_rate(rate));
     }
 
-    /// Does everything that is due. Gives whether orders have to be fetched.
+    /// Does everything that is due by now. Gives whether orders have to be fetched.
+    ///
+    /// What becomes due meanwhile waits for the next turn, so that more services than there is time for cannot keep
+    /// the agent from its other duties: each has one sample a turn.
     pub fn work(&mut self, settings: &Settings, courier: &Courier) -> bool {
         let mut fetch = false;
         let mut queued = false;
-        while let Some(action) = self.monitor.poll(clock::uptime()) {
+        let now = clock::uptime();
+        while let Some(action) = self.monitor.poll(now) {
             match action {
                 Action::FetchConfig => fetch = true,
                 Action::Start(slot) => queued |= self.start(slot, settings, courier),
