@@ -11,6 +11,9 @@ mod clock;
 mod commands;
 #[path = "lifecycle/death.rs"]
 mod death;
+#[cfg(feature = "serve")]
+#[path = "lifecycle/demo.rs"]
+mod demo;
 #[path = "lifecycle/overload.rs"]
 mod overload;
 #[path = "lifecycle/plugins.rs"]

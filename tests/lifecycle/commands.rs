@@ -208,3 +208,11 @@ fn reports(said: &Said) -> Vec<Value> {
     let parse = |line: &str| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
     said.out.lines().map(parse).collect()
 }
+
+#[test]
+fn a_full_disk_behind_standard_error_changes_no_exit_code() {
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let site = Site::new("services = 3");
+    let status = site.command(&["run"]).stderr(full).status().unwrap();
+    assert_eq!(status.code(), Some(78));
+}

@@ -261,3 +261,19 @@ fn ancestors() -> Vec<u32> {
     let parent = |pid: &u32| stat(*pid).map(|it| it.parent).filter(|it| *it > 0);
     std::iter::successors(Some(std::process::id()), parent).collect()
 }
+
+#[test]
+fn the_agent_keeps_no_file_of_the_one_who_started_it() {
+    let site = Site::new(LOCAL);
+    let held = site.path("held");
+    let start = site.command(&["start"]);
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "exec 7>\"$0\"; exec \"$@\""]).arg(&held);
+    let shell = shell.arg(start.get_program()).args(start.get_args());
+    let pid = said(shell).pid("mote runs, pid ");
+    for entry in fs::read_dir(format!("/proc/{pid}/fd")).unwrap() {
+        let target = fs::read_link(entry.unwrap().path()).unwrap();
+        assert_ne!(target, held);
+    }
+    assert_eq!(site.call(&["stop"]).code, 0);
+}
