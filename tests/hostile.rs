@@ -122,6 +122,31 @@ fn binary_junk_is_an_error() {
     }
 }
 
+/// A device never ends, and a FIFO would hold up the agent until somebody writes.
+#[test]
+fn what_is_not_a_regular_file_is_an_error_at_once() {
+    let others = [
+        (Probe::Processes, "stat"),
+        (Probe::SysInfo, "sys/kernel/ostype"),
+        (Probe::Tcp, "1/net/snmp"),
+        (Probe::Filesystem, "1/mountinfo"),
+    ];
+    for (probe, file) in FILES.iter().copied().chain(others) {
+        let host = Host::new();
+        host.copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/proc"));
+        host.write(file, "");
+        let path = host.0.path().join(file);
+        let refusal = format!("{}: it is not a regular file", path.display());
+        let refused = || host.open(probe).err().unwrap().to_string();
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
+        assert_eq!(refused(), refusal);
+        fs::remove_file(&path).unwrap();
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert_eq!(refused(), refusal);
+    }
+}
+
 #[test]
 fn names_are_unique_and_found() {
     let mut all = Vec::new();

@@ -22,6 +22,7 @@ pub mod orders;
 pub mod plugin;
 pub mod probes;
 pub mod queue;
+mod regular_file;
 pub mod sampling;
 #[cfg(feature = "serve")]
 pub mod serve;

@@ -1,6 +1,6 @@
 //! What the server's orders mean on this host.
 
-use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use mote_core::{Config, ConfigError, Monitor};
@@ -9,6 +9,7 @@ use crate::daemon::{DaemonError, write_whole};
 use crate::http::MAX_DOCUMENT;
 use crate::log;
 use crate::probes::Probe;
+use crate::regular_file;
 
 /// Services that one agent monitors at most.
 pub const MAX_SERVICES: usize = 256;
@@ -69,15 +70,11 @@ pub fn last_path(state_dir: &Path) -> PathBuf {
 /// The last document that was followed, if there is one.
 pub fn load_last(state_dir: &Path) -> Option<Vec<u8>> {
     let path = last_path(state_dir);
-    let size = fs::metadata(&path).ok()?.len();
-    if size > MAX_DOCUMENT as u64 {
-        log::warning(format_args!("{} is too large and not read", path.display()));
-        return None;
-    }
-    match fs::read(&path) {
+    match regular_file::read_bounded(&path, MAX_DOCUMENT as u64) {
         Ok(document) => Some(document),
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
         Err(error) => {
-            log::warning(format_args!("{}: {error}", path.display()));
+            log::warning(format_args!("{} is not used: {error}", path.display()));
             None
         }
     }
@@ -86,4 +83,21 @@ pub fn load_last(state_dir: &Path) -> Option<Vec<u8>> {
 /// Keeps a document for the next start.
 pub fn store_last(state_dir: &Path, document: &[u8]) -> Result<(), DaemonError> {
     write_whole(&last_path(state_dir), document)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fifo_is_no_last_document() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(load_last(folder.path()), None);
+        let path = last_path(folder.path());
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert_eq!(load_last(folder.path()), None);
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, "{}").unwrap();
+        assert_eq!(load_last(folder.path()).unwrap(), b"{}");
+    }
 }

@@ -20,6 +20,7 @@ use toml::de::DeValue;
 
 use crate::plugin::Plugins;
 use crate::probes::Roots;
+use crate::regular_file;
 use rules::{below, integer, one_of, path, seconds, url_path};
 use source::Values;
 
@@ -367,7 +368,7 @@ fn first_of<'f>(files: &[&'f Path]) -> Result<(&'f Path, String), SettingsError>
 }
 
 fn read(file: &Path) -> Result<String, SettingsError> {
-    fs::read_to_string(file).map_err(|cause| SettingsError::Read {
+    regular_file::read_settings(file).map_err(|cause| SettingsError::Read {
         file: file.to_owned(),
         cause,
     })
@@ -696,6 +697,16 @@ mod tests {
                 other.display()
             )
         );
+    }
+
+    #[test]
+    fn a_fifo_is_no_settings_file() {
+        let folder = folder_with("");
+        let file = folder.path().join("conf/agent.toml");
+        fs::remove_file(&file).unwrap();
+        nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let expected = "agent.toml: it is not a regular file";
+        assert_eq!(load(&folder, &[]), Err(expected.to_owned()));
     }
 
     #[test]

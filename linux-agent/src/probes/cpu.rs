@@ -15,8 +15,10 @@ use super::file::{lines, number, words};
 use super::rate::{grown, round2};
 use super::{Context, Malformed, ProbeError, Roots, SourceFile};
 
-/// Shares of all CPUs' time since this service's last sample, in percent with two decimals. A share
-/// whose counter went backwards is left out.
+/// Shares of all CPUs' time since this service's last sample, in percent with two decimals.
+///
+/// The kernel lets `iowait` go backwards now and then; that share is then left out. If another
+/// counter went backwards, nobody knows the whole that these are shares of: all are left out.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct CpuData {
     /// Always [`Status::OK`].
@@ -30,7 +32,7 @@ pub struct CpuData {
     /// In the kernel, interrupts and softirqs included.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub system: Option<f64>,
-    /// Idle with I/O outstanding. The kernel lets this counter go backwards now and then.
+    /// Idle with I/O outstanding.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub iowait: Option<f64>,
     /// Taken by the hypervisor for others.
@@ -41,15 +43,17 @@ pub struct CpuData {
     pub idle: Option<f64>,
 }
 
-/// Ticks since boot, in the order in which they are reported.
+/// Ticks since boot, in the order of the file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ticks {
     user: u64,
     nice: u64,
     system: u64,
-    iowait: u64,
-    steal: u64,
     idle: u64,
+    iowait: u64,
+    irq: u64,
+    softirq: u64,
+    steal: u64,
 }
 
 /// Reads the line of all CPUs. Kernels before 2.6.11 have no steal column; it is then 0.
@@ -71,38 +75,53 @@ pub fn parse(text: &[u8]) -> Result<Ticks, Malformed> {
     Ok(Ticks {
         user,
         nice,
-        system: system.saturating_add(irq).saturating_add(softirq),
-        iowait,
-        steal,
+        system,
         idle,
+        iowait,
+        irq,
+        softirq,
+        steal,
     })
 }
 
 /// The shares of the time between two readings.
 pub fn shares(now: &Ticks, before: &Ticks) -> CpuData {
-    let user = grown(now.user, before.user);
-    let nice = grown(now.nice, before.nice);
-    let system = grown(now.system, before.system);
-    let iowait = grown(now.iowait, before.iowait);
-    let steal = grown(now.steal, before.steal);
-    let idle = grown(now.idle, before.idle);
-    let total = [user, nice, system, iowait, steal, idle]
-        .iter()
-        .flatten()
-        .fold(0u64, |sum, ticks| sum.saturating_add(*ticks));
-    let share = |ticks: Option<u64>| {
-        let ticks = ticks.filter(|_| total > 0)?;
-        Some(round2(ticks as f64 * 100.0 / total as f64))
-    };
-    CpuData {
+    known_shares(now, before).unwrap_or(CpuData {
+        status: Status::OK,
+        user: None,
+        nice: None,
+        system: None,
+        iowait: None,
+        steal: None,
+        idle: None,
+    })
+}
+
+fn known_shares(now: &Ticks, before: &Ticks) -> Option<CpuData> {
+    // Wide enough for any sum of eight counters.
+    let growth = |now, before| grown(now, before).map(u128::from);
+    let user = growth(now.user, before.user)?;
+    let nice = growth(now.nice, before.nice)?;
+    let system = growth(now.system, before.system)?
+        + growth(now.irq, before.irq)?
+        + growth(now.softirq, before.softirq)?;
+    let iowait = growth(now.iowait, before.iowait);
+    let steal = growth(now.steal, before.steal)?;
+    let idle = growth(now.idle, before.idle)?;
+    let total = user + nice + system + iowait.unwrap_or(0) + steal + idle;
+    if total == 0 {
+        return None;
+    }
+    let share = |ticks: u128| Some(round2(ticks as f64 * 100.0 / total as f64));
+    Some(CpuData {
         status: Status::OK,
         user: share(user),
         nice: share(nice),
         system: share(system),
-        iowait: share(iowait),
+        iowait: iowait.and_then(share),
         steal: share(steal),
         idle: share(idle),
-    }
+    })
 }
 
 /// The probe: `/proc/stat`, open, and its last reading.
@@ -138,21 +157,52 @@ mod tests {
 
     const BEFORE: &[u8] = b"cpu  1000 10 200 5000 50 3 7 20 0 0\ncpu0 1 2 3 4 5 6 7 8 9 0\n";
 
-    #[test]
-    fn system_includes_interrupts() {
-        let ticks = parse(BEFORE).unwrap();
-        assert_eq!((ticks.user, ticks.system, ticks.idle), (1000, 210, 5000));
+    fn between(before: &[u8], now: &[u8]) -> CpuData {
+        shares(&parse(now).unwrap(), &parse(before).unwrap())
     }
 
     #[test]
-    fn shares_add_up_and_a_counter_that_went_backwards_has_none() {
-        let before = parse(BEFORE).unwrap();
-        let now = parse(b"cpu  1150 10 240 5300 40 3 17 20 0 0\n").unwrap();
-        let data = shares(&now, &before);
+    fn system_includes_interrupts() {
+        let data = between(BEFORE, b"cpu  1000 10 210 5060 50 13 27 20 0 0\n");
+        assert_eq!((data.system, data.idle), (Some(40.0), Some(60.0)));
+    }
+
+    #[test]
+    fn iowait_that_went_backwards_is_left_out_alone() {
+        let data = between(BEFORE, b"cpu  1150 10 240 5300 40 3 17 20 0 0\n");
         assert_eq!(data.user, Some(30.0));
         assert_eq!(data.system, Some(10.0));
         assert_eq!(data.idle, Some(60.0));
         assert_eq!(data.iowait, None);
+    }
+
+    #[test]
+    fn no_share_is_of_a_part_of_the_time() {
+        let none = between(BEFORE, BEFORE);
+        // Each counter but iowait in turn lost a tick, while the others grew.
+        for column in [0, 1, 2, 3, 5, 6, 7] {
+            let mut now: [u64; 8] = [1000, 10, 200, 5000, 50, 3, 7, 20];
+            for (other, ticks) in now.iter_mut().enumerate() {
+                *ticks = if other == column {
+                    *ticks - 1
+                } else {
+                    *ticks + 100
+                };
+            }
+            let words: Vec<String> = now.iter().map(u64::to_string).collect();
+            let line = format!("cpu  {} 0 0\n", words.join(" "));
+            assert_eq!(between(BEFORE, line.as_bytes()), none, "column {column}");
+        }
+    }
+
+    #[test]
+    fn the_largest_counters_add_up_to_the_whole() {
+        let zero = b"cpu  0 0 0 0 0 0 0 0 0 0\n";
+        let max = u64::MAX;
+        let line = format!("cpu  {max} 0 {max} 0 0 {max} 0 {max} 0 0\n");
+        let data = between(zero, line.as_bytes());
+        assert_eq!((data.user, data.system), (Some(25.0), Some(50.0)));
+        assert_eq!((data.steal, data.idle), (Some(25.0), Some(0.0)));
     }
 
     #[test]

@@ -7,13 +7,16 @@
 //! ```
 //!
 //! A sector is 512 bytes here, whatever the device's own sectors are. Partitions are listed among
-//! the devices; a whole device is what sysfs has a folder `block/NAME` for.
+//! the devices; a whole device is what sysfs has a folder `block/NAME` for. A host without block
+//! devices has an empty file, and nothing in that folder; if there is something, the file is wrong.
 
-use std::fs::File;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::AtFlags;
 use nix::sys::stat::fstatat;
+use rustix::fs::{Mode, OFlags, RawDir, SeekFrom, open, seek};
 use serde::Serialize;
 
 use super::counters::Counters;
@@ -26,6 +29,8 @@ use super::{Context, Malformed, ProbeError, Roots, SourceFile};
 const MAX_LINES: usize = 4 * MAX_ITEMS;
 
 const SECTOR_BYTES: f64 = 512.0;
+
+const NO_DEVICE: Malformed = Malformed("line of a device");
 
 /// What one device did since this service's last sample, two decimals. A rate whose counter went
 /// backwards is left out; the kernel's counters of time wrap at 2³² ms.
@@ -66,7 +71,7 @@ pub struct Work {
 }
 
 /// Calls `each` with the name and the counts of every device and partition. A last line without its
-/// newline was cut and is left out. A host without block devices has an empty file.
+/// newline was cut and is left out.
 pub fn parse(text: &[u8], mut each: impl FnMut(&[u8], Work)) -> Result<(), Malformed> {
     let mut scan = Scan::new(text);
     while !scan.rest().is_empty() {
@@ -74,7 +79,7 @@ pub fn parse(text: &[u8], mut each: impl FnMut(&[u8], Work)) -> Result<(), Malfo
         if !scan.next_line() {
             break;
         }
-        let (name, work) = line.ok_or(Malformed("line of a device"))?;
+        let (name, work) = line.ok_or(NO_DEVICE)?;
         each(name, work);
     }
     Ok(())
@@ -133,7 +138,7 @@ fn rates(now: &Work, before: &Work, elapsed: Duration) -> DiskData {
 /// The probe: `/proc/diskstats` and sysfs' `block`, open, and the last reading.
 pub struct DiskIo {
     file: SourceFile,
-    block: File,
+    block: OwnedFd,
     counters: Counters<Known>,
     items: Items<DiskData>,
     read_at: Instant,
@@ -149,10 +154,12 @@ struct Known {
 impl DiskIo {
     /// Opens the files and takes the baseline.
     pub fn open(roots: &Roots, context: &mut Context) -> Result<Self, ProbeError> {
-        let block = roots.sysfs.join("block");
+        let path = roots.sysfs.join("block");
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let block = open(&path, flags, Mode::empty());
         let mut disk_io = DiskIo {
             file: SourceFile::open(roots.procfs.join("diskstats"))?,
-            block: File::open(&block).map_err(|cause| ProbeError::read(&block, cause))?,
+            block: block.map_err(|errno| ProbeError::read(&path, errno.into()))?,
             counters: Counters::new(MAX_LINES),
             items: Items::new(MAX_ITEMS),
             read_at: context.now,
@@ -170,7 +177,9 @@ impl DiskIo {
         let (block, counters, items) = (&self.block, &mut self.counters, &mut self.items);
         counters.start();
         items.clear();
+        let mut found = 0;
         let parsed = parse(text, |name, work| {
+            found += 1;
             let before = counters.before(name);
             let whole = before.map_or_else(|| is_whole(block, name), |before| before.whole);
             let kept = counters.keep(name, Known { work, whole });
@@ -182,6 +191,10 @@ impl DiskIo {
             } else if let Some(before) = before {
                 items.push(name, rates(&work, &before.work, elapsed));
             }
+        });
+        let parsed = parsed.and_then(|()| match found {
+            0 if !text.is_empty() || has_devices(block) => Err(NO_DEVICE),
+            _ => Ok(()),
         });
         if let Err(malformed) = parsed {
             counters.undo();
@@ -197,8 +210,23 @@ fn is_idle_spare(name: &[u8], work: &Work) -> bool {
     (name.starts_with(b"loop") || name.starts_with(b"ram")) && work.reads == 0 && work.writes == 0
 }
 
+/// Whether sysfs knows a block device, so that the kernel's table must have a line.
+fn has_devices(block: &OwnedFd) -> bool {
+    let mut buffer = [const { MaybeUninit::uninit() }; 1 << 10];
+    if seek(block, SeekFrom::Start(0)).is_err() {
+        return false;
+    }
+    let mut listing = RawDir::new(block, &mut buffer);
+    while let Some(Ok(entry)) = listing.next() {
+        if !entry.file_name().to_bytes().starts_with(b".") {
+            return true;
+        }
+    }
+    false
+}
+
 /// Sysfs writes the slash of names such as `cciss/c0d0` as an exclamation mark.
-fn is_whole(block: &File, name: &[u8]) -> bool {
+fn is_whole(block: &OwnedFd, name: &[u8]) -> bool {
     let mut folder = [0; 32];
     let Some(folder) = folder.get_mut(..name.len()) else {
         return false;
@@ -344,6 +372,32 @@ mod tests {
         let partitions: String = (0..MAX_LINES).map(|i| line(&format!("p{i}"), 1)).collect();
         let text = partitions + &line("sda", 1);
         assert_eq!(reported(&["sda"], &text, &text), (vec![], 1));
+    }
+
+    #[test]
+    fn no_devices_are_reported_only_where_there_are_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let roots = Roots {
+            procfs: folder.path().to_owned(),
+            sysfs: folder.path().to_owned(),
+            ..Roots::default()
+        };
+        fs::create_dir(roots.sysfs.join("block")).unwrap();
+        let diskstats = roots.procfs.join("diskstats");
+        fs::write(&diskstats, "").unwrap();
+        let mut context = Context::new();
+        let mut disk_io = DiskIo::open(&roots, &mut context).unwrap();
+        assert_eq!(disk_io.sample(&mut context).unwrap().iter().count(), 0);
+        fs::create_dir(roots.sysfs.join("block/sda")).unwrap();
+        // Twice: the folder is listed from its start each time.
+        for _ in 0..2 {
+            let error = disk_io.sample(&mut context).err().unwrap().to_string();
+            let expected = format!("{}: no valid line of a device", diskstats.display());
+            assert_eq!(error, expected);
+        }
+        fs::remove_dir(roots.sysfs.join("block/sda")).unwrap();
+        fs::write(&diskstats, "8 0 sd").unwrap();
+        assert!(disk_io.sample(&mut context).is_err(), "cut");
     }
 
     proptest! {

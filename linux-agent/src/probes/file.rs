@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::{Malformed, ProbeError};
+use crate::regular_file;
 
 /// No file that a probe reads whole may be larger, in bytes.
 pub const MAX_FILE: usize = 4 << 20;
@@ -40,10 +41,10 @@ pub struct SourceFile {
 }
 
 impl SourceFile {
-    /// Opens `path` for reading.
+    /// Opens `path` for reading. Fails if it is not a regular file.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, ProbeError> {
         let path = path.into();
-        match File::open(&path) {
+        match regular_file::open(&path) {
             Ok(file) => Ok(SourceFile { file, path }),
             Err(cause) => Err(ProbeError::read(&path, cause)),
         }

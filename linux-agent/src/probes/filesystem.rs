@@ -19,7 +19,7 @@ use serde::Serialize;
 use super::items::{Items, MAX_ITEMS};
 use super::mounts::{Kind, MAX_MOUNTS, Mount, choose, parse};
 use super::statfs_worker::Workers;
-use super::{Context, ProbeError, Roots, Scratch, SourceFile};
+use super::{Context, Malformed, ProbeError, Roots, Scratch, SourceFile};
 
 /// All file systems that may hang together get this long to answer in one sample.
 pub const BUDGET: Duration = Duration::from_millis(100);
@@ -162,6 +162,10 @@ impl Filesystem {
             }
             Ok(())
         })?;
+        // Whoever reads the table came to it by a mount.
+        if mounts.is_empty() {
+            return Err(self.mountinfo.malformed(Malformed("line of a mount")));
+        }
         let mut chosen = choose(mounts);
         omitted += chosen.len().saturating_sub(MAX_ITEMS);
         chosen.truncate(MAX_ITEMS);
@@ -425,6 +429,17 @@ mod tests {
         let reported = data["data"].as_object().unwrap().len();
         assert_eq!(reported, MAX_ITEMS);
         assert_eq!(data["omitted"], 2001 - MAX_ITEMS);
+    }
+
+    #[test]
+    fn no_table_is_empty() {
+        let mut host = Host::new();
+        host.table.clear();
+        let error = host.sample().unwrap_err().to_string();
+        assert!(
+            error.ends_with("/mountinfo: no valid line of a mount"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -183,6 +183,8 @@ impl Processes {
                 // It ended since it was listed.
                 Err(Errno::NOENT | Errno::SRCH) => {}
                 Err(Errno::ACCESS | Errno::PERM) => states.count(None),
+                // A FIFO or a terminal, which is not of the kernel's making.
+                Err(Errno::AGAIN) => states.count(None),
                 Err(errno) => return Err(failed(errno)),
             }
         }
@@ -203,7 +205,9 @@ fn read_state(procfs: &OwnedFd, pid: &[u8]) -> Result<Option<u8>, Errno> {
     if fits.is_err() {
         return Ok(None);
     }
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    // Instead of asking for each of many thousand files whether it is a regular one: whatever it is,
+    // it is not waited for, and one bounded read is all.
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = openat(procfs, path.as_slice(), flags, Mode::empty())?;
     // 52 numbers of at most 20 digits and a name of at most 64 bytes fit; the kernel gives all at once.
     let mut text = [0; 2048];
@@ -279,6 +283,19 @@ mod tests {
         assert_eq!(processes.sample(&mut context).unwrap().states, expected);
         fs::remove_dir_all(tree.path().join("36")).unwrap();
         assert_eq!(processes.sample(&mut context).unwrap().states.total, 8);
+    }
+
+    #[test]
+    fn a_fifo_has_no_state_and_holds_nobody_up() {
+        let tree = tree(&[("1", b"1 (init) S 0\n")]);
+        let fifo = tree.path().join("2/stat");
+        fs::create_dir(tree.path().join("2")).unwrap();
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let (mut context, mut processes) = open_tree(&tree);
+        let mut omitted = || processes.sample(&mut context).unwrap().states.omitted;
+        assert_eq!(omitted(), 1);
+        let _reader_and_writer = fs::File::options().read(true).write(true).open(&fifo);
+        assert_eq!(omitted(), 1, "with a writer that does not write");
     }
 
     #[test]

@@ -258,12 +258,26 @@ mod tests {
         let tree = tempfile::tempdir().unwrap();
         let chip = tree.path().join("class/hwmon/hwmon0");
         write(chip.join("temp2_input"), "20000\n");
-        // Reading a folder fails: EISDIR stands for EIO here.
-        fs::create_dir(chip.join("temp1_input")).unwrap();
+        // It opens, and reading what is at address 0 of this process is EIO, as of a sensor asleep.
+        std::os::unix::fs::symlink("/proc/self/mem", chip.join("temp1_input")).unwrap();
         let (mut context, mut temperature) = open(tree.path());
         let expected = [("temp2".to_owned(), 20.0)];
         assert_eq!(sample(&mut context, &mut temperature), expected);
         assert_eq!(temperature.items.omitted(), 0);
+    }
+
+    #[test]
+    fn a_fifo_is_no_sensor() {
+        let tree = tempfile::tempdir().unwrap();
+        let chip = tree.path().join("class/hwmon/hwmon0");
+        write(chip.join("temp2_input"), "20000\n");
+        for name in ["name", "temp1_input", "temp2_label"] {
+            nix::unistd::mkfifo(&chip.join(name), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        }
+        let (mut context, mut temperature) = open(tree.path());
+        let expected = [("temp2".to_owned(), 20.0)];
+        assert_eq!(sample(&mut context, &mut temperature), expected);
+        assert_eq!(temperature.items.omitted(), 1);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::document::{Bad, Document};
 use super::host::{Host, HostId, Service};
+use crate::regular_file;
 
 /// What the collector is told, checked.
 #[derive(Clone, Debug)]
@@ -68,7 +69,7 @@ pub enum SettingsError {
 impl Settings {
     /// Reads and checks `path`. A relative path of the database starts at the folder of that file.
     pub fn read(path: &Path) -> Result<Settings, SettingsError> {
-        let text = std::fs::read_to_string(path).map_err(|cause| SettingsError::Read {
+        let text = regular_file::read_settings(path).map_err(|cause| SettingsError::Read {
             path: path.to_owned(),
             cause,
         })?;
@@ -331,6 +332,15 @@ mod tests {
         let services = &settings.hosts[&HostId::Number(1)].services;
         assert_eq!(services["A"].interval_ms, 100);
         assert_eq!(services["B"].interval_ms, 604_800_000);
+    }
+
+    #[test]
+    fn a_device_is_no_settings_file() {
+        let error = Settings::read(Path::new("/dev/zero")).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "/dev/zero cannot be read: it is not a regular file"
+        );
     }
 
     #[test]

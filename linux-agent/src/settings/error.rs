@@ -31,15 +31,15 @@ pub enum SettingsError {
         place: Place,
         /// The key with its tables.
         key: String,
-        /// The most similar one that exists.
-        nearest: &'static str,
+        /// The most similar key or table that exists, if one is near.
+        nearest: Option<&'static str>,
     },
     /// A `MOTE_` variable that gives no key.
     UnknownVariable {
         /// Which.
         name: String,
-        /// The most similar one that does.
-        nearest: String,
+        /// The most similar one that does, if one is near.
+        nearest: Option<String>,
     },
     /// A variable whose value is not text.
     NotUtf8(String),
@@ -98,14 +98,20 @@ impl fmt::Display for SettingsError {
                 place,
                 key,
                 nearest,
-            } => write!(
-                f,
-                "{place}: there is no setting `{key}`; the nearest is `{nearest}`"
-            ),
-            SettingsError::UnknownVariable { name, nearest } => write!(
-                f,
-                "the environment variable {name} names no setting; the nearest is {nearest}"
-            ),
+            } => {
+                write!(f, "{place}: there is no setting `{key}`")?;
+                match nearest {
+                    Some(nearest) => write!(f, "; the nearest is `{nearest}`"),
+                    None => Ok(()),
+                }
+            }
+            SettingsError::UnknownVariable { name, nearest } => {
+                write!(f, "the environment variable {name} names no setting")?;
+                match nearest {
+                    Some(nearest) => write!(f, "; the nearest is {nearest}"),
+                    None => Ok(()),
+                }
+            }
             SettingsError::NotUtf8(name) => write!(
                 f,
                 "the value of the environment variable {name} is not UTF-8"

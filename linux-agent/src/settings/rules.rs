@@ -3,6 +3,8 @@
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
+use mote_core::Interval;
+use toml::Spanned;
 use toml::de::DeValue;
 use ureq::http::Uri;
 
@@ -108,10 +110,31 @@ pub fn url_path<'v>(value: &'v DeValue<'_>) -> Result<&'v str, String> {
 }
 
 pub fn services_document(value: &DeValue<'_>) -> Result<String, String> {
-    let services = value.is_table().then(|| json(value)).flatten();
-    let services =
-        services.ok_or(r#"must be a table like { LinuxCPU = ["get_linux_cpu", 15] }"#)?;
+    let rule = r#"must be a table like { LinuxCPU = ["get_linux_cpu", 15] }"#;
+    let table = value.as_table().ok_or(rule)?;
+    let mut services = serde_json::Map::new();
+    for (name, service) in table {
+        let name = name.get_ref();
+        let service = service.get_ref();
+        let value = json(service).ok_or_else(|| {
+            if has_impossible_interval(service) {
+                let (min, max) = (Interval::MIN, Interval::MAX);
+                format!("must give {name:?} an interval that is a number from {min} to {max}")
+            } else {
+                rule.to_owned()
+            }
+        })?;
+        services.insert(name.clone().into_owned(), value);
+    }
     Ok(serde_json::json!({ "services": services }).to_string())
+}
+
+/// Whether the interval, and nothing before it, is what JSON does not have. Other intervals are
+/// checked when the document is read.
+fn has_impossible_interval(service: &DeValue<'_>) -> bool {
+    let mut values = service.as_array().into_iter().flatten();
+    let is_possible = |value: &Spanned<DeValue<'_>>| json(value.get_ref()).is_some();
+    values.next().is_some_and(is_possible) && values.next().is_some_and(|it| !is_possible(it))
 }
 
 /// `None` for what JSON does not have: dates, infinities and integers beyond 64 bits.
@@ -286,10 +309,19 @@ mod tests {
             services_document(&value("{ A = ['b', 0x10, true], C = { d = -0.5 } }")),
             Ok(r#"{"services":{"A":["b",16,true],"C":{"d":-0.5}}}"#.to_owned())
         );
-        for text in ["[]", "{ A = ['b', inf] }", "{ A = ['b', 1979-05-27] }"] {
+        for text in ["[]", "{ A = [inf, 1] }", "{ A = 1979-05-27 }"] {
             let rule = r#"must be a table like { LinuxCPU = ["get_linux_cpu", 15] }"#;
             assert_eq!(
                 services_document(&value(text)),
+                Err(rule.to_owned()),
+                "{text}"
+            );
+        }
+        for interval in ["nan", "-inf", "1979-05-27", "99999999999999999999"] {
+            let text = format!("{{ B = ['b', 1], A = ['b', {interval}] }}");
+            let rule = "must give \"A\" an interval that is a number from 0.1 s to 604800 s";
+            assert_eq!(
+                services_document(&value(&text)),
                 Err(rule.to_owned()),
                 "{text}"
             );

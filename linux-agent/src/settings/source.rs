@@ -130,7 +130,7 @@ impl<'t> Values<'t> {
         let Some(key) = KEYS.iter().find(|key| variable(key) == name) else {
             return Err(SettingsError::UnknownVariable {
                 name: name.to_owned(),
-                nearest: variable(nearest(|key| likeness(&variable(key), name))),
+                nearest: nearest_variable(name),
             });
         };
         let value = match DeValue::parse(text) {
@@ -168,17 +168,49 @@ fn is_below(key: &str, table: &str) -> bool {
         .is_some_and(|rest| rest.starts_with('.'))
 }
 
-fn nearest(likeness: impl Fn(&str) -> f64) -> &'static str {
-    KEYS.iter()
-        .max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
-        .copied()
-        .unwrap_or_default()
+/// Names that are less alike than this have nothing to do with each other. `uri` is to `url` 0.67,
+/// `port` is to `path` 0.5.
+const NEAR: f64 = 0.6;
+
+/// How alike two names are, from 0 to 1, and among equals how near.
+type Likeness = (f64, f64);
+
+/// The key or the table that is the most alike, if any is near.
+fn nearest(likeness: impl Fn(&str) -> Likeness) -> Option<&'static str> {
+    let tables = KEYS.iter().flat_map(|key| {
+        let dots = key.match_indices('.');
+        dots.filter_map(|(dot, _)| key.get(..dot))
+    });
+    let all = KEYS.iter().copied().chain(tables);
+    all.map(|name| (name, likeness(name)))
+        .filter(|(_, (alike, _))| *alike >= NEAR)
+        .max_by(|(_, a), (_, b)| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)))
+        .map(|(name, _)| name)
 }
 
-/// The last part of a key counts most, so that a key in the wrong table is found too; among equals,
-/// the nearer table.
-fn likeness_of_keys(key: &str, wanted: &str) -> f64 {
-    likeness(last_part(key), last_part(wanted)) + likeness(key, wanted) / 8.0
+/// Of a table, which no variable gives, the first key.
+fn nearest_variable(name: &str) -> Option<String> {
+    let wanted = name.strip_prefix(VARIABLE_PREFIX)?.to_lowercase();
+    let found = nearest(|known| {
+        let part = likeness_of_keys(known, &wanted.replace("__", "."));
+        let whole = likeness(&known.replace('.', "_"), &wanted.replace("__", "_"));
+        if wanted.contains("__") {
+            part
+        } else {
+            (part.0.max(whole), part.1)
+        }
+    })?;
+    let key = KEYS
+        .iter()
+        .find(|key| **key == found || is_below(key, found));
+    key.map(|key| variable(key))
+}
+
+/// The last part of a key counts, so that a key in the wrong table is found too; among equals, the
+/// nearer table.
+fn likeness_of_keys(key: &str, wanted: &str) -> Likeness {
+    let alike = likeness(last_part(key), last_part(wanted));
+    (alike, likeness(key, wanted))
 }
 
 fn last_part(key: &str) -> &str {
@@ -231,8 +263,39 @@ mod tests {
                 "[[service]]\nname = 1",
                 "a.toml:1: there is no setting `service`; the nearest is `services`",
             ),
+            (
+                "[servr]\nurl = \"http://h\"",
+                "a.toml:1: there is no setting `servr`; the nearest is `server`",
+            ),
+            (
+                "[server.service_reports]\npath = \"p\"",
+                "a.toml:1: there is no setting `server.service_reports`; the nearest is `server.service_report`",
+            ),
         ] {
             assert_eq!(refusal(text, &[]), error);
+        }
+    }
+
+    #[test]
+    fn nothing_is_suggested_where_nothing_is_near() {
+        for (text, key) in [
+            ("log_level = 1", "log_level"),
+            ("[server]\nport = 1", "server.port"),
+            ("[server]\nuser = 1", "server.user"),
+            ("[logging]\npath = 1", "logging"),
+            ("\"\" = 1", ""),
+        ] {
+            let error = refusal(text, &[]);
+            assert!(
+                error.ends_with(&format!(": there is no setting `{key}`")),
+                "{error}"
+            );
+        }
+        for name in ["MOTE_LOG_LEVEL", "MOTE_X", "MOTE_", "MOTE_SERVER__PORT"] {
+            assert_eq!(
+                refusal("", &[(name, "1")]),
+                format!("the environment variable {name} names no setting")
+            );
         }
     }
 
@@ -263,14 +326,24 @@ mod tests {
 
     #[test]
     fn an_unknown_variable_is_named_with_the_nearest() {
-        assert_eq!(
-            refusal("", &[("MOTE_SERVER_URL", "http://h")]),
-            "the environment variable MOTE_SERVER_URL names no setting; the nearest is MOTE_SERVER__URL"
-        );
-        assert_eq!(
-            refusal("", &[("MOTE_CLIENTID", "1")]),
-            "the environment variable MOTE_CLIENTID names no setting; the nearest is MOTE_CLIENT_ID"
-        );
+        for (name, nearest) in [
+            ("MOTE_SERVER_URL", "MOTE_SERVER__URL"),
+            ("MOTE_SERVER", "MOTE_SERVER__URL"),
+            ("MOTE_SERVR", "MOTE_SERVER__URL"),
+            ("MOTE_URL", "MOTE_SERVER__URL"),
+            ("MOTE_SERVER__URI", "MOTE_SERVER__URL"),
+            ("MOTE_QUEUE", "MOTE_QUEUE__MAX_BYTES"),
+            ("MOTE_QUEUE_MAX_AGE_S", "MOTE_QUEUE__MAX_AGE_S"),
+            ("MOTE_SERVICE", "MOTE_SERVICES"),
+            ("MOTE_CLIENTID", "MOTE_CLIENT_ID"),
+        ] {
+            assert_eq!(
+                refusal("", &[(name, "http://h")]),
+                format!(
+                    "the environment variable {name} names no setting; the nearest is {nearest}"
+                )
+            );
+        }
     }
 
     #[test]

@@ -1,0 +1,98 @@
+//! Opens what must be a regular file, as those of procfs and sysfs are too.
+//!
+//! A FIFO in its place would hold up whoever opens it until somebody writes, and a device such as
+//! `/dev/zero` never ends.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use nix::fcntl::OFlag;
+
+/// Opens `path` for reading, without waiting for anything. Fails if it is not a regular file.
+pub fn open(path: &Path) -> io::Result<File> {
+    // A terminal must not become that of the agent. Descriptors of std are closed on exec.
+    let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits())
+        .open(path)?;
+    if !file.metadata()?.is_file() {
+        let refusal = "it is not a regular file";
+        return Err(io::Error::new(ErrorKind::InvalidInput, refusal));
+    }
+    Ok(file)
+}
+
+/// Reads the whole of a regular file. Fails if that is more than `max_bytes`.
+pub fn read_bounded(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let file = open(path)?;
+    file.take(max_bytes.saturating_add(1))
+        .read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > max_bytes {
+        let refusal = format!("it is larger than {max_bytes} bytes");
+        return Err(io::Error::new(ErrorKind::FileTooLarge, refusal));
+    }
+    Ok(bytes)
+}
+
+/// No settings file may be larger, in bytes.
+const MAX_SETTINGS: u64 = 1 << 20;
+
+/// Reads a settings file: text of at most 1 MiB.
+pub fn read_settings(path: &Path) -> io::Result<String> {
+    let bytes = read_bounded(path, MAX_SETTINGS)?;
+    String::from_utf8(bytes)
+        .map_err(|_| io::Error::new(ErrorKind::InvalidData, "it is not text in UTF-8"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::stat::Mode;
+    use std::fs;
+
+    #[test]
+    fn what_is_not_a_regular_file_is_refused_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let fifo = folder.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, Mode::S_IRWXU).unwrap();
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink("/dev/zero", &link).unwrap();
+        for path in [&fifo, &link, Path::new("/dev/zero"), folder.path()] {
+            let error = open(path).unwrap_err().to_string();
+            assert_eq!(error, "it is not a regular file", "{path:?}");
+            assert!(read_bounded(path, 9).is_err(), "{path:?}");
+        }
+        let missing = open(&folder.path().join("missing")).unwrap_err();
+        assert_eq!(missing.kind(), ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn files_of_the_kernel_are_regular_ones() {
+        assert!(open(Path::new("/proc/self/mountinfo")).is_ok());
+        assert!(open(Path::new("/proc/stat")).is_ok());
+    }
+
+    #[test]
+    fn a_file_is_read_whole_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        fs::write(&path, "four").unwrap();
+        assert_eq!(read_bounded(&path, 4).unwrap(), b"four");
+        let error = read_bounded(&path, 3).unwrap_err();
+        assert_eq!(error.to_string(), "it is larger than 3 bytes");
+        assert_eq!(error.kind(), ErrorKind::FileTooLarge);
+
+        fs::write(&path, b"a = \"\xff\"").unwrap();
+        let error = read_settings(&path).unwrap_err();
+        assert_eq!(error.to_string(), "it is not text in UTF-8");
+        fs::write(&path, vec![b' '; 1 << 20]).unwrap();
+        assert_eq!(read_settings(&path).unwrap().len(), 1 << 20);
+        fs::write(&path, vec![b' '; (1 << 20) + 1]).unwrap();
+        let error = read_settings(&path).unwrap_err();
+        assert_eq!(error.to_string(), "it is larger than 1048576 bytes");
+    }
+}
