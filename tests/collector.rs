@@ -6,10 +6,10 @@
 #[path = "collector/client.rs"]
 mod client;
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use client::{Answer, Client};
@@ -59,6 +59,62 @@ fn a_host_gets_its_services_by_number_and_by_name() {
     // Boards read whole numbers only.
     let text = collector.get("/api/client/config/1").body;
     assert!(text.contains(r#"["get_linux_cpu",15]"#), "{text}");
+}
+
+#[test]
+fn every_id_and_name_of_an_agent_is_served() {
+    let name = format!("{}ü/ \"%2f&+", "n".repeat(190));
+    assert_eq!(name.len(), 200);
+    let long = format!("x{}y", "ü".repeat(31));
+    for (id, segment) in [
+        ("web 1", "web%201".to_owned()),
+        ("a/b", "a%2Fb".to_owned()),
+        ("100%2F", "100%252F".to_owned()),
+        ("a?b#c", "a%3Fb%23c".to_owned()),
+        ("..", "..".to_owned()),
+        ("{id}", "%7Bid%7D".to_owned()),
+        (&long, format!("x{}y", "%C3%BC".repeat(31))),
+    ] {
+        let folder = new_folder();
+        let toml = format!(
+            "listen = \"127.0.0.1:0\"\n[hosts.a]\nid = {id:?}\ntemplates = [\"t\"]\n\
+             [templates.t.services]\n{name:?} = [\"p\", 1]\n"
+        );
+        std::fs::write(folder.path().join("server.toml"), toml).unwrap();
+        let collector = Running::at(folder);
+        for slash in ["", "/"] {
+            let answer = collector.get(&format!("/api/client/config/{segment}{slash}"));
+            assert_eq!(answer.status, 200, "{id}");
+            assert_eq!(answer.json(), json!({"services": {&name: ["p", 1]}}));
+        }
+        let sent = report(json!({"client_id": id, "service_name": name}));
+        assert_eq!(collector.post_json(&sent).status, 200, "{id}");
+        let kept = collector.reports(&format!("client_id={segment}"));
+        assert_eq!(kept.len(), 1, "{id}");
+        assert_eq!(kept[0]["client_id"], id);
+        assert_eq!(kept[0]["service_name"], name);
+    }
+}
+
+#[test]
+fn a_collector_without_hosts_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("server.toml");
+    std::fs::write(&path, "listen = \"127.0.0.1:0\"\n").unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_mote"))
+        .args(["serve", "--config"])
+        .arg(&path)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stderr.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(line.starts_with("mote serve: no hosts: "), "{line}");
 }
 
 #[test]
