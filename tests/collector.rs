@@ -572,6 +572,73 @@ fn while_the_database_is_locked_agents_are_told_to_come_back() {
 }
 
 #[test]
+fn what_is_acknowledged_is_never_in_a_deleted_file() {
+    for gone in [
+        &["reports.db"][..],
+        &["reports.db", "reports.db-wal", "reports.db-shm"],
+    ] {
+        let collector = Running::new();
+        assert_eq!(collector.post_json(&numbered(1)).status, 200);
+        for file in gone {
+            std::fs::remove_file(collector.folder.path().join(file)).unwrap();
+        }
+        assert_eq!(collector.post_json(&numbered(2)).status, 503, "{gone:?}");
+        collector.deliver(&numbered(2));
+        assert_eq!(collector.seqs(), [2]);
+        let collector = Running::at(collector.stop());
+        assert_eq!(collector.seqs(), [2], "{gone:?}");
+    }
+}
+
+#[test]
+fn a_database_that_is_put_aside_keeps_its_reports_and_gets_no_more() {
+    let collector = Running::new();
+    assert_eq!(collector.post_json(&numbered(1)).status, 200);
+    let path = collector.folder.path().join("reports.db");
+    let aside = new_folder();
+    std::fs::rename(&path, aside.path().join("reports.db")).unwrap();
+    collector.deliver(&numbered(2));
+    assert_eq!(Running::at(aside).seqs(), [1]);
+    assert_eq!(Running::at(collector.stop()).seqs(), [2]);
+}
+
+#[test]
+fn a_database_that_takes_the_place_is_gone_on_with() {
+    let backup = Running::new();
+    assert_eq!(backup.post_json(&numbered(7)).status, 200);
+    let backup = backup.stop();
+    let collector = Running::new();
+    assert_eq!(collector.post_json(&numbered(1)).status, 200);
+    let path = collector.folder.path().join("reports.db");
+    std::fs::copy(backup.path().join("reports.db"), path.with_extension("new")).unwrap();
+    std::fs::rename(path.with_extension("new"), &path).unwrap();
+    assert_eq!(collector.get("/api/reports").status, 503);
+    collector.deliver(&numbered(8));
+    assert_eq!(collector.seqs(), [7, 8]);
+    assert_eq!(Running::at(collector.stop()).seqs(), [7, 8]);
+}
+
+#[test]
+fn while_no_database_can_be_opened_agents_are_told_to_come_back() {
+    let collector = Running::new();
+    let path = collector.folder.path().join("reports.db");
+    std::fs::remove_file(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    for _ in 0..3 {
+        assert_eq!(collector.post_json(&numbered(1)).status, 503);
+        assert_eq!(collector.get("/").status, 503);
+    }
+    std::fs::remove_dir(&path).unwrap();
+    collector.deliver(&numbered(1));
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, "somebody else's").unwrap();
+    assert_eq!(collector.post_json(&numbered(2)).status, 503);
+    let folder = collector.stop();
+    let kept = std::fs::read_to_string(folder.path().join("reports.db")).unwrap();
+    assert_eq!(kept, "somebody else's");
+}
+
+#[test]
 fn the_overview_shows_every_service() {
     let collector = Running::new();
     let time = json!({"time": 1795339484.886, "data": {"user": 1.25}});
@@ -637,6 +704,10 @@ fn report(fields: Value) -> Value {
         report[name] = value.clone();
     }
     report
+}
+
+fn numbered(seq: u64) -> Value {
+    report(json!({"boot": "b", "seq": seq}))
 }
 
 fn new_folder() -> TempDir {
@@ -713,6 +784,23 @@ impl Running {
     fn post_json(&self, report: &Value) -> Answer {
         let path = "/api/client/service/report/";
         self.post(path, "application/json", &report.to_string())
+    }
+
+    /// Sends it again, as agents do, until it is acknowledged.
+    fn deliver(&self, report: &Value) {
+        loop {
+            match self.post_json(report).status {
+                200 => return,
+                status => assert_eq!(status, 503),
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn seqs(&self) -> Vec<u64> {
+        let reports = self.reports("");
+        let seqs = reports.iter().map(|report| report["seq"].as_u64().unwrap());
+        seqs.collect()
     }
 
     fn reports(&self, query: &str) -> Vec<Value> {

@@ -12,6 +12,7 @@
 
 mod database;
 mod document;
+mod file;
 mod host;
 mod http;
 mod report;
