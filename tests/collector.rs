@@ -603,6 +603,19 @@ fn a_database_that_is_put_aside_keeps_its_reports_and_gets_no_more() {
 }
 
 #[test]
+fn a_deleted_log_takes_no_report_with_it() {
+    let collector = Running::new();
+    assert_eq!(collector.post_json(&numbered(1)).status, 200);
+    std::fs::remove_file(collector.folder.path().join("reports.db-wal")).unwrap();
+    assert_eq!(collector.post_json(&numbered(2)).status, 503);
+    collector.deliver(&numbered(3));
+    assert_eq!(collector.post_json(&numbered(2)).status, 200);
+    let mut seqs = collector.seqs();
+    seqs.sort_unstable();
+    assert_eq!(seqs, [1, 2, 3]);
+}
+
+#[test]
 fn a_database_that_takes_the_place_is_gone_on_with() {
     let backup = Running::new();
     assert_eq!(backup.post_json(&numbered(7)).status, 200);

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, ffi};
+use rusqlite::{Connection, OptionalExtension, ffi};
 
 use super::database::{self, INSERT, LATEST, OpenError};
 
@@ -13,6 +13,9 @@ pub struct DatabaseFile {
     connection: Connection,
     path: PathBuf,
     id: FileId,
+    /// The write-ahead log, which holds what was stored last. No other process deletes it while it
+    /// is open here, unless by hand. None where the file system does not allow for one.
+    log: Option<FileId>,
 }
 
 impl DatabaseFile {
@@ -24,12 +27,18 @@ impl DatabaseFile {
         for sql in [INSERT, LATEST] {
             connection.prepare(sql).map_err(sqlite)?;
         }
+        // SQLite opens its log with the first transaction.
+        connection
+            .query_row("SELECT 1 FROM reports LIMIT 1", [], |_| Ok(()))
+            .optional()
+            .map_err(sqlite)?;
         let id = FileId::at(path)
             .ok_or_else(|| sqlite(rusqlite::Error::InvalidPath(path.to_owned())))?;
         Ok(DatabaseFile {
             connection,
             path: path.to_owned(),
             id,
+            log: FileId::at(&log_path(path)),
         })
     }
 
@@ -38,9 +47,11 @@ impl DatabaseFile {
         &self.connection
     }
 
-    /// Whether the path still leads to the file that is open: a restart finds what is stored in it.
+    /// Whether the path still leads to the file that is open, and to its log: a restart finds what is
+    /// stored there.
     pub fn is_in_place(&self) -> bool {
         FileId::at(&self.path).as_ref() == Some(&self.id)
+            && FileId::at(&log_path(&self.path)) == self.log
     }
 
     /// Leaves nothing in the write-ahead log. The log of a file that was renamed keeps its name: the
@@ -77,6 +88,13 @@ impl FileId {
             inode: metadata.ino(),
         })
     }
+}
+
+/// Where SQLite keeps the write-ahead log of the database at `path`.
+fn log_path(path: &Path) -> PathBuf {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    PathBuf::from(log)
 }
 
 fn unusable(path: &Path, cause: rusqlite::Error) -> OpenError {
