@@ -6,10 +6,10 @@
 #[path = "collector/client.rs"]
 mod client;
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use client::{Answer, Client};
@@ -59,6 +59,62 @@ fn a_host_gets_its_services_by_number_and_by_name() {
     // Boards read whole numbers only.
     let text = collector.get("/api/client/config/1").body;
     assert!(text.contains(r#"["get_linux_cpu",15]"#), "{text}");
+}
+
+#[test]
+fn every_id_and_name_of_an_agent_is_served() {
+    let name = format!("{}ü/ \"%2f&+", "n".repeat(190));
+    assert_eq!(name.len(), 200);
+    let long = format!("x{}y", "ü".repeat(31));
+    for (id, segment) in [
+        ("web 1", "web%201".to_owned()),
+        ("a/b", "a%2Fb".to_owned()),
+        ("100%2F", "100%252F".to_owned()),
+        ("a?b#c", "a%3Fb%23c".to_owned()),
+        ("..", "..".to_owned()),
+        ("{id}", "%7Bid%7D".to_owned()),
+        (&long, format!("x{}y", "%C3%BC".repeat(31))),
+    ] {
+        let folder = new_folder();
+        let toml = format!(
+            "listen = \"127.0.0.1:0\"\n[hosts.a]\nid = {id:?}\ntemplates = [\"t\"]\n\
+             [templates.t.services]\n{name:?} = [\"p\", 1]\n"
+        );
+        std::fs::write(folder.path().join("server.toml"), toml).unwrap();
+        let collector = Running::at(folder);
+        for slash in ["", "/"] {
+            let answer = collector.get(&format!("/api/client/config/{segment}{slash}"));
+            assert_eq!(answer.status, 200, "{id}");
+            assert_eq!(answer.json(), json!({"services": {&name: ["p", 1]}}));
+        }
+        let sent = report(json!({"client_id": id, "service_name": name}));
+        assert_eq!(collector.post_json(&sent).status, 200, "{id}");
+        let kept = collector.reports(&format!("client_id={segment}"));
+        assert_eq!(kept.len(), 1, "{id}");
+        assert_eq!(kept[0]["client_id"], id);
+        assert_eq!(kept[0]["service_name"], name);
+    }
+}
+
+#[test]
+fn a_collector_without_hosts_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("server.toml");
+    std::fs::write(&path, "listen = \"127.0.0.1:0\"\n").unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_mote"))
+        .args(["serve", "--config"])
+        .arg(&path)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stderr.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(line.starts_with("mote serve: no hosts: "), "{line}");
 }
 
 #[test]
@@ -516,6 +572,86 @@ fn while_the_database_is_locked_agents_are_told_to_come_back() {
 }
 
 #[test]
+fn what_is_acknowledged_is_never_in_a_deleted_file() {
+    for gone in [
+        &["reports.db"][..],
+        &["reports.db", "reports.db-wal", "reports.db-shm"],
+    ] {
+        let collector = Running::new();
+        assert_eq!(collector.post_json(&numbered(1)).status, 200);
+        for file in gone {
+            std::fs::remove_file(collector.folder.path().join(file)).unwrap();
+        }
+        assert_eq!(collector.post_json(&numbered(2)).status, 503, "{gone:?}");
+        collector.deliver(&numbered(2));
+        assert_eq!(collector.seqs(), [2]);
+        let collector = Running::at(collector.stop());
+        assert_eq!(collector.seqs(), [2], "{gone:?}");
+    }
+}
+
+#[test]
+fn a_database_that_is_put_aside_keeps_its_reports_and_gets_no_more() {
+    let collector = Running::new();
+    assert_eq!(collector.post_json(&numbered(1)).status, 200);
+    let path = collector.folder.path().join("reports.db");
+    let aside = new_folder();
+    std::fs::rename(&path, aside.path().join("reports.db")).unwrap();
+    collector.deliver(&numbered(2));
+    assert_eq!(Running::at(aside).seqs(), [1]);
+    assert_eq!(Running::at(collector.stop()).seqs(), [2]);
+}
+
+#[test]
+fn a_deleted_log_takes_no_report_with_it() {
+    let collector = Running::new();
+    assert_eq!(collector.post_json(&numbered(1)).status, 200);
+    std::fs::remove_file(collector.folder.path().join("reports.db-wal")).unwrap();
+    assert_eq!(collector.post_json(&numbered(2)).status, 503);
+    collector.deliver(&numbered(3));
+    assert_eq!(collector.post_json(&numbered(2)).status, 200);
+    let mut seqs = collector.seqs();
+    seqs.sort_unstable();
+    assert_eq!(seqs, [1, 2, 3]);
+}
+
+#[test]
+fn a_database_that_takes_the_place_is_gone_on_with() {
+    let backup = Running::new();
+    assert_eq!(backup.post_json(&numbered(7)).status, 200);
+    let backup = backup.stop();
+    let collector = Running::new();
+    assert_eq!(collector.post_json(&numbered(1)).status, 200);
+    let path = collector.folder.path().join("reports.db");
+    std::fs::copy(backup.path().join("reports.db"), path.with_extension("new")).unwrap();
+    std::fs::rename(path.with_extension("new"), &path).unwrap();
+    assert_eq!(collector.get("/api/reports").status, 503);
+    collector.deliver(&numbered(8));
+    assert_eq!(collector.seqs(), [7, 8]);
+    assert_eq!(Running::at(collector.stop()).seqs(), [7, 8]);
+}
+
+#[test]
+fn while_no_database_can_be_opened_agents_are_told_to_come_back() {
+    let collector = Running::new();
+    let path = collector.folder.path().join("reports.db");
+    std::fs::remove_file(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    for _ in 0..3 {
+        assert_eq!(collector.post_json(&numbered(1)).status, 503);
+        assert_eq!(collector.get("/").status, 503);
+    }
+    std::fs::remove_dir(&path).unwrap();
+    collector.deliver(&numbered(1));
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, "somebody else's").unwrap();
+    assert_eq!(collector.post_json(&numbered(2)).status, 503);
+    let folder = collector.stop();
+    let kept = std::fs::read_to_string(folder.path().join("reports.db")).unwrap();
+    assert_eq!(kept, "somebody else's");
+}
+
+#[test]
 fn the_overview_shows_every_service() {
     let collector = Running::new();
     let time = json!({"time": 1795339484.886, "data": {"user": 1.25}});
@@ -581,6 +717,10 @@ fn report(fields: Value) -> Value {
         report[name] = value.clone();
     }
     report
+}
+
+fn numbered(seq: u64) -> Value {
+    report(json!({"boot": "b", "seq": seq}))
 }
 
 fn new_folder() -> TempDir {
@@ -657,6 +797,23 @@ impl Running {
     fn post_json(&self, report: &Value) -> Answer {
         let path = "/api/client/service/report/";
         self.post(path, "application/json", &report.to_string())
+    }
+
+    /// Sends it again, as agents do, until it is acknowledged.
+    fn deliver(&self, report: &Value) {
+        loop {
+            match self.post_json(report).status {
+                200 => return,
+                status => assert_eq!(status, 503),
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn seqs(&self) -> Vec<u64> {
+        let reports = self.reports("");
+        let seqs = reports.iter().map(|report| report["seq"].as_u64().unwrap());
+        seqs.collect()
     }
 
     fn reports(&self, query: &str) -> Vec<Value> {

@@ -5,16 +5,19 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::host::{Host, HostId, Service};
 use super::settings::Clash;
+use crate::http::MAX_DOCUMENT;
+use crate::orders::{self, MAX_NAME};
 
 /// The file as it is written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Document {
     /// See [`Settings::listen`](super::Settings::listen).
+    #[serde(default, deserialize_with = "address")]
     pub listen: Option<SocketAddr>,
     /// As it is written: a relative path starts at the file's folder.
     pub database: Option<PathBuf>,
@@ -47,15 +50,21 @@ impl Document {
                 let problem = format!("is {id}, which `hosts.{}` has already", other.label);
                 return Err(Bad(format!("hosts.{label}.id"), problem));
             }
-            let label = label.clone();
-            hosts.insert(id, Host { label, services });
+            let host = Host {
+                label: label.clone(),
+                services,
+            };
+            check_followed(&host).map_err(|problem| Bad(format!("hosts.{label}"), problem))?;
+            hosts.insert(id, host);
         }
         Ok((hosts, clashes))
     }
 }
 
 const INTERVAL_S: RangeInclusive<f64> = 0.1..=604_800.0;
-const MAX_NAME_BYTES: usize = 128;
+
+/// Longest name of a client, in bytes, as agents have it.
+const MAX_ID_BYTES: usize = 64;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -114,10 +123,10 @@ fn check_service(name: &str, value: &toml::Value) -> Result<Service, String> {
             .to_owned());
     };
     for text in [name, plugin] {
-        if text.is_empty() || text.len() > MAX_NAME_BYTES || text.contains(char::is_control) {
+        if !is_text(text, MAX_NAME) {
             return Err(format!(
-                "needs a service name and a plugin name of 1 to {MAX_NAME_BYTES} bytes without \
-                 control characters"
+                "needs a service name and a plugin name of 1 to {MAX_NAME} bytes without control \
+                 characters"
             ));
         }
     }
@@ -144,11 +153,11 @@ fn check_host(label: &str, table: &HostTable, document: &Document) -> Result<Hos
     })?;
     let id = table.id.clone().unwrap_or_else(|| HostId::new(label));
     match &id {
-        HostId::Name(name) if !stands_in_url(name) => Err(Bad(
+        HostId::Name(name) if !is_text(name, MAX_ID_BYTES) => Err(Bad(
             format!("hosts.{label}.id"),
             format!(
-                "is {name:?}; an id is a number from 0 to {}, or a name of 1 to {MAX_NAME_BYTES} \
-                 letters, digits, `.`, `_` and `-` that does not start with `.` or `-`",
+                "is {name:?}; an id is a number from 0 to {}, or a name of 1 to {MAX_ID_BYTES} \
+                 bytes without control characters",
                 u32::MAX
             ),
         )),
@@ -171,12 +180,37 @@ fn check_known<T>(
     }
 }
 
-/// Agents put their id into the path of a request.
-fn stands_in_url(name: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    (1..=MAX_NAME_BYTES).contains(&name.len())
-        && name.bytes().all(allowed)
-        && !name.starts_with(['.', '-'])
+/// Whether agents take what this host is to get. Their own reader decides: an order that nobody
+/// follows is to be noticed here, where it can be changed.
+fn check_followed(host: &Host) -> Result<(), String> {
+    let document = serde_json::to_vec(host)
+        .map_err(|cause| format!("gets services that cannot be written as JSON: {cause}"))?;
+    if document.len() > MAX_DOCUMENT {
+        return Err(format!(
+            "gets a services document of {} bytes, and agents take at most {MAX_DOCUMENT}; give it \
+             fewer services or shorter names",
+            document.len()
+        ));
+    }
+    orders::parse(&document, &[])
+        .map(drop)
+        .map_err(|cause| format!("gets a services document that agents refuse: {cause}"))
+}
+
+fn is_text(text: &str, max_bytes: usize) -> bool {
+    (1..=max_bytes).contains(&text.len()) && !text.contains(char::is_control)
+}
+
+fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
+    String::deserialize(deserializer)?
+        .parse()
+        .map(Some)
+        .map_err(|_| {
+            serde::de::Error::custom(
+                "an address to listen on is an IP address and a port from 0 to 65535, such as \
+                 127.0.0.1:9000 or [::1]:9000,",
+            )
+        })
 }
 
 /// The services of a host: those of its own templates, then those of its groups' templates.

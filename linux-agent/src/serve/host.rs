@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, Visitor};
-use serde::ser::{Serialize, SerializeTuple, Serializer};
+use serde::Serialize;
+use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
+use serde::ser::{SerializeTuple, Serializer};
 
 /// What a host is known by: the number or the name that its agent says.
 ///
@@ -18,10 +19,11 @@ pub enum HostId {
     Name(String),
 }
 
-/// A host and what it is ordered to monitor.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A host and what it is ordered to monitor. In JSON: the services document that its agent gets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Host {
     /// The name of its table in the settings, for people.
+    #[serde(skip)]
     pub label: String,
     /// By service name.
     pub services: BTreeMap<String, Service>,
@@ -72,15 +74,19 @@ impl<'de> Deserialize<'de> for HostId {
             type Value = HostId;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a whole number or a name")
+                write!(f, "a whole number from 0 to {} or a name", u32::MAX)
             }
 
-            fn visit_u64<E>(self, number: u64) -> Result<HostId, E> {
-                Ok(HostId::new(&number.to_string()))
+            fn visit_u64<E: Error>(self, number: u64) -> Result<HostId, E> {
+                u32::try_from(number)
+                    .map(HostId::Number)
+                    .map_err(|_| E::invalid_value(Unexpected::Unsigned(number), &self))
             }
 
-            fn visit_i64<E>(self, number: i64) -> Result<HostId, E> {
-                Ok(HostId::new(&number.to_string()))
+            fn visit_i64<E: Error>(self, number: i64) -> Result<HostId, E> {
+                u32::try_from(number)
+                    .map(HostId::Number)
+                    .map_err(|_| E::invalid_value(Unexpected::Signed(number), &self))
             }
 
             fn visit_str<E>(self, text: &str) -> Result<HostId, E> {
@@ -124,8 +130,9 @@ mod tests {
         assert_eq!(read("7"), read("\"7\""));
         assert_eq!(serde_json::to_string(&read("\"7\"")).unwrap(), "7");
         assert_eq!(serde_json::to_string(&read("\"a.b\"")).unwrap(), "\"a.b\"");
-        assert!(serde_json::from_str::<HostId>("1.5").is_err());
-        assert!(serde_json::from_str::<HostId>("[1]").is_err());
+        for no_id in ["1.5", "[1]", "-1", "4294967296"] {
+            assert!(serde_json::from_str::<HostId>(no_id).is_err(), "{no_id}");
+        }
     }
 
     #[test]

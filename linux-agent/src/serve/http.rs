@@ -104,7 +104,7 @@ async fn services(
     let Path(id) = id.map_err(|cause| Refusal::bad(cause.body_text()))?;
     let id = HostId::new(&id);
     match app.settings.hosts.get(&id) {
-        Some(host) => Ok(Json(json!({ "services": host.services })).into_response()),
+        Some(host) => Ok(Json(host).into_response()),
         None => Err(Refusal::unknown_client(&id)),
     }
 }

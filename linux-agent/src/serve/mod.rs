@@ -12,6 +12,7 @@
 
 mod database;
 mod document;
+mod file;
 mod host;
 mod http;
 mod report;
@@ -109,6 +110,11 @@ impl Collector {
         let address = listener.local_addr().map_err(ServeError::System)?;
         let (store, store_thread) =
             store::Store::open(&settings.database).map_err(ServeError::Store)?;
+        if settings.hosts.is_empty() {
+            log(format_args!(
+                "no hosts: every agent is refused until the settings have a table such as [hosts.web]"
+            ));
+        }
         for clash in &settings.clashes {
             log(format_args!("{clash}"));
         }

@@ -1,30 +1,36 @@
 //! A report as it arrives: a JSON body or form fields, from agents of this and of older kinds.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::host::HostId;
+use crate::orders::MAX_NAME;
 
-/// Longest service name and longest boot id, in bytes.
-pub const MAX_NAME_BYTES: usize = 128;
+/// Longest boot id, in bytes.
+pub const MAX_BOOT_BYTES: usize = 128;
+
+/// Times of samples, in seconds since 1970-01-01 00:00 UTC: up to the end of the year 9999, beyond
+/// which dates are not written alike everywhere.
+pub const TIME_S: RangeInclusive<f64> = 0.0..=253_402_300_799.0;
 
 /// A valid report.
 #[derive(Debug, Deserialize)]
 pub struct Report {
     /// Who sent it; not known yet to be one of the hosts.
     pub client_id: HostId,
-    /// Of which service: 1 to [`MAX_NAME_BYTES`] bytes.
+    /// Of which service: 1 to [`MAX_NAME`] bytes, as agents have it.
     pub service_name: String,
     /// A JSON object, in the sender's own words: numbers keep their digits, fields their order.
     pub data: Box<RawValue>,
-    /// When it was sampled, in seconds since 1970-01-01 00:00 UTC.
+    /// When it was sampled; within [`TIME_S`].
     pub time: Option<f64>,
     /// When it was sampled, in seconds since the client started.
     pub uptime: Option<f64>,
-    /// Which run of the client it comes from, at most [`MAX_NAME_BYTES`] bytes.
+    /// Which run of the client it comes from, at most [`MAX_BOOT_BYTES`] bytes.
     pub boot: Option<String>,
     /// Its number in that run; not negative.
     pub seq: Option<i64>,
@@ -70,19 +76,27 @@ impl Report {
     }
 
     fn check(&self) -> Result<(), Invalid> {
-        if self.service_name.is_empty() || !is_short_text(&self.service_name) {
+        if self.service_name.is_empty() || !is_text(&self.service_name, MAX_NAME) {
             return Err(Invalid(format!(
-                "service_name is not a text of 1 to {MAX_NAME_BYTES} bytes without control \
+                "service_name is not a text of 1 to {MAX_NAME} bytes without control \
                  characters"
             )));
         }
-        if !self.boot.as_deref().is_none_or(is_short_text) {
+        let is_boot = |boot| is_text(boot, MAX_BOOT_BYTES);
+        if !self.boot.as_deref().is_none_or(is_boot) {
             return Err(Invalid(format!(
-                "boot is not a text of at most {MAX_NAME_BYTES} bytes without control characters"
+                "boot is not a text of at most {MAX_BOOT_BYTES} bytes without control characters"
             )));
         }
-        if !self.time.is_none_or(f64::is_finite) || !self.uptime.is_none_or(f64::is_finite) {
-            return Err(Invalid("time or uptime is not a finite number".to_owned()));
+        if !self.time.is_none_or(|time| TIME_S.contains(&time)) {
+            return Err(Invalid(format!(
+                "time is not within {} to {} s since 1970-01-01 00:00 UTC",
+                TIME_S.start(),
+                TIME_S.end()
+            )));
+        }
+        if !self.uptime.is_none_or(f64::is_finite) {
+            return Err(Invalid("uptime is not a finite number".to_owned()));
         }
         if self.seq.is_some_and(i64::is_negative) {
             return Err(Invalid("seq is negative".to_owned()));
@@ -131,8 +145,8 @@ fn from_form(body: &[u8]) -> Result<Report, Invalid> {
     })
 }
 
-fn is_short_text(text: &str) -> bool {
-    text.len() <= MAX_NAME_BYTES && !text.contains(char::is_control)
+fn is_text(text: &str, max_bytes: usize) -> bool {
+    text.len() <= max_bytes && !text.contains(char::is_control)
 }
 
 #[cfg(test)]
@@ -227,8 +241,43 @@ mod tests {
     }
 
     #[test]
+    fn times_end_with_the_year_9999() {
+        let at = |time: &str| {
+            let form = format!("client_id=1&service_name=a&data={{}}&time={time}");
+            let form = Report::parse(Encoding::Form, form.as_bytes());
+            let body = format!(r#"{{"client_id":1,"service_name":"a","data":{{}},"time":{time}}}"#);
+            assert_eq!(json(&body).is_ok(), form.is_ok(), "{time}");
+            json(&body).map(|report| report.time)
+        };
+        for time in ["0", "0.0", "1795339484.886", "253402300799"] {
+            assert_eq!(at(time), Ok(time.parse().ok()));
+        }
+        for time in [
+            "-0.001",
+            "-1795339484",
+            "253402300800",
+            "1795339484886",
+            "1e300",
+        ] {
+            assert_eq!(
+                at(time).unwrap_err().to_string(),
+                "time is not within 0 to 253402300799 s since 1970-01-01 00:00 UTC",
+                "{time}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_longest_service_name_of_an_agent_is_taken() {
+        let name = "ü".repeat(99) + "/x";
+        assert_eq!(name.len(), MAX_NAME);
+        let body = format!(r#"{{"client_id":1,"service_name":"{name}","data":{{}}}}"#);
+        assert_eq!(json(&body).unwrap().service_name, name);
+    }
+
+    #[test]
     fn what_is_no_report_is_told_in_one_line() {
-        let long = "x".repeat(MAX_NAME_BYTES + 1);
+        let long = "x".repeat(MAX_NAME + 1);
         for body in [
             String::new(),
             "{}".to_owned(),

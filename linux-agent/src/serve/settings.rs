@@ -136,7 +136,7 @@ impl fmt::Display for SettingsError {
                 path,
                 line,
                 problem,
-            } => write!(f, "{}, line {line}: {problem}", path.display()),
+            } => write!(f, "{}:{line}: {problem}", path.display()),
             SettingsError::Key { path, key, problem } => {
                 write!(f, "{}: `{key}` {problem}", path.display())
             }
@@ -253,7 +253,7 @@ mod tests {
     fn what_toml_refuses_is_told_with_its_line() {
         assert_eq!(
             refused("listen = \"127.0.0.1:9000\"\nlisen = 1\n"),
-            "conf/server.toml, line 2: unknown field `lisen`, expected one of `listen`, \
+            "conf/server.toml:2: unknown field `lisen`, expected one of `listen`, \
              `database`, `hosts`, `groups`, `templates` in `lisen = 1`"
         );
         for (text, line) in [
@@ -261,9 +261,11 @@ mod tests {
             ("\n\n[hosts.web\n", 3),
             ("[hosts.web]\nid = 1.5\n", 2),
             ("[hosts.web]\nid = 1\nid = 2\n", 3),
+            ("[hosts.web]\nid = -1\n", 2),
+            ("[hosts.web]\nid = 4294967296\n", 2),
         ] {
             let told = refused(text);
-            let begins = format!("conf/server.toml, line {line}: ");
+            let begins = format!("conf/server.toml:{line}: ");
             assert!(told.starts_with(&begins), "{told}");
             assert!(!told.contains('\n'), "{told}");
         }
@@ -318,10 +320,83 @@ mod tests {
             let text = format!("[templates.t.services]\nA = [\"p\", {interval}]\n");
             assert!(refused(&text).contains("which is not within"), "{interval}");
         }
-        for id in ["a/b", "", "..", "-x", "é", "a b", "99999999999999999999/"] {
+        let long = "x".repeat(65);
+        for id in ["", "a\\tb", "a\\u007f", &long] {
             let text = format!("[hosts.a]\nid = \"{id}\"\n");
             assert!(refused(&text).contains("`hosts.a.id` is"), "{id}");
         }
+    }
+
+    #[test]
+    fn an_address_that_cannot_be_is_told_what_one_is() {
+        for listen in [
+            "127.0.0.1:99999",
+            "127.0.0.1",
+            "localhost:9000",
+            ":9000",
+            "",
+        ] {
+            assert_eq!(
+                refused(&format!("\nlisten = \"{listen}\"\n")),
+                format!(
+                    "conf/server.toml:2: an address to listen on is an IP address and a port from \
+                     0 to 65535, such as 127.0.0.1:9000 or [::1]:9000, in `listen = \"{listen}\"`"
+                )
+            );
+        }
+        let settings = read("listen = \"[::1]:0\"\n").unwrap();
+        assert_eq!(settings.listen.to_string(), "[::1]:0");
+    }
+
+    #[test]
+    fn every_id_that_an_agent_may_have_is_one() {
+        let long = "ü".repeat(32);
+        for id in [
+            "a/b",
+            "..",
+            "-x",
+            "é",
+            "a b",
+            "%2f",
+            "007",
+            "4294967296",
+            &long,
+        ] {
+            let settings = read(&format!("[hosts.a]\nid = \"{id}\"\n")).unwrap();
+            assert!(settings.hosts.contains_key(&HostId::Name(id.to_owned())));
+        }
+    }
+
+    /// A host with this many services, each with a name of this many bytes.
+    fn ordering(count: usize, name_bytes: usize) -> String {
+        let mut text =
+            "[hosts.web]\nid = 1\ntemplates = [\"t\"]\n[templates.t.services]\n".to_owned();
+        for number in 0..count {
+            text += &format!("\"{number:0>name_bytes$}\" = [\"p\", 1]\n");
+        }
+        text
+    }
+
+    #[test]
+    fn what_no_agent_would_follow_is_not_ordered() {
+        assert_eq!(
+            read(&ordering(256, 200)).unwrap().hosts[&HostId::Number(1)]
+                .services
+                .len(),
+            256
+        );
+        assert_eq!(
+            refused(&ordering(257, 3)),
+            "conf/server.toml: `hosts.web` gets a services document that agents refuse: \
+             service \"256\": one more than the 256 services there is room for"
+        );
+        let told = refused(&ordering(1, 201));
+        assert!(told.contains("of 1 to 200 bytes"), "{told}");
+        // Names and plugins of 200 bytes each: 256 × (2 × 200 + a little) is more than 64 KiB.
+        let told = refused(&ordering(256, 200).replace("\"p\"", &format!("{:?}", "p".repeat(200))));
+        let begins = "conf/server.toml: `hosts.web` gets a services document of 10";
+        assert!(told.starts_with(begins), "{told}");
+        assert!(told.contains("at most 65536"), "{told}");
     }
 
     #[test]

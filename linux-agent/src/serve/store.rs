@@ -1,17 +1,20 @@
 //! The thread that owns the database. Requests come to it one by one, over a channel.
 
 use std::path::Path;
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::database::{self, INSERT, LATEST, OpenError, Page, Query, Stored};
+use super::file::DatabaseFile;
 use super::host::HostId;
 use super::log;
 use super::report::Report;
+
+/// How long to wait before trying again to open a database that was deleted or replaced.
+const REOPEN_PAUSE: Duration = Duration::from_secs(1);
 
 /// The way to the thread that owns the database. Copies lead to the same thread; it ends when the
 /// last of them is gone.
@@ -27,14 +30,14 @@ pub struct Unavailable;
 impl Store {
     /// Opens or creates the database at `path` and starts its thread.
     pub fn open(path: &Path) -> Result<(Store, JoinHandle<()>), OpenError> {
-        let connection = database::open(path)?;
+        let file = DatabaseFile::open(path)?;
         let (requests, inbox) = mpsc::channel();
-        let name = path.display().to_string();
+        let path = path.to_owned();
         let thread = std::thread::Builder::new()
             .name("store".to_owned())
             .spawn(move || {
-                if let Err(cause) = work(&connection, &name, &inbox) {
-                    log(format_args!("{name} cannot be used: {cause}"));
+                if let Err(cause) = work(file, &path, &inbox) {
+                    log(format_args!("{} cannot be used: {cause}", path.display()));
                 }
             })
             .map_err(OpenError::Thread)?;
@@ -99,17 +102,48 @@ enum Request {
     },
 }
 
+/// Why requests are not answered any more.
+enum End {
+    /// Nobody can make any.
+    NobodyAsks,
+    /// The open file is not the one that a restart would find.
+    Displaced,
+}
+
 /// Answers requests until nobody can make any more.
 fn work(
-    connection: &Connection,
-    name: &str,
+    mut file: DatabaseFile,
+    path: &Path,
     inbox: &mpsc::Receiver<Request>,
 ) -> rusqlite::Result<()> {
+    let name = &path.display().to_string();
+    while let End::Displaced = answer(&file, name, inbox)? {
+        log(format_args!(
+            "{name} was deleted or replaced, requests are refused until it can be opened again"
+        ));
+        match reopen(file, path, inbox) {
+            Some(reopened) => file = reopened,
+            None => break,
+        }
+    }
+    Ok(())
+}
+
+/// A request that is dropped is refused.
+fn answer(
+    file: &DatabaseFile,
+    name: &str,
+    inbox: &mpsc::Receiver<Request>,
+) -> rusqlite::Result<End> {
+    let connection = file.connection();
     let mut insert = connection.prepare(INSERT)?;
     let mut latest = connection.prepare(LATEST)?;
     let mut writing = Outage::new(name, "written");
     let mut reading = Outage::new(name, "read");
     for request in inbox {
+        if !file.is_in_place() {
+            return Ok(End::Displaced);
+        }
         // Whoever asked may have gone away; then there is nobody to tell.
         match request {
             Request::Insert {
@@ -118,6 +152,10 @@ fn work(
                 reply,
             } => {
                 let result = database::insert(&mut insert, &report, received_ms);
+                // SQLite writes to a deleted file without complaint.
+                if !file.is_in_place() {
+                    return Ok(End::Displaced);
+                }
                 let _ = reply.send(writing.note(result));
             }
             Request::Read { query, reply } => {
@@ -136,7 +174,59 @@ fn work(
             }
         }
     }
+    Ok(End::NobodyAsks)
+}
+
+fn close(file: &mut Option<DatabaseFile>) -> Result<(), OpenError> {
+    if let Some(open) = file {
+        open.empty_log()?;
+    }
+    *file = None;
     Ok(())
+}
+
+/// Goes on with the file that is there now, or a new one; refuses requests until that succeeds.
+/// `None` if nobody can make any more.
+fn reopen(
+    displaced: DatabaseFile,
+    path: &Path,
+    inbox: &mpsc::Receiver<Request>,
+) -> Option<DatabaseFile> {
+    let mut old = Some(displaced);
+    let mut told = String::new();
+    loop {
+        let existed = path.exists();
+        match close(&mut old).and_then(|()| DatabaseFile::open(path)) {
+            Ok(file) => {
+                let what = if existed {
+                    "the file that is there now is in use"
+                } else {
+                    "a new file was created; it has none of the earlier reports"
+                };
+                log(format_args!("{}: {what}", path.display()));
+                return Some(file);
+            }
+            Err(cause) => {
+                let sentence = cause.to_string();
+                if sentence != told {
+                    log(format_args!("{sentence}"));
+                    told = sentence;
+                }
+            }
+        }
+        let next = Instant::now() + REOPEN_PAUSE;
+        loop {
+            let left = next.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            match inbox.recv_timeout(left) {
+                Ok(request) => drop(request),
+                Err(RecvTimeoutError::Timeout) => break,
+                Err(RecvTimeoutError::Disconnected) => return None,
+            }
+        }
+    }
 }
 
 fn now_ms() -> i64 {
@@ -200,12 +290,13 @@ mod tests {
     #[test]
     fn a_full_disk_refuses_reports_and_keeps_those_it_has() {
         let folder = tempfile::tempdir().unwrap();
-        let connection = database::open(&folder.path().join("reports.db")).unwrap();
-        connection
+        let path = folder.path().join("reports.db");
+        let file = DatabaseFile::open(&path).unwrap();
+        file.connection()
             .pragma_update(None, "max_page_count", 20)
             .unwrap();
         let (requests, inbox) = mpsc::channel();
-        let worker = std::thread::spawn(move || work(&connection, "test", &inbox).unwrap());
+        let worker = std::thread::spawn(move || work(file, &path, &inbox).unwrap());
 
         let insert = |seq| {
             let (reply, answer) = oneshot::channel();

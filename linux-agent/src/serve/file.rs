@@ -1,0 +1,105 @@
+//! The file that the database is in, which somebody may delete or replace while it is open.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OptionalExtension, ffi};
+
+use super::database::{self, INSERT, LATEST, OpenError};
+
+/// An open database, and which file it is in.
+pub struct DatabaseFile {
+    connection: Connection,
+    path: PathBuf,
+    id: FileId,
+    /// The write-ahead log, which holds what was stored last. No other process deletes it while it
+    /// is open here, unless by hand. None where the file system does not allow for one.
+    log: Option<FileId>,
+}
+
+impl DatabaseFile {
+    /// Opens or creates the database at `path`.
+    pub fn open(path: &Path) -> Result<DatabaseFile, OpenError> {
+        let connection = database::open(path)?;
+        let sqlite = |cause| unusable(path, cause);
+        // Whether it has the tables that its version says.
+        for sql in [INSERT, LATEST] {
+            connection.prepare(sql).map_err(sqlite)?;
+        }
+        // SQLite opens its log with the first transaction.
+        connection
+            .query_row("SELECT 1 FROM reports LIMIT 1", [], |_| Ok(()))
+            .optional()
+            .map_err(sqlite)?;
+        let id = FileId::at(path)
+            .ok_or_else(|| sqlite(rusqlite::Error::InvalidPath(path.to_owned())))?;
+        Ok(DatabaseFile {
+            connection,
+            path: path.to_owned(),
+            id,
+            log: FileId::at(&log_path(path)),
+        })
+    }
+
+    /// The way to it.
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// Whether the path still leads to the file that is open, and to its log: a restart finds what is
+    /// stored there.
+    pub fn is_in_place(&self) -> bool {
+        FileId::at(&self.path).as_ref() == Some(&self.id)
+            && FileId::at(&log_path(&self.path)) == self.log
+    }
+
+    /// Leaves nothing in the write-ahead log. The log of a file that was renamed keeps its name: the
+    /// renamed file would miss those reports, and SQLite would write them into the file that comes
+    /// after it.
+    pub fn empty_log(&self) -> Result<(), OpenError> {
+        let busy: i64 = self
+            .connection
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
+            .map_err(|cause| unusable(&self.path, cause))?;
+        if busy == 0 {
+            Ok(())
+        } else {
+            let cause = ffi::Error::new(ffi::SQLITE_BUSY);
+            Err(unusable(
+                &self.path,
+                rusqlite::Error::SqliteFailure(cause, None),
+            ))
+        }
+    }
+}
+
+#[derive(PartialEq, Eq)]
+struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    fn at(path: &Path) -> Option<FileId> {
+        let metadata = fs::metadata(path).ok()?;
+        Some(FileId {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        })
+    }
+}
+
+/// Where SQLite keeps the write-ahead log of the database at `path`.
+fn log_path(path: &Path) -> PathBuf {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    PathBuf::from(log)
+}
+
+fn unusable(path: &Path, cause: rusqlite::Error) -> OpenError {
+    OpenError::Sqlite {
+        path: path.to_owned(),
+        cause,
+    }
+}
