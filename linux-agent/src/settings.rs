@@ -53,7 +53,7 @@ pub struct Settings {
 pub enum ClientName {
     /// A server's primary key.
     Number(u32),
-    /// 1 to 64 bytes without control characters.
+    /// 1 to [`MAX_CLIENT_NAME`] bytes without control characters.
     Name(String),
 }
 
@@ -174,6 +174,9 @@ impl std::fmt::Display for ClientName {
         }
     }
 }
+
+/// The longest name of a client, in bytes.
+pub const MAX_CLIENT_NAME: usize = 64;
 
 /// Where settings are looked for if nobody says where they are.
 pub const DEFAULT_FILES: [&str; 2] = ["conf/agent.toml", "/etc/mote/agent.toml"];

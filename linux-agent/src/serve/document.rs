@@ -11,6 +11,7 @@ use super::host::{Host, HostId, Service};
 use super::settings::Clash;
 use crate::http::MAX_DOCUMENT;
 use crate::orders::{self, MAX_NAME};
+use crate::settings::MAX_CLIENT_NAME;
 
 /// The file as it is written.
 #[derive(Deserialize)]
@@ -62,9 +63,6 @@ impl Document {
 }
 
 const INTERVAL_S: RangeInclusive<f64> = 0.1..=604_800.0;
-
-/// Longest name of a client, in bytes, as agents have it.
-const MAX_ID_BYTES: usize = 64;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -153,10 +151,10 @@ fn check_host(label: &str, table: &HostTable, document: &Document) -> Result<Hos
     })?;
     let id = table.id.clone().unwrap_or_else(|| HostId::new(label));
     match &id {
-        HostId::Name(name) if !is_text(name, MAX_ID_BYTES) => Err(Bad(
+        HostId::Name(name) if !is_text(name, MAX_CLIENT_NAME) => Err(Bad(
             format!("hosts.{label}.id"),
             format!(
-                "is {name:?}; an id is a number from 0 to {}, or a name of 1 to {MAX_ID_BYTES} \
+                "is {name:?}; an id is a number from 0 to {}, or a name of 1 to {MAX_CLIENT_NAME} \
                  bytes without control characters",
                 u32::MAX
             ),

@@ -8,7 +8,7 @@ use toml::Spanned;
 use toml::de::DeValue;
 use ureq::http::Uri;
 
-use super::ClientName;
+use super::{ClientName, MAX_CLIENT_NAME};
 use crate::plugin::is_plugin_name;
 
 pub fn client_id(value: &DeValue<'_>) -> Result<ClientName, String> {
@@ -16,13 +16,15 @@ pub fn client_id(value: &DeValue<'_>) -> Result<ClientName, String> {
         DeValue::Integer(number) => u32::from_str_radix(number.as_str(), number.radix())
             .ok()
             .map(ClientName::Number),
-        DeValue::String(name) => ((1..=64).contains(&name.len())
+        DeValue::String(name) => ((1..=MAX_CLIENT_NAME).contains(&name.len())
             && !name.contains(char::is_control))
         .then(|| ClientName::Name(name.clone().into_owned())),
         _ => None,
     }
     .ok_or_else(|| {
-        "must be an integer from 0 to 4294967295, or a name of 1 to 64 bytes without control characters".into()
+        format!(
+            "must be an integer from 0 to 4294967295, or a name of 1 to {MAX_CLIENT_NAME} bytes without control characters"
+        )
     })
 }
 
