@@ -237,6 +237,7 @@ impl Bench {
             service_name: "Service",
             stamp: Stamp::Uptime {
                 seconds: 1,
+                age: 0,
                 boot: None,
             },
             seq: 1,

@@ -128,6 +128,7 @@ impl<P, const N: usize, const L: usize> Config<P, N, L> {
         }
         let mut parser = Parser {
             config: self,
+            document,
             resolve,
             found: false,
             error: None,
@@ -242,6 +243,7 @@ fn nests_deeper_than(limit: u8, document: &[u8]) -> bool {
 
 struct Parser<'r, P, const N: usize, const L: usize> {
     config: &'r mut Config<P, N, L>,
+    document: &'r [u8],
     resolve: &'r mut dyn FnMut(&str) -> P,
     found: bool,
     /// serde's own errors cannot carry a service's name, so the first fault is kept here.
@@ -263,6 +265,7 @@ struct Services<'p, 'r, P, const N: usize, const L: usize>(&'p mut Parser<'r, P,
 
 /// `[plugin, interval, …]`
 struct Orders<'p, P, const L: usize> {
+    document: &'p [u8],
     resolve: &'p mut dyn FnMut(&str) -> P,
     fault: &'p mut Fault,
 }
@@ -324,6 +327,7 @@ impl<'de, P, const N: usize, const L: usize> Visitor<'de> for Services<'_, '_, P
             };
             let mut wrong = Fault::NotPluginAndInterval;
             let orders: Orders<'_, _, L> = Orders {
+                document: parser.document,
                 resolve: &mut *parser.resolve,
                 fault: &mut wrong,
             };
@@ -366,13 +370,13 @@ impl<'de, P, const L: usize> Visitor<'de> for Orders<'_, P, L> {
             *self.fault = Fault::PluginName(L);
             return Err(wrong(()));
         };
-        let shape = core::mem::replace(self.fault, Fault::Interval);
-        let Some(seconds) = seq.next_element::<Seconds>()? else {
-            *self.fault = shape;
+        if seq.next_element::<IgnoredAny>()?.is_none() {
+            return Err(wrong(()));
+        }
+        let Some(interval) = Interval::from_json(element_after(raw, self.document)) else {
+            *self.fault = Fault::Interval;
             return Err(wrong(()));
         };
-        let interval = interval(seconds).ok_or(()).map_err(wrong)?;
-        *self.fault = shape;
         while seq.next_element::<IgnoredAny>()?.is_some() {}
         Ok(((self.resolve)(&name), interval))
     }
@@ -398,19 +402,25 @@ impl<'de> Visitor<'de> for Raw {
     }
 }
 
-#[cfg(feature = "decimal")]
-type Seconds = f64;
-#[cfg(not(feature = "decimal"))]
-type Seconds = i32;
-
-#[cfg(feature = "decimal")]
-fn interval(seconds: Seconds) -> Option<Interval> {
-    Interval::from_secs_f64(seconds)
-}
-
-#[cfg(not(feature = "decimal"))]
-fn interval(seconds: Seconds) -> Option<Interval> {
-    Interval::from_secs(u32::try_from(seconds).ok()?)
+/// The text of the element that follows a string of an array. The parser hands out numbers only as
+/// floating point or whole, but strings as parts of the document.
+fn element_after<'d>(string: &str, document: &'d [u8]) -> &'d [u8] {
+    let begin = string
+        .as_ptr()
+        .addr()
+        .wrapping_sub(document.as_ptr().addr());
+    let end = begin.wrapping_add(string.len());
+    let after = document.get(end..).unwrap_or_default();
+    let after = after
+        .strip_prefix(b"\"")
+        .unwrap_or_default()
+        .trim_ascii_start();
+    let after = after.strip_prefix(b",").unwrap_or_default();
+    let end = after.iter().position(|byte| matches!(byte, b',' | b']'));
+    after
+        .get(..end.unwrap_or(after.len()))
+        .unwrap_or_default()
+        .trim_ascii()
 }
 
 /// A name as it stands between the quotes of JSON; `None` if it is empty, too long, holds a control
@@ -500,26 +510,15 @@ mod tests {
         assert_eq!(listed(r#"{"services": {}}"#), []);
     }
 
-    #[cfg(feature = "decimal")]
     #[test]
     fn intervals_may_have_decimals() {
         assert_eq!(
-            listed(r#"{"services":{"A":["p",0.25],"B":["p",1e1]}}"#),
+            listed(r#"{"services":{"A":["p" ,	0.25 ],"B":["p",1e1,7]}}"#),
             [
                 ("A".to_owned(), "p".to_owned(), 250),
                 ("B".to_owned(), "p".to_owned(), 10_000)
             ]
         );
-    }
-
-    #[cfg(not(feature = "decimal"))]
-    #[test]
-    fn boards_take_whole_seconds_only() {
-        assert_eq!(
-            parse(r#"{"services":{"A":["p",0.5]}}"#).unwrap_err(),
-            "service \"A\": the interval must be a number from 0.1 s to 604800 s"
-        );
-        assert!(parse(r#"{"services":{"A":["p",1.5]}}"#).is_err());
     }
 
     #[test]
@@ -532,6 +531,10 @@ mod tests {
             (r#""A":["p",-5]"#, format!("service \"A\": {bounds}")),
             (r#""A":["p",604801]"#, format!("service \"A\": {bounds}")),
             (r#""A":["p","15"]"#, format!("service \"A\": {bounds}")),
+            (r#""A":["p",015]"#, format!("service \"A\": {bounds}")),
+            (r#""A":["p",1 5]"#, format!("service \"A\": {bounds}")),
+            (r#""A":["p",[15]]"#, format!("service \"A\": {bounds}")),
+            (r#""A":["p",null]"#, format!("service \"A\": {bounds}")),
             (
                 r#""A":["p",99999999999]"#,
                 format!("service \"A\": {bounds}"),

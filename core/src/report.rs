@@ -34,8 +34,10 @@ pub enum Stamp<'a> {
     },
     /// A board without a clock.
     Uptime {
-        /// Seconds since reset.
+        /// Seconds from reset to the sample.
         seconds: u32,
+        /// Seconds since the sample; written only if it is not 0, which is when the report had to wait.
+        age: u32,
         /// An id of this run, where the board can tell its runs apart.
         boot: Option<&'a str>,
     },
@@ -88,7 +90,7 @@ struct Report<'a, D> {
 impl<D: Serialize> Serialize for Report<'_, D> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let envelope = self.envelope;
-        let mut out = serializer.serialize_struct("Report", 6)?;
+        let mut out = serializer.serialize_struct("Report", 7)?;
         out.serialize_field("client_id", &envelope.client_id)?;
         out.serialize_field("service_name", envelope.service_name)?;
         out.serialize_field("data", self.data)?;
@@ -99,8 +101,11 @@ impl<D: Serialize> Serialize for Report<'_, D> {
                 out.serialize_field("time", &(unix_ms as f64 / 1000.0))?;
                 out.serialize_field("boot", boot)?;
             }
-            Stamp::Uptime { seconds, boot } => {
+            Stamp::Uptime { seconds, age, boot } => {
                 out.serialize_field("uptime", &seconds)?;
+                if age > 0 {
+                    out.serialize_field("age", &age)?;
+                }
                 if let Some(boot) = boot {
                     out.serialize_field("boot", boot)?;
                 }

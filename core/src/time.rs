@@ -60,21 +60,104 @@ impl Interval {
         }
     }
 
-    /// Rounded to whole milliseconds; `None` outside [`Interval::MIN`] to [`Interval::MAX`].
-    #[cfg(feature = "decimal")]
-    pub fn from_secs_f64(seconds: f64) -> Option<Self> {
-        // What is not a number is in no range.
-        if !(0.1..=604_800.0).contains(&seconds) {
+    /// Seconds as a number of JSON (RFC 8259, section 6), rounded to whole milliseconds; `None` if the text is
+    /// none, or the number is outside [`Interval::MIN`] to [`Interval::MAX`].
+    ///
+    /// Without floating point, which a small board pays dearly, so that every platform reads alike.
+    pub fn from_json(seconds: &[u8]) -> Option<Self> {
+        let Decimal {
+            mut digits,
+            mut exponent,
+        } = Decimal::parse(seconds)?;
+        exponent = exponent.saturating_add(3);
+        while exponent > 0 && digits <= u64::from(Self::MAX.0) {
+            digits = digits.checked_mul(10).filter(|it| *it > 0)?;
+            exponent -= 1;
+        }
+        let (mut last, mut more) = (0, false);
+        while exponent < 0 && digits > 0 {
+            more |= last > 0;
+            last = digits % 10;
+            digits /= 10;
+            exponent += 1;
+        }
+        let beyond = digits == u64::from(Self::MAX.0) && (last > 0 || more);
+        if exponent != 0 || digits < u64::from(Self::MIN.0) || beyond {
             return None;
         }
-        let millis = seconds * 1000.0 + 0.5;
-        Self::from_millis(millis as u32)
+        let rounded = digits + u64::from(last >= 5);
+        Self::from_millis(u32::try_from(rounded).ok()?)
     }
 
     /// Milliseconds.
     pub const fn as_millis(self) -> u32 {
         self.0
     }
+}
+
+/// `digits × 10^exponent`
+struct Decimal {
+    digits: u64,
+    exponent: i32,
+}
+
+impl Decimal {
+    /// A number of JSON that is not negative. Digits after the 18th significant one are lost.
+    fn parse(text: &[u8]) -> Option<Self> {
+        let (whole, rest) = split_digits(text);
+        if whole.is_empty() || (whole.len() > 1 && whole.starts_with(b"0")) {
+            return None;
+        }
+        let (fraction, rest) = match rest {
+            [b'.', rest @ ..] => {
+                let (fraction, rest) = split_digits(rest);
+                (!fraction.is_empty()).then_some((fraction, rest))?
+            }
+            _ => (&[][..], rest),
+        };
+        let mut decimal = Decimal {
+            digits: 0,
+            exponent: match rest {
+                [] => 0,
+                [b'e' | b'E', b'-', power @ ..] => -parse_power(power)?,
+                [b'e' | b'E', b'+', power @ ..] | [b'e' | b'E', power @ ..] => parse_power(power)?,
+                _ => return None,
+            },
+        };
+        for digit in whole {
+            decimal.push(*digit, 0);
+        }
+        for digit in fraction {
+            decimal.push(*digit, -1);
+        }
+        Some(decimal)
+    }
+
+    fn push(&mut self, digit: u8, shift: i32) {
+        const FULL: u64 = 100_000_000_000_000_000;
+        if self.digits < FULL {
+            self.digits = self.digits * 10 + u64::from(digit - b'0');
+            self.exponent = self.exponent.saturating_add(shift);
+        } else {
+            self.exponent = self.exponent.saturating_add(shift + 1);
+        }
+    }
+}
+
+fn split_digits(text: &[u8]) -> (&[u8], &[u8]) {
+    let length = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    text.split_at_checked(length).unwrap_or((text, &[]))
+}
+
+/// The digits of an exponent; far out of any range it is cut to 10⁶.
+fn parse_power(text: &[u8]) -> Option<i32> {
+    let (digits, rest) = split_digits(text);
+    if digits.is_empty() || !rest.is_empty() {
+        return None;
+    }
+    Some(digits.iter().fold(0, |power, digit| {
+        (power * 10 + i32::from(digit - b'0')).min(1_000_000)
+    }))
 }
 
 impl fmt::Display for Interval {
@@ -125,26 +208,76 @@ mod tests {
         assert_eq!(Interval::from_secs(u32::MAX), None);
     }
 
-    #[cfg(feature = "decimal")]
     #[test]
-    fn decimal_seconds_are_rounded_to_milliseconds() {
-        let millis = |seconds| Interval::from_secs_f64(seconds).map(Interval::as_millis);
-        assert_eq!(millis(0.1), Some(100));
-        assert_eq!(millis(1.0004), Some(1000));
-        assert_eq!(millis(604_800.0), Some(604_800_000));
+    fn numbers_of_json_are_rounded_to_milliseconds() {
+        let millis = |seconds: &str| Interval::from_json(seconds.as_bytes()).map(|it| it.0);
+        for (seconds, expected) in [
+            ("15", 15_000),
+            ("15.0", 15_000),
+            ("0.1", 100),
+            ("1e-1", 100),
+            ("0.00001E+4", 100),
+            ("1.0004", 1000),
+            ("1.0005", 1001),
+            ("1.00049999999999999999999", 1000),
+            ("604800", 604_800_000),
+            ("604800.000", 604_800_000),
+            ("6.048e5", 604_800_000),
+            ("604799.9996", 604_800_000),
+            ("100000000000000000000000e-20", 1_000_000),
+        ] {
+            assert_eq!(millis(seconds), Some(expected), "{seconds}");
+        }
         for refused in [
-            0.0,
-            -1.0,
-            0.09,
-            0.099_999_9,
-            604_800.000_1,
-            604_800.1,
-            1e300,
-            f64::INFINITY,
-            f64::NAN,
+            "",
+            "0",
+            "-1",
+            "-0.5",
+            "0.09",
+            "0.0999999",
+            "604800.0001",
+            "604800.1",
+            "604801",
+            "1e300",
+            "1e99999999999",
+            "1e-99999999999",
+            "0e99999999999",
+            "18446744073709551616",
+            "01",
+            "1.",
+            ".5",
+            "1e",
+            "1e+",
+            "+1",
+            "1x",
+            "1.5.5",
+            "NaN",
+            "null",
+            "\"15\"",
+            "true",
+            "0x10",
+            "1 5",
         ] {
             assert_eq!(millis(refused), None, "{refused}");
         }
+    }
+
+    #[test]
+    fn numbers_read_as_floating_point_would() {
+        let text = "(0|[1-9][0-9]{0,8})([.][0-9]{1,9})?([eE][+-]?[0-5])?";
+        let text = proptest::string::string_regex(text).unwrap();
+        let mut runner = proptest::test_runner::TestRunner::default();
+        runner
+            .run(&text, |text| {
+                let seconds: f64 = text.parse().unwrap();
+                let millis = Interval::from_json(text.as_bytes()).map(|it| f64::from(it.0));
+                match millis {
+                    Some(millis) => assert!((millis - seconds * 1000.0).abs() < 0.500_01, "{text}"),
+                    None => assert!(!(0.1..=604_800.0).contains(&seconds), "{text}"),
+                }
+                Ok(())
+            })
+            .unwrap();
     }
 
     #[test]

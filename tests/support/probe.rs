@@ -30,6 +30,7 @@ impl Bench {
             service_name: "Service",
             stamp: Stamp::Uptime {
                 seconds: 0,
+                age: 0,
                 boot: None,
             },
             seq: 0,

@@ -411,6 +411,7 @@ mod tests {
             service_name: "Own",
             stamp: Stamp::Uptime {
                 seconds: 1,
+                age: 0,
                 boot: None,
             },
             seq: 1,

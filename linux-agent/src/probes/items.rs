@@ -149,6 +149,7 @@ mod tests {
         service_name: "S",
         stamp: Stamp::Uptime {
             seconds: 0,
+            age: 0,
             boot: None,
         },
         seq: 0,
