@@ -159,6 +159,22 @@ impl<P, const N: usize, const L: usize> Default for Config<P, N, L> {
 }
 
 impl Fault {
+    /// One word for it, for where a sentence is too long.
+    pub const fn keyword(self) -> &'static str {
+        match self {
+            Fault::NotADocument => "not-a-document",
+            Fault::NoServices => "no-services",
+            Fault::TwoServices => "two-services",
+            Fault::TooDeep => "too-deep",
+            Fault::NotPluginAndInterval => "not-plugin-and-interval",
+            Fault::Interval => "interval",
+            Fault::ServiceName(_) => "service-name",
+            Fault::PluginName(_) => "plugin-name",
+            Fault::Duplicate => "duplicate",
+            Fault::TooMany(_) => "too-many",
+        }
+    }
+
     fn of_document<const L: usize>(self) -> ConfigError<L> {
         ConfigError {
             service: None,

@@ -186,6 +186,11 @@ impl Extender {
         Extender { last: 0 }
     }
 
+    /// The count of the latest reading.
+    pub const fn last(&self) -> u64 {
+        self.last
+    }
+
     /// The 64-bit count for a reading of the timer.
     pub const fn extend(&mut self, ticks: u32) -> u64 {
         let passed = ticks.wrapping_sub(self.last as u32);

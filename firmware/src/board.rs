@@ -1,0 +1,74 @@
+//! What a board can be asked to sample.
+
+use mote_core::Uptime;
+use serde::Serialize;
+
+/// The probes of a board, and its watchdog.
+pub trait Board {
+    /// What a plugin's name means here.
+    type Plugin: Copy + PartialEq;
+
+    /// What a service keeps from one sample to the next, to make rates of counters.
+    type Baseline: Copy + Default;
+
+    /// What was sampled, as it waits to be sent; it serialises as the report's `data`, of which the first
+    /// field is a [`mote_core::Status`]. A ring of them waits in RAM, so it should be small.
+    type Sample: Serialize;
+
+    /// The watchdog is fed at least this often, in milliseconds, as long as the schedule goes on.
+    const FEED_EVERY_MS: u32 = 1000;
+
+    /// The plugin of this name; none if the board has none.
+    fn plugin(name: &str) -> Option<Self::Plugin>;
+
+    /// A service starts: what its first sample compares with.
+    fn start(&mut self, plugin: Self::Plugin, now: Uptime) -> Self::Baseline;
+
+    /// Takes a sample. It should return within a millisecond or so, since nothing else of the schedule runs
+    /// meanwhile.
+    fn sample(
+        &mut self,
+        plugin: Self::Plugin,
+        baseline: &mut Self::Baseline,
+        context: &Context,
+    ) -> Result<Self::Sample, Failed>;
+
+    /// Everything that was due has been sampled: the one place to feed a watchdog, so that it bites when the
+    /// schedule stands still.
+    fn feed(&mut self) {}
+}
+
+/// What a probe can report besides what it samples itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Context {
+    /// The instant of the sample.
+    pub now: Uptime,
+    /// What the node counts.
+    pub statistics: Statistics,
+}
+
+impl Context {
+    /// The instant of the sample in seconds since reset. They wrap after 136 years.
+    pub const fn uptime_s(&self) -> u32 {
+        seconds(self.now)
+    }
+}
+
+pub(crate) const fn seconds(instant: Uptime) -> u32 {
+    (instant.as_millis() / 1000) as u32
+}
+
+/// Counts since reset.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Statistics {
+    /// Samples that went unsent, since the ring was full or their service left.
+    pub dropped: u32,
+    /// Instants at which a service was due and not sampled, of the services that are there now.
+    pub missed: u32,
+    /// Lines that came and were none, or damaged.
+    pub bad_lines: u32,
+}
+
+/// Why a sample failed: one plain sentence, the `error` of the report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failed(pub &'static str);

@@ -1,0 +1,366 @@
+//! A board as a monitored client, without I/O: bytes, time and samples go in, bytes come out.
+
+use mote_core::frame::{self, Receiver, SEAL};
+use mote_core::{
+    Action, ClientId, Config, ConfigError, Envelope, Failure, Interval, Monitor, SlotId, Stamp,
+    TooLarge, Uptime, client_hash,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::board::{Board, Context, Failed, Statistics, seconds};
+use crate::ring::{Record, Ring};
+
+/// A report with its seal is at most this long, in bytes; a larger one is replaced by a failure that says so.
+pub const MAX_LINE: usize = 256;
+
+/// The gateway has this long to answer a request for the services document, in milliseconds.
+const ANSWER_MS: u64 = 5000;
+
+/// The oldest report is sent again after this time without an acknowledgement, and after twice the time
+/// before from then on.
+const FIRST_RETRY_MS: u32 = 1000;
+const MAX_RETRY_MS: u32 = 8000;
+
+/// Who a node is and how it keeps in touch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// As the server knows the board.
+    pub client_id: ClientId<'static>,
+    /// How often the services document is asked for.
+    pub refresh: Interval,
+    /// First samples are spread over this many milliseconds, or one interval if that is shorter.
+    pub first_sample_spread_ms: u32,
+}
+
+impl Settings {
+    /// A refresh every five minutes and a spread over ten seconds, as on hosts.
+    pub const fn of(client_id: ClientId<'static>) -> Self {
+        Settings {
+            client_id,
+            refresh: match Interval::from_secs(300) {
+                Some(interval) => interval,
+                None => Interval::MIN,
+            },
+            first_sample_spread_ms: 10_000,
+        }
+    }
+}
+
+/// A monitored client for at most `SERVICES` services with names of at most `NAME` bytes. `RING` samples wait
+/// while the line is down; a line with a services document and its seal has at most `LINE` bytes.
+pub struct Node<
+    B: Board,
+    const SERVICES: usize = 8,
+    const NAME: usize = 23,
+    const RING: usize = 32,
+    const LINE: usize = 512,
+> {
+    receiver: Receiver<LINE>,
+    state: State<B, SERVICES, NAME, RING>,
+    line: Line,
+}
+
+struct State<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize> {
+    client_id: ClientId<'static>,
+    monitor: Monitor<Option<B::Plugin>, SERVICES, NAME>,
+    baselines: [B::Baseline; SERVICES],
+    ring: Ring<B::Sample, RING>,
+    /// The services document is to be asked for.
+    ask: bool,
+    answer_by: Uptime,
+    /// Orders that were refused; the gateway is told once.
+    refused: Option<ConfigError<NAME>>,
+    retry_at: Uptime,
+    retry_ms: u32,
+}
+
+/// The line that is being sent.
+struct Line {
+    buffer: [u8; MAX_LINE],
+    length: usize,
+    sent: usize,
+}
+
+impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize, const LINE: usize>
+    Node<B, SERVICES, NAME, RING, LINE>
+{
+    /// A node that runs `services` until it is told otherwise. A service of a plugin that the board does not
+    /// have is reported as failed.
+    pub fn new(settings: Settings, services: &[(&str, &str, Interval)], now: Uptime) -> Self {
+        let monitor_settings = mote_core::Settings {
+            client: client_hash(settings.client_id),
+            first_sample_spread_ms: settings.first_sample_spread_ms,
+            refresh: Some(settings.refresh),
+        };
+        let mut node = Node {
+            receiver: Receiver::new(),
+            state: State {
+                client_id: settings.client_id,
+                monitor: Monitor::new(monitor_settings, now),
+                baselines: [B::Baseline::default(); SERVICES],
+                ring: Ring::new(),
+                ask: false,
+                answer_by: Uptime::NEVER,
+                refused: None,
+                retry_at: Uptime::NEVER,
+                retry_ms: FIRST_RETRY_MS,
+            },
+            line: Line {
+                buffer: [0; MAX_LINE],
+                length: 0,
+                sent: 0,
+            },
+        };
+        let mut config = Config::new();
+        for (name, plugin, interval) in services {
+            let pushed = name.parse().ok().map(|name| {
+                config.push(mote_core::Service {
+                    name,
+                    plugin: B::plugin(plugin),
+                    interval: *interval,
+                })
+            });
+            debug_assert!(matches!(pushed, Some(Ok(()))), "{name}");
+        }
+        node.state.monitor.apply(&config);
+        node
+    }
+
+    /// Samples what is due and does what else it is time for.
+    pub fn poll(&mut self, now: Uptime, board: &mut B) {
+        let context = Context {
+            now,
+            statistics: self.statistics(),
+        };
+        self.state.poll(board, &context);
+        board.feed();
+    }
+
+    /// When [`Node::poll`] has something to do again, unless bytes come or go before.
+    pub fn poll_at(&self) -> Uptime {
+        let state = &self.state;
+        state
+            .monitor
+            .poll_at()
+            .min(state.retry_at)
+            .min(state.answer_by)
+    }
+
+    /// Takes what came over the line.
+    pub fn receive(&mut self, bytes: &[u8], now: Uptime) {
+        for byte in bytes {
+            if let Some(text) = self.receiver.push(*byte) {
+                self.state.take(text, now);
+            }
+        }
+    }
+
+    /// What is to be sent next; nothing if there is nothing to say. [`Node::sent`] tells how much of it
+    /// has gone.
+    pub fn outgoing(&mut self, now: Uptime) -> &[u8] {
+        if self.line.sent >= self.line.length {
+            self.line.sent = 0;
+            self.line.length = self
+                .state
+                .next_line(&mut self.line.buffer, now)
+                .unwrap_or(0);
+        }
+        self.line
+            .buffer
+            .get(self.line.sent..self.line.length)
+            .unwrap_or_default()
+    }
+
+    /// So many bytes of what [`Node::outgoing`] gave are on their way.
+    pub fn sent(&mut self, bytes: usize, now: Uptime) {
+        self.line.sent = self.line.sent.saturating_add(bytes);
+        if self.line.sent >= self.line.length {
+            self.state.line_sent(now);
+        }
+    }
+
+    /// What was lost so far.
+    pub fn statistics(&self) -> Statistics {
+        let missed = self.state.monitor.entries();
+        Statistics {
+            dropped: self.state.ring.dropped(),
+            missed: missed.fold(0, |sum: u32, (_, entry)| sum.saturating_add(entry.missed())),
+            bad_lines: self.receiver.rejected(),
+        }
+    }
+
+    /// Samples that are not acknowledged yet.
+    pub fn waiting(&self) -> usize {
+        self.state.ring.len()
+    }
+}
+
+impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize>
+    State<B, SERVICES, NAME, RING>
+{
+    fn poll(&mut self, board: &mut B, context: &Context) {
+        let now = context.now;
+        while let Some(action) = self.monitor.poll(now) {
+            match action {
+                Action::FetchConfig => {
+                    self.ask = true;
+                    self.answer_by = now.after_millis(ANSWER_MS);
+                }
+                Action::Start(slot) => self.start(slot, board, now),
+                Action::Sample { slot, .. } => self.sample(slot, board, context),
+            }
+        }
+        if self.answer_by <= now {
+            self.answer_by = Uptime::NEVER;
+            self.monitor.fetch_failed(now);
+        }
+        if self.retry_at <= now {
+            self.retry_at = Uptime::NEVER;
+            self.retry_ms = (self.retry_ms * 2).min(MAX_RETRY_MS);
+            self.ring.retry();
+        }
+    }
+
+    fn start(&mut self, slot: SlotId, board: &mut B, now: Uptime) {
+        let Some(entry) = self.monitor.entry(slot) else {
+            return;
+        };
+        match (entry.service.plugin, self.baselines.get_mut(slot.index())) {
+            (Some(plugin), Some(baseline)) => *baseline = board.start(plugin, now),
+            _ => {
+                self.monitor.park(slot);
+                self.push(slot, now, Err(Failed("this board has no such plugin")));
+            }
+        }
+    }
+
+    fn sample(&mut self, slot: SlotId, board: &mut B, context: &Context) {
+        let plugin = self.monitor.entry(slot).and_then(|it| it.service.plugin);
+        if let (Some(plugin), Some(baseline)) = (plugin, self.baselines.get_mut(slot.index())) {
+            let sample = board.sample(plugin, baseline, context);
+            self.push(slot, context.now, sample);
+        }
+    }
+
+    fn push(&mut self, slot: SlotId, now: Uptime, sample: Result<B::Sample, Failed>) {
+        let seq = self.monitor.next_seq();
+        self.ring.push(seq, seconds(now), slot, sample);
+    }
+
+    fn take(&mut self, text: &[u8], now: Uptime) {
+        if let Ok((Acknowledgement { ack }, _)) = serde_json_core::from_slice(text) {
+            if self.ring.acknowledge(ack) {
+                self.retry_ms = FIRST_RETRY_MS;
+                self.retry_at = self.next_retry(now);
+            }
+            return;
+        }
+        match Config::parse(text, B::plugin) {
+            Ok(config) => {
+                let stays = |slot| {
+                    let Some(entry) = self.monitor.entry(slot) else {
+                        return false;
+                    };
+                    let services = config.services();
+                    services.iter().any(|it| it.name == entry.service.name)
+                };
+                self.ring.retain(stays);
+                self.monitor.apply(&config);
+                self.monitor.fetched(now);
+            }
+            Err(error) => {
+                self.refused = Some(error);
+                self.monitor.fetch_failed(now);
+            }
+        }
+        self.ask = false;
+        self.answer_by = Uptime::NEVER;
+    }
+
+    /// Writes the next line to send and gives its length.
+    fn next_line(&mut self, buffer: &mut [u8], now: Uptime) -> Option<usize> {
+        let client_id = self.client_id;
+        if core::mem::take(&mut self.ask) {
+            let ask = Ask {
+                client_id,
+                get: "services",
+                uptime: seconds(now),
+            };
+            return sealed(&ask, buffer).ok();
+        }
+        if let Some(error) = self.refused.take() {
+            let refusal = Refusal {
+                client_id,
+                refused: error.fault.keyword(),
+                service: error.service.as_deref(),
+            };
+            return sealed(&refusal, buffer).ok();
+        }
+        let record = self.ring.send()?;
+        let entry = self.monitor.entry(record.slot)?;
+        encode(client_id, &entry.service.name, record, now, buffer).ok()
+    }
+
+    fn line_sent(&mut self, now: Uptime) {
+        self.retry_at = self.next_retry(now);
+    }
+
+    fn next_retry(&self, now: Uptime) -> Uptime {
+        if self.ring.awaits() {
+            now.after_millis(u64::from(self.retry_ms))
+        } else {
+            Uptime::NEVER
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Acknowledgement {
+    ack: u32,
+}
+
+#[derive(Serialize)]
+struct Ask {
+    client_id: ClientId<'static>,
+    get: &'static str,
+    uptime: u32,
+}
+
+#[derive(Serialize)]
+struct Refusal<'a> {
+    client_id: ClientId<'static>,
+    refused: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service: Option<&'a str>,
+}
+
+fn sealed(message: &impl Serialize, buffer: &mut [u8]) -> Result<usize, TooLarge> {
+    let length = serde_json_core::to_slice(message, buffer).map_err(|_| TooLarge)?;
+    frame::seal(buffer, length)
+}
+
+fn encode<S: Serialize>(
+    client_id: ClientId<'_>,
+    service_name: &str,
+    record: &Record<S>,
+    now: Uptime,
+    buffer: &mut [u8],
+) -> Result<usize, TooLarge> {
+    let envelope = Envelope {
+        client_id,
+        service_name,
+        stamp: Stamp::Uptime {
+            seconds: record.uptime_s,
+            age: seconds(now).wrapping_sub(record.uptime_s),
+            boot: None,
+        },
+        seq: record.seq,
+    };
+    let sampled = record.sample.as_ref().map_err(|failed| failed.0);
+    let length = match sampled.map(|sample| envelope.encode(sample, buffer)) {
+        Ok(Ok(length)) if length + SEAL <= buffer.len() => length,
+        Ok(_) => envelope.encode(&Failure::new("the report is larger than a line"), buffer)?,
+        Err(error) => envelope.encode(&Failure::new(error), buffer)?,
+    };
+    frame::seal(buffer, length)
+}

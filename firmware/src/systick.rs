@@ -1,0 +1,65 @@
+//! The timer that every Cortex-M has, as counter of a [`LoadMeter`](crate::LoadMeter) and as the beat of a loop.
+
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use cortex_m::peripheral::{SCB, SYST, syst::SystClkSource};
+
+use crate::arch;
+
+/// SysTick, which counts down and interrupts at 0, as a counter that runs up through 32 bits.
+///
+/// The interrupt wakes the firmware once a period, so that it looks at its schedule. For less wakeful sleep a
+/// board takes a timer of its own.
+pub struct SysTick {
+    period: u32,
+    periods: AtomicU32,
+}
+
+impl SysTick {
+    /// A period of so many ticks of the processor's clock, at most 2²⁴.
+    pub const fn new(period: u32) -> Self {
+        assert!(period > 1 && period <= 1 << 24);
+        SysTick {
+            period,
+            periods: AtomicU32::new(0),
+        }
+    }
+
+    /// Starts it. The application's exception handler for SysTick calls [`SysTick::tick`].
+    pub fn start(&self, mut timer: SYST) {
+        timer.set_clock_source(SystClkSource::Core);
+        timer.set_reload(self.period - 1);
+        timer.clear_current();
+        timer.enable_interrupt();
+        timer.enable_counter();
+    }
+
+    /// Counts a period.
+    pub fn tick(&self) {
+        let periods = self.periods.load(Ordering::Relaxed);
+        self.periods
+            .store(periods.wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// Ticks of the processor's clock since the start, modulo 2³².
+    pub fn count(&self) -> u32 {
+        let mut count = 0;
+        arch::masked(|| {
+            let mut current = SYST::get_current();
+            let mut periods = self.periods.load(Ordering::Relaxed);
+            if SCB::is_pendst_pending() {
+                // The timer has begun a period that its handler could not count yet.
+                current = SYST::get_current();
+                periods = periods.wrapping_add(1);
+            }
+            // It interrupts on reaching 0, which so is the first tick of a period.
+            let elapsed = if current == 0 {
+                0
+            } else {
+                self.period.wrapping_sub(current)
+            };
+            count = periods.wrapping_mul(self.period).wrapping_add(elapsed);
+        });
+        count
+    }
+}
