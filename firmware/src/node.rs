@@ -2,8 +2,8 @@
 
 use mote_core::frame::{self, Receiver, SEAL};
 use mote_core::{
-    Action, ClientId, Config, ConfigError, Envelope, Failure, Interval, Monitor, SlotId, Stamp,
-    TooLarge, Uptime, client_hash,
+    Action, ClientId, Config, ConfigError, Envelope, Failure, Fault, Interval, Monitor, Name,
+    Service, SlotId, Stamp, TooLarge, Uptime, client_hash,
 };
 use serde::{Deserialize, Serialize};
 
@@ -67,10 +67,11 @@ struct State<B: Board, const SERVICES: usize, const NAME: usize, const RING: usi
     ring: Ring<B::Sample, RING>,
     /// The services document is to be asked for.
     ask: bool,
-    answer_by: Uptime,
-    /// Orders that were refused; the gateway is told once.
-    refused: Option<ConfigError<NAME>>,
-    retry_at: Uptime,
+    answer_by: Option<Uptime>,
+    /// The gateway is to be told why orders were refused.
+    refuse: bool,
+    refused: ConfigError<NAME>,
+    retry_at: Option<Uptime>,
     retry_ms: u32,
 }
 
@@ -84,46 +85,59 @@ struct Line {
 impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize, const LINE: usize>
     Node<B, SERVICES, NAME, RING, LINE>
 {
-    /// A node that runs `services` until it is told otherwise. A service of a plugin that the board does not
-    /// have is reported as failed.
-    pub fn new(settings: Settings, services: &[(&str, &str, Interval)], now: Uptime) -> Self {
-        let monitor_settings = mote_core::Settings {
-            client: client_hash(settings.client_id),
-            first_sample_spread_ms: settings.first_sample_spread_ms,
-            refresh: Some(settings.refresh),
-        };
-        let mut node = Node {
+    /// A node that does nothing until it is started. It is all zeros, so a static one takes no flash, and is
+    /// never moved about on a small stack.
+    pub const fn new() -> Self {
+        Node {
             receiver: Receiver::new(),
             state: State {
-                client_id: settings.client_id,
-                monitor: Monitor::new(monitor_settings, now),
-                baselines: [B::Baseline::default(); SERVICES],
+                client_id: ClientId::Number(0),
+                monitor: Monitor::unset(),
+                baselines: [B::NO_BASELINE; SERVICES],
                 ring: Ring::new(),
                 ask: false,
-                answer_by: Uptime::NEVER,
-                refused: None,
-                retry_at: Uptime::NEVER,
-                retry_ms: FIRST_RETRY_MS,
+                answer_by: None,
+                refuse: false,
+                refused: ConfigError {
+                    service: None,
+                    fault: Fault::NotADocument,
+                },
+                retry_at: None,
+                retry_ms: 0,
             },
             line: Line {
                 buffer: [0; MAX_LINE],
                 length: 0,
                 sent: 0,
             },
+        }
+    }
+
+    /// Runs `services` (name, plugin, interval) from now on, until it gets other orders. Those for which there is
+    /// no room are left out; one whose plugin the board does not have is reported as failed.
+    pub fn start(&mut self, settings: Settings, services: &[(&str, &str, Interval)], now: Uptime) {
+        let state = &mut self.state;
+        state.client_id = settings.client_id;
+        state.retry_ms = FIRST_RETRY_MS;
+        let settings = mote_core::Settings {
+            client: client_hash(settings.client_id),
+            first_sample_spread_ms: settings.first_sample_spread_ms,
+            refresh: Some(settings.refresh),
         };
+        state.monitor.set(settings, now);
         let mut config = Config::new();
         for (name, plugin, interval) in services {
-            let pushed = name.parse().ok().map(|name| {
-                config.push(mote_core::Service {
+            let pushed = Name::try_from(*name).ok().and_then(|name| {
+                let service = Service {
                     name,
                     plugin: B::plugin(plugin),
                     interval: *interval,
-                })
+                };
+                config.push(service).ok()
             });
-            debug_assert!(matches!(pushed, Some(Ok(()))), "{name}");
+            debug_assert!(pushed.is_some(), "no room for the service {name}");
         }
-        node.state.monitor.apply(&config);
-        node
+        state.monitor.apply(&config);
     }
 
     /// Samples what is due and does what else it is time for.
@@ -139,11 +153,9 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize, cons
     /// When [`Node::poll`] has something to do again, unless bytes come or go before.
     pub fn poll_at(&self) -> Uptime {
         let state = &self.state;
-        state
-            .monitor
-            .poll_at()
-            .min(state.retry_at)
-            .min(state.answer_by)
+        let timers = [state.retry_at, state.answer_by];
+        let first = timers.into_iter().flatten().min();
+        first.unwrap_or(Uptime::NEVER).min(state.monitor.poll_at())
     }
 
     /// Takes what came over the line.
@@ -204,18 +216,18 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize>
             match action {
                 Action::FetchConfig => {
                     self.ask = true;
-                    self.answer_by = now.after_millis(ANSWER_MS);
+                    self.answer_by = Some(now.after_millis(ANSWER_MS));
                 }
                 Action::Start(slot) => self.start(slot, board, now),
                 Action::Sample { slot, .. } => self.sample(slot, board, context),
             }
         }
-        if self.answer_by <= now {
-            self.answer_by = Uptime::NEVER;
+        if self.answer_by.is_some_and(|at| at <= now) {
+            self.answer_by = None;
             self.monitor.fetch_failed(now);
         }
-        if self.retry_at <= now {
-            self.retry_at = Uptime::NEVER;
+        if self.retry_at.is_some_and(|at| at <= now) {
+            self.retry_at = None;
             self.retry_ms = (self.retry_ms * 2).min(MAX_RETRY_MS);
             self.ring.retry();
         }
@@ -247,6 +259,7 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize>
         self.ring.push(seq, seconds(now), slot, sample);
     }
 
+    #[inline(never)]
     fn take(&mut self, text: &[u8], now: Uptime) {
         if let Ok((Acknowledgement { ack }, _)) = serde_json_core::from_slice(text) {
             if self.ring.acknowledge(ack) {
@@ -269,12 +282,13 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize>
                 self.monitor.fetched(now);
             }
             Err(error) => {
-                self.refused = Some(error);
+                self.refuse = true;
+                self.refused = error;
                 self.monitor.fetch_failed(now);
             }
         }
         self.ask = false;
-        self.answer_by = Uptime::NEVER;
+        self.answer_by = None;
     }
 
     /// Writes the next line to send and gives its length.
@@ -288,11 +302,11 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize>
             };
             return sealed(&ask, buffer).ok();
         }
-        if let Some(error) = self.refused.take() {
+        if core::mem::take(&mut self.refuse) {
             let refusal = Refusal {
                 client_id,
-                refused: error.fault.keyword(),
-                service: error.service.as_deref(),
+                refused: self.refused.fault.keyword(),
+                service: self.refused.service.as_deref(),
             };
             return sealed(&refusal, buffer).ok();
         }
@@ -305,12 +319,9 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize>
         self.retry_at = self.next_retry(now);
     }
 
-    fn next_retry(&self, now: Uptime) -> Uptime {
-        if self.ring.awaits() {
-            now.after_millis(u64::from(self.retry_ms))
-        } else {
-            Uptime::NEVER
-        }
+    fn next_retry(&self, now: Uptime) -> Option<Uptime> {
+        let retry_at = now.after_millis(u64::from(self.retry_ms));
+        self.ring.awaits().then_some(retry_at)
     }
 }
 
