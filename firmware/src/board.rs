@@ -64,7 +64,7 @@ pub(crate) const fn seconds(instant: Uptime) -> u32 {
 /// Counts since reset.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Statistics {
-    /// Samples that went unsent, since the ring was full or their service left.
+    /// Samples that were given up unacknowledged, since the ring was full or their service left.
     pub dropped: u32,
     /// Instants at which a service was due and not sampled, of the services that are there now.
     pub missed: u32,

@@ -57,7 +57,7 @@ pub struct McuRam {
 
 /// The data of `host_alive_check`: `uptime` in seconds; `reset_cause` in words, with `+` between several;
 /// `reset_bits` as the chip gave them; `watchdog_resets` since power came; and `dropped`, the samples that
-/// went unsent.
+/// were given up unacknowledged.
 #[derive(Clone, Copy)]
 pub struct Alive {
     reset: &'static Reset,

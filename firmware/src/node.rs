@@ -115,6 +115,7 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize, cons
 
     /// Runs `services` (name, plugin, interval) from now on, until it gets other orders. Those for which there is
     /// no room are left out; one whose plugin the board does not have is reported as failed.
+    #[inline(never)] // so that what it needs of the stack is not its caller's for ever
     pub fn start(&mut self, settings: Settings, services: &[(&str, &str, Interval)], now: Uptime) {
         let state = &mut self.state;
         state.client_id = settings.client_id;
@@ -142,11 +143,7 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize, cons
 
     /// Samples what is due and does what else it is time for.
     pub fn poll(&mut self, now: Uptime, board: &mut B) {
-        let context = Context {
-            now,
-            statistics: self.statistics(),
-        };
-        self.state.poll(board, &context);
+        self.state.poll(board, now, self.receiver.rejected());
         board.feed();
     }
 
@@ -193,12 +190,7 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize, cons
 
     /// What was lost so far.
     pub fn statistics(&self) -> Statistics {
-        let missed = self.state.monitor.entries();
-        Statistics {
-            dropped: self.state.ring.dropped(),
-            missed: missed.fold(0, |sum: u32, (_, entry)| sum.saturating_add(entry.missed())),
-            bad_lines: self.receiver.rejected(),
-        }
+        self.state.statistics(self.receiver.rejected())
     }
 
     /// Samples that are not acknowledged yet.
@@ -210,8 +202,7 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize, cons
 impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize>
     State<B, SERVICES, NAME, RING>
 {
-    fn poll(&mut self, board: &mut B, context: &Context) {
-        let now = context.now;
+    fn poll(&mut self, board: &mut B, now: Uptime, bad_lines: u32) {
         while let Some(action) = self.monitor.poll(now) {
             match action {
                 Action::FetchConfig => {
@@ -219,7 +210,10 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize>
                     self.answer_by = Some(now.after_millis(ANSWER_MS));
                 }
                 Action::Start(slot) => self.start(slot, board, now),
-                Action::Sample { slot, .. } => self.sample(slot, board, context),
+                Action::Sample { slot, .. } => {
+                    let statistics = self.statistics(bad_lines);
+                    self.sample(slot, board, &Context { now, statistics });
+                }
             }
         }
         if self.answer_by.is_some_and(|at| at <= now) {
@@ -254,6 +248,15 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize>
         }
     }
 
+    fn statistics(&self, bad_lines: u32) -> Statistics {
+        let services = self.monitor.entries();
+        Statistics {
+            dropped: self.ring.dropped(),
+            missed: services.fold(0, |sum: u32, (_, it)| sum.saturating_add(it.missed())),
+            bad_lines,
+        }
+    }
+
     fn push(&mut self, slot: SlotId, now: Uptime, sample: Result<B::Sample, Failed>) {
         let seq = self.monitor.next_seq();
         self.ring.push(seq, seconds(now), slot, sample);
@@ -268,8 +271,9 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize>
             }
             return;
         }
-        match Config::parse(text, B::plugin) {
-            Ok(config) => {
+        let mut config = Config::new();
+        match config.read(text, B::plugin) {
+            Ok(()) => {
                 let stays = |slot| {
                     let Some(entry) = self.monitor.entry(slot) else {
                         return false;
@@ -316,12 +320,23 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize>
     }
 
     fn line_sent(&mut self, now: Uptime) {
-        self.retry_at = self.next_retry(now);
+        // A line that is sent while another waits for its acknowledgement does not put that off.
+        if self.retry_at.is_none() {
+            self.retry_at = self.next_retry(now);
+        }
     }
 
     fn next_retry(&self, now: Uptime) -> Option<Uptime> {
         let retry_at = now.after_millis(u64::from(self.retry_ms));
         self.ring.awaits().then_some(retry_at)
+    }
+}
+
+impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize, const LINE: usize>
+    Default for Node<B, SERVICES, NAME, RING, LINE>
+{
+    fn default() -> Self {
+        Self::new()
     }
 }
 
