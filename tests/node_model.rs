@@ -350,6 +350,34 @@ fn without_acknowledgements_the_newest_are_kept() {
 }
 
 #[test]
+fn an_acknowledgement_begins_the_delays_anew() {
+    let mut bench = Bench::new(&[("A", "count", 3600)]);
+    bench.run(0);
+    bench.tell(r#"{"services":{"B":["count",3600],"C":["count",3600]}}"#);
+    let again = |lines: &[(u64, Value)]| -> Vec<u64> {
+        let aged = lines.iter().filter(|(_, line)| line["age"].is_u64());
+        aged.map(|(at, _)| *at).collect()
+    };
+    // Both are sampled after a second.
+    assert_eq!(again(&bench.run(20_000)), [2000, 4000, 8000, 16_000]);
+    bench.tell(r#"{"ack":0}"#);
+    assert_eq!(again(&bench.run(30_000)), [20_000, 21_000, 23_000, 27_000]);
+    bench.tell(r#"{"ack":1}"#);
+    assert_eq!(again(&bench.run(90_000)), [0; 0]);
+    assert_eq!(bench.node.waiting(), 0);
+}
+
+#[test]
+fn nothing_wakes_a_board_for_a_plugin_that_it_does_not_have() {
+    let mut bench = Bench::new(&[]);
+    bench.run(0);
+    bench.tell(r#"{"services":{"X":["get_linux_cpu",1]}}"#);
+    let lines = bench.run(500);
+    acknowledge_all(&mut bench, &lines);
+    assert!(bench.node.poll_at().as_millis() > 10_000);
+}
+
+#[test]
 fn a_service_that_leaves_takes_its_reports_along() {
     let mut bench = Bench::new(&[("A", "count", 1), ("B", "count", 1)]);
     bench.run(5_500);

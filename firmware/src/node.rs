@@ -291,7 +291,6 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize>
                 self.monitor.fetch_failed(now);
             }
         }
-        self.ask = false;
         self.answer_by = None;
     }
 

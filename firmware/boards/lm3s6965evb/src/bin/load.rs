@@ -19,8 +19,9 @@ use mote_firmware::{
 use mote_lm3s6965evb as board;
 use static_cell::ConstStaticCell;
 
-/// There is work in thread and interrupt so many times a second.
-const BEATS_HZ: u32 = 100;
+/// There is work in thread and interrupt so many times a second: out of step with SysTick, so that the
+/// interrupt comes in sleep.
+const BEATS_HZ: u32 = 125;
 
 /// A thousandth of the time between two beats, in rounds of two instructions of 8 ns.
 const ROUNDS: u32 = 1_000_000_000 / BEATS_HZ / 1000 / 16;
