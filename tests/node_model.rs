@@ -5,9 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use mote_firmware::mote_core::frame::{Receiver, SEAL, seal};
-use mote_firmware::{
-    Board, ClientId, Context, Failed, Interval, MAX_LINE, Node, Settings, Status, Uptime,
-};
+use mote_firmware::{Board, ClientId, Context, Failed, MAX_LINE, Node, Settings, Status, Uptime};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -86,15 +84,11 @@ impl Bench {
             board: Counter::default(),
             now_ms: 0,
         };
-        let services: Vec<_> = services
-            .iter()
-            .map(|(name, plugin, seconds)| (*name, *plugin, Interval::from_secs(*seconds).unwrap()))
-            .collect();
         let settings = Settings {
             first_sample_spread_ms: 0,
             ..Settings::of(ClientId::Number(7))
         };
-        bench.node.start(settings, &services, bench.now());
+        bench.node.start(settings, services, bench.now());
         bench
     }
 
