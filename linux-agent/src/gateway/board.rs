@@ -1,0 +1,305 @@
+//! One board: what it says, what it is told, and what is counted. What it says is bytes here, not a port.
+
+use std::hash::{DefaultHasher, Hasher};
+use std::io::Write;
+
+use mote_core::Uptime;
+use mote_core::backoff::Backoff;
+use mote_core::frame::{self, Receiver, SEAL};
+
+use super::document;
+use super::line::{self, MAX_LINE, Message, Rejected, Report};
+use super::run::{Runs, Sample, Verdict};
+use crate::sampling::new_boot_id;
+use crate::settings::ClientName;
+
+/// Services of a board that the uplink tells apart; further ones share a place.
+pub const MAX_SERVICES: usize = 64;
+
+/// What waits to be written to a board, in bytes: a document and some acknowledgements.
+const MAX_OUTGOING: usize = 2 * MAX_LINE;
+
+/// The server is asked for a board's services at most once in this time, in milliseconds.
+const FETCH_DISTANCE_MS: u32 = 1000;
+
+/// The longest time between two tries to get them, in milliseconds.
+const MAX_FETCH_DELAY_MS: u32 = 60_000;
+
+/// When bytes came.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival {
+    /// On the clock that goes on.
+    pub now: Uptime,
+    /// The time of day, in Unix milliseconds.
+    pub unix_ms: u64,
+}
+
+/// A board behind a serial line.
+#[derive(Debug)]
+pub struct Board {
+    client_id: ClientName,
+    receiver: Receiver<MAX_LINE>,
+    runs: Runs,
+    boot: String,
+    /// The board's names of its services, by whose places the uplink tells them apart.
+    services: Vec<Box<str>>,
+    stamped: Vec<u8>,
+    outgoing: Vec<u8>,
+    orders: Orders,
+    /// What came so far.
+    pub counts: Counts,
+}
+
+/// What came from a board.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Reports that were queued.
+    pub reports: u64,
+    /// Reports that had been queued before.
+    pub duplicates: u64,
+    /// Lines without a valid seal.
+    pub bad: u64,
+    /// Sealed lines that are neither a report nor an ask.
+    pub unknown: u64,
+    /// Lines that claim to come from another client.
+    pub refused: u64,
+    /// When the last line came that was taken, in Unix milliseconds.
+    pub last_unix_ms: Option<u64>,
+}
+
+/// The services document on its way from the server to the board.
+#[derive(Debug)]
+struct Orders {
+    /// The last good one, as a sealed line.
+    kept: Option<Vec<u8>>,
+    /// The board asked, and the server has not answered since.
+    wanted: bool,
+    /// When it was sent last.
+    sent: Option<Uptime>,
+    /// The server is being asked.
+    under_way: bool,
+    /// The server is not asked before.
+    not_before: Uptime,
+    backoff: Backoff,
+}
+
+impl Board {
+    /// A board that has not said anything yet.
+    pub fn new(client_id: ClientName) -> Self {
+        let seed = mote_core::client_hash(client_id.id());
+        Board {
+            client_id,
+            receiver: Receiver::new(),
+            runs: Runs::default(),
+            boot: new_boot_id(),
+            services: Vec::new(),
+            stamped: Vec::new(),
+            outgoing: Vec::new(),
+            orders: Orders {
+                kept: None,
+                wanted: false,
+                sent: None,
+                under_way: false,
+                not_before: Uptime::from_millis(0),
+                backoff: Backoff::new(seed),
+            },
+            counts: Counts::default(),
+        }
+    }
+
+    /// Takes what came over the line. Each new report goes, with the place of its service, to `queue`, and is
+    /// then acknowledged.
+    pub fn receive(&mut self, bytes: &[u8], at: Arrival, mut queue: impl FnMut(&[u8], usize)) {
+        let mut rejected = self.receiver.rejected();
+        for byte in bytes {
+            let text = self.receiver.push(*byte);
+            let Some(text) = text else { continue };
+            match line::read(text, &self.client_id) {
+                Err(Rejected::Foreign) => self.counts.refused += 1,
+                Err(Rejected::Unknown) => self.counts.unknown += 1,
+                Ok(message) => {
+                    self.counts.last_unix_ms = Some(at.unix_ms);
+                    match message {
+                        Message::Ask { uptime_s } => {
+                            let is_new = uptime_s.is_some_and(|it| self.runs.ask(it, at.now));
+                            if is_new {
+                                self.boot = new_boot_id();
+                            }
+                            self.orders.asked(at.now, &mut self.outgoing);
+                        }
+                        Message::Report(report) => {
+                            let verdict = self.runs.report(sample_of(&report), at.now);
+                            if verdict == Verdict::NewRun {
+                                self.boot = new_boot_id();
+                            }
+                            if verdict == Verdict::Duplicate {
+                                self.counts.duplicates += 1;
+                            } else {
+                                self.counts.reports += 1;
+                                let sampled_ms = self.runs.instant(report.uptime_s, at.now);
+                                let unix_ms = unix_ms_of(sampled_ms, at);
+                                let boot = report.boot.is_none().then_some(&*self.boot);
+                                line::stamp(text, unix_ms, boot, &mut self.stamped);
+                                queue(&self.stamped, place(&mut self.services, &report.service));
+                            }
+                            acknowledge(report.seq, &mut self.outgoing);
+                        }
+                    }
+                }
+            }
+        }
+        rejected = self.receiver.rejected().wrapping_sub(rejected);
+        self.counts.bad += u64::from(rejected);
+    }
+
+    /// The line was cut: what was under way is half a line in either direction.
+    pub fn cut(&mut self) {
+        self.receiver = Receiver::new();
+        self.outgoing.clear();
+    }
+
+    /// What waits to be written.
+    pub fn outgoing(&self) -> &[u8] {
+        &self.outgoing
+    }
+
+    /// So many bytes of [`Board::outgoing`] were written.
+    pub fn written(&mut self, count: usize) {
+        self.outgoing.drain(..count.min(self.outgoing.len()));
+    }
+
+    /// When [`Board::wants_services`] may be true, if it is to be.
+    pub fn fetch_at(&self) -> Option<Uptime> {
+        let orders = &self.orders;
+        (orders.wanted && !orders.under_way).then_some(orders.not_before)
+    }
+
+    /// Whether the server is to be asked for the board's services now; then it counts as being asked.
+    pub fn wants_services(&mut self, now: Uptime) -> bool {
+        let is_due = self.fetch_at().is_some_and(|at| at <= now);
+        if is_due {
+            let orders = &mut self.orders;
+            orders.under_way = true;
+            orders.not_before = now.after_millis(u64::from(FETCH_DISTANCE_MS));
+        }
+        is_due
+    }
+
+    /// What the server answered, or that it did not. The board gets the document, or the last good one; the
+    /// server is then asked again after a while. An error says what is wrong with the document.
+    pub fn served(
+        &mut self,
+        document: Option<&[u8]>,
+        now: Uptime,
+    ) -> Result<(), document::DocumentError> {
+        let line = document.map(document::line).transpose();
+        let orders = &mut self.orders;
+        orders.under_way = false;
+        match line {
+            Ok(Some(line)) => {
+                orders.wanted = false;
+                orders.backoff.succeeded();
+                orders.kept = Some(line);
+                orders.sent = None;
+                orders.send_kept(now, &mut self.outgoing);
+                Ok(())
+            }
+            other => {
+                let delay_ms = orders.backoff.failed(FETCH_DISTANCE_MS, MAX_FETCH_DELAY_MS);
+                orders.not_before = now.after_millis(u64::from(delay_ms));
+                orders.send_kept(now, &mut self.outgoing);
+                other.map(drop)
+            }
+        }
+    }
+
+    /// The server may be another one now: it is asked at once.
+    pub fn retry_now(&mut self, now: Uptime) {
+        self.orders.not_before = now;
+        self.orders.backoff.succeeded();
+    }
+
+    /// The id that reports of this run get unless they have one.
+    pub fn boot(&self) -> &str {
+        &self.boot
+    }
+
+    /// Reports that never came.
+    pub fn missing(&self) -> u64 {
+        self.runs.missing()
+    }
+}
+
+impl Orders {
+    /// While the server is away or slow, the board gets what is kept.
+    fn asked(&mut self, now: Uptime, outgoing: &mut Vec<u8>) {
+        self.wanted = true;
+        if self.under_way || self.backoff.failures() > 0 {
+            self.send_kept(now, outgoing);
+        }
+    }
+
+    fn send_kept(&mut self, now: Uptime, outgoing: &mut Vec<u8>) {
+        let is_early = |sent| now.millis_since(sent) < u64::from(FETCH_DISTANCE_MS);
+        if let Some(kept) = &self.kept
+            && !self.sent.is_some_and(is_early)
+        {
+            self.sent = Some(now);
+            send(kept, outgoing);
+        }
+    }
+}
+
+fn sample_of(report: &Report<'_>) -> Sample {
+    Sample {
+        seq: report.seq,
+        uptime_s: report.uptime_s,
+        age_s: report.age_s,
+        run: report.boot.as_ref().map(|boot| {
+            let mut hasher = DefaultHasher::new();
+            hasher.write(boot.as_bytes());
+            hasher.finish()
+        }),
+        digest: report.digest(),
+    }
+}
+
+/// The time of day at an instant of the clock that goes on, which is not after the arrival.
+fn unix_ms_of(instant_ms: i64, at: Arrival) -> u64 {
+    let now_ms = i64::try_from(at.now.as_millis()).unwrap_or(i64::MAX);
+    let ago_ms = u64::try_from(now_ms.saturating_sub(instant_ms)).unwrap_or(0);
+    at.unix_ms.saturating_sub(ago_ms)
+}
+
+/// The place of a service's name, which it gets when it is new.
+fn place(services: &mut Vec<Box<str>>, name: &str) -> usize {
+    let found = services.iter().position(|it| **it == *name);
+    found.unwrap_or_else(|| {
+        if services.len() < MAX_SERVICES - 1 {
+            services.push(name.into());
+            return services.len() - 1;
+        }
+        MAX_SERVICES - 1
+    })
+}
+
+fn acknowledge(seq: u32, outgoing: &mut Vec<u8>) {
+    let mut line = [0; 32];
+    let mut rest = &mut line[..];
+    let room = rest.len();
+    // The longest number fits.
+    let _ = write!(rest, "{{\"ack\":{seq}}}");
+    let length = room - rest.len();
+    if let Ok(length) = frame::seal(&mut line, length) {
+        send(line.get(..length).unwrap_or_default(), outgoing);
+    }
+}
+
+/// What does not fit is dropped: the board asks, or sends its report, again.
+fn send(line: &[u8], outgoing: &mut Vec<u8>) {
+    if outgoing.len() + line.len() <= MAX_OUTGOING {
+        outgoing.extend_from_slice(line);
+    }
+}
+
+const _: () = assert!("{\"ack\":4294967295}".len() + SEAL <= 32);
