@@ -3,10 +3,12 @@
 use std::cell::RefCell;
 use std::fs::{self, File};
 use std::io::{Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::openpty;
 use nix::sys::termios::{SetArg, cfmakeraw, tcgetattr, tcsetattr};
 use nix::unistd::ttyname;
@@ -76,13 +78,15 @@ impl Wire {
     pub fn send(&self, bytes: &[u8]) {
         let mut board = &self.end.as_ref().expect("a board").board;
         let mut left = bytes;
-        wait_for("the agent to read", DEADLINE, || {
-            // Each step is progress, so the time is for one of them.
-            while let Ok(count @ 1..) = board.write(&left[..left.len().min(4096)]) {
+        while !left.is_empty() {
+            let mut writable = [PollFd::new(board.as_fd(), PollFlags::POLLOUT)];
+            let timeout = PollTimeout::try_from(DEADLINE).expect("a timeout");
+            let ready = poll(&mut writable, timeout).expect("an answer");
+            assert_eq!(ready, 1, "the agent does not read");
+            if let Ok(count) = board.write(&left[..left.len().min(4096)]) {
                 left = &left[count..];
             }
-            left.is_empty().then_some(())
-        });
+        }
     }
 
     /// Sends a text with its seal.
