@@ -13,5 +13,7 @@ mod damage;
 mod link;
 #[path = "gateway/reports.rs"]
 mod reports;
+#[path = "gateway/runs.rs"]
+mod runs;
 #[path = "gateway/services.rs"]
 mod services;

@@ -358,3 +358,63 @@ impl Rate {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::ClientName;
+
+    #[test]
+    fn a_port_that_is_away_is_tried_again_in_time_and_not_all_the_time() {
+        // Half of the 2 s that are promised is left for the turn and for opening it.
+        const { assert!(RETRY_MS >= 500 && RETRY_MS <= 1000) };
+        let mut gateway = Gateway::new();
+        assert_eq!(gateway.deadline(true), None);
+        let before = clock::uptime();
+        gateway.set_boards(&[settings::Board {
+            device: "/nonexistent/port".into(),
+            client_id: ClientName::Number(7),
+            baud: 115_200,
+        }]);
+        let deadline = gateway.deadline(true).unwrap();
+        assert!(deadline >= before.after_millis(RETRY_MS));
+        assert!(deadline <= clock::uptime().after_millis(RETRY_MS));
+        assert_eq!(gateway.interests().count(), 0);
+
+        // In vain: again after that time.
+        let link = &mut gateway.links[0];
+        link.open_if_due(deadline);
+        assert_eq!(link.retry, deadline.after_millis(RETRY_MS));
+        link.open_if_due(deadline);
+        assert_eq!(link.retry, deadline.after_millis(RETRY_MS));
+    }
+
+    #[test]
+    fn boards_never_share_a_service_of_the_uplink() {
+        let board = |id| settings::Board {
+            device: format!("/nonexistent/{id}").into(),
+            client_id: ClientName::Number(id),
+            baud: 115_200,
+        };
+        let mut gateway = Gateway::new();
+        gateway.set_boards(&[board(7), board(8)]);
+        gateway.set_boards(&[board(9), board(8)]);
+        gateway.set_boards(&[board(7), board(8), board(9)]);
+        let firsts: Vec<_> = gateway.links.iter().map(|it| it.first_service).collect();
+        let place = |n: usize| orders::MAX_SERVICES + n * board::MAX_SERVICES;
+        assert_eq!(firsts, [place(3), place(1), place(2)]);
+    }
+
+    #[test]
+    fn the_rate_is_counted_over_a_while() {
+        let mut rate = Rate::default();
+        let at = Uptime::from_millis;
+        assert_eq!(rate.count(1, at(1000)), Some(1.0));
+        for second in 2..11 {
+            assert_eq!(rate.count(5, at(second * 1000)), None);
+        }
+        assert_eq!(rate.count(5, at(11_000)), Some(5.0));
+        // One in 100 s.
+        assert_eq!(rate.count(1, at(111_000)), Some(0.01));
+    }
+}

@@ -422,5 +422,11 @@ mod tests {
             pairs,
             expected.map(|(name, value)| (name.to_owned(), value.to_owned()))
         );
+        let of_a_board = br#"{"client_id":7,"service_name":"N","data":{"status":0},"uptime":9,"age":3,"seq":0,"time":5.250,"boot":"b"}"#;
+        let form = String::from_utf8(form_encoded(of_a_board)).unwrap();
+        assert!(
+            form.ends_with("&time=5.250&boot=b&uptime=9&age=3&seq=0"),
+            "{form}"
+        );
     }
 }

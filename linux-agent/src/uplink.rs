@@ -504,6 +504,23 @@ mod tests {
     }
 
     #[test]
+    fn what_boards_report_counts_for_the_pace() {
+        let mut uplink = uplink();
+        uplink.set_rate(0.1);
+        uplink.set_boards_rate(9.9);
+        for n in 0..4u8 {
+            uplink.push(&[n], 0, at(0));
+        }
+        let record = send(&mut uplink, at(0));
+        uplink.delivered(record, Outcome::Unreachable, at(0));
+        let now = waits_until(&mut uplink, at(0));
+        let record = send(&mut uplink, now);
+        uplink.delivered(record, Outcome::Acknowledged, now);
+        // Ten a second in all, and 1.6 times as fast.
+        assert_eq!(waits_until(&mut uplink, now).millis_since(now), 62);
+    }
+
+    #[test]
     fn a_poison_report_is_given_up_and_delays_nobody() {
         let mut uplink = uplink();
         uplink.push(b"poison", 0, at(0));

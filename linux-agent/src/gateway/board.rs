@@ -303,3 +303,180 @@ fn send(line: &[u8], outgoing: &mut Vec<u8>) {
 }
 
 const _: () = assert!("{\"ack\":4294967295}".len() + SEAL <= 32);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DOCUMENT: &[u8] = br#"{"services":{"Load":["get_mcu_load",5]}}"#;
+    const ASK: &str = r#"{"client_id":7,"get":"services"}"#;
+
+    fn at(ms: u64) -> Uptime {
+        Uptime::from_millis(ms)
+    }
+
+    fn sealed(text: &str) -> Vec<u8> {
+        let mut line = [text.as_bytes(), &[0; SEAL]].concat();
+        frame::seal(&mut line, text.len()).unwrap();
+        line
+    }
+
+    /// Gives the places of the services of the reports that were queued.
+    fn hear(board: &mut Board, text: &str, now: Uptime) -> Vec<usize> {
+        let mut places = vec![];
+        let arrival = Arrival {
+            now,
+            unix_ms: 1_000_000_000_000 + now.as_millis(),
+        };
+        board.receive(&sealed(text), arrival, |_, service| places.push(service));
+        places
+    }
+
+    fn report(service: &str, seq: u32) -> String {
+        format!(
+            r#"{{"client_id":7,"service_name":"{service}","data":{{"status":0}},"uptime":1,"seq":{seq}}}"#
+        )
+    }
+
+    fn board() -> Board {
+        Board::new(ClientName::Number(7))
+    }
+
+    /// The lines that wait to be written, which then are.
+    fn told(board: &mut Board) -> Vec<String> {
+        let text = String::from_utf8(board.outgoing().to_vec()).unwrap();
+        board.written(text.len());
+        text.lines()
+            .map(|line| line[..line.len() + 1 - SEAL].to_owned())
+            .collect()
+    }
+
+    #[test]
+    fn services_are_told_apart_up_to_a_bound() {
+        let mut board = board();
+        for seq in 0..200 {
+            let name = format!("S{}", seq % 100);
+            let expected = usize::try_from(seq % 100).unwrap().min(MAX_SERVICES - 1);
+            assert_eq!(hear(&mut board, &report(&name, seq), at(5000)), [expected]);
+            board.written(usize::MAX);
+        }
+        assert_eq!(board.services.len(), MAX_SERVICES - 1);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_not_written_in_part() {
+        let mut board = board();
+        for seq in 0..1000 {
+            hear(&mut board, &report("A", seq), at(5000));
+        }
+        let told = told(&mut board);
+        let expected: Vec<_> = (0..told.len())
+            .map(|seq| format!("{{\"ack\":{seq}}}"))
+            .collect();
+        assert_eq!(told, expected);
+        assert!((80..1000).contains(&told.len()), "{}", told.len());
+        // Each is acknowledged again when it comes again.
+        hear(&mut board, &report("A", 999), at(5000));
+        assert_eq!(super::tests::told(&mut board), ["{\"ack\":999}"]);
+    }
+
+    #[test]
+    fn a_cut_ends_lines_in_both_directions() {
+        let mut board = board();
+        hear(&mut board, &report("A", 0), at(5000));
+        let line = sealed(&report("A", 1));
+        let (head, tail) = line.split_at(30);
+        let arrival = Arrival {
+            now: at(5000),
+            unix_ms: 0,
+        };
+        board.receive(head, arrival, |_, _| panic!("half a line"));
+        board.written(3);
+        board.cut();
+        assert_eq!(board.outgoing(), b"");
+        board.receive(tail, arrival, |_, _| panic!("half a line"));
+        assert_eq!(board.counts.bad, 1);
+    }
+
+    #[test]
+    fn the_server_is_asked_once_a_second_at_most() {
+        let mut board = board();
+        assert!(!board.wants_services(at(0)));
+        let mut fetches = 0;
+        for ms in 10_000..20_000 {
+            hear(&mut board, ASK, at(ms));
+            if board.wants_services(at(ms)) {
+                fetches += 1;
+                assert!(!board.wants_services(at(ms)));
+                board.served(Some(DOCUMENT), at(ms)).unwrap();
+            }
+            assert!(board.outgoing().len() <= MAX_OUTGOING);
+        }
+        assert_eq!(fetches, 10);
+        assert_eq!(board.fetch_at(), Some(at(20_000)));
+    }
+
+    #[test]
+    fn a_server_that_is_away_is_asked_less_and_less_often_until_it_answers() {
+        let mut board = board();
+        hear(&mut board, ASK, at(0));
+        let mut now = at(0);
+        for n in 0..12 {
+            assert!(board.wants_services(now), "{n}");
+            assert_eq!(board.fetch_at(), None);
+            board.served(None, now).unwrap();
+            let next = board.fetch_at().unwrap();
+            let delay_ms = next.millis_since(now);
+            let most = (1000u64 << n).min(60_000);
+            assert!((1000..=most).contains(&delay_ms), "{n}: {delay_ms}");
+            now = next;
+        }
+        assert!(told(&mut board).is_empty());
+        assert!(board.wants_services(now));
+        board.served(Some(DOCUMENT), now).unwrap();
+        assert_eq!(told(&mut board), [std::str::from_utf8(DOCUMENT).unwrap()]);
+        assert_eq!(board.fetch_at(), None);
+    }
+
+    #[test]
+    fn the_last_good_document_is_given_while_there_is_no_new_one() {
+        let kept = [std::str::from_utf8(DOCUMENT).unwrap()];
+        let mut board = board();
+        hear(&mut board, ASK, at(0));
+        assert!(board.wants_services(at(0)));
+        board.served(Some(DOCUMENT), at(0)).unwrap();
+        assert_eq!(told(&mut board), kept);
+
+        // The server takes its time.
+        hear(&mut board, ASK, at(5000));
+        assert!(board.wants_services(at(5000)));
+        assert!(told(&mut board).is_empty());
+        for ms in 6000..8000 {
+            hear(&mut board, ASK, at(ms));
+        }
+        assert_eq!(told(&mut board), [kept[0], kept[0]]);
+        board.served(Some(b"<html>"), at(9000)).unwrap_err();
+        assert_eq!(told(&mut board), kept);
+        hear(&mut board, ASK, at(10_500));
+        assert_eq!(told(&mut board), kept);
+
+        // Another one that is good goes out at once.
+        assert!(board.wants_services(at(11_000)));
+        board
+            .served(Some(br#"{"services":{}}"#), at(11_000))
+            .unwrap();
+        assert_eq!(told(&mut board), [r#"{"services":{}}"#]);
+    }
+
+    #[test]
+    fn the_time_of_day_is_that_of_the_sample() {
+        let arrival = Arrival {
+            now: at(10_000),
+            unix_ms: 1_795_339_484_886,
+        };
+        assert_eq!(unix_ms_of(10_000, arrival), 1_795_339_484_886);
+        assert_eq!(unix_ms_of(7500, arrival), 1_795_339_482_386);
+        assert_eq!(unix_ms_of(-90_000, arrival), 1_795_339_384_886);
+        assert_eq!(unix_ms_of(i64::MIN, arrival), 0);
+    }
+}
