@@ -12,8 +12,10 @@
 pub mod board;
 pub mod document;
 pub mod line;
+pub mod orders;
 pub mod port;
 pub mod run;
+mod timing;
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
@@ -25,7 +27,6 @@ use crate::clock;
 use crate::courier::Courier;
 use crate::fault::Fault;
 use crate::log;
-use crate::orders;
 use crate::settings::{self, MAX_BOARDS};
 use board::{Arrival, Board, Counts};
 use port::{Port, PortError};
@@ -61,8 +62,8 @@ struct Link {
     /// Why it is not open.
     fault: Fault,
     first_service: usize,
-    orders_unix_ms: Option<u64>,
-    orders: Fault,
+    services_unix_ms: Option<u64>,
+    services: Fault,
 }
 
 /// What is known of a board, for `status`.
@@ -80,9 +81,9 @@ pub struct View<'a> {
     /// The id of its run.
     pub boot: &'a str,
     /// When its services came from the server last, in Unix milliseconds.
-    pub orders_unix_ms: Option<u64>,
+    pub services_unix_ms: Option<u64>,
     /// Why they do not.
-    pub orders_error: Option<&'a str>,
+    pub services_error: Option<&'a str>,
 }
 
 /// How many reports come, over all boards.
@@ -98,7 +99,7 @@ impl Gateway {
         Gateway {
             links: Vec::new(),
             buffer: Vec::new(),
-            next_service: orders::MAX_SERVICES,
+            next_service: crate::orders::MAX_SERVICES,
             rate: Rate::default(),
         }
     }
@@ -113,7 +114,7 @@ impl Gateway {
             let link = match before.iter().position(is_it) {
                 Some(index) => {
                     let mut link = before.swap_remove(index);
-                    link.board.retry_now(now);
+                    link.board.orders.retry_now(now);
                     if link.settings != *settings {
                         link.settings = settings.clone();
                         link.close(now);
@@ -150,7 +151,7 @@ impl Gateway {
         let links = self.links.iter();
         let instants = links.flat_map(|link| {
             let retry = link.port.is_none().then_some(link.retry);
-            let fetch = link.board.fetch_at().filter(|_| has_server);
+            let fetch = link.board.orders.fetch_at().filter(|_| has_server);
             retry.into_iter().chain(fetch)
         });
         instants.min()
@@ -169,13 +170,13 @@ impl Gateway {
         let now = clock::uptime();
         for link in &mut self.links {
             link.open_if_due(now);
-            if !has_server && link.board.fetch_at().is_some() {
+            if !has_server && link.board.orders.fetch_at().is_some() {
                 let reason = format!(
                     "board {} asks for its services, and the settings name no server",
                     link.settings.client_id
                 );
-                link.orders.failed(reason, Instant::now());
-            } else if link.board.wants_services(now) {
+                link.services.failed(reason, Instant::now());
+            } else if link.board.orders.take_fetch(now) {
                 courier.fetch_for(&link.settings.client_id.to_string());
             }
             link.write(now);
@@ -206,14 +207,14 @@ impl Gateway {
                 (Err(error), _) => format!("the services document of board {id} {error}"),
                 (Ok(()), Err(error)) => format!("the services of board {id}: {error}"),
                 (Ok(()), Ok(_)) => {
-                    link.orders_unix_ms = Some(clock::unix_ms());
+                    link.services_unix_ms = Some(clock::unix_ms());
                     let again = format!("board {id} gets its services again");
-                    link.orders.worked(&again);
+                    link.services.worked(&again);
                     link.write(now);
                     continue;
                 }
             };
-            link.orders.failed(error, Instant::now());
+            link.services.failed(error, Instant::now());
             link.write(now);
         }
     }
@@ -227,8 +228,8 @@ impl Gateway {
             counts: link.board.counts,
             missing: link.board.missing(),
             boot: link.board.boot(),
-            orders_unix_ms: link.orders_unix_ms,
-            orders_error: link.orders.reason(),
+            services_unix_ms: link.services_unix_ms,
+            services_error: link.services.reason(),
         })
     }
 
@@ -249,8 +250,8 @@ impl Gateway {
             retry: now,
             fault: Fault::default(),
             first_service,
-            orders_unix_ms: None,
-            orders: Fault::default(),
+            services_unix_ms: None,
+            services: Fault::default(),
         }
     }
 }
@@ -401,7 +402,7 @@ mod tests {
         gateway.set_boards(&[board(9), board(8)]);
         gateway.set_boards(&[board(7), board(8), board(9)]);
         let firsts: Vec<_> = gateway.links.iter().map(|it| it.first_service).collect();
-        let place = |n: usize| orders::MAX_SERVICES + n * board::MAX_SERVICES;
+        let place = |n: usize| crate::orders::MAX_SERVICES + n * board::MAX_SERVICES;
         assert_eq!(firsts, [place(3), place(1), place(2)]);
     }
 

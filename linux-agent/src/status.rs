@@ -271,8 +271,8 @@ impl BoardStatus {
             unknown: counts.unknown,
             refused: counts.refused,
             gaps: view.missing,
-            services_came: view.orders_unix_ms.map(seconds),
-            services_error: view.orders_error.map(str::to_owned),
+            services_came: view.services_unix_ms.map(seconds),
+            services_error: view.services_error.map(str::to_owned),
         }
     }
 

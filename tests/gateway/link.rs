@@ -30,13 +30,11 @@ fn a_port_that_comes_back_is_used_again() {
         (&away["open"], &away["last_frame"]),
         (&json!(false), &Value::Null)
     );
-    let mut reports = 0;
-    for _ in 0..3 {
+    for reports in 0..3 {
         wire.plug();
         wait_for_field(&site, 7, "open", true);
         wire.say(&report(reports, reports, None, 1));
         wire.wait_for_acknowledged(1);
-        reports += 1;
         // The half of a line that was under way is not the beginning of the next one.
         wire.send(b"{\"client_id\":7,");
         wire.unplug();

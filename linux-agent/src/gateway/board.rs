@@ -4,11 +4,11 @@ use std::hash::{DefaultHasher, Hasher};
 use std::io::Write;
 
 use mote_core::Uptime;
-use mote_core::backoff::Backoff;
 use mote_core::frame::{self, Receiver, SEAL};
 
-use super::document;
+use super::document::DocumentError;
 use super::line::{self, MAX_LINE, Message, Rejected, Report};
+use super::orders::Orders;
 use super::run::{Runs, Sample, Verdict};
 use crate::sampling::new_boot_id;
 use crate::settings::ClientName;
@@ -18,12 +18,6 @@ pub const MAX_SERVICES: usize = 64;
 
 /// What waits to be written to a board, in bytes: a document and some acknowledgements.
 const MAX_OUTGOING: usize = 2 * MAX_LINE;
-
-/// The server is asked for a board's services at most once in this time, in milliseconds.
-const FETCH_DISTANCE_MS: u32 = 1000;
-
-/// The longest time between two tries to get them, in milliseconds.
-const MAX_FETCH_DELAY_MS: u32 = 60_000;
 
 /// When bytes came.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +39,8 @@ pub struct Board {
     services: Vec<Box<str>>,
     stamped: Vec<u8>,
     outgoing: Vec<u8>,
-    orders: Orders,
+    /// Its services document.
+    pub orders: Orders,
     /// What came so far.
     pub counts: Counts,
 }
@@ -67,22 +62,6 @@ pub struct Counts {
     pub last_unix_ms: Option<u64>,
 }
 
-/// The services document on its way from the server to the board.
-#[derive(Debug)]
-struct Orders {
-    /// The last good one, as a sealed line.
-    kept: Option<Vec<u8>>,
-    /// The board asked, and the server has not answered since.
-    wanted: bool,
-    /// When it was sent last.
-    sent: Option<Uptime>,
-    /// The server is being asked.
-    under_way: bool,
-    /// The server is not asked before.
-    not_before: Uptime,
-    backoff: Backoff,
-}
-
 impl Board {
     /// A board that has not said anything yet.
     pub fn new(client_id: ClientName) -> Self {
@@ -95,14 +74,7 @@ impl Board {
             services: Vec::new(),
             stamped: Vec::new(),
             outgoing: Vec::new(),
-            orders: Orders {
-                kept: None,
-                wanted: false,
-                sent: None,
-                under_way: false,
-                not_before: Uptime::from_millis(0),
-                backoff: Backoff::new(seed),
-            },
+            orders: Orders::new(seed),
             counts: Counts::default(),
         }
     }
@@ -125,7 +97,8 @@ impl Board {
                             if is_new {
                                 self.boot = new_boot_id();
                             }
-                            self.orders.asked(at.now, &mut self.outgoing);
+                            let line = self.orders.asked(at.now);
+                            send(line.unwrap_or_default(), &mut self.outgoing);
                         }
                         Message::Report(report) => {
                             let verdict = self.runs.report(sample_of(&report), at.now);
@@ -168,55 +141,11 @@ impl Board {
         self.outgoing.drain(..count.min(self.outgoing.len()));
     }
 
-    /// When [`Board::wants_services`] may be true, if it is to be.
-    pub fn fetch_at(&self) -> Option<Uptime> {
-        let orders = &self.orders;
-        (orders.wanted && !orders.under_way).then_some(orders.not_before)
-    }
-
-    /// Whether the server is to be asked for the board's services now; then it counts as being asked.
-    pub fn wants_services(&mut self, now: Uptime) -> bool {
-        let is_due = self.fetch_at().is_some_and(|at| at <= now);
-        if is_due {
-            let orders = &mut self.orders;
-            orders.under_way = true;
-            orders.not_before = now.after_millis(u64::from(FETCH_DISTANCE_MS));
-        }
-        is_due
-    }
-
-    /// What the server answered, or that it did not. The board gets the document, or the last good one; the
-    /// server is then asked again after a while. An error says what is wrong with the document.
-    pub fn served(
-        &mut self,
-        document: Option<&[u8]>,
-        now: Uptime,
-    ) -> Result<(), document::DocumentError> {
-        let line = document.map(document::line).transpose();
-        let orders = &mut self.orders;
-        orders.under_way = false;
-        match line {
-            Ok(Some(line)) => {
-                orders.wanted = false;
-                orders.backoff.succeeded();
-                orders.kept = Some(line);
-                orders.sent = None;
-                orders.send_kept(now, &mut self.outgoing);
-                Ok(())
-            }
-            other => {
-                let delay_ms = orders.backoff.failed(FETCH_DISTANCE_MS, MAX_FETCH_DELAY_MS);
-                orders.not_before = now.after_millis(u64::from(delay_ms));
-                orders.send_kept(now, &mut self.outgoing);
-                other.map(drop)
-            }
-        }
-    }
-
-    /// The server may be another one now: it is asked at once.
-    pub fn retry_now(&mut self, now: Uptime) {
-        self.orders.not_before = now;
-        self.orders.backoff.succeeded();
+    /// What the server answered to the board's ask, or that it did not; as [`Orders::served`].
+    pub fn served(&mut self, document: Option<&[u8]>, now: Uptime) -> Result<(), DocumentError> {
+        let (line, result) = self.orders.served(document, now);
+        send(line.unwrap_or_default(), &mut self.outgoing);
+        result
     }
 
     /// The id that reports of this run get unless they have one.
@@ -227,26 +156,6 @@ impl Board {
     /// Reports that never came.
     pub fn missing(&self) -> u64 {
         self.runs.missing()
-    }
-}
-
-impl Orders {
-    /// While the server is away or slow, the board gets what is kept.
-    fn asked(&mut self, now: Uptime, outgoing: &mut Vec<u8>) {
-        self.wanted = true;
-        if self.under_way || self.backoff.failures() > 0 {
-            self.send_kept(now, outgoing);
-        }
-    }
-
-    fn send_kept(&mut self, now: Uptime, outgoing: &mut Vec<u8>) {
-        let is_early = |sent| now.millis_since(sent) < u64::from(FETCH_DISTANCE_MS);
-        if let Some(kept) = &self.kept
-            && !self.sent.is_some_and(is_early)
-        {
-            self.sent = Some(now);
-            send(kept, outgoing);
-        }
     }
 }
 
@@ -307,9 +216,6 @@ const _: () = assert!("{\"ack\":4294967295}".len() + SEAL <= 32);
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const DOCUMENT: &[u8] = br#"{"services":{"Load":["get_mcu_load",5]}}"#;
-    const ASK: &str = r#"{"client_id":7,"get":"services"}"#;
 
     fn at(ms: u64) -> Uptime {
         Uptime::from_millis(ms)
@@ -396,76 +302,6 @@ mod tests {
         assert_eq!(board.outgoing(), b"");
         board.receive(tail, arrival, |_, _| panic!("half a line"));
         assert_eq!(board.counts.bad, 1);
-    }
-
-    #[test]
-    fn the_server_is_asked_once_a_second_at_most() {
-        let mut board = board();
-        assert!(!board.wants_services(at(0)));
-        let mut fetches = 0;
-        for ms in 10_000..20_000 {
-            hear(&mut board, ASK, at(ms));
-            if board.wants_services(at(ms)) {
-                fetches += 1;
-                assert!(!board.wants_services(at(ms)));
-                board.served(Some(DOCUMENT), at(ms)).unwrap();
-            }
-            assert!(board.outgoing().len() <= MAX_OUTGOING);
-        }
-        assert_eq!(fetches, 10);
-        assert_eq!(board.fetch_at(), Some(at(20_000)));
-    }
-
-    #[test]
-    fn a_server_that_is_away_is_asked_less_and_less_often_until_it_answers() {
-        let mut board = board();
-        hear(&mut board, ASK, at(0));
-        let mut now = at(0);
-        for n in 0..12 {
-            assert!(board.wants_services(now), "{n}");
-            assert_eq!(board.fetch_at(), None);
-            board.served(None, now).unwrap();
-            let next = board.fetch_at().unwrap();
-            let delay_ms = next.millis_since(now);
-            let most = (1000u64 << n).min(60_000);
-            assert!((1000..=most).contains(&delay_ms), "{n}: {delay_ms}");
-            now = next;
-        }
-        assert!(told(&mut board).is_empty());
-        assert!(board.wants_services(now));
-        board.served(Some(DOCUMENT), now).unwrap();
-        assert_eq!(told(&mut board), [std::str::from_utf8(DOCUMENT).unwrap()]);
-        assert_eq!(board.fetch_at(), None);
-    }
-
-    #[test]
-    fn the_last_good_document_is_given_while_there_is_no_new_one() {
-        let kept = [std::str::from_utf8(DOCUMENT).unwrap()];
-        let mut board = board();
-        hear(&mut board, ASK, at(0));
-        assert!(board.wants_services(at(0)));
-        board.served(Some(DOCUMENT), at(0)).unwrap();
-        assert_eq!(told(&mut board), kept);
-
-        // The server takes its time.
-        hear(&mut board, ASK, at(5000));
-        assert!(board.wants_services(at(5000)));
-        assert!(told(&mut board).is_empty());
-        for ms in 6000..8000 {
-            hear(&mut board, ASK, at(ms));
-        }
-        assert_eq!(told(&mut board), [kept[0], kept[0]]);
-        board.served(Some(b"<html>"), at(9000)).unwrap_err();
-        assert_eq!(told(&mut board), kept);
-        hear(&mut board, ASK, at(10_500));
-        assert_eq!(told(&mut board), kept);
-
-        // Another one that is good goes out at once.
-        assert!(board.wants_services(at(11_000)));
-        board
-            .served(Some(br#"{"services":{}}"#), at(11_000))
-            .unwrap();
-        assert_eq!(told(&mut board), [r#"{"services":{}}"#]);
     }
 
     #[test]

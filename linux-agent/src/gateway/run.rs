@@ -1,22 +1,12 @@
-//! The runs of a board: which reports of it are new, which come again, which are missing, and when they
-//! were sampled. No I/O, no clock.
-//!
-//! A board counts its reports from 0 and its uptime from its reset, and has no clock. The instant of its reset
-//! is estimated as the earliest that any line allows: a line that was under way or kept for a while
-//! only ever seems to tell of a later one. Since clocks drift, the estimate may move on by [`DRIFT`].
+//! The runs of a board: which reports of it are new, which come again, which are missing. A board counts
+//! its reports from 0 at each reset. No I/O, no clock.
 
 use mote_core::Uptime;
 
+use super::timing::{SLACK_S, Timing, millis};
+
 /// Reports that may come out of order: as many numbers before the highest are remembered.
 pub const WINDOW: u32 = 64;
-
-/// The estimate may move on by one part in this many of the board's time.
-const DRIFT: i64 = 100;
-
-/// Whole seconds and the way through the host's queues make up for less than this, in milliseconds.
-const SLACK_MS: i64 = 2000;
-
-const SLACK_S: u32 = 2;
 
 /// What tells of one report of a board.
 #[derive(Clone, Copy, Debug)]
@@ -47,21 +37,13 @@ pub enum Verdict {
 /// What is known of the run that a board is in, and of the reports that are missing.
 #[derive(Clone, Debug, Default)]
 pub struct Runs {
-    clock: Option<Clock>,
+    timing: Timing,
     /// The report with the highest number.
     highest: Option<Sample>,
     window: Window,
     /// This run was seen to begin, so that its reports are known to count from 0.
     from_zero: bool,
     missing: u64,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Clock {
-    /// When the board was reset, in milliseconds on the host's clock, which may be before that one's start.
-    reset_ms: i64,
-    /// Up to which uptime of the board that was seen.
-    uptime_ms: i64,
 }
 
 /// The numbers up to the highest, each in the place of its remainder.
@@ -108,7 +90,7 @@ impl Runs {
                 }
             }
         }
-        self.set_clock(uptime_ms, age_ms, now);
+        self.timing.set(uptime_ms, age_ms, now);
         match place {
             Place::Duplicate => Verdict::Duplicate,
             Place::Restarted => Verdict::NewRun,
@@ -119,22 +101,17 @@ impl Runs {
     /// Takes note of a line that told the board's uptime at `now`. Gives whether the board has begun a new run.
     pub fn ask(&mut self, uptime_s: u32, now: Uptime) -> bool {
         let uptime_ms = millis(uptime_s);
-        let is_new = self.is_behind(uptime_ms, now);
+        let is_new = self.timing.is_behind(uptime_ms, now);
         if is_new {
             self.restart();
         }
-        self.set_clock(uptime_ms, 0, now);
+        self.timing.set(uptime_ms, 0, now);
         is_new
     }
 
     /// When the board's uptime was this, in milliseconds on the host's clock; not after `now`.
     pub fn instant(&self, uptime_s: u32, now: Uptime) -> i64 {
-        let now_ms = signed(now);
-        self.clock
-            .map_or(now_ms, |clock| {
-                clock.reset_ms.saturating_add(millis(uptime_s))
-            })
-            .min(now_ms)
+        self.timing.instant(millis(uptime_s), now)
     }
 
     /// Reports of all runs that never came.
@@ -152,7 +129,9 @@ impl Runs {
             return Place::Restarted;
         }
         // Only what a board says of its age tells a report that was kept from one that is fresh.
-        let is_behind = self.is_behind(millis(sample.uptime_s) + millis(sample.age_s), now);
+        let is_behind = self
+            .timing
+            .is_behind(millis(sample.uptime_s) + millis(sample.age_s), now);
         let is_late = if sample.seq > highest.seq {
             let goes_back = sample.uptime_s.saturating_add(SLACK_S) < highest.uptime_s;
             return match goes_back || sample.age_s > 0 && is_behind {
@@ -220,27 +199,6 @@ impl Runs {
             ..Runs::default()
         };
     }
-
-    /// Whether a board with this uptime now must have been reset since.
-    fn is_behind(&self, uptime_ms: i64, now: Uptime) -> bool {
-        self.clock.is_some_and(|clock| {
-            let expected_ms = signed(now).saturating_sub(clock.reset_ms);
-            let unseen_ms = expected_ms.saturating_sub(clock.uptime_ms).max(0);
-            uptime_ms + SLACK_MS + unseen_ms / DRIFT < expected_ms
-        })
-    }
-
-    fn set_clock(&mut self, uptime_ms: i64, age_ms: i64, now: Uptime) {
-        let board_ms = uptime_ms + age_ms;
-        let reset_ms = signed(now) - board_ms;
-        let clock = self.clock.get_or_insert(Clock {
-            reset_ms,
-            uptime_ms: board_ms,
-        });
-        let passed_ms = (board_ms - clock.uptime_ms).max(0);
-        clock.reset_ms = reset_ms.min(clock.reset_ms.saturating_add(passed_ms / DRIFT));
-        clock.uptime_ms = clock.uptime_ms.max(board_ms);
-    }
 }
 
 impl Default for Window {
@@ -279,14 +237,6 @@ impl Window {
     }
 }
 
-fn millis(seconds: u32) -> i64 {
-    i64::from(seconds) * 1000
-}
-
-fn signed(instant: Uptime) -> i64 {
-    i64::try_from(instant.as_millis()).unwrap_or(i64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -321,7 +271,7 @@ mod tests {
 
     /// In seconds after the reset.
     fn instant(runs: &Runs, uptime_s: u32, now: Uptime) -> f64 {
-        (runs.instant(uptime_s, now) - signed(at(0))) as f64 / 1000.0
+        (runs.instant(uptime_s, now) - 1_000_000_000) as f64 / 1000.0
     }
 
     #[test]
@@ -344,40 +294,6 @@ mod tests {
             }
             assert_eq!(runs.missing(), 0);
         }
-    }
-
-    #[test]
-    fn the_earliest_line_counts_and_drift_is_followed() {
-        let mut runs = Runs::default();
-        // Whole seconds of uptime, and now and then a delay of minutes.
-        for n in 0..1000u32 {
-            let now = Uptime::from_millis(1_000_000_000 + u64::from(n) * 7_300);
-            let delay_ms = if n % 10 == 0 { 120_000 } else { 0 };
-            let uptime_s = u32::try_from(u64::from(n) * 7_300 / 1000).unwrap();
-            runs.ask(uptime_s, now.after_millis(delay_ms));
-            if n > 20 {
-                let error = instant(&runs, uptime_s, now) - f64::from(n) * 7.3;
-                assert!((-1.0..=0.001).contains(&error), "{n}: {error}");
-            }
-        }
-        // A clock that is slow by 0.9 %, and one that is fast by 5 %.
-        for (gain, least, most) in [(0.991, -1.0, 0.1), (1.05, -1.0, 0.0)] {
-            let mut runs = Runs::default();
-            for n in 0..2000u32 {
-                let now_s = f64::from(n) * 10.0;
-                let uptime_s = (now_s * gain) as u32;
-                assert!(!runs.ask(uptime_s, at(n * 10)), "{n}");
-                let error = instant(&runs, uptime_s, at(n * 10)) - now_s;
-                assert!((least..=most).contains(&error), "{gain} {n}: {error}");
-            }
-        }
-    }
-
-    #[test]
-    fn no_instant_is_in_the_future() {
-        let runs = runs();
-        assert_eq!(runs.instant(1000, at(100)), signed(at(100)));
-        assert_eq!(Runs::default().instant(7, at(5)), signed(at(5)));
     }
 
     #[test]
