@@ -284,6 +284,10 @@ impl Link {
                 self.board.receive(bytes, at, |report, service| {
                     courier.with_uplink(|uplink| uplink.push(report, first + service, now));
                 });
+                if let Some(refusal) = self.board.take_refusal() {
+                    let error = format!("board {} {refusal}", self.settings.client_id);
+                    self.services.failed(error, Instant::now());
+                }
             }
             Err(error) => self.fail(&error, now),
         }

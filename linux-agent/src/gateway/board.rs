@@ -41,6 +41,7 @@ pub struct Board {
     outgoing: Vec<u8>,
     /// Its services document.
     pub orders: Orders,
+    refusal: Option<String>,
     /// What came so far.
     pub counts: Counts,
 }
@@ -54,7 +55,7 @@ pub struct Counts {
     pub duplicates: u64,
     /// Lines without a valid seal.
     pub bad: u64,
-    /// Sealed lines that are neither a report nor an ask.
+    /// Sealed lines that are none of the messages there are.
     pub unknown: u64,
     /// Lines that claim to come from another client.
     pub refused: u64,
@@ -75,6 +76,7 @@ impl Board {
             stamped: Vec::new(),
             outgoing: Vec::new(),
             orders: Orders::new(seed),
+            refusal: None,
             counts: Counts::default(),
         }
     }
@@ -100,6 +102,12 @@ impl Board {
                             let line = self.orders.asked(at.now);
                             send(line.unwrap_or_default(), &mut self.outgoing);
                         }
+                        Message::Refusal { fault, service } => {
+                            let service = service.map(|it| format!(" of service {it:?}"));
+                            let service = service.unwrap_or_default();
+                            let refusal = format!("refuses its services: {fault}{service}");
+                            self.refusal = Some(refusal);
+                        }
                         Message::Report(report) => {
                             let verdict = self.runs.report(sample_of(&report), at.now);
                             if verdict == Verdict::NewRun {
@@ -123,6 +131,11 @@ impl Board {
         }
         rejected = self.receiver.rejected().wrapping_sub(rejected);
         self.counts.bad += u64::from(rejected);
+    }
+
+    /// That the board refuses its services document and why, once.
+    pub fn take_refusal(&mut self) -> Option<String> {
+        self.refusal.take()
     }
 
     /// The line was cut: what was under way is half a line in either direction.

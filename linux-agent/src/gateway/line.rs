@@ -3,6 +3,7 @@
 //! ```text
 //! {"client_id":7,"service_name":"McuLoad","data":{"status":0},"uptime":3600,"age":12,"seq":17}
 //! {"client_id":7,"get":"services","uptime":3700}
+//! {"client_id":7,"refused":"interval","service":"McuLoad"}
 //! ```
 
 use std::borrow::Cow;
@@ -22,6 +23,9 @@ pub const MAX_LINE: usize = 1024;
 /// The longest id of a run that a board may give, in bytes.
 pub const MAX_BOOT: usize = 128;
 
+/// The longest word for what is wrong with a services document, in bytes.
+pub const MAX_FAULT: usize = 64;
+
 /// What a board says.
 #[derive(Debug)]
 pub enum Message<'a> {
@@ -31,6 +35,13 @@ pub enum Message<'a> {
     Ask {
         /// Its uptime now, in seconds.
         uptime_s: Option<u32>,
+    },
+    /// It does not follow its services document.
+    Refusal {
+        /// What is wrong with it, in a word.
+        fault: Cow<'a, str>,
+        /// Because of which service, if of one.
+        service: Option<Cow<'a, str>>,
     },
 }
 
@@ -55,7 +66,7 @@ pub struct Report<'a> {
 pub enum Rejected {
     /// It claims to come from another client.
     Foreign,
-    /// It is neither a report nor an ask.
+    /// It is none of the messages there are.
     Unknown,
 }
 
@@ -116,6 +127,10 @@ struct Fields<'a> {
     seq: Option<u32>,
     #[serde(borrow, default, deserialize_with = "not_null")]
     get: Option<Cow<'a, str>>,
+    #[serde(borrow, default, deserialize_with = "not_null")]
+    refused: Option<Cow<'a, str>>,
+    #[serde(borrow, default, deserialize_with = "not_null")]
+    service: Option<Cow<'a, str>>,
 }
 
 #[derive(Deserialize)]
@@ -149,11 +164,34 @@ impl<'a> Fields<'a> {
                 age: None,
                 boot: None,
                 seq: None,
+                refused: None,
+                service: None,
                 uptime,
                 ..
             } => (get == "services").then_some(Message::Ask { uptime_s: *uptime }),
             Fields {
+                refused: Some(fault),
+                service,
                 get: None,
+                service_name: None,
+                data: None,
+                age: None,
+                boot: None,
+                seq: None,
+                uptime: None,
+                ..
+            } => {
+                let is_good = is_text(fault, MAX_FAULT)
+                    && service.as_ref().is_none_or(|it| is_text(it, MAX_NAME));
+                is_good.then(|| Message::Refusal {
+                    fault: fault.clone(),
+                    service: service.clone(),
+                })
+            }
+            Fields {
+                get: None,
+                refused: None,
+                service: None,
                 service_name: Some(service),
                 data: Some(data),
                 uptime: Some(uptime_s),
@@ -202,6 +240,7 @@ mod tests {
     fn said(text: &str) -> Result<String, Rejected> {
         read(text.as_bytes(), &ClientName::Number(7)).map(|message| match message {
             Message::Ask { uptime_s } => format!("ask {uptime_s:?}"),
+            Message::Refusal { fault, service } => format!("refusal {fault} {service:?}"),
             Message::Report(it) => format!(
                 "{} {} {} {:?} {} {}",
                 it.service, it.uptime_s, it.age_s, it.boot, it.seq, it.data
@@ -213,6 +252,14 @@ mod tests {
     fn reports_and_asks_are_read() {
         for (text, message) in [
             (REPORT, r#"Load 9 0 None 17 {"status":0}"#),
+            (
+                r#"{"client_id":7,"refused":"interval","service":"Load"}"#,
+                r#"refusal interval Some("Load")"#,
+            ),
+            (
+                r#"{"client_id":7,"refused":"no-services"}"#,
+                "refusal no-services None",
+            ),
             (
                 r#" { "seq" : 1, "boot": "b", "age": 3, "uptime": 4294967295, "data": {"a": [1e3], "status": -5}, "service_name": "\u00f6\"", "client_id": 7 } "#,
                 r#"ö" 4294967295 3 Some("b") 1 {"a": [1e3], "status": -5}"#,
