@@ -89,10 +89,10 @@ impl<P, const N: usize, const L: usize> Config<P, N, L> {
         } else {
             match self.services.push(service) {
                 Ok(()) => return Ok(()),
-                Err(service) => return Err(fault(&service.name, Fault::TooMany(N))),
+                Err(refused) => return Err(Fault::TooMany(N).of_service(refused.name)),
             }
         };
-        Err(self::fault(&service.name, fault))
+        Err(fault.of_service(service.name))
     }
 
     /// A services document. `resolve` says what a plugin's name means here; it also gets names that
@@ -172,6 +172,13 @@ impl Fault {
             Fault::PluginName(_) => "plugin-name",
             Fault::Duplicate => "duplicate",
             Fault::TooMany(_) => "too-many",
+        }
+    }
+
+    fn of_service<const L: usize>(self, name: Name<L>) -> ConfigError<L> {
+        ConfigError {
+            service: Some(name),
+            fault: self,
         }
     }
 

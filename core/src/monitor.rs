@@ -189,7 +189,7 @@ impl Settings {
 impl Refresh {
     fn new(settings: &Settings, now: Uptime) -> Option<Self> {
         let interval = settings.refresh?;
-        let offset = hash(settings.client, b"refresh") % interval.as_millis();
+        let offset = hash(settings.client, b"refresh").checked_rem(interval.as_millis())?;
         Some(Refresh {
             interval,
             regular: now.after_millis(u64::from(offset)),
@@ -199,11 +199,9 @@ impl Refresh {
     }
 
     fn next_regular(&mut self, now: Uptime) -> Uptime {
-        let interval_ms = u64::from(self.interval.as_millis());
-        let passed = now.millis_since(self.regular) / interval_ms;
-        self.regular = self.regular.after_millis(passed * interval_ms);
         if self.regular <= now {
-            self.regular = self.regular.after_millis(interval_ms);
+            let (_, late_ms) = now.intervals_since(self.regular, self.interval);
+            self.regular = now.after_millis(u64::from(self.interval.as_millis() - late_ms));
         }
         self.regular
     }

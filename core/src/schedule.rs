@@ -140,15 +140,9 @@ impl<P: Clone + PartialEq, const N: usize, const L: usize> Schedule<P, N, L> {
                 Some(Turn::Start(slot))
             }
             Phase::Due(due) if due <= now => {
-                let interval_ms = u64::from(entry.service.interval.as_millis());
-                let late_ms = now.millis_since(due);
-                // Division of 64 bits is slow on a small board and rarely needed.
-                let missed = if late_ms < interval_ms {
-                    0
-                } else {
-                    late_ms / interval_ms
-                };
-                let next = due.after_millis(missed.saturating_add(1).saturating_mul(interval_ms));
+                let interval = entry.service.interval;
+                let (missed, late_ms) = now.intervals_since(due, interval);
+                let next = now.after_millis(u64::from(interval.as_millis() - late_ms));
                 let missed = u32::try_from(missed).unwrap_or(u32::MAX);
                 entry.phase = Phase::Due(next);
                 entry.missed = entry.missed.saturating_add(missed);
