@@ -3,13 +3,17 @@
 #![no_std]
 #![no_main]
 
-use mote_size_probe::{apply_default, monitor, poll};
+use core::mem::MaybeUninit;
+
+use mote_size_probe::{Board, apply_default, monitor, poll};
 
 #[cortex_m_rt::entry]
 fn main() -> ! {
-    let mut monitor = monitor();
-    apply_default(&mut monitor);
+    // In static RAM, so that its size is seen.
+    static mut MONITOR: MaybeUninit<Board> = MaybeUninit::uninit();
+    let monitor = MONITOR.write(monitor());
+    apply_default(monitor);
     loop {
-        poll(&mut monitor);
+        poll(monitor);
     }
 }

@@ -3,16 +3,20 @@
 #![no_std]
 #![no_main]
 
+use core::mem::MaybeUninit;
+
 use mote_core::frame::Receiver;
-use mote_size_probe::{Orders, apply_default, monitor, now, poll, receive};
+use mote_size_probe::{Board, Orders, apply_default, monitor, now, poll, receive};
 
 #[cortex_m_rt::entry]
 fn main() -> ! {
-    let mut monitor = monitor();
-    apply_default(&mut monitor);
+    // In static RAM, so that its size is seen.
+    static mut MONITOR: MaybeUninit<Board> = MaybeUninit::uninit();
+    let monitor = MONITOR.write(monitor());
+    apply_default(monitor);
     let mut receiver = Receiver::<512>::new();
     loop {
-        poll(&mut monitor);
+        poll(monitor);
         if let Some(text) = receive(&mut receiver) {
             match Orders::parse(text, |plugin| (plugin == "get_mcu_load").then_some(1)) {
                 Ok(orders) => {
