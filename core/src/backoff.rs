@@ -19,8 +19,7 @@ impl Backoff {
     pub const fn new(seed: u32) -> Self {
         Backoff {
             failures: 0,
-            // Xorshift never leaves 0.
-            state: if seed == 0 { 0x9E37_79B9 } else { seed },
+            state: seed,
         }
     }
 
@@ -58,7 +57,12 @@ impl Backoff {
     /// A number below `bound`, which is not 0.
     const fn below(&mut self, bound: u32) -> u32 {
         // Xorshift32: Marsaglia, "Xorshift RNGs", 2003.
-        let mut x = self.state;
+        // Xorshift never leaves 0.
+        let mut x = if self.state == 0 {
+            0x9E37_79B9
+        } else {
+            self.state
+        };
         x ^= x << 13;
         x ^= x >> 17;
         x ^= x << 5;

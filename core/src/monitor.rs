@@ -44,31 +44,43 @@ pub struct Settings {
 #[derive(Clone, Debug)]
 pub struct Monitor<P, const N: usize, const L: usize> {
     schedule: Schedule<P, N, L>,
-    refresh: Option<Refresh>,
+    refresh: Refresh,
     seq: u32,
 }
 
 #[derive(Clone, Debug)]
 struct Refresh {
-    interval: Interval,
+    /// None: there is nobody to ask.
+    interval: Option<Interval>,
     /// The grid of regular refreshes; failures do not move it.
     regular: Uptime,
-    next: Next,
+    /// None while one is under way.
+    next: Option<Uptime>,
     backoff: Backoff,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Next {
-    At(Uptime),
-    UnderWay,
 }
 
 impl<P: Clone + PartialEq, const N: usize, const L: usize> Monitor<P, N, L> {
     /// A monitor without services, which asks for its orders at once.
     pub fn new(settings: Settings, now: Uptime) -> Self {
+        let mut monitor = Self::unset();
+        monitor.set(settings, now);
+        monitor
+    }
+
+    /// A monitor without services or anybody to ask, until [`Monitor::set`] gives it settings: a board has it
+    /// made in its place before it runs.
+    pub const fn unset() -> Self {
         Monitor {
-            schedule: Schedule::new(settings.spread()),
-            refresh: Refresh::new(&settings, now),
+            schedule: Schedule::new(Spread {
+                client: 0,
+                max_ms: 0,
+            }),
+            refresh: Refresh {
+                interval: None,
+                regular: Uptime::from_millis(0),
+                next: None,
+                backoff: Backoff::new(0),
+            },
             seq: 0,
         }
     }
@@ -77,18 +89,15 @@ impl<P: Clone + PartialEq, const N: usize, const L: usize> Monitor<P, N, L> {
     /// from now on. Another refresh interval begins with a refresh.
     pub fn set(&mut self, settings: Settings, now: Uptime) {
         self.schedule.set_spread(settings.spread());
-        let interval = self.refresh.as_ref().map(|refresh| refresh.interval);
-        if interval != settings.refresh {
+        if self.refresh.interval != settings.refresh {
             self.refresh = Refresh::new(&settings, now);
         }
     }
 
     /// The next thing to do at `now`; call it again until it has none.
     pub fn poll(&mut self, now: Uptime) -> Option<Action> {
-        if let Some(refresh) = &mut self.refresh
-            && matches!(refresh.next, Next::At(at) if at <= now)
-        {
-            refresh.next = Next::UnderWay;
+        if self.refresh.next.is_some_and(|at| at <= now) {
+            self.refresh.next = None;
             return Some(Action::FetchConfig);
         }
         Some(match self.schedule.poll(now)? {
@@ -99,12 +108,7 @@ impl<P: Clone + PartialEq, const N: usize, const L: usize> Monitor<P, N, L> {
 
     /// When [`Monitor::poll`] has something to do again, unless something is applied before.
     pub fn poll_at(&self) -> Uptime {
-        let fetch = match &self.refresh {
-            Some(Refresh {
-                next: Next::At(at), ..
-            }) => *at,
-            _ => Uptime::NEVER,
-        };
+        let fetch = self.refresh.next.unwrap_or(Uptime::NEVER);
         fetch.min(self.schedule.poll_at())
     }
 
@@ -115,30 +119,28 @@ impl<P: Clone + PartialEq, const N: usize, const L: usize> Monitor<P, N, L> {
 
     /// The server gave a valid services document: the next one is asked for at the regular time.
     pub fn fetched(&mut self, now: Uptime) {
-        if let Some(refresh) = &mut self.refresh {
-            refresh.backoff.succeeded();
-            refresh.next = Next::At(refresh.next_regular(now));
+        if let Some(interval) = self.refresh.interval {
+            self.refresh.backoff.succeeded();
+            self.refresh.next = Some(self.refresh.next_regular(interval, now));
         }
     }
 
     /// The server gave no valid services document: it is asked again after a delay that grows from about
     /// 1 s to the refresh interval.
     pub fn fetch_failed(&mut self, now: Uptime) {
-        if let Some(refresh) = &mut self.refresh {
-            let cap_ms = refresh.interval.as_millis();
-            let doubled =
-                crate::backoff::FIRST_MS.saturating_mul(1 << refresh.backoff.failures().min(20));
-            let delay_ms = refresh.backoff.failed(doubled.min(cap_ms) / 2, cap_ms);
-            refresh.next = Next::At(now.after_millis(u64::from(delay_ms)));
+        if let Some(interval) = self.refresh.interval {
+            let backoff = &mut self.refresh.backoff;
+            let cap_ms = interval.as_millis();
+            let doubled = crate::backoff::FIRST_MS.saturating_mul(1 << backoff.failures().min(20));
+            let delay_ms = backoff.failed(doubled.min(cap_ms) / 2, cap_ms);
+            self.refresh.next = Some(now.after_millis(u64::from(delay_ms)));
         }
     }
 
     /// Asks for orders at once, as an operator's reload does.
     pub fn fetch_now(&mut self, now: Uptime) {
-        if let Some(refresh) = &mut self.refresh
-            && refresh.next != Next::UnderWay
-        {
-            refresh.next = Next::At(now);
+        if self.refresh.next.is_some() {
+            self.refresh.next = Some(now);
         }
     }
 
@@ -187,21 +189,23 @@ impl Settings {
 }
 
 impl Refresh {
-    fn new(settings: &Settings, now: Uptime) -> Option<Self> {
-        let interval = settings.refresh?;
-        let offset = hash(settings.client, b"refresh").checked_rem(interval.as_millis())?;
-        Some(Refresh {
-            interval,
-            regular: now.after_millis(u64::from(offset)),
-            next: Next::At(now),
+    fn new(settings: &Settings, now: Uptime) -> Self {
+        let offset = settings.refresh.and_then(|interval| {
+            // An interval is never 0.
+            hash(settings.client, b"refresh").checked_rem(interval.as_millis())
+        });
+        Refresh {
+            interval: settings.refresh,
+            regular: now.after_millis(u64::from(offset.unwrap_or(0))),
+            next: settings.refresh.map(|_| now),
             backoff: Backoff::new(settings.client),
-        })
+        }
     }
 
-    fn next_regular(&mut self, now: Uptime) -> Uptime {
+    fn next_regular(&mut self, interval: Interval, now: Uptime) -> Uptime {
         if self.regular <= now {
-            let (_, late_ms) = now.intervals_since(self.regular, self.interval);
-            self.regular = now.after_millis(u64::from(self.interval.as_millis() - late_ms));
+            let (_, late_ms) = now.intervals_since(self.regular, interval);
+            self.regular = now.after_millis(u64::from(interval.as_millis() - late_ms));
         }
         self.regular
     }

@@ -9,11 +9,14 @@ pub trait Board {
     type Plugin: Copy + PartialEq;
 
     /// What a service keeps from one sample to the next, to make rates of counters.
-    type Baseline: Copy + Default;
+    type Baseline: Copy;
 
     /// What was sampled, as it waits to be sent; it serialises as the report's `data`, of which the first
     /// field is a [`mote_core::Status`]. A ring of them waits in RAM, so it should be small.
     type Sample: Serialize;
+
+    /// A baseline before there is any.
+    const NO_BASELINE: Self::Baseline;
 
     /// The watchdog is fed at least this often, in milliseconds, as long as the schedule goes on.
     const FEED_EVERY_MS: u32 = 1000;
@@ -61,7 +64,7 @@ pub(crate) const fn seconds(instant: Uptime) -> u32 {
 /// Counts since reset.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Statistics {
-    /// Samples that went unsent, since the ring was full or their service left.
+    /// Samples that were given up unacknowledged, since the ring was full or their service left.
     pub dropped: u32,
     /// Instants at which a service was due and not sampled, of the services that are there now.
     pub missed: u32,

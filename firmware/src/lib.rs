@@ -16,6 +16,7 @@
 //! Nothing here allocates, panics, formats text with `core::fmt` or uses floating point.
 
 #![no_std]
+#![warn(clippy::indexing_slicing)]
 
 #[cfg(test)]
 extern crate std;

@@ -25,7 +25,7 @@ struct Totals {
 }
 
 /// A look at the meter, to measure from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LoadMark {
     at: u64,
     slept: u64,
@@ -39,6 +39,15 @@ pub struct Load {
     pub permille: u16,
     /// How often the processor woke up.
     pub wakeups: u32,
+}
+
+impl LoadMark {
+    /// The instant before all others.
+    pub const ZERO: LoadMark = LoadMark {
+        at: 0,
+        slept: 0,
+        sleeps: 0,
+    };
 }
 
 impl LoadMeter {

@@ -2,8 +2,8 @@
 
 use mote_core::frame::{self, Receiver, SEAL};
 use mote_core::{
-    Action, ClientId, Config, ConfigError, Envelope, Failure, Interval, Monitor, SlotId, Stamp,
-    TooLarge, Uptime, client_hash,
+    Action, ClientId, Config, ConfigError, Envelope, Failure, Fault, Interval, Monitor, Name,
+    Service, SlotId, Stamp, TooLarge, Uptime, client_hash,
 };
 use serde::{Deserialize, Serialize};
 
@@ -67,10 +67,11 @@ struct State<B: Board, const SERVICES: usize, const NAME: usize, const RING: usi
     ring: Ring<B::Sample, RING>,
     /// The services document is to be asked for.
     ask: bool,
-    answer_by: Uptime,
-    /// Orders that were refused; the gateway is told once.
-    refused: Option<ConfigError<NAME>>,
-    retry_at: Uptime,
+    answer_by: Option<Uptime>,
+    /// The gateway is to be told why orders were refused.
+    refuse: bool,
+    refused: ConfigError<NAME>,
+    retry_at: Option<Uptime>,
     retry_ms: u32,
 }
 
@@ -84,66 +85,74 @@ struct Line {
 impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize, const LINE: usize>
     Node<B, SERVICES, NAME, RING, LINE>
 {
-    /// A node that runs `services` until it is told otherwise. A service of a plugin that the board does not
-    /// have is reported as failed.
-    pub fn new(settings: Settings, services: &[(&str, &str, Interval)], now: Uptime) -> Self {
-        let monitor_settings = mote_core::Settings {
-            client: client_hash(settings.client_id),
-            first_sample_spread_ms: settings.first_sample_spread_ms,
-            refresh: Some(settings.refresh),
-        };
-        let mut node = Node {
+    /// A node that does nothing until it is started. It is all zeros, so a static one takes no flash, and is
+    /// never moved about on a small stack.
+    pub const fn new() -> Self {
+        Node {
             receiver: Receiver::new(),
             state: State {
-                client_id: settings.client_id,
-                monitor: Monitor::new(monitor_settings, now),
-                baselines: [B::Baseline::default(); SERVICES],
+                client_id: ClientId::Number(0),
+                monitor: Monitor::unset(),
+                baselines: [B::NO_BASELINE; SERVICES],
                 ring: Ring::new(),
                 ask: false,
-                answer_by: Uptime::NEVER,
-                refused: None,
-                retry_at: Uptime::NEVER,
-                retry_ms: FIRST_RETRY_MS,
+                answer_by: None,
+                refuse: false,
+                refused: ConfigError {
+                    service: None,
+                    fault: Fault::NotADocument,
+                },
+                retry_at: None,
+                retry_ms: 0,
             },
             line: Line {
                 buffer: [0; MAX_LINE],
                 length: 0,
                 sent: 0,
             },
+        }
+    }
+
+    /// Runs `services` (name, plugin, interval) from now on, until it gets other orders. Those for which there is
+    /// no room are left out; one whose plugin the board does not have is reported as failed.
+    #[inline(never)] // so that what it needs of the stack is not its caller's for ever
+    pub fn start(&mut self, settings: Settings, services: &[(&str, &str, Interval)], now: Uptime) {
+        let state = &mut self.state;
+        state.client_id = settings.client_id;
+        state.retry_ms = FIRST_RETRY_MS;
+        let settings = mote_core::Settings {
+            client: client_hash(settings.client_id),
+            first_sample_spread_ms: settings.first_sample_spread_ms,
+            refresh: Some(settings.refresh),
         };
+        state.monitor.set(settings, now);
         let mut config = Config::new();
         for (name, plugin, interval) in services {
-            let pushed = name.parse().ok().map(|name| {
-                config.push(mote_core::Service {
+            let pushed = Name::try_from(*name).ok().and_then(|name| {
+                let service = Service {
                     name,
                     plugin: B::plugin(plugin),
                     interval: *interval,
-                })
+                };
+                config.push(service).ok()
             });
-            debug_assert!(matches!(pushed, Some(Ok(()))), "{name}");
+            debug_assert!(pushed.is_some(), "no room for the service {name}");
         }
-        node.state.monitor.apply(&config);
-        node
+        state.monitor.apply(&config);
     }
 
     /// Samples what is due and does what else it is time for.
     pub fn poll(&mut self, now: Uptime, board: &mut B) {
-        let context = Context {
-            now,
-            statistics: self.statistics(),
-        };
-        self.state.poll(board, &context);
+        self.state.poll(board, now, self.receiver.rejected());
         board.feed();
     }
 
     /// When [`Node::poll`] has something to do again, unless bytes come or go before.
     pub fn poll_at(&self) -> Uptime {
         let state = &self.state;
-        state
-            .monitor
-            .poll_at()
-            .min(state.retry_at)
-            .min(state.answer_by)
+        let timers = [state.retry_at, state.answer_by];
+        let first = timers.into_iter().flatten().min();
+        first.unwrap_or(Uptime::NEVER).min(state.monitor.poll_at())
     }
 
     /// Takes what came over the line.
@@ -181,12 +190,7 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize, cons
 
     /// What was lost so far.
     pub fn statistics(&self) -> Statistics {
-        let missed = self.state.monitor.entries();
-        Statistics {
-            dropped: self.state.ring.dropped(),
-            missed: missed.fold(0, |sum: u32, (_, entry)| sum.saturating_add(entry.missed())),
-            bad_lines: self.receiver.rejected(),
-        }
+        self.state.statistics(self.receiver.rejected())
     }
 
     /// Samples that are not acknowledged yet.
@@ -198,24 +202,26 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize, cons
 impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize>
     State<B, SERVICES, NAME, RING>
 {
-    fn poll(&mut self, board: &mut B, context: &Context) {
-        let now = context.now;
+    fn poll(&mut self, board: &mut B, now: Uptime, bad_lines: u32) {
         while let Some(action) = self.monitor.poll(now) {
             match action {
                 Action::FetchConfig => {
                     self.ask = true;
-                    self.answer_by = now.after_millis(ANSWER_MS);
+                    self.answer_by = Some(now.after_millis(ANSWER_MS));
                 }
                 Action::Start(slot) => self.start(slot, board, now),
-                Action::Sample { slot, .. } => self.sample(slot, board, context),
+                Action::Sample { slot, .. } => {
+                    let statistics = self.statistics(bad_lines);
+                    self.sample(slot, board, &Context { now, statistics });
+                }
             }
         }
-        if self.answer_by <= now {
-            self.answer_by = Uptime::NEVER;
+        if self.answer_by.is_some_and(|at| at <= now) {
+            self.answer_by = None;
             self.monitor.fetch_failed(now);
         }
-        if self.retry_at <= now {
-            self.retry_at = Uptime::NEVER;
+        if self.retry_at.is_some_and(|at| at <= now) {
+            self.retry_at = None;
             self.retry_ms = (self.retry_ms * 2).min(MAX_RETRY_MS);
             self.ring.retry();
         }
@@ -242,11 +248,21 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize>
         }
     }
 
+    fn statistics(&self, bad_lines: u32) -> Statistics {
+        let services = self.monitor.entries();
+        Statistics {
+            dropped: self.ring.dropped(),
+            missed: services.fold(0, |sum: u32, (_, it)| sum.saturating_add(it.missed())),
+            bad_lines,
+        }
+    }
+
     fn push(&mut self, slot: SlotId, now: Uptime, sample: Result<B::Sample, Failed>) {
         let seq = self.monitor.next_seq();
         self.ring.push(seq, seconds(now), slot, sample);
     }
 
+    #[inline(never)]
     fn take(&mut self, text: &[u8], now: Uptime) {
         if let Ok((Acknowledgement { ack }, _)) = serde_json_core::from_slice(text) {
             if self.ring.acknowledge(ack) {
@@ -255,8 +271,9 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize>
             }
             return;
         }
-        match Config::parse(text, B::plugin) {
-            Ok(config) => {
+        let mut config = Config::new();
+        match config.read(text, B::plugin) {
+            Ok(()) => {
                 let stays = |slot| {
                     let Some(entry) = self.monitor.entry(slot) else {
                         return false;
@@ -269,12 +286,13 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize>
                 self.monitor.fetched(now);
             }
             Err(error) => {
-                self.refused = Some(error);
+                self.refuse = true;
+                self.refused = error;
                 self.monitor.fetch_failed(now);
             }
         }
         self.ask = false;
-        self.answer_by = Uptime::NEVER;
+        self.answer_by = None;
     }
 
     /// Writes the next line to send and gives its length.
@@ -288,11 +306,11 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize>
             };
             return sealed(&ask, buffer).ok();
         }
-        if let Some(error) = self.refused.take() {
+        if core::mem::take(&mut self.refuse) {
             let refusal = Refusal {
                 client_id,
-                refused: error.fault.keyword(),
-                service: error.service.as_deref(),
+                refused: self.refused.fault.keyword(),
+                service: self.refused.service.as_deref(),
             };
             return sealed(&refusal, buffer).ok();
         }
@@ -302,15 +320,23 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize>
     }
 
     fn line_sent(&mut self, now: Uptime) {
-        self.retry_at = self.next_retry(now);
+        // A line that is sent while another waits for its acknowledgement does not put that off.
+        if self.retry_at.is_none() {
+            self.retry_at = self.next_retry(now);
+        }
     }
 
-    fn next_retry(&self, now: Uptime) -> Uptime {
-        if self.ring.awaits() {
-            now.after_millis(u64::from(self.retry_ms))
-        } else {
-            Uptime::NEVER
-        }
+    fn next_retry(&self, now: Uptime) -> Option<Uptime> {
+        let retry_at = now.after_millis(u64::from(self.retry_ms));
+        self.ring.awaits().then_some(retry_at)
+    }
+}
+
+impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize, const LINE: usize>
+    Default for Node<B, SERVICES, NAME, RING, LINE>
+{
+    fn default() -> Self {
+        Self::new()
     }
 }
 

@@ -27,18 +27,14 @@ struct Load {
     wakeups: u32,
 }
 
-/// A monitor as it is at reset.
-pub fn monitor() -> Board {
+/// Begins, with a service that is compiled in.
+pub fn start(monitor: &mut Board) {
     let settings = Settings {
         client: client_hash(ClientId::Number(black_box(7))),
         first_sample_spread_ms: black_box(10_000),
         refresh: Interval::from_secs(black_box(300)),
     };
-    Board::new(settings, now())
-}
-
-/// Takes over a service that is compiled in.
-pub fn apply_default(monitor: &mut Board) {
+    monitor.set(settings, now());
     let mut orders = Orders::new();
     if let (Ok(name), Some(interval)) = (
         black_box("McuLoad").parse(),

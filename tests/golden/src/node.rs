@@ -68,12 +68,14 @@ pub fn transcribe(out: &mut Out<'_>) {
     };
     let second = Interval::from_secs(1).unwrap_or(Interval::MIN);
     let services = [("Own", "get_count", second)];
+    let now = Uptime::from_millis(0);
     let mut run = Run {
-        node: Node::new(settings, &services, Uptime::from_millis(0)),
+        node: Node::new(),
         board: Counter { samples: 0 },
-        now: Uptime::from_millis(0),
+        now,
         up: true,
     };
+    run.node.start(settings, &services, now);
     for step in &SCRIPT {
         run.step(step, out);
     }
@@ -164,6 +166,8 @@ impl Board for Counter {
     type Plugin = Plugin;
     type Baseline = u32;
     type Sample = Sample;
+
+    const NO_BASELINE: u32 = 0;
 
     fn plugin(name: &str) -> Option<Plugin> {
         match name {

@@ -3,17 +3,14 @@
 #![no_std]
 #![no_main]
 
-use core::mem::MaybeUninit;
-
-use mote_size_probe::{Board, apply_default, monitor, poll};
+use mote_size_probe::{Board, poll, start};
 
 #[cortex_m_rt::entry]
 fn main() -> ! {
     // In static RAM, so that its size is seen.
-    static mut MONITOR: MaybeUninit<Board> = MaybeUninit::uninit();
-    let monitor = MONITOR.write(monitor());
-    apply_default(monitor);
+    static mut MONITOR: Board = Board::unset();
+    start(MONITOR);
     loop {
-        poll(monitor);
+        poll(MONITOR);
     }
 }

@@ -1,0 +1,150 @@
+//! Puts a load on the processor that the emulator's command line names, and reports what the load meter says:
+//! a test of it, and an example of a loop with work and interrupts of its own.
+//!
+//! Arguments: `thread=N interrupt=N` (loads in thousandths), `seconds=N` (when to stop), `hang=N` (after so many
+//! samples a probe never returns). With `-icount shift=3` an instruction takes 8 ns, so the load that is put on
+//! is known from the number of instructions, without a clock.
+
+#![no_std]
+#![no_main]
+
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use cortex_m_rt::entry;
+use cortex_m_semihosting::{debug, syscall1};
+use mote_firmware::{
+    Board, ClientId, Context, Failed, Interval, LoadMark, Mcu, McuPlugin, McuSample, Node,
+    Settings, Uptime, turn,
+};
+use mote_lm3s6965evb as board;
+use static_cell::ConstStaticCell;
+
+/// There is work in thread and interrupt so many times a second.
+const BEATS_HZ: u32 = 100;
+
+/// A thousandth of the time between two beats, in rounds of two instructions of 8 ns.
+const ROUNDS: u32 = 1_000_000_000 / BEATS_HZ / 1000 / 16;
+
+static INTERRUPT_ROUNDS: AtomicU32 = AtomicU32::new(0);
+static NODE: ConstStaticCell<Node<Probes>> = ConstStaticCell::new(Node::new());
+static BEAT: AtomicBool = AtomicBool::new(false);
+
+#[entry]
+fn main() -> ! {
+    let mut buffer = [0; 80];
+    let arguments = arguments(&mut buffer);
+    let thread_rounds = number(arguments, "thread=").unwrap_or(0) * ROUNDS;
+    let interrupt_rounds = number(arguments, "interrupt=").unwrap_or(0) * ROUNDS;
+    let stop_at = number(arguments, "seconds=").map(|it| Uptime::from_millis(u64::from(it) * 1000));
+
+    let Some(peripherals) = cortex_m::Peripherals::take() else {
+        stop();
+    };
+    let mut uart = board::start(peripherals);
+    INTERRUPT_ROUNDS.store(interrupt_rounds, Ordering::Relaxed);
+    board::start_timer(BEATS_HZ, || {
+        spin(INTERRUPT_ROUNDS.load(Ordering::Relaxed));
+        BEAT.store(true, Ordering::Relaxed);
+    });
+    board::start_watchdog(3000);
+
+    let mut probes = Probes {
+        mcu: Mcu::new(&board::LOAD, &board::RAM, &board::RESET),
+        until_hang: number(arguments, "hang="),
+    };
+    let second = Interval::from_secs(1).unwrap_or(Interval::MIN);
+    let services = [
+        ("McuLoad", "get_mcu_load", second),
+        ("McuRam", "get_mcu_ram", second),
+        ("Alive", "host_alive_check", second),
+    ];
+    let node = NODE.take();
+    node.start(Settings::of(ClientId::Number(7)), &services, board::now());
+    loop {
+        turn(node, &mut probes, board::now(), &mut uart);
+        if BEAT.swap(false, Ordering::Relaxed) {
+            spin(thread_rounds);
+        }
+        if stop_at.is_some_and(|at| at <= board::now()) {
+            stop();
+        }
+        board::LOAD.sleep_unless(|| BEAT.load(Ordering::Relaxed));
+    }
+}
+
+/// The probes of every microcontroller, one of which may hang.
+struct Probes {
+    mcu: Mcu,
+    until_hang: Option<u32>,
+}
+
+impl Board for Probes {
+    type Plugin = McuPlugin;
+    type Baseline = LoadMark;
+    type Sample = McuSample;
+
+    const NO_BASELINE: LoadMark = Mcu::NO_BASELINE;
+
+    fn plugin(name: &str) -> Option<McuPlugin> {
+        Mcu::plugin(name)
+    }
+
+    fn start(&mut self, plugin: McuPlugin, now: Uptime) -> LoadMark {
+        self.mcu.start(plugin, now)
+    }
+
+    fn sample(
+        &mut self,
+        plugin: McuPlugin,
+        baseline: &mut LoadMark,
+        context: &Context,
+    ) -> Result<McuSample, Failed> {
+        self.until_hang = match self.until_hang {
+            Some(0) => loop {
+                spin(1);
+            },
+            samples => samples.map(|it| it - 1),
+        };
+        self.mcu.sample(plugin, baseline, context)
+    }
+
+    fn feed(&mut self) {
+        board::feed_watchdog();
+    }
+}
+
+fn spin(rounds: u32) {
+    if rounds > 0 {
+        // It goes round once more than it is told.
+        cortex_m::asm::delay(rounds - 1);
+    }
+}
+
+/// The command line of the emulator.
+fn arguments(buffer: &mut [u8]) -> &str {
+    let mut block = [buffer.as_mut_ptr().addr(), buffer.len()];
+    // SAFETY: the emulator writes at most as many bytes as the block says, and then their number into it.
+    let result = unsafe { syscall1!(GET_CMDLINE, block.as_mut_ptr()) };
+    let [_, length] = block;
+    let bytes = buffer.get(..length).filter(|_| result == 0);
+    let text = str::from_utf8(bytes.unwrap_or_default()).unwrap_or_default();
+    text.trim_end_matches('\0')
+}
+
+fn number(arguments: &str, name: &str) -> Option<u32> {
+    let mut words = arguments.split_ascii_whitespace();
+    words.find_map(|word| word.strip_prefix(name))?.parse().ok()
+}
+
+fn stop() -> ! {
+    loop {
+        debug::exit(debug::EXIT_SUCCESS);
+    }
+}
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {
+        debug::exit(debug::EXIT_FAILURE);
+    }
+}
