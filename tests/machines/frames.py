@@ -18,7 +18,7 @@ def sealed(message):
 def opened(line):
     """What a line says; None if its seal is missing or wrong."""
     text, star, seal = line.rstrip(b"\r\n").rpartition(b"*")
-    if not star or len(seal) != 8 or int(seal, 16) != zlib.crc32(text):
+    if not star or seal.upper() != b"%08X" % zlib.crc32(text):
         return None
     return json.loads(text)
 

@@ -4,7 +4,7 @@
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -43,21 +43,38 @@ pub fn pico(image: &Path) -> Command {
 }
 
 /// Runs a machine until `done` with what it wrote, and gives all of that.
-pub fn run(mut machine: Command, done: impl Fn(&[u8]) -> bool) -> Result<Vec<u8>, String> {
+pub fn run(machine: Command, done: impl Fn(&[u8]) -> bool) -> Result<Vec<u8>, String> {
+    converse(machine, |written, _| done(written))
+}
+
+/// As [`run`]; `done` may also write to the machine, each time that it has written something itself.
+pub fn converse(
+    mut machine: Command,
+    mut done: impl FnMut(&[u8], &mut ChildStdin) -> bool,
+) -> Result<Vec<u8>, String> {
     let program = machine.get_program().to_string_lossy().into_owned();
     machine.stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = machine
         .spawn()
         .map_err(|error| format!("cannot run {program}: {error}; ci/install-tools installs it"))?;
-    let written = collect(pieces(&mut child), &done);
+    let mut stdin = child.stdin.take().unwrap();
+    let pieces = pieces(&mut child);
+    let deadline = Instant::now() + DEADLINE;
+    let mut written = Vec::new();
+    let finished = loop {
+        match pieces.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(piece) => written.extend(piece),
+            Err(_) => break false,
+        }
+        if done(&written, &mut stdin) {
+            break true;
+        }
+    };
     // It may have ended by itself.
     let _ = child.kill();
     let _ = child.wait();
     let text = String::from_utf8_lossy(&written);
-    assert!(
-        done(&written),
-        "{program} ended, or hangs, after it wrote {text}"
-    );
+    assert!(finished, "{program} ended, or hangs, after it wrote {text}");
     Ok(written)
 }
 
@@ -102,15 +119,4 @@ fn pieces(child: &mut Child) -> Receiver<Vec<u8>> {
         }
     });
     receiver
-}
-
-fn collect(pieces: Receiver<Vec<u8>>, done: impl Fn(&[u8]) -> bool) -> Vec<u8> {
-    let deadline = Instant::now() + DEADLINE;
-    let mut written = Vec::new();
-    while !done(&written)
-        && let Ok(piece) = pieces.recv_timeout(deadline.saturating_duration_since(Instant::now()))
-    {
-        written.extend(piece);
-    }
-    written
 }
