@@ -5,9 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use mote_firmware::mote_core::frame::{Receiver, SEAL, seal};
-use mote_firmware::{
-    Board, ClientId, Context, Failed, Interval, MAX_LINE, Node, Settings, Status, Uptime,
-};
+use mote_firmware::{Board, ClientId, Context, Failed, MAX_LINE, Node, Settings, Status, Uptime};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -86,15 +84,11 @@ impl Bench {
             board: Counter::default(),
             now_ms: 0,
         };
-        let services: Vec<_> = services
-            .iter()
-            .map(|(name, plugin, seconds)| (*name, *plugin, Interval::from_secs(*seconds).unwrap()))
-            .collect();
         let settings = Settings {
             first_sample_spread_ms: 0,
             ..Settings::of(ClientId::Number(7))
         };
-        bench.node.start(settings, &services, bench.now());
+        bench.node.start(settings, services, bench.now());
         bench
     }
 
@@ -347,6 +341,34 @@ fn without_acknowledgements_the_newest_are_kept() {
             bench.now_ms / 1000
         );
     }
+}
+
+#[test]
+fn an_acknowledgement_begins_the_delays_anew() {
+    let mut bench = Bench::new(&[("A", "count", 3600)]);
+    bench.run(0);
+    bench.tell(r#"{"services":{"B":["count",3600],"C":["count",3600]}}"#);
+    let again = |lines: &[(u64, Value)]| -> Vec<u64> {
+        let aged = lines.iter().filter(|(_, line)| line["age"].is_u64());
+        aged.map(|(at, _)| *at).collect()
+    };
+    // Both are sampled after a second.
+    assert_eq!(again(&bench.run(20_000)), [2000, 4000, 8000, 16_000]);
+    bench.tell(r#"{"ack":0}"#);
+    assert_eq!(again(&bench.run(30_000)), [20_000, 21_000, 23_000, 27_000]);
+    bench.tell(r#"{"ack":1}"#);
+    assert_eq!(again(&bench.run(90_000)), [0; 0]);
+    assert_eq!(bench.node.waiting(), 0);
+}
+
+#[test]
+fn nothing_wakes_a_board_for_a_plugin_that_it_does_not_have() {
+    let mut bench = Bench::new(&[]);
+    bench.run(0);
+    bench.tell(r#"{"services":{"X":["get_linux_cpu",1]}}"#);
+    let lines = bench.run(500);
+    acknowledge_all(&mut bench, &lines);
+    assert!(bench.node.poll_at().as_millis() > 10_000);
 }
 
 #[test]

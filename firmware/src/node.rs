@@ -113,10 +113,10 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize, cons
         }
     }
 
-    /// Runs `services` (name, plugin, interval) from now on, until it gets other orders. Those for which there is
-    /// no room are left out; one whose plugin the board does not have is reported as failed.
+    /// Runs `services` (name, plugin, interval in seconds) from now on, until it gets other orders. Those that
+    /// exceed a bound are left out; one whose plugin the board does not have is reported as failed.
     #[inline(never)] // so that what it needs of the stack is not its caller's for ever
-    pub fn start(&mut self, settings: Settings, services: &[(&str, &str, Interval)], now: Uptime) {
+    pub fn start(&mut self, settings: Settings, services: &[(&str, &str, u32)], now: Uptime) {
         let state = &mut self.state;
         state.client_id = settings.client_id;
         state.retry_ms = FIRST_RETRY_MS;
@@ -127,16 +127,16 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize, cons
         };
         state.monitor.set(settings, now);
         let mut config = Config::new();
-        for (name, plugin, interval) in services {
-            let pushed = Name::try_from(*name).ok().and_then(|name| {
+        for (name, plugin, seconds) in services {
+            let pushed = Interval::from_secs(*seconds).and_then(|interval| {
                 let service = Service {
-                    name,
+                    name: Name::try_from(*name).ok()?,
                     plugin: B::plugin(plugin),
-                    interval: *interval,
+                    interval,
                 };
                 config.push(service).ok()
             });
-            debug_assert!(pushed.is_some(), "no room for the service {name}");
+            debug_assert!(pushed.is_some(), "{name} is no service for this node");
         }
         state.monitor.apply(&config);
     }
@@ -291,7 +291,6 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize>
                 self.monitor.fetch_failed(now);
             }
         }
-        self.ask = false;
         self.answer_by = None;
     }
 

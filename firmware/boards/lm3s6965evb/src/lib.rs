@@ -13,6 +13,7 @@ use core::cell::Cell;
 use cortex_m::interrupt::{self, Mutex};
 use cortex_m::peripheral::NVIC;
 use cortex_m_rt::exception;
+use cortex_m_semihosting::debug;
 use mote_firmware::{LoadMeter, Ram, Reset, SysTick, Uptime};
 
 use registers::{rcc, timer0, watchdog};
@@ -94,5 +95,13 @@ unsafe fn DefaultHandler(number: i16) {
         interrupt::free(|cs| ON_TIMER.borrow(cs).get())();
     } else if number == registers::Interrupt::Uart0 as i16 {
         uart::interrupt();
+    }
+}
+
+/// Ends the emulator's run as failed.
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {
+        debug::exit(debug::EXIT_FAILURE);
     }
 }

@@ -13,14 +13,15 @@ use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use cortex_m_rt::entry;
 use cortex_m_semihosting::{debug, syscall1};
 use mote_firmware::{
-    Board, ClientId, Context, Failed, Interval, LoadMark, Mcu, McuPlugin, McuSample, Node,
-    Settings, Uptime, turn,
+    Board, ClientId, Context, Failed, LoadMark, Mcu, McuPlugin, McuSample, Node, Settings, Uptime,
+    turn,
 };
 use mote_lm3s6965evb as board;
 use static_cell::ConstStaticCell;
 
-/// There is work in thread and interrupt so many times a second.
-const BEATS_HZ: u32 = 100;
+/// There is work in thread and interrupt so many times a second: out of step with SysTick, so that the
+/// interrupt comes in sleep.
+const BEATS_HZ: u32 = 125;
 
 /// A thousandth of the time between two beats, in rounds of two instructions of 8 ns.
 const ROUNDS: u32 = 1_000_000_000 / BEATS_HZ / 1000 / 16;
@@ -52,11 +53,10 @@ fn main() -> ! {
         mcu: Mcu::new(&board::LOAD, &board::RAM, &board::RESET),
         until_hang: number(arguments, "hang="),
     };
-    let second = Interval::from_secs(1).unwrap_or(Interval::MIN);
     let services = [
-        ("McuLoad", "get_mcu_load", second),
-        ("McuRam", "get_mcu_ram", second),
-        ("Alive", "host_alive_check", second),
+        ("McuLoad", "get_mcu_load", 1),
+        ("McuRam", "get_mcu_ram", 1),
+        ("Alive", "host_alive_check", 1),
     ];
     let node = NODE.take();
     node.start(Settings::of(ClientId::Number(7)), &services, board::now());
@@ -139,12 +139,5 @@ fn number(arguments: &str, name: &str) -> Option<u32> {
 fn stop() -> ! {
     loop {
         debug::exit(debug::EXIT_SUCCESS);
-    }
-}
-
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    loop {
-        debug::exit(debug::EXIT_FAILURE);
     }
 }
