@@ -132,14 +132,14 @@ impl<P: Clone + PartialEq, const N: usize, const L: usize> Schedule<P, N, L> {
     /// The next thing to do at `now`, if any: at most one service a call, the longest due first.
     pub fn poll(&mut self, now: Uptime) -> Option<Turn> {
         let spread = self.spread;
-        let (index, entry) = self.next_entry()?;
-        let slot = SlotId(index);
+        let (slot, _) = self.first().filter(|(_, at)| *at <= now)?;
+        let entry = self.slots.get_mut(slot.index())?.as_mut()?;
         match entry.phase {
             Phase::Starting => {
                 entry.phase = Phase::Due(now.after_millis(spread.first_delay_ms(&entry.service)));
                 Some(Turn::Start(slot))
             }
-            Phase::Due(due) if due <= now => {
+            Phase::Due(due) => {
                 let interval = entry.service.interval;
                 let (missed, late_ms) = now.intervals_since(due, interval);
                 let next = now.after_millis(u64::from(interval.as_millis() - late_ms));
@@ -148,18 +148,13 @@ impl<P: Clone + PartialEq, const N: usize, const L: usize> Schedule<P, N, L> {
                 entry.missed = entry.missed.saturating_add(missed);
                 Some(Turn::Sample { slot, due, missed })
             }
-            Phase::Due(_) | Phase::Parked => None,
+            Phase::Parked => None,
         }
     }
 
     /// When [`Schedule::poll`] has something to do again; [`Uptime::NEVER`] for an empty table.
     pub fn poll_at(&self) -> Uptime {
-        self.slots
-            .iter()
-            .flatten()
-            .map(Entry::sort_key)
-            .min()
-            .unwrap_or(Uptime::NEVER)
+        self.first().map_or(Uptime::NEVER, |(_, at)| at)
     }
 
     /// Takes a service off the timetable until a new configuration changes it.
@@ -188,11 +183,11 @@ impl<P: Clone + PartialEq, const N: usize, const L: usize> Schedule<P, N, L> {
             .filter_map(|(index, slot)| Some((SlotId(index), slot.as_ref()?)))
     }
 
-    fn next_entry(&mut self) -> Option<(u16, &mut Entry<P, L>)> {
-        (0..)
-            .zip(&mut self.slots)
-            .filter_map(|(index, slot)| Some((index, slot.as_mut()?)))
-            .min_by_key(|(_, entry)| entry.sort_key())
+    /// The longest due; of several the one in the first slot.
+    #[inline(never)]
+    fn first(&self) -> Option<(SlotId, Uptime)> {
+        let times = self.entries().map(|(slot, entry)| (slot, entry.sort_key()));
+        times.min_by_key(|(_, at)| *at)
     }
 
     /// There is always room: a configuration holds no more services than the table.

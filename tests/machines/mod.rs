@@ -38,6 +38,7 @@ pub fn pico(image: &Path) -> Command {
     let mut command = Command::new("node");
     command
         .arg(root().join("tests/emulator/pico.mjs"))
+        .arg("--fast")
         .arg(image);
     command
 }

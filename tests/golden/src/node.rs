@@ -66,8 +66,7 @@ pub fn transcribe(out: &mut Out<'_>) {
         refresh: Interval::MAX,
         ..Settings::of(ClientId::Number(7))
     };
-    let second = Interval::from_secs(1).unwrap_or(Interval::MIN);
-    let services = [("Own", "get_count", second)];
+    let services = [("Own", "get_count", 1)];
     let now = Uptime::from_millis(0);
     let mut run = Run {
         node: Node::new(),

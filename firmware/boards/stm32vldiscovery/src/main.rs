@@ -11,8 +11,8 @@ use cortex_m::peripheral::NVIC;
 use cortex_m_rt::{entry, exception};
 use heapless::spsc::Queue;
 use mote_firmware::{
-    Board, ClientId, Context, Failed, Interval, LoadMark, LoadMeter, Mcu, McuPlugin, McuSample,
-    Node, Ram, Reset, Settings, SysTick, Uptime, turn,
+    Board, ClientId, Context, Failed, LoadMark, LoadMeter, Mcu, McuPlugin, McuSample, Node, Ram,
+    Reset, Settings, SysTick, Uptime, turn,
 };
 
 use chip::{HZ, Interrupt};
@@ -42,24 +42,14 @@ fn main() -> ! {
 
     let mut probes = Probes(Mcu::new(&LOAD, &RAM, &RESET));
     let services = [
-        ("McuLoad", "get_mcu_load", SECONDS_5),
-        ("McuRam", "get_mcu_ram", SECONDS_60),
-        ("Alive", "host_alive_check", SECONDS_60),
+        ("McuLoad", "get_mcu_load", 5),
+        ("McuRam", "get_mcu_ram", 60),
+        ("Alive", "host_alive_check", 60),
     ];
     NODE.start(Settings::of(ClientId::Number(7)), &services, now());
     loop {
         turn(NODE, &mut probes, now(), &mut line);
         LOAD.sleep_unless(|| line.is_ready());
-    }
-}
-
-const SECONDS_5: Interval = seconds(5);
-const SECONDS_60: Interval = seconds(60);
-
-const fn seconds(seconds: u32) -> Interval {
-    match Interval::from_secs(seconds) {
-        Some(interval) => interval,
-        None => Interval::MAX,
     }
 }
 

@@ -15,8 +15,9 @@ fn main() -> ! {
     loop {
         poll(MONITOR);
         if let Some(text) = receive(&mut receiver) {
-            match Orders::parse(text, |plugin| (plugin == "get_mcu_load").then_some(1)) {
-                Ok(orders) => {
+            let mut orders = Orders::new();
+            match orders.read(text, |plugin| (plugin == "get_mcu_load").then_some(1)) {
+                Ok(()) => {
                     MONITOR.apply(&orders);
                     MONITOR.fetched(now());
                 }
