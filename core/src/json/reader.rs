@@ -210,3 +210,104 @@ pub fn unescape<const L: usize>(raw: &str) -> Option<String<L, u8>> {
 fn hex4(chars: &mut core::str::Chars<'_>) -> Option<u32> {
     (0..4).try_fold(0, |value, _| Some(value << 4 | chars.next()?.to_digit(16)?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::string::{String as StdString, ToString};
+
+    fn passes(text: &[u8]) -> Result<(), Malformed> {
+        let mut json = Reader::new(text);
+        json.skip()?;
+        json.end()
+    }
+
+    fn any_json() -> impl Strategy<Value = serde_json::Value> {
+        let leaf = prop_oneof![
+            Just(serde_json::Value::Null),
+            any::<bool>().prop_map(Into::into),
+            any::<i64>().prop_map(Into::into),
+            any::<f64>().prop_map(Into::into),
+            ".*".prop_map(|text: StdString| text.into()),
+        ];
+        leaf.prop_recursive(6, 40, 5, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..5).prop_map(Into::into),
+                proptest::collection::btree_map(".*", inner, 0..5)
+                    .prop_map(|map| serde_json::Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_json_passes(value in any_json()) {
+            prop_assert_eq!(passes(value.to_string().as_bytes()), Ok(()));
+            let spaced = serde_json::to_string_pretty(&value).unwrap();
+            prop_assert_eq!(passes(spaced.as_bytes()), Ok(()));
+        }
+
+        #[test]
+        fn a_cut_text_does_not_pass(value in any_json(), cut in 0usize..100) {
+            let text = value.to_string();
+            if (text.starts_with(['{', '[', '"'])) && cut < text.len() {
+                prop_assert_eq!(passes(&text.as_bytes()[..cut]), Err(Malformed::Json));
+            }
+        }
+
+        #[test]
+        fn strings_come_back(text in "[^\\p{Cc}]{0,20}") {
+            let json = serde_json::to_string(&text).unwrap();
+            let raw = Reader::new(json.as_bytes()).string().unwrap();
+            prop_assert_eq!(unescape::<80>(raw).unwrap(), text.as_str());
+        }
+
+        #[test]
+        fn junk_never_panics(junk in proptest::collection::vec(any::<u8>(), 0..100)) {
+            let _ = passes(&junk);
+        }
+    }
+
+    #[test]
+    fn structure_is_checked_where_nobody_looks() {
+        for text in [
+            "",
+            "[",
+            "]",
+            "[1",
+            "[1,]",
+            "[,1]",
+            "[1 2]",
+            "[1}",
+            "{\"a\"}",
+            "{\"a\":}",
+            "{\"a\":1,}",
+            "{,}",
+            "{a:1}",
+            "{1:1}",
+            "[\"\u{1}",
+            "\"\\\"",
+            "[] []",
+            "{\"a\":1:2}",
+            "[:]",
+        ] {
+            assert_eq!(passes(text.as_bytes()), Err(Malformed::Json), "{text}");
+        }
+        assert_eq!(passes(b"\"\xFF\""), Err(Malformed::Json));
+    }
+
+    #[test]
+    fn depth_is_bounded() {
+        let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
+        assert_eq!(passes(nested(8).as_bytes()), Ok(()));
+        assert_eq!(passes(nested(9).as_bytes()), Err(Malformed::TooDeep));
+        // It counts what is open, not what was.
+        let beside = std::format!("[{},{}]", nested(7), nested(7));
+        assert_eq!(passes(beside.as_bytes()), Ok(()));
+        assert_eq!(
+            passes("[".repeat(1_000_000).as_bytes()),
+            Err(Malformed::TooDeep)
+        );
+    }
+}

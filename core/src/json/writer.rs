@@ -60,23 +60,33 @@ impl<'b> Writer<'b> {
 
     #[inline(never)]
     fn escaped(&mut self, text: &str) -> Result<(), TooLarge> {
-        text.bytes().try_for_each(|byte| {
-            let letter = match byte {
-                b'"' | b'\\' => byte,
-                0x08 => b'b',
-                0x09 => b't',
-                0x0A => b'n',
-                0x0C => b'f',
-                0x0D => b'r',
-                0..=0x1F => {
-                    let digits = [b'0' + (byte >> 4), hex_digit(byte & 0xF)];
-                    self.bytes(b"\\u00")?;
-                    return self.bytes(&digits);
-                }
-                _ => return self.bytes(&[byte]),
+        let mut rest = text.as_bytes();
+        loop {
+            let plain = rest.iter().take_while(|byte| !is_escaped(**byte)).count();
+            let (run, after) = rest.split_at_checked(plain).unwrap_or_default();
+            self.bytes(run)?;
+            let Some((byte, after)) = after.split_first() else {
+                return Ok(());
             };
-            self.bytes(&[b'\\', letter])
-        })
+            self.escape(*byte)?;
+            rest = after;
+        }
+    }
+
+    fn escape(&mut self, byte: u8) -> Result<(), TooLarge> {
+        let letter = match byte {
+            0x08 => b'b',
+            0x09 => b't',
+            0x0A => b'n',
+            0x0C => b'f',
+            0x0D => b'r',
+            0..=0x1F => {
+                self.bytes(b"\\u00")?;
+                return self.bytes(&[b'0' + (byte >> 4), hex_digit(byte & 0xF)]);
+            }
+            _ => byte,
+        };
+        self.bytes(&[b'\\', letter])
     }
 
     #[inline(never)]
@@ -113,6 +123,10 @@ impl<'b> Writer<'b> {
     fn minus(&mut self, negative: bool) -> Result<(), TooLarge> {
         if negative { self.bytes(b"-") } else { Ok(()) }
     }
+}
+
+fn is_escaped(byte: u8) -> bool {
+    byte < 0x20 || byte == b'"' || byte == b'\\'
 }
 
 fn hex_digit(nibble: u8) -> u8 {
@@ -412,5 +426,96 @@ impl SerializeStruct for Items<'_, '_> {
 
     fn end(self) -> Result<(), TooLarge> {
         self.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde::Serialize;
+    use std::collections::BTreeMap;
+    use std::string::String;
+    use std::vec::Vec;
+
+    #[derive(Serialize)]
+    struct Everything<'a> {
+        text: &'a str,
+        integers: (i8, i16, i32, i64, u8, u16, u32, u64),
+        floats: (f32, f64),
+        map: BTreeMap<String, Option<bool>>,
+        list: &'a [Unit],
+        unit: (),
+        char: char,
+    }
+
+    #[derive(Serialize)]
+    enum Unit {
+        One,
+    }
+
+    fn written<T: Serialize>(value: &T) -> Vec<u8> {
+        let mut buffer = std::vec![0; 10_000];
+        let length = to_slice(value, &mut buffer).unwrap();
+        buffer.truncate(length);
+        buffer
+    }
+
+    proptest! {
+        /// What another's reader makes of it is what another's writer would have written.
+        #[test]
+        fn values_come_back(
+            text in ".*",
+            seed in any::<u64>(),
+            float in any::<f64>(),
+            map in proptest::collection::btree_map(".*", any::<Option<bool>>(), 0..4),
+            char in any::<char>(),
+        ) {
+            // Few and many digits alike.
+            let seed = seed >> (seed % 64);
+            let value = Everything {
+                text: &text,
+                integers: (
+                    seed as i8, seed as i16, seed as i32, seed as i64,
+                    seed as u8, seed as u16, seed as u32, seed,
+                ),
+                floats: (float as f32, float),
+                map,
+                list: &[Unit::One, Unit::One],
+                unit: (),
+                char,
+            };
+            let read: serde_json::Value = serde_json::from_slice(&written(&value)).unwrap();
+            let expected = serde_json::to_string(&value).unwrap();
+            prop_assert_eq!(read, serde_json::from_str::<serde_json::Value>(&expected).unwrap());
+        }
+    }
+
+    #[test]
+    fn integers_at_their_ends() {
+        let ends = (i64::MIN, i64::MAX, u64::MAX, i32::MIN, 0, 1_000_000_000u64);
+        let text = "[-9223372036854775808,9223372036854775807,18446744073709551615,-2147483648,0,1000000000]";
+        assert_eq!(written(&ends), text.as_bytes());
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        let value = (1, "two", [3.5]);
+        let length = written(&value).len();
+        for size in 0..length {
+            assert_eq!(to_slice(&value, &mut std::vec![0; size]), Err(TooLarge));
+        }
+        assert_eq!(to_slice(&value, &mut std::vec![0; length]), Ok(length));
+    }
+
+    #[test]
+    fn what_is_displayed_is_escaped() {
+        struct Quoted;
+        impl Serialize for Quoted {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(&format_args!("{:?}\u{1f}", "ü"))
+            }
+        }
+        assert_eq!(written(&Quoted), "\"\\\"ü\\\"\\u001F\"".as_bytes());
     }
 }
