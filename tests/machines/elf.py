@@ -10,8 +10,13 @@ SHF_WRITE, SHF_ALLOC = 1, 2
 RESERVED = {".stack", ".heap"}
 
 
+# What the compiler calls for copies, comparisons and divisions that the processor has no instruction for.
+RUNTIME = ("compiler_builtins", "__aeabi_", "__udiv", "memcpy", "memcmp", "memset", "memmove")
+
+
 class Elf:
-    """Bytes of `text`, which is all that is only read, and of `static` RAM; names of `symbols`."""
+    """Bytes of `text`, which is all that is only read, and of it the compiler's `runtime`; bytes of `static` RAM;
+    names of `symbols`."""
 
     def __init__(self, path):
         self._bytes = path.read_bytes()
@@ -21,7 +26,13 @@ class Elf:
         taken = [it for it in sections if it["flags"] & SHF_ALLOC and it["name"] not in RESERVED]
         self.text = sum(it["size"] for it in taken if not it["flags"] & SHF_WRITE)
         self.static = sum(it["size"] for it in taken if it["flags"] & SHF_WRITE)
-        self.symbols = self._symbols(sections)
+        symbols = list(self._symbols(sections))
+        if not symbols:
+            raise ValueError(f"{path} was stripped of its symbols")
+        self.symbols = {name for name, _, _ in symbols}
+        # A routine may have several names.
+        runtime = {at: size for name, at, size in symbols if any(it in name for it in RUNTIME)}
+        self.runtime = sum(runtime.values())
 
     def _sections(self):
         offset, = struct.unpack_from("<I", self._bytes, 32)
@@ -36,15 +47,11 @@ class Elf:
         return sections
 
     def _symbols(self, sections):
-        names = []
         for table in (it for it in sections if it["type"] == SHT_SYMTAB):
             strings = sections[table["link"]]["offset"]
             for at in range(table["offset"], table["offset"] + table["size"], table["entry"]):
-                name, = struct.unpack_from("<I", self._bytes, at)
-                names.append(self._text(strings + name))
-        if not names:
-            raise ValueError("the image was stripped of its symbols")
-        return names
+                name, address, size = struct.unpack_from("<III", self._bytes, at)
+                yield self._text(strings + name), address, size
 
     def _text(self, offset):
         return self._bytes[offset : self._bytes.index(b"\0", offset)].decode()
