@@ -1,4 +1,5 @@
-//! The agent's one loop: timers, signals, plugins, the control socket and what the uplink's thread has to say.
+//! The agent's one loop: timers, signals, plugins, serial ports, the control socket and what the uplink's thread
+//! has to say.
 
 use std::fmt;
 use std::io;
@@ -17,6 +18,7 @@ use crate::clock;
 use crate::control::{self, Control};
 use crate::courier::Courier;
 use crate::daemon::{DaemonError, Lock};
+use crate::gateway::{self, Gateway};
 use crate::log;
 use crate::notify::Manager;
 use crate::orders;
@@ -29,8 +31,12 @@ use crate::uplink::Uplink;
 /// One last attempt to deliver may take this long.
 const LAST_DELIVERY: Duration = Duration::from_secs(3);
 
-/// Signals, the courier, the control socket and its connections, two pipes a plugin.
-const MAX_POLLED: usize = 3 + control::MAX_CONNECTIONS + 2 * sampling::MAX_RUNNING;
+/// Signals and the courier.
+const ALWAYS_POLLED: usize = 2;
+
+/// These, serial ports, the control socket and its connections, two pipes a plugin.
+const MAX_POLLED: usize =
+    ALWAYS_POLLED + settings::MAX_BOARDS + 1 + control::MAX_CONNECTIONS + 2 * sampling::MAX_RUNNING;
 
 /// How the settings are read anew when an operator asks for it.
 pub type Reread<'a> = &'a dyn Fn() -> Result<Settings, String>;
@@ -42,6 +48,7 @@ pub struct Agent<'a> {
     /// The document that is followed, to be understood anew when the settings change.
     document: Vec<u8>,
     sampling: Sampling,
+    gateway: Gateway,
     courier: Courier,
     control: Control,
     signals: SignalFd,
@@ -79,6 +86,7 @@ impl<'a> Agent<'a> {
         .map_err(|cause| AgentError::System("the uplink's thread", cause))?;
         let mut agent = Agent {
             sampling: Sampling::new(&settings, clock::uptime()),
+            gateway: Gateway::new(),
             settings,
             reread,
             document: Vec::new(),
@@ -90,6 +98,7 @@ impl<'a> Agent<'a> {
             _lock: lock,
         };
         agent.first_orders()?;
+        agent.gateway.set_boards(&agent.settings.boards);
         Ok(agent)
     }
 
@@ -122,31 +131,38 @@ impl<'a> Agent<'a> {
         if self.sampling.work(&self.settings, &self.courier) {
             self.courier.fetch();
         }
-        if let Err(error) = self.wait() {
+        let events = self.wait().unwrap_or_else(|error| {
             // Nothing to wait with: do not spin.
             log::error(format_args!("waiting for events: {error}"));
             std::thread::sleep(Duration::from_secs(1));
-        }
+            gateway::Events::new()
+        });
         if self.manager.watchdog.is_some() {
             self.manager.tell("WATCHDOG=1");
         }
         self.sampling.attend_plugins(&self.settings, &self.courier);
+        let has_server = self.settings.server().is_some();
+        self.gateway.attend(&events, &self.courier, has_server);
         if let Some(answer) = self.courier.take_orders() {
             match answer {
                 Ok(document) => self.follow(document),
                 Err(_) => self.sampling.monitor_mut().fetch_failed(clock::uptime()),
             }
         }
+        self.gateway.take_services(&self.courier);
         self.attend_control();
         self.attend_signals()
     }
 
-    fn wait(&self) -> nix::Result<()> {
+    /// Gives what happened at the serial ports; the others are asked themselves.
+    fn wait(&self) -> nix::Result<gateway::Events> {
         let always = [self.signals.as_fd(), self.courier.readable()].into_iter();
-        let read = always
-            .chain(self.sampling.pipes())
-            .map(|fd| (fd, PollFlags::POLLIN));
-        let polled = read.chain(self.control.interests());
+        let readable = |fd| (fd, PollFlags::POLLIN);
+        let polled = always
+            .map(readable)
+            .chain(self.gateway.interests())
+            .chain(self.sampling.pipes().map(readable))
+            .chain(self.control.interests());
         // Nothing is left out: the bound is the sum of what each part can have.
         let mut fds: heapless::Vec<PollFd<'_>, MAX_POLLED> = polled
             .take(MAX_POLLED)
@@ -154,7 +170,14 @@ impl<'a> Agent<'a> {
             .collect();
         let timeout = self.time_to_wait().map(TimeSpec::from_duration);
         match ppoll(&mut fds, timeout, None) {
-            Ok(_) | Err(Errno::EINTR) => Ok(()),
+            Ok(_) => {
+                let ports = fds.iter().skip(ALWAYS_POLLED);
+                let ports = ports.take(self.gateway.interests().count());
+                // A flag that nix does not know is an error.
+                let events = ports.map(|fd| fd.revents().unwrap_or(PollFlags::POLLERR));
+                Ok(events.collect())
+            }
+            Err(Errno::EINTR) => Ok(gateway::Events::new()),
             Err(errno) => Err(errno),
         }
     }
@@ -162,6 +185,9 @@ impl<'a> Agent<'a> {
     /// Until the next thing is due; none: until something happens.
     fn time_to_wait(&self) -> Option<Duration> {
         let due = self.sampling.monitor().poll_at();
+        let has_server = self.settings.server().is_some();
+        let board_due = self.gateway.deadline(has_server);
+        let due = board_due.map_or(due, |board_due| board_due.min(due));
         let due = (due != Uptime::NEVER)
             .then(|| Duration::from_millis(due.millis_since(clock::uptime())));
         let now = Instant::now();
@@ -208,7 +234,13 @@ impl<'a> Agent<'a> {
     }
 
     fn status(&self) -> String {
-        let status = status::Status::of(&self.settings, &self.sampling, &self.courier, self.began);
+        let status = status::Status::of(
+            &self.settings,
+            &self.sampling,
+            &self.gateway,
+            &self.courier,
+            self.began,
+        );
         serde_json::to_string(&status).unwrap_or_default() + "\n"
     }
 
@@ -304,6 +336,7 @@ impl<'a> Agent<'a> {
         monitor.fetch_now(now);
         self.sampling.apply(&orders, &self.courier);
         self.document = document;
+        self.gateway.set_boards(&self.settings.boards);
         log::info(format_args!("read its settings anew"));
         Ok(())
     }

@@ -3,6 +3,7 @@
 //! The loop queues reports and asks for orders; the thread delivers and fetches, one call at a time, and
 //! wakes the loop when orders have come. What to send when is decided in [`crate::uplink`].
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -63,6 +64,7 @@ struct State {
     /// None: there is no server, reports stay in the queue.
     client: Option<Arc<Client>>,
     orders: Orders,
+    boards: Boards,
     health: Health,
     closing: Option<Instant>,
     ended: bool,
@@ -74,6 +76,19 @@ enum Orders {
     Came(Result<Vec<u8>, CallError>),
 }
 
+/// The services of boards. As many are wanted at a time as there are boards at most.
+#[derive(Default)]
+struct Boards {
+    /// The client ids of those that want theirs.
+    wanted: VecDeque<String>,
+    came: VecDeque<Services>,
+    /// A report is delivered between two fetches, so that boards cannot hold up reports.
+    had_turn: bool,
+}
+
+/// A board's client id, and what the server answered about it.
+pub type Services = (String, Result<Vec<u8>, CallError>);
+
 impl Courier {
     /// Starts the thread.
     pub fn start(uplink: Uplink, server: Option<(&Server, &str)>) -> io::Result<Courier> {
@@ -83,6 +98,7 @@ impl Courier {
                 uplink,
                 client: server.map(|(server, id)| Arc::new(Client::new(server, id))),
                 orders: Orders::Idle,
+                boards: Boards::default(),
                 health: Health::default(),
                 closing: None,
                 ended: false,
@@ -132,6 +148,20 @@ impl Courier {
                 None
             }
         }
+    }
+
+    /// Has the thread ask the server for the services of a board, unless it is about to.
+    pub fn fetch_for(&self, client_id: &str) {
+        let wanted = &mut self.shared.lock().boards.wanted;
+        if !wanted.iter().any(|it| it == client_id) {
+            wanted.push_back(client_id.to_owned());
+        }
+        self.wake();
+    }
+
+    /// An answer to [`Courier::fetch_for`], once.
+    pub fn take_services(&self) -> Option<Services> {
+        self.shared.lock().boards.came.pop_front()
     }
 
     /// From now on talks to another server, or to the same one in another way.
@@ -184,6 +214,7 @@ impl Courier {
 
 enum Job {
     Fetch(Arc<Client>),
+    FetchFor(Arc<Client>, String),
     Deliver(Arc<Client>, crate::queue::Record),
     End,
 }
@@ -212,6 +243,11 @@ impl Shared {
                     state.orders = Orders::Came(answer);
                     drop(state);
                     // Full only if the loop has not looked yet, and then it will.
+                    let _ = self.wake.write(1);
+                }
+                Job::FetchFor(client, id) => {
+                    let answer = client.fetch_config_of(&id);
+                    self.lock().boards.came.push_back((id, answer));
                     let _ = self.wake.write(1);
                 }
                 Job::Deliver(client, record) => {
@@ -260,9 +296,20 @@ impl Shared {
             if matches!(state.orders, Orders::Wanted) && state.closing.is_none() {
                 return Job::Fetch(client);
             }
+            let is_closing = state.closing.is_some();
+            let boards = &mut state.boards;
+            if !is_closing
+                && !boards.had_turn
+                && let Some(id) = boards.wanted.pop_front()
+            {
+                boards.had_turn = true;
+                return Job::FetchFor(client, id);
+            }
+            boards.had_turn = false;
             let until = match state.uplink.next(now) {
                 Next::Send(record) => return Job::Deliver(client, record),
                 Next::Wait(_) if state.closing.is_some() => return Job::End,
+                Next::Wait(_) if !state.boards.wanted.is_empty() => continue,
                 Next::Wait(until) => until,
             };
             state = if until == Uptime::NEVER {

@@ -31,7 +31,6 @@ pub struct Client {
     agent: Agent,
     server: Server,
     client_id: String,
-    config_url: Uri,
     report_url: Uri,
 }
 
@@ -68,12 +67,9 @@ impl Client {
         let connector = TcpConnector {
             timeout: server.request_timeout,
         };
-        let url = |path: String| format!("{}/{path}", server.url).parse().unwrap_or_default();
-        let id = utf8_percent_encode(client_id, SEGMENT);
         Client {
             agent: Agent::with_parts(config, connector, CachingResolver::default()),
-            config_url: url(format!("{}/{id}", server.config_path)),
-            report_url: url(server.report_path.clone()),
+            report_url: url(server, &server.report_path),
             server: server.clone(),
             client_id: client_id.to_owned(),
         }
@@ -81,11 +77,16 @@ impl Client {
 
     /// Asks which services to monitor; gives the document's bytes, at most [`MAX_DOCUMENT`].
     pub fn fetch_config(&self) -> Result<Vec<u8>, CallError> {
-        let url = &self.config_url;
+        self.fetch_config_of(&self.client_id)
+    }
+
+    /// As [`Client::fetch_config`], for another client than this one.
+    pub fn fetch_config_of(&self, client_id: &str) -> Result<Vec<u8>, CallError> {
+        let url = &self.config_url(client_id);
         let timeout = self.server.request_timeout.as_secs_f64().to_string();
         let refresh = self.server.config_update_interval.as_secs_f64().to_string();
         let headers = [
-            ("Mote-Client", self.client_id.as_str()),
+            ("Mote-Client", client_id),
             ("Mote-Request-Timeout", &timeout),
             ("Mote-Config-Interval", &refresh),
         ];
@@ -145,6 +146,11 @@ impl Client {
         (outcome, Some(error))
     }
 
+    fn config_url(&self, client_id: &str) -> Uri {
+        let id = utf8_percent_encode(client_id, SEGMENT);
+        url(&self.server, &format!("{}/{id}", self.server.config_path))
+    }
+
     /// One request and, within the origin, what it is redirected to with the same method and body.
     fn call(
         &self,
@@ -178,6 +184,10 @@ impl Client {
         }
         Err(CallFault::TooManyRedirects.of(url))
     }
+}
+
+fn url(server: &Server, path: &str) -> Uri {
+    format!("{}/{path}", server.url).parse().unwrap_or_default()
 }
 
 fn refusal(url: &Uri, response: &Response<Body>) -> CallError {
@@ -324,6 +334,8 @@ struct Fields<'a> {
     #[serde(borrow)]
     uptime: Option<&'a RawValue>,
     #[serde(borrow)]
+    age: Option<&'a RawValue>,
+    #[serde(borrow)]
     seq: &'a RawValue,
 }
 
@@ -341,6 +353,7 @@ fn form_encoded(report: &[u8]) -> Vec<u8> {
         ("time", fields.time),
         ("boot", fields.boot),
         ("uptime", fields.uptime),
+        ("age", fields.age),
         ("seq", Some(fields.seq)),
     ] {
         let Some(json) = value.map(RawValue::get) else {
@@ -408,6 +421,12 @@ mod tests {
         assert_eq!(
             pairs,
             expected.map(|(name, value)| (name.to_owned(), value.to_owned()))
+        );
+        let of_a_board = br#"{"client_id":7,"service_name":"N","data":{"status":0},"uptime":9,"age":3,"seq":0,"time":5.250,"boot":"b"}"#;
+        let form = String::from_utf8(form_encoded(of_a_board)).unwrap();
+        assert!(
+            form.ends_with("&time=5.250&boot=b&uptime=9&age=3&seq=0"),
+            "{form}"
         );
     }
 }

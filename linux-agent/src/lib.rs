@@ -15,6 +15,7 @@ pub mod daemon;
 #[cfg(feature = "serve")]
 pub mod demo;
 mod fault;
+pub mod gateway;
 pub mod http;
 pub mod log;
 pub mod notify;

@@ -347,7 +347,7 @@ fn per_second(interval: Interval) -> f64 {
 }
 
 /// 64 random bits in hexadecimal.
-fn new_boot_id() -> String {
+pub fn new_boot_id() -> String {
     let mut bytes = [0; 8];
     let random =
         std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes));

@@ -5,6 +5,7 @@
 //! bounds and a `MOTE_` variable that names no key are errors that say where and what is allowed:
 //! a misspelt setting must not become a default.
 
+mod boards;
 mod error;
 mod rules;
 mod source;
@@ -24,6 +25,7 @@ use crate::regular_file;
 use rules::{below, integer, one_of, path, seconds, url_path};
 use source::Values;
 
+pub use boards::{Board, MAX_BOARDS};
 pub use error::SettingsError;
 pub use source::Place;
 
@@ -46,6 +48,8 @@ pub struct Settings {
     pub orders: Orders,
     /// `[queue]`
     pub queue: QueueLimits,
+    /// `[[board]]`: at most [`MAX_BOARDS`], each with a client id and a device of its own.
+    pub boards: Vec<Board>,
 }
 
 /// The number or the name that the server knows this client by.
@@ -203,7 +207,11 @@ pub const KEYS: &[&str] = &[
     "queue.max_bytes",
     "queue.max_age_s",
     "services",
+    "board",
 ];
+
+/// Every key of a `[[board]]`.
+const BOARD_KEYS: &[&str] = &["board.device", "board.client_id", "board.baud"];
 
 const VARIABLE_PREFIX: &str = "MOTE_";
 const CONFIG_VARIABLE: &str = "MOTE_CONFIG";
@@ -216,9 +224,11 @@ fn interpret(file: &Path, folder: &Path, values: &Values<'_>) -> Result<Settings
             Ok(below(folder, &path(value)?))
         })
     };
+    let client_id = required(values, file, "client_id", "client_id = 1", rules::client_id)?;
     Ok(Settings {
         file: file.to_owned(),
-        client_id: required(values, file, "client_id", "client_id = 1", rules::client_id)?,
+        boards: boards::read(folder, values, &client_id)?,
+        client_id,
         state_dir: path_or("state_dir", "../var")?,
         plugins: Plugins {
             folder: path_or("plugin_dir", "../plugins")?,
@@ -431,7 +441,10 @@ mod tests {
     fn the_example_shows_every_key_and_its_true_default() {
         let shown = example_with_defaults();
         let values = Values::read(Path::new("agent.toml"), &shown, &[]).unwrap();
-        for key in KEYS.iter().filter(|key| **key != "services") {
+        for key in KEYS
+            .iter()
+            .filter(|key| !["services", "board"].contains(key))
+        {
             assert!(values.get(key).is_some(), "{key} is not shown");
         }
         let folder = folder_with(EXAMPLE);
@@ -534,9 +547,10 @@ mod tests {
                 max_bytes: 1_000_000,
                 max_age: Duration::from_secs(3600),
             },
+            boards: vec![],
         };
         let keys: Vec<_> = OTHER_VALUES.iter().map(|(key, _)| *key).collect();
-        assert_eq!(keys, KEYS[..KEYS.len() - 1]);
+        assert_eq!(keys, KEYS[..KEYS.len() - 2]);
 
         let lines: String = OTHER_VALUES
             .iter()

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock;
 use crate::courier::{Courier, Health};
+use crate::gateway::{Gateway, View};
 use crate::sampling::Sampling;
 use crate::settings::Settings;
 
@@ -29,6 +30,9 @@ pub struct Status {
     pub reports: Reports,
     /// The services in force.
     pub services: Vec<ServiceStatus>,
+    /// The boards on serial ports.
+    #[serde(default)]
+    pub boards: Vec<BoardStatus>,
 }
 
 /// What the agent knows of its server.
@@ -84,11 +88,45 @@ pub struct ServiceStatus {
     pub missed: u32,
 }
 
+/// One board. Its reports are among those of [`Reports`] once they are queued.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct BoardStatus {
+    /// Its port.
+    pub device: String,
+    /// Who it is to the server, as text.
+    pub client_id: String,
+    /// The id of its run, unless its reports name it themselves.
+    pub boot: String,
+    /// Whether the port is open.
+    pub open: bool,
+    /// Why it is not.
+    pub link_error: Option<String>,
+    /// When a report or an ask came last, in Unix seconds.
+    pub last_frame: Option<f64>,
+    /// Reports that were queued.
+    pub reports: u64,
+    /// Reports that came again.
+    pub duplicates: u64,
+    /// Lines without a valid seal, such as damaged ones and the board's log.
+    pub bad_frames: u64,
+    /// Sealed lines that are neither a report nor an ask.
+    pub unknown: u64,
+    /// Lines that claim to come from another client.
+    pub refused: u64,
+    /// Numbers of reports that never came.
+    pub gaps: u64,
+    /// When its services came from the server last, in Unix seconds.
+    pub services_came: Option<f64>,
+    /// Why they do not.
+    pub services_error: Option<String>,
+}
+
 impl Status {
     /// The state of the agent with these parts.
     pub fn of(
         settings: &Settings,
         sampling: &Sampling,
+        gateway: &Gateway,
         courier: &Courier,
         began: Instant,
     ) -> Status {
@@ -131,6 +169,7 @@ impl Status {
                     }
                 })
                 .collect(),
+            boards: gateway.views().map(|view| BoardStatus::of(&view)).collect(),
         }
     }
 
@@ -176,6 +215,10 @@ impl Status {
             write!(out, ", {count} {reason}")?;
         }
         writeln!(out)?;
+        let now = seconds(clock::unix_ms());
+        for board in &self.boards {
+            board.write(now, out)?;
+        }
         if self.services.is_empty() {
             return writeln!(out, "no services");
         }
@@ -186,7 +229,6 @@ impl Status {
             "{:width$} {:20} {:>9} {:>9} {:>9} {:>6} {:>6}",
             "service", "plugin", "interval", "last", "next", "status", "missed"
         )?;
-        let now = seconds(clock::unix_ms());
         for service in &self.services {
             let last = service
                 .last
@@ -210,6 +252,52 @@ impl Status {
             )?;
         }
         Ok(())
+    }
+}
+
+impl BoardStatus {
+    fn of(view: &View<'_>) -> Self {
+        let counts = view.counts;
+        BoardStatus {
+            device: view.settings.device.display().to_string(),
+            client_id: view.settings.client_id.to_string(),
+            boot: view.boot.to_owned(),
+            open: view.is_open,
+            link_error: view.link_error.map(str::to_owned),
+            last_frame: counts.last_unix_ms.map(seconds),
+            reports: counts.reports,
+            duplicates: counts.duplicates,
+            bad_frames: counts.bad,
+            unknown: counts.unknown,
+            refused: counts.refused,
+            gaps: view.missing,
+            services_came: view.services_unix_ms.map(seconds),
+            services_error: view.services_error.map(str::to_owned),
+        }
+    }
+
+    fn write(&self, now: f64, out: &mut String) -> std::fmt::Result {
+        match &self.link_error {
+            Some(error) => write!(out, "{error}")?,
+            None => write!(out, "board {}: {} is open", self.client_id, self.device)?,
+        }
+        match self.last_frame {
+            Some(last) => write!(out, ", last frame {:.1} s ago", now - last)?,
+            None => write!(out, ", no frame yet")?,
+        }
+        write!(
+            out,
+            ", {} reports, {} duplicates, {} bad frames, {} refused, {} unknown, {} missing",
+            self.reports, self.duplicates, self.bad_frames, self.refused, self.unknown, self.gaps
+        )?;
+        match self.services_came {
+            Some(came) => write!(out, ", services came {:.1} s ago", now - came)?,
+            None => write!(out, ", no services yet")?,
+        }
+        match &self.services_error {
+            Some(error) => writeln!(out, " - {error}"),
+            None => writeln!(out),
+        }
     }
 }
 

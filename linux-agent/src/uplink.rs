@@ -111,7 +111,9 @@ pub struct Uplink {
     queue: Queue,
     account: Account,
     backoff: Backoff,
-    /// Mean time between two samples, in milliseconds.
+    /// Reports a second, of this agent and of its boards.
+    rates: (f64, f64),
+    /// Mean time between two of them, in milliseconds.
     gap_ms: u32,
     /// The same while the backlog came together; 0 is unknown.
     backlog_gap_ms: u32,
@@ -140,6 +142,7 @@ impl Uplink {
             queue,
             account: Account::default(),
             backoff: Backoff::new(seed),
+            rates: (0.0, 0.0),
             gap_ms: 0,
             backlog_gap_ms: 0,
             hold_until: Uptime::from_millis(0),
@@ -152,13 +155,14 @@ impl Uplink {
 
     /// Says how many reports are sampled a second, which sets the pace after an outage.
     pub fn set_rate(&mut self, reports_per_second: f64) {
-        let gap_ms = 1000.0 / reports_per_second.max(1e-6);
-        self.gap_ms = gap_ms.min(1e9) as u32;
-        // New orders may be fewer, but what waits came at the rate of the old ones.
-        let known = self.backlog_gap_ms > 0 && !self.queue.is_empty();
-        if !known || self.gap_ms < self.backlog_gap_ms {
-            self.backlog_gap_ms = self.gap_ms;
-        }
+        self.rates.0 = reports_per_second;
+        self.rates_changed();
+    }
+
+    /// Says how many reports come from boards a second, which are sent beside this agent's own.
+    pub fn set_boards_rate(&mut self, reports_per_second: f64) {
+        self.rates.1 = reports_per_second;
+        self.rates_changed();
     }
 
     /// New bounds of the queue.
@@ -174,7 +178,7 @@ impl Uplink {
         self.backoff.succeeded();
     }
 
-    /// Queues a report that was sampled for the service in a slot.
+    /// Queues a report that was sampled for the service in a slot, or by a board.
     pub fn push(&mut self, report: &[u8], service: usize, now: Uptime) {
         self.account.sampled += 1;
         let given_up = self.queue.push(report, service, now);
@@ -282,6 +286,17 @@ impl Uplink {
                     false => it.not_before,
                 });
         instants.min().unwrap_or(Uptime::NEVER)
+    }
+
+    fn rates_changed(&mut self) {
+        let (own, boards) = self.rates;
+        let gap_ms = 1000.0 / (own + boards).max(1e-6);
+        self.gap_ms = gap_ms.min(1e9) as u32;
+        // New orders may be fewer, but what waits came at the rate of the old ones.
+        let known = self.backlog_gap_ms > 0 && !self.queue.is_empty();
+        if !known || self.gap_ms < self.backlog_gap_ms {
+            self.backlog_gap_ms = self.gap_ms;
+        }
     }
 
     fn answered(&mut self, service: usize, now: Uptime) {
@@ -486,6 +501,23 @@ mod tests {
             now = until;
         }
         assert_eq!(delays, [30_000, 300_000]);
+    }
+
+    #[test]
+    fn what_boards_report_counts_for_the_pace() {
+        let mut uplink = uplink();
+        uplink.set_rate(0.1);
+        uplink.set_boards_rate(9.9);
+        for n in 0..4u8 {
+            uplink.push(&[n], 0, at(0));
+        }
+        let record = send(&mut uplink, at(0));
+        uplink.delivered(record, Outcome::Unreachable, at(0));
+        let now = waits_until(&mut uplink, at(0));
+        let record = send(&mut uplink, now);
+        uplink.delivered(record, Outcome::Acknowledged, now);
+        // Ten a second in all, and 1.6 times as fast.
+        assert_eq!(waits_until(&mut uplink, now).millis_since(now), 62);
     }
 
     #[test]

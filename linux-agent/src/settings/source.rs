@@ -9,7 +9,7 @@ use strsim::normalized_damerau_levenshtein as likeness;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{KEYS, OTHER_VARIABLES, SettingsError, VARIABLE_PREFIX};
+use super::{BOARD_KEYS, KEYS, OTHER_VARIABLES, SettingsError, VARIABLE_PREFIX};
 
 /// Where a value was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,9 +35,16 @@ impl fmt::Display for Place {
 }
 
 /// Every value that was given, by its key, for instance `server.url`.
-pub struct Values<'t>(BTreeMap<&'static str, Given<'t>>);
+pub struct Values<'t> {
+    file: FileText<'t>,
+    given: Table<'t>,
+}
+
+/// Values by their keys.
+pub type Table<'t> = BTreeMap<&'static str, Given<'t>>;
 
 /// One value and where it was given.
+#[derive(Clone)]
 pub struct Given<'t> {
     pub value: DeValue<'t>,
     pub place: Place,
@@ -46,17 +53,18 @@ pub struct Given<'t> {
 impl<'t> Values<'t> {
     /// Reads the text of `file`, then overrides it from `variables`.
     pub fn read(
-        file: &Path,
+        file: &'t Path,
         text: &'t str,
         variables: &'t [(String, String)],
     ) -> Result<Self, SettingsError> {
-        let mut values = Values(BTreeMap::new());
         let file = FileText { file, text };
+        let given = BTreeMap::new();
+        let mut values = Values { file, given };
         let table = DeTable::parse(text).map_err(|error| SettingsError::Syntax {
             place: file.place(error.span().map_or(0, |span| span.start)),
             message: error.message().to_owned(),
         })?;
-        values.add_table("", table.into_inner(), &file)?;
+        values.add_table("", table.into_inner())?;
         for (name, text) in variables {
             values.add_variable(name, text)?;
         }
@@ -64,12 +72,12 @@ impl<'t> Values<'t> {
     }
 
     pub fn get(&self, key: &str) -> Option<&Given<'t>> {
-        self.0.get(key)
+        self.given.get(key)
     }
 
     /// Whether any key of `table` was given.
     pub fn has_table(&self, table: &str) -> bool {
-        self.0.keys().any(|key| is_below(key, table))
+        self.given.keys().any(|key| is_below(key, table))
     }
 
     /// What `read` makes of the value of `key`, or `default` if it was not given. The error of
@@ -80,24 +88,59 @@ impl<'t> Values<'t> {
         default: T,
         read: impl FnOnce(&DeValue<'t>) -> Result<T, String>,
     ) -> Result<T, SettingsError> {
-        let Some(given) = self.get(key) else {
-            return Ok(default);
-        };
-        read(&given.value).map_err(|rule| SettingsError::Invalid {
-            place: given.place.clone(),
-            key,
-            rule,
-        })
+        match self.get(key) {
+            Some(given) => given.read(key, read),
+            None => Ok(default),
+        }
     }
 
-    fn add_table(
-        &mut self,
-        parent: &str,
-        table: DeTable<'t>,
-        file: &FileText<'_>,
-    ) -> Result<(), SettingsError> {
+    /// The `[[board]]` tables, each with its place, and with its values under [`BOARD_KEYS`].
+    pub fn boards(&self) -> Result<Vec<(Place, Table<'t>)>, SettingsError> {
+        let Some(given) = self.get("board") else {
+            return Ok(Vec::new());
+        };
+        // A variable has no lines.
+        let place = |offset_bytes| match &given.place {
+            Place::Line { .. } => self.file.place(offset_bytes),
+            variable => variable.clone(),
+        };
+        let rule = "must be a list of tables like [{ device = \"/dev/ttyACM0\", client_id = 7 }]";
+        let invalid = |place| SettingsError::Invalid {
+            place,
+            key: "board",
+            rule: rule.to_owned(),
+        };
+        let array = given.value.as_array();
+        let array = array.ok_or_else(|| invalid(given.place.clone()))?;
+        let mut boards = Vec::new();
+        for board in array {
+            let here = place(board.span().start);
+            let Some(table) = board.get_ref().as_table() else {
+                return Err(invalid(here));
+            };
+            let mut values = BTreeMap::new();
+            for (name, value) in table {
+                let place = place(name.span().start);
+                let key = format!("board.{}", name.get_ref());
+                let Some(known) = BOARD_KEYS.iter().find(|known| **known == key) else {
+                    let nearest = nearest(|known| likeness_of_keys(known, &key));
+                    return Err(SettingsError::UnknownKey {
+                        place,
+                        key,
+                        nearest,
+                    });
+                };
+                let value = value.get_ref().clone();
+                values.insert(*known, Given { value, place });
+            }
+            boards.push((here, values));
+        }
+        Ok(boards)
+    }
+
+    fn add_table(&mut self, parent: &str, table: DeTable<'t>) -> Result<(), SettingsError> {
         for (name, value) in table {
-            let place = file.place(name.span().start);
+            let place = self.file.place(name.span().start);
             let key = match (parent, name.get_ref().contains('.')) {
                 ("", false) => name.get_ref().clone().into_owned(),
                 (_, false) => format!("{parent}.{}", name.get_ref()),
@@ -106,7 +149,7 @@ impl<'t> Values<'t> {
             };
             let value = Spanned::into_inner(value);
             if let Some(known) = KEYS.iter().find(|known| **known == key) {
-                self.0.insert(known, Given { value, place });
+                self.given.insert(known, Given { value, place });
             } else if !KEYS.iter().any(|known| is_below(known, &key)) {
                 let nearest = nearest(|known| likeness_of_keys(known, &key));
                 return Err(SettingsError::UnknownKey {
@@ -115,7 +158,7 @@ impl<'t> Values<'t> {
                     nearest,
                 });
             } else if let DeValue::Table(table) = value {
-                self.add_table(&key, table, file)?;
+                self.add_table(&key, table)?;
             } else {
                 return Err(SettingsError::NotATable { place, key });
             }
@@ -138,8 +181,28 @@ impl<'t> Values<'t> {
             Err(_) => DeValue::String(text.into()),
         };
         let place = Place::Variable(name.to_owned());
-        self.0.insert(key, Given { value, place });
+        self.given.insert(key, Given { value, place });
         Ok(())
+    }
+}
+
+impl<'t> Given<'t> {
+    /// What `read` makes of it, as the value of `key`.
+    pub fn read<T>(
+        &self,
+        key: &'static str,
+        read: impl FnOnce(&DeValue<'t>) -> Result<T, String>,
+    ) -> Result<T, SettingsError> {
+        read(&self.value).map_err(|rule| self.breaks(key, rule))
+    }
+
+    /// The error that as the value of `key` it breaks a rule.
+    pub fn breaks(&self, key: &'static str, rule: String) -> SettingsError {
+        SettingsError::Invalid {
+            place: self.place.clone(),
+            key,
+            rule,
+        }
     }
 }
 
@@ -148,6 +211,7 @@ pub fn variable(key: &str) -> String {
     format!("{VARIABLE_PREFIX}{}", key.to_uppercase().replace('.', "__"))
 }
 
+#[derive(Clone, Copy)]
 struct FileText<'t> {
     file: &'t Path,
     text: &'t str,
@@ -181,7 +245,7 @@ fn nearest(likeness: impl Fn(&str) -> Likeness) -> Option<&'static str> {
         let dots = key.match_indices('.');
         dots.filter_map(|(dot, _)| key.get(..dot))
     });
-    let all = KEYS.iter().copied().chain(tables);
+    let all = KEYS.iter().chain(BOARD_KEYS).copied().chain(tables);
     all.map(|name| (name, likeness(name)))
         .filter(|(_, (alike, _))| *alike >= NEAR)
         .max_by(|(_, a), (_, b)| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)))
@@ -202,7 +266,7 @@ fn nearest_variable(name: &str) -> Option<String> {
     })?;
     let key = KEYS
         .iter()
-        .find(|key| **key == found || is_below(key, found));
+        .find(|key| **key == found || is_below(key, found) || is_below(found, key));
     key.map(|key| variable(key))
 }
 

@@ -1,0 +1,318 @@
+//! One board: what it says, what it is told, and what is counted. What it says is bytes here, not a port.
+
+use std::hash::{DefaultHasher, Hasher};
+use std::io::Write;
+
+use mote_core::Uptime;
+use mote_core::frame::{self, Receiver, SEAL};
+
+use super::document::DocumentError;
+use super::line::{self, MAX_LINE, Message, Rejected, Report};
+use super::orders::Orders;
+use super::run::{Runs, Sample, Verdict};
+use crate::sampling::new_boot_id;
+use crate::settings::ClientName;
+
+/// Services of a board that the uplink tells apart; further ones share a place.
+pub const MAX_SERVICES: usize = 64;
+
+/// What waits to be written to a board, in bytes: a document and some acknowledgements.
+const MAX_OUTGOING: usize = 2 * MAX_LINE;
+
+/// When bytes came.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival {
+    /// On the clock that goes on.
+    pub now: Uptime,
+    /// The time of day, in Unix milliseconds.
+    pub unix_ms: u64,
+}
+
+/// A board behind a serial line.
+#[derive(Debug)]
+pub struct Board {
+    client_id: ClientName,
+    receiver: Receiver<MAX_LINE>,
+    runs: Runs,
+    boot: String,
+    /// The board's names of its services, by whose places the uplink tells them apart.
+    services: Vec<Box<str>>,
+    stamped: Vec<u8>,
+    outgoing: Vec<u8>,
+    /// Its services document.
+    pub orders: Orders,
+    /// What came so far.
+    pub counts: Counts,
+}
+
+/// What came from a board.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Reports that were queued.
+    pub reports: u64,
+    /// Reports that had been queued before.
+    pub duplicates: u64,
+    /// Lines without a valid seal.
+    pub bad: u64,
+    /// Sealed lines that are neither a report nor an ask.
+    pub unknown: u64,
+    /// Lines that claim to come from another client.
+    pub refused: u64,
+    /// When the last line came that was taken, in Unix milliseconds.
+    pub last_unix_ms: Option<u64>,
+}
+
+impl Board {
+    /// A board that has not said anything yet.
+    pub fn new(client_id: ClientName) -> Self {
+        let seed = mote_core::client_hash(client_id.id());
+        Board {
+            client_id,
+            receiver: Receiver::new(),
+            runs: Runs::default(),
+            boot: new_boot_id(),
+            services: Vec::new(),
+            stamped: Vec::new(),
+            outgoing: Vec::new(),
+            orders: Orders::new(seed),
+            counts: Counts::default(),
+        }
+    }
+
+    /// Takes what came over the line. Each new report goes, with the place of its service, to `queue`, and is
+    /// then acknowledged.
+    pub fn receive(&mut self, bytes: &[u8], at: Arrival, mut queue: impl FnMut(&[u8], usize)) {
+        let mut rejected = self.receiver.rejected();
+        for byte in bytes {
+            let text = self.receiver.push(*byte);
+            let Some(text) = text else { continue };
+            match line::read(text, &self.client_id) {
+                Err(Rejected::Foreign) => self.counts.refused += 1,
+                Err(Rejected::Unknown) => self.counts.unknown += 1,
+                Ok(message) => {
+                    self.counts.last_unix_ms = Some(at.unix_ms);
+                    match message {
+                        Message::Ask { uptime_s } => {
+                            let is_new = uptime_s.is_some_and(|it| self.runs.ask(it, at.now));
+                            if is_new {
+                                self.boot = new_boot_id();
+                            }
+                            let line = self.orders.asked(at.now);
+                            send(line.unwrap_or_default(), &mut self.outgoing);
+                        }
+                        Message::Report(report) => {
+                            let verdict = self.runs.report(sample_of(&report), at.now);
+                            if verdict == Verdict::NewRun {
+                                self.boot = new_boot_id();
+                            }
+                            if verdict == Verdict::Duplicate {
+                                self.counts.duplicates += 1;
+                            } else {
+                                self.counts.reports += 1;
+                                let sampled_ms = self.runs.instant(report.uptime_s, at.now);
+                                let unix_ms = unix_ms_of(sampled_ms, at);
+                                let boot = report.boot.is_none().then_some(&*self.boot);
+                                line::stamp(text, unix_ms, boot, &mut self.stamped);
+                                queue(&self.stamped, place(&mut self.services, &report.service));
+                            }
+                            acknowledge(report.seq, &mut self.outgoing);
+                        }
+                    }
+                }
+            }
+        }
+        rejected = self.receiver.rejected().wrapping_sub(rejected);
+        self.counts.bad += u64::from(rejected);
+    }
+
+    /// The line was cut: what was under way is half a line in either direction.
+    pub fn cut(&mut self) {
+        self.receiver = Receiver::new();
+        self.outgoing.clear();
+    }
+
+    /// What waits to be written.
+    pub fn outgoing(&self) -> &[u8] {
+        &self.outgoing
+    }
+
+    /// So many bytes of [`Board::outgoing`] were written.
+    pub fn written(&mut self, count: usize) {
+        self.outgoing.drain(..count.min(self.outgoing.len()));
+    }
+
+    /// What the server answered to the board's ask, or that it did not; as [`Orders::served`].
+    pub fn served(&mut self, document: Option<&[u8]>, now: Uptime) -> Result<(), DocumentError> {
+        let (line, result) = self.orders.served(document, now);
+        send(line.unwrap_or_default(), &mut self.outgoing);
+        result
+    }
+
+    /// The id that reports of this run get unless they have one.
+    pub fn boot(&self) -> &str {
+        &self.boot
+    }
+
+    /// Reports that never came.
+    pub fn missing(&self) -> u64 {
+        self.runs.missing()
+    }
+}
+
+fn sample_of(report: &Report<'_>) -> Sample {
+    Sample {
+        seq: report.seq,
+        uptime_s: report.uptime_s,
+        age_s: report.age_s,
+        run: report.boot.as_ref().map(|boot| {
+            let mut hasher = DefaultHasher::new();
+            hasher.write(boot.as_bytes());
+            hasher.finish()
+        }),
+        digest: report.digest(),
+    }
+}
+
+/// The time of day at an instant of the clock that goes on, which is not after the arrival.
+fn unix_ms_of(instant_ms: i64, at: Arrival) -> u64 {
+    let now_ms = i64::try_from(at.now.as_millis()).unwrap_or(i64::MAX);
+    let ago_ms = u64::try_from(now_ms.saturating_sub(instant_ms)).unwrap_or(0);
+    at.unix_ms.saturating_sub(ago_ms)
+}
+
+/// The place of a service's name, which it gets when it is new.
+fn place(services: &mut Vec<Box<str>>, name: &str) -> usize {
+    let found = services.iter().position(|it| **it == *name);
+    found.unwrap_or_else(|| {
+        if services.len() < MAX_SERVICES - 1 {
+            services.push(name.into());
+            return services.len() - 1;
+        }
+        MAX_SERVICES - 1
+    })
+}
+
+fn acknowledge(seq: u32, outgoing: &mut Vec<u8>) {
+    let mut line = [0; 32];
+    let mut rest = &mut line[..];
+    let room = rest.len();
+    // The longest number fits.
+    let _ = write!(rest, "{{\"ack\":{seq}}}");
+    let length = room - rest.len();
+    if let Ok(length) = frame::seal(&mut line, length) {
+        send(line.get(..length).unwrap_or_default(), outgoing);
+    }
+}
+
+/// What does not fit is dropped: the board asks, or sends its report, again.
+fn send(line: &[u8], outgoing: &mut Vec<u8>) {
+    if outgoing.len() + line.len() <= MAX_OUTGOING {
+        outgoing.extend_from_slice(line);
+    }
+}
+
+const _: () = assert!("{\"ack\":4294967295}".len() + SEAL <= 32);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Uptime {
+        Uptime::from_millis(ms)
+    }
+
+    fn sealed(text: &str) -> Vec<u8> {
+        let mut line = [text.as_bytes(), &[0; SEAL]].concat();
+        frame::seal(&mut line, text.len()).unwrap();
+        line
+    }
+
+    /// Gives the places of the services of the reports that were queued.
+    fn hear(board: &mut Board, text: &str, now: Uptime) -> Vec<usize> {
+        let mut places = vec![];
+        let arrival = Arrival {
+            now,
+            unix_ms: 1_000_000_000_000 + now.as_millis(),
+        };
+        board.receive(&sealed(text), arrival, |_, service| places.push(service));
+        places
+    }
+
+    fn report(service: &str, seq: u32) -> String {
+        format!(
+            r#"{{"client_id":7,"service_name":"{service}","data":{{"status":0}},"uptime":1,"seq":{seq}}}"#
+        )
+    }
+
+    fn board() -> Board {
+        Board::new(ClientName::Number(7))
+    }
+
+    /// The lines that wait to be written, which then are.
+    fn told(board: &mut Board) -> Vec<String> {
+        let text = String::from_utf8(board.outgoing().to_vec()).unwrap();
+        board.written(text.len());
+        text.lines()
+            .map(|line| line[..line.len() + 1 - SEAL].to_owned())
+            .collect()
+    }
+
+    #[test]
+    fn services_are_told_apart_up_to_a_bound() {
+        let mut board = board();
+        for seq in 0..200 {
+            let name = format!("S{}", seq % 100);
+            let expected = usize::try_from(seq % 100).unwrap().min(MAX_SERVICES - 1);
+            assert_eq!(hear(&mut board, &report(&name, seq), at(5000)), [expected]);
+            board.written(usize::MAX);
+        }
+        assert_eq!(board.services.len(), MAX_SERVICES - 1);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_not_written_in_part() {
+        let mut board = board();
+        for seq in 0..1000 {
+            hear(&mut board, &report("A", seq), at(5000));
+        }
+        let told = told(&mut board);
+        let expected: Vec<_> = (0..told.len())
+            .map(|seq| format!("{{\"ack\":{seq}}}"))
+            .collect();
+        assert_eq!(told, expected);
+        assert!((80..1000).contains(&told.len()), "{}", told.len());
+        // Each is acknowledged again when it comes again.
+        hear(&mut board, &report("A", 999), at(5000));
+        assert_eq!(super::tests::told(&mut board), ["{\"ack\":999}"]);
+    }
+
+    #[test]
+    fn a_cut_ends_lines_in_both_directions() {
+        let mut board = board();
+        hear(&mut board, &report("A", 0), at(5000));
+        let line = sealed(&report("A", 1));
+        let (head, tail) = line.split_at(30);
+        let arrival = Arrival {
+            now: at(5000),
+            unix_ms: 0,
+        };
+        board.receive(head, arrival, |_, _| panic!("half a line"));
+        board.written(3);
+        board.cut();
+        assert_eq!(board.outgoing(), b"");
+        board.receive(tail, arrival, |_, _| panic!("half a line"));
+        assert_eq!(board.counts.bad, 1);
+    }
+
+    #[test]
+    fn the_time_of_day_is_that_of_the_sample() {
+        let arrival = Arrival {
+            now: at(10_000),
+            unix_ms: 1_795_339_484_886,
+        };
+        assert_eq!(unix_ms_of(10_000, arrival), 1_795_339_484_886);
+        assert_eq!(unix_ms_of(7500, arrival), 1_795_339_482_386);
+        assert_eq!(unix_ms_of(-90_000, arrival), 1_795_339_384_886);
+        assert_eq!(unix_ms_of(i64::MIN, arrival), 0);
+    }
+}

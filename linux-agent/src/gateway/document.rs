@@ -1,0 +1,146 @@
+//! The services document as a board gets it: without white space, nothing but the services, on one sealed line.
+
+use std::fmt;
+
+use mote_core::{Config, ConfigError, frame};
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
+use super::line::MAX_LINE;
+use crate::orders::{MAX_NAME, MAX_SERVICES};
+
+/// Why a document does not go to a board; displays as the end of a sentence.
+#[derive(Debug, PartialEq, Eq)]
+pub enum DocumentError {
+    /// It is none.
+    Invalid(Box<ConfigError<MAX_NAME>>),
+    /// The line would have so many bytes.
+    TooLarge(usize),
+}
+
+/// The line that carries what `document` orders.
+pub fn line(document: &[u8]) -> Result<Vec<u8>, DocumentError> {
+    // In place, since by value it would leave its mark on the stack.
+    let mut config = Box::new(BoardConfig::new());
+    config
+        .read(document, |name| Box::from(name))
+        .map_err(|error| DocumentError::Invalid(Box::new(error)))?;
+    // Names and numbers can always be written.
+    let mut line = serde_json::to_vec(&Compact(&config)).unwrap_or_default();
+    let length = line.len();
+    line.resize(length + frame::SEAL, 0);
+    match frame::seal(&mut line, length) {
+        Ok(length) if length <= MAX_LINE => Ok(line),
+        _ => Err(DocumentError::TooLarge(line.len())),
+    }
+}
+
+type BoardConfig = Config<Box<str>, MAX_SERVICES, MAX_NAME>;
+
+struct Compact<'a>(&'a BoardConfig);
+
+struct Services<'a>(&'a BoardConfig);
+
+/// In seconds: an integer where it is one, since boards read no others.
+struct Seconds(u32);
+
+impl Serialize for Compact<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(1))?;
+        map.serialize_entry("services", &Services(self.0))?;
+        map.end()
+    }
+}
+
+impl Serialize for Services<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let services = self.0.services();
+        let mut map = serializer.serialize_map(Some(services.len()))?;
+        for it in services {
+            let interval = Seconds(it.interval.as_millis());
+            map.serialize_entry(it.name.as_str(), &(&it.plugin, interval))?;
+        }
+        map.end()
+    }
+}
+
+impl Serialize for Seconds {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 % 1000 {
+            0 => serializer.serialize_u32(self.0 / 1000),
+            _ => serializer.serialize_f64(f64::from(self.0) / 1000.0),
+        }
+    }
+}
+
+impl fmt::Display for DocumentError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DocumentError::Invalid(error) => write!(f, "is not passed on: {error}"),
+            DocumentError::TooLarge(length) => write!(
+                f,
+                "takes a line of {length} bytes, more than the {MAX_LINE} that a board reads; give it fewer services or shorter names"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for DocumentError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(document: &str) -> Result<String, String> {
+        let line = line(document.as_bytes()).map_err(|error| error.to_string())?;
+        let text = frame::open(line.strip_suffix(b"\n").unwrap()).unwrap();
+        Ok(String::from_utf8(text.to_vec()).unwrap())
+    }
+
+    #[test]
+    fn nothing_but_the_services_is_left_in_their_order() {
+        assert_eq!(
+            text(
+                r#" {"id": 7, "services": { "McuRam": ["get_mcu_ram", 60.0, "echo"],
+                    "Mc\u00f6\"": ["get_mcu_load" , 5], "B": ["x", 0.25] }, "more": [{}] } "#
+            )
+            .unwrap(),
+            r#"{"services":{"McuRam":["get_mcu_ram",60],"Mcö\"":["get_mcu_load",5],"B":["x",0.25]}}"#
+        );
+        assert_eq!(text(r#"{"services": {}}"#).unwrap(), r#"{"services":{}}"#);
+    }
+
+    #[test]
+    fn what_is_no_document_is_not_passed_on() {
+        assert_eq!(
+            text("<html>").unwrap_err(),
+            "is not passed on: not a services document in JSON"
+        );
+        assert_eq!(
+            text(r#"{"services": {"A": ["p", 0]}}"#).unwrap_err(),
+            "is not passed on: service \"A\": the interval must be a number from 0.1 s to 604800 s"
+        );
+    }
+
+    #[test]
+    fn a_line_has_its_limit() {
+        // {"services":{"…":["p",1]}} and the seal take 35 bytes, each name after the first 13 and its length.
+        let document = |last: usize| {
+            let names = [
+                "a".repeat(200),
+                "b".repeat(200),
+                "c".repeat(200),
+                "d".repeat(200),
+                "e".repeat(last),
+            ];
+            let services: Vec<_> = names
+                .iter()
+                .map(|name| format!("\"{name}\":[\"p\",1]"))
+                .collect();
+            format!("{{\"services\":{{{}}}}}", services.join(","))
+        };
+        let fits = 1024 - document(0).len() - frame::SEAL;
+        assert_eq!(line(document(fits).as_bytes()).unwrap().len(), 1024);
+        let error = line(document(fits + 1).as_bytes());
+        assert_eq!(error, Err(DocumentError::TooLarge(1025)));
+    }
+}
