@@ -11,6 +11,9 @@ pub struct Backoff {
 /// The delay after the first failure, before jitter, in milliseconds.
 pub const FIRST_MS: u32 = 1000;
 
+/// 12 days, which still fit 32 bits.
+const MAX_DOUBLINGS: u8 = 20;
+
 impl Backoff {
     /// No failure yet. Two clients should have different seeds.
     pub const fn new(seed: u32) -> Self {
@@ -35,15 +38,15 @@ impl Backoff {
     ///
     /// A floor of 0 is "full jitter". The delay is never above `cap_ms` unless the floor is.
     pub const fn failed(&mut self, floor_ms: u32, cap_ms: u32) -> u32 {
-        let doubled = (FIRST_MS as u64)
-            << (if self.failures < 20 {
-                self.failures
-            } else {
-                20
-            });
+        let doublings = if self.failures < MAX_DOUBLINGS {
+            self.failures
+        } else {
+            MAX_DOUBLINGS
+        };
         self.failures = self.failures.saturating_add(1);
-        let ceiling = if doubled < cap_ms as u64 {
-            doubled as u32
+        let doubled_ms = FIRST_MS << doublings;
+        let ceiling = if doubled_ms < cap_ms {
+            doubled_ms
         } else {
             cap_ms
         };

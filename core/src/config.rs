@@ -10,13 +10,9 @@
 use core::fmt;
 
 use heapless::{String, Vec};
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use crate::json::{MAX_DEPTH, Malformed, Reader, unescape};
 use crate::time::Interval;
-
-/// How deep arrays and objects of a services document may nest. What nests deeper is refused before
-/// it is parsed, so that a hostile document cannot exhaust the stack.
-pub const MAX_DEPTH: u8 = 8;
 
 /// The name of a service or plugin: 1 to `L` bytes of UTF-8 (`L` at most 255).
 pub type Name<const L: usize> = String<L, u8>;
@@ -89,10 +85,10 @@ impl<P, const N: usize, const L: usize> Config<P, N, L> {
         } else {
             match self.services.push(service) {
                 Ok(()) => return Ok(()),
-                Err(service) => return Err(fault(&service.name, Fault::TooMany(N))),
+                Err(refused) => return Err(Fault::TooMany(N).of_service(refused.name)),
             }
         };
-        Err(self::fault(&service.name, fault))
+        Err(fault.of_service(service.name))
     }
 
     /// A services document. `resolve` says what a plugin's name means here; it also gets names that
@@ -123,27 +119,52 @@ impl<P, const N: usize, const L: usize> Config<P, N, L> {
         document: &[u8],
         resolve: &mut dyn FnMut(&str) -> P,
     ) -> Result<(), ConfigError<L>> {
-        if nests_deeper_than(MAX_DEPTH, document) {
-            return Err(Fault::TooDeep.of_document());
+        let mut json = Reader::new(document);
+        let mut found = false;
+        json.open(b'{')?;
+        while let Some(key) = json.next_key()? {
+            if unescape::<8>(key).as_deref() != Some("services") {
+                json.skip()?;
+                continue;
+            }
+            if found {
+                return Err(Fault::TwoServices.of_document());
+            }
+            found = true;
+            self.read_services(&mut json, resolve)?;
         }
-        let mut parser = Parser {
-            config: self,
-            document,
-            resolve,
-            found: false,
-            error: None,
-        };
-        // Strings are left escaped here, so that ignored ones need no room.
-        let mut json = serde_json_core::de::Deserializer::new(document, None);
-        let result = Document(&mut parser)
-            .deserialize(&mut json)
-            .and_then(|()| json.end());
-        match (parser.error, result) {
-            (Some(error), _) => Err(error),
-            (None, Err(_)) => Err(Fault::NotADocument.of_document()),
-            (None, Ok(_)) if !parser.found => Err(Fault::NoServices.of_document()),
-            (None, Ok(_)) => Ok(()),
+        json.end()?;
+        match found {
+            true => Ok(()),
+            false => Err(Fault::NoServices.of_document()),
         }
+    }
+
+    /// `{"name": [plugin, interval], …}`
+    fn read_services(
+        &mut self,
+        json: &mut Reader<'_>,
+        resolve: &mut dyn FnMut(&str) -> P,
+    ) -> Result<(), ConfigError<L>> {
+        json.open(b'{')?;
+        while let Some(key) = json.next_key()? {
+            let Some(name) = read_name(key) else {
+                return Err(Fault::ServiceName(L).of_service(cut(key)));
+            };
+            match read_orders::<_, L>(json, resolve) {
+                Ok((plugin, interval)) => self.push(Service {
+                    name,
+                    plugin,
+                    interval,
+                })?,
+                Err(Fault::TooDeep) => return Err(Fault::TooDeep.of_document()),
+                Err(Fault::NotADocument) => {
+                    return Err(Fault::NotPluginAndInterval.of_service(name));
+                }
+                Err(fault) => return Err(fault.of_service(name)),
+            }
+        }
+        Ok(())
     }
 
     /// The services in the document's order.
@@ -172,6 +193,13 @@ impl Fault {
             Fault::PluginName(_) => "plugin-name",
             Fault::Duplicate => "duplicate",
             Fault::TooMany(_) => "too-many",
+        }
+    }
+
+    fn of_service<const L: usize>(self, name: Name<L>) -> ConfigError<L> {
+        ConfigError {
+            service: Some(name),
+            fault: self,
         }
     }
 
@@ -224,258 +252,58 @@ impl<const L: usize> fmt::Display for ConfigError<L> {
 
 impl<const L: usize> core::error::Error for ConfigError<L> {}
 
-fn fault<const L: usize>(service: &str, fault: Fault) -> ConfigError<L> {
+impl From<Malformed> for Fault {
+    fn from(malformed: Malformed) -> Self {
+        match malformed {
+            Malformed::Json => Fault::NotADocument,
+            Malformed::TooDeep => Fault::TooDeep,
+        }
+    }
+}
+
+impl<const L: usize> From<Malformed> for ConfigError<L> {
+    fn from(malformed: Malformed) -> Self {
+        Fault::from(malformed).of_document()
+    }
+}
+
+/// `[plugin, interval, …]`
+fn read_orders<P, const L: usize>(
+    json: &mut Reader<'_>,
+    resolve: &mut dyn FnMut(&str) -> P,
+) -> Result<(P, Interval), Fault> {
+    json.open(b'[')?;
+    if !json.next_element()? {
+        return Err(Fault::NotPluginAndInterval);
+    }
+    let plugin: Name<L> = read_name(json.string()?).ok_or(Fault::PluginName(L))?;
+    if !json.next_element()? {
+        return Err(Fault::NotPluginAndInterval);
+    }
+    let interval = Interval::from_json(json.scalar()).ok_or(Fault::Interval)?;
+    if !matches!(json.peek(), Some(b',' | b']')) {
+        return Err(Fault::Interval);
+    }
+    while json.next_element()? {
+        json.skip()?;
+    }
+    Ok((resolve(&plugin), interval))
+}
+
+/// A name of 1 to `L` bytes, from how it stands between the quotes of JSON.
+fn read_name<const L: usize>(raw: &str) -> Option<Name<L>> {
+    unescape(raw).filter(|name| !name.is_empty())
+}
+
+/// As much of a name as fits.
+fn cut<const L: usize>(text: &str) -> Name<L> {
     let mut name = Name::new();
-    for c in service.chars() {
+    for c in text.chars() {
         if name.push(c).is_err() {
             break;
         }
     }
-    ConfigError {
-        service: Some(name),
-        fault,
-    }
-}
-
-/// Looks at brackets outside strings only; whether the rest is JSON is for the parser to say.
-fn nests_deeper_than(limit: u8, document: &[u8]) -> bool {
-    let mut depth = 0u8;
-    let mut in_string = false;
-    let mut escaped = false;
-    for byte in document {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            _ if in_string => {}
-            b'{' | b'[' if depth == limit => return true,
-            b'{' | b'[' => depth += 1,
-            b'}' | b']' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    false
-}
-
-struct Parser<'r, P, const N: usize, const L: usize> {
-    config: &'r mut Config<P, N, L>,
-    document: &'r [u8],
-    resolve: &'r mut dyn FnMut(&str) -> P,
-    found: bool,
-    /// serde's own errors cannot carry a service's name, so the first fault is kept here.
-    error: Option<ConfigError<L>>,
-}
-
-impl<P, const N: usize, const L: usize> Parser<'_, P, N, L> {
-    fn fail<E: serde::de::Error>(&mut self, error: ConfigError<L>) -> E {
-        self.error.get_or_insert(error);
-        E::custom("")
-    }
-}
-
-/// `{"services": …, …}`
-struct Document<'p, 'r, P, const N: usize, const L: usize>(&'p mut Parser<'r, P, N, L>);
-
-/// `{"name": [plugin, interval], …}`
-struct Services<'p, 'r, P, const N: usize, const L: usize>(&'p mut Parser<'r, P, N, L>);
-
-/// `[plugin, interval, …]`
-struct Orders<'p, P, const L: usize> {
-    document: &'p [u8],
-    resolve: &'p mut dyn FnMut(&str) -> P,
-    fault: &'p mut Fault,
-}
-
-/// A string of JSON, still escaped.
-struct Raw;
-
-impl<'de, P, const N: usize, const L: usize> DeserializeSeed<'de> for Document<'_, '_, P, N, L> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de, P, const N: usize, const L: usize> Visitor<'de> for Document<'_, '_, P, N, L> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(key) = map.next_key_seed(Raw)? {
-            if unescape::<8>(key).as_deref() != Some("services") {
-                map.next_value::<IgnoredAny>()?;
-                continue;
-            }
-            if self.0.found {
-                return Err(self.0.fail(Fault::TwoServices.of_document()));
-            }
-            self.0.found = true;
-            map.next_value_seed(Services(self.0))?;
-        }
-        Ok(())
-    }
-}
-
-impl<'de, P, const N: usize, const L: usize> DeserializeSeed<'de> for Services<'_, '_, P, N, L> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de, P, const N: usize, const L: usize> Visitor<'de> for Services<'_, '_, P, N, L> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let parser = self.0;
-        while let Some(key) = map.next_key_seed(Raw)? {
-            let Some(name) = unescape::<L>(key) else {
-                return Err(parser.fail(fault(key, Fault::ServiceName(L))));
-            };
-            let mut wrong = Fault::NotPluginAndInterval;
-            let orders: Orders<'_, _, L> = Orders {
-                document: parser.document,
-                resolve: &mut *parser.resolve,
-                fault: &mut wrong,
-            };
-            let (plugin, interval) = match map.next_value_seed(orders) {
-                Ok(orders) => orders,
-                Err(_) => return Err(parser.fail(fault(&name, wrong))),
-            };
-            let service = Service {
-                name,
-                plugin,
-                interval,
-            };
-            if let Err(error) = parser.config.push(service) {
-                return Err(parser.fail(error));
-            }
-        }
-        Ok(())
-    }
-}
-
-impl<'de, P, const L: usize> DeserializeSeed<'de> for Orders<'_, P, L> {
-    type Value = (P, Interval);
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_seq(self)
-    }
-}
-
-impl<'de, P, const L: usize> Visitor<'de> for Orders<'_, P, L> {
-    type Value = (P, Interval);
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[plugin, interval]")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-        let wrong = |_| <A::Error as serde::de::Error>::custom("");
-        let raw = seq.next_element_seed(Raw)?.ok_or(()).map_err(wrong)?;
-        let Some(name) = unescape::<L>(raw) else {
-            *self.fault = Fault::PluginName(L);
-            return Err(wrong(()));
-        };
-        if seq.next_element::<IgnoredAny>()?.is_none() {
-            return Err(wrong(()));
-        }
-        let Some(interval) = Interval::from_json(element_after(raw, self.document)) else {
-            *self.fault = Fault::Interval;
-            return Err(wrong(()));
-        };
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(((self.resolve)(&name), interval))
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Raw {
-    type Value = &'de str;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<&'de str, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Raw {
-    type Value = &'de str;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a string")
-    }
-
-    fn visit_borrowed_str<E: serde::de::Error>(self, text: &'de str) -> Result<&'de str, E> {
-        Ok(text)
-    }
-}
-
-/// The text of the element that follows a string of an array. The parser hands out numbers only as
-/// floating point or whole, but strings as parts of the document.
-fn element_after<'d>(string: &str, document: &'d [u8]) -> &'d [u8] {
-    let begin = string
-        .as_ptr()
-        .addr()
-        .wrapping_sub(document.as_ptr().addr());
-    let end = begin.wrapping_add(string.len());
-    let after = document.get(end..).unwrap_or_default();
-    let after = after
-        .strip_prefix(b"\"")
-        .unwrap_or_default()
-        .trim_ascii_start();
-    let after = after.strip_prefix(b",").unwrap_or_default();
-    let end = after.iter().position(|byte| matches!(byte, b',' | b']'));
-    after
-        .get(..end.unwrap_or(after.len()))
-        .unwrap_or_default()
-        .trim_ascii()
-}
-
-/// A name as it stands between the quotes of JSON; `None` if it is empty, too long, holds a control
-/// character or an escape that is none. The parser's own unescaping does not know surrogate pairs.
-fn unescape<const L: usize>(raw: &str) -> Option<Name<L>> {
-    let mut name = Name::new();
-    let mut chars = raw.chars();
-    while let Some(c) = chars.next() {
-        let c = match c {
-            '\\' => match chars.next()? {
-                c @ ('"' | '\\' | '/') => c,
-                'u' => {
-                    let unit = hex4(&mut chars)?;
-                    match unit {
-                        0xD800..=0xDBFF => {
-                            let low = match (chars.next()?, chars.next()?) {
-                                ('\\', 'u') => hex4(&mut chars)?,
-                                _ => return None,
-                            };
-                            let low = low.checked_sub(0xDC00).filter(|low| *low < 0x400)?;
-                            char::from_u32(0x10000 + ((unit - 0xD800) << 10) + low)?
-                        }
-                        _ => char::from_u32(unit)?,
-                    }
-                }
-                _ => return None,
-            },
-            c => c,
-        };
-        if c.is_control() {
-            return None;
-        }
-        name.push(c).ok()?;
-    }
-    (!name.is_empty()).then_some(name)
-}
-
-fn hex4(chars: &mut core::str::Chars<'_>) -> Option<u32> {
-    (0..4).try_fold(0, |value, _| Some(value << 4 | chars.next()?.to_digit(16)?))
+    name
 }
 
 #[cfg(test)]

@@ -71,6 +71,7 @@ extern crate std;
 pub mod backoff;
 pub mod config;
 pub mod frame;
+pub mod json;
 pub mod monitor;
 pub mod report;
 pub mod schedule;

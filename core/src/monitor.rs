@@ -190,24 +190,22 @@ impl Settings {
 
 impl Refresh {
     fn new(settings: &Settings, now: Uptime) -> Self {
-        let offset = match settings.refresh {
-            Some(interval) => hash(settings.client, b"refresh") % interval.as_millis(),
-            None => 0,
-        };
+        let offset = settings.refresh.and_then(|interval| {
+            // An interval is never 0.
+            hash(settings.client, b"refresh").checked_rem(interval.as_millis())
+        });
         Refresh {
             interval: settings.refresh,
-            regular: now.after_millis(u64::from(offset)),
+            regular: now.after_millis(u64::from(offset.unwrap_or(0))),
             next: settings.refresh.map(|_| now),
             backoff: Backoff::new(settings.client),
         }
     }
 
     fn next_regular(&mut self, interval: Interval, now: Uptime) -> Uptime {
-        let interval_ms = u64::from(interval.as_millis());
-        let passed = now.millis_since(self.regular) / interval_ms;
-        self.regular = self.regular.after_millis(passed * interval_ms);
         if self.regular <= now {
-            self.regular = self.regular.after_millis(interval_ms);
+            let (_, late_ms) = now.intervals_since(self.regular, interval);
+            self.regular = now.after_millis(u64::from(interval.as_millis() - late_ms));
         }
         self.regular
     }

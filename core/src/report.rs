@@ -3,6 +3,8 @@
 use serde::Serialize;
 use serde::ser::{SerializeStruct, Serializer};
 
+use crate::json::{Items, Writer};
+
 /// Who reports: the number or the name that the server knows this client by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientId<'a> {
@@ -74,45 +76,42 @@ impl Envelope<'_> {
     /// `data` is a struct whose first field is a [`Status`]. It must hold no `Option` that is `None`
     /// without being skipped, and no number that is not finite: JSON has neither.
     pub fn encode<D: Serialize>(&self, data: &D, buffer: &mut [u8]) -> Result<usize, TooLarge> {
-        let report = Report {
-            envelope: self,
-            data,
-        };
-        serde_json_core::to_slice(&report, buffer).map_err(|_| TooLarge)
+        let mut writer = Writer::new(buffer);
+        let mut report = writer.object()?;
+        self.write_names(&mut report)?;
+        report.serialize_field("data", data)?;
+        self.write_stamp(&mut report)?;
+        report.end()?;
+        Ok(writer.written())
     }
-}
 
-struct Report<'a, D> {
-    envelope: &'a Envelope<'a>,
-    data: &'a D,
-}
+    // Apart from what there is anew for each type of data.
+    #[inline(never)]
+    fn write_names(&self, report: &mut Items<'_, '_>) -> Result<(), TooLarge> {
+        report.serialize_field("client_id", &self.client_id)?;
+        report.serialize_field("service_name", self.service_name)
+    }
 
-impl<D: Serialize> Serialize for Report<'_, D> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let envelope = self.envelope;
-        let mut out = serializer.serialize_struct("Report", 7)?;
-        out.serialize_field("client_id", &envelope.client_id)?;
-        out.serialize_field("service_name", envelope.service_name)?;
-        out.serialize_field("data", self.data)?;
-        match envelope.stamp {
+    #[inline(never)]
+    fn write_stamp(&self, report: &mut Items<'_, '_>) -> Result<(), TooLarge> {
+        match self.stamp {
             #[cfg(feature = "decimal")]
             Stamp::Clock { unix_ms, boot } => {
                 // Exact to the millisecond until the year 287396.
-                out.serialize_field("time", &(unix_ms as f64 / 1000.0))?;
-                out.serialize_field("boot", boot)?;
+                report.serialize_field("time", &(unix_ms as f64 / 1000.0))?;
+                report.serialize_field("boot", boot)?;
             }
             Stamp::Uptime { seconds, age, boot } => {
-                out.serialize_field("uptime", &seconds)?;
+                report.serialize_field("uptime", &seconds)?;
                 if age > 0 {
-                    out.serialize_field("age", &age)?;
+                    report.serialize_field("age", &age)?;
                 }
                 if let Some(boot) = boot {
-                    out.serialize_field("boot", boot)?;
+                    report.serialize_field("boot", boot)?;
                 }
             }
         }
-        out.serialize_field("seq", &envelope.seq)?;
-        out.end()
+        report.serialize_field("seq", &self.seq)
     }
 }
 

@@ -132,40 +132,32 @@ impl<P: Clone + PartialEq, const N: usize, const L: usize> Schedule<P, N, L> {
     /// The next thing to do at `now`, if any: at most one service a call, the longest due first.
     pub fn poll(&mut self, now: Uptime) -> Option<Turn> {
         let spread = self.spread;
-        let (index, entry) = self.next_entry()?;
-        let slot = SlotId(index);
+        let (slot, at) = self.first();
+        if at > now {
+            return None;
+        }
+        let entry = self.slots.get_mut(slot.index())?.as_mut()?;
         match entry.phase {
             Phase::Starting => {
                 entry.phase = Phase::Due(now.after_millis(spread.first_delay_ms(&entry.service)));
                 Some(Turn::Start(slot))
             }
-            Phase::Due(due) if due <= now => {
-                let interval_ms = u64::from(entry.service.interval.as_millis());
-                let late_ms = now.millis_since(due);
-                // Division of 64 bits is slow on a small board and rarely needed.
-                let missed = if late_ms < interval_ms {
-                    0
-                } else {
-                    late_ms / interval_ms
-                };
-                let next = due.after_millis(missed.saturating_add(1).saturating_mul(interval_ms));
+            Phase::Due(due) => {
+                let interval = entry.service.interval;
+                let (missed, late_ms) = now.intervals_since(due, interval);
+                let next = now.after_millis(u64::from(interval.as_millis() - late_ms));
                 let missed = u32::try_from(missed).unwrap_or(u32::MAX);
                 entry.phase = Phase::Due(next);
                 entry.missed = entry.missed.saturating_add(missed);
                 Some(Turn::Sample { slot, due, missed })
             }
-            Phase::Due(_) | Phase::Parked => None,
+            Phase::Parked => None,
         }
     }
 
     /// When [`Schedule::poll`] has something to do again; [`Uptime::NEVER`] for an empty table.
     pub fn poll_at(&self) -> Uptime {
-        self.slots
-            .iter()
-            .flatten()
-            .map(Entry::sort_key)
-            .min()
-            .unwrap_or(Uptime::NEVER)
+        self.first().1
     }
 
     /// Takes a service off the timetable until a new configuration changes it.
@@ -194,11 +186,19 @@ impl<P: Clone + PartialEq, const N: usize, const L: usize> Schedule<P, N, L> {
             .filter_map(|(index, slot)| Some((SlotId(index), slot.as_ref()?)))
     }
 
-    fn next_entry(&mut self) -> Option<(u16, &mut Entry<P, L>)> {
-        (0..)
-            .zip(&mut self.slots)
-            .filter_map(|(index, slot)| Some((index, slot.as_mut()?)))
-            .min_by_key(|(_, entry)| entry.sort_key())
+    /// The longest due and when; of several the one in the first slot.
+    #[inline(never)]
+    fn first(&self) -> (SlotId, Uptime) {
+        let mut first = (SlotId(0), Uptime::NEVER);
+        // A loop by hand: the iterators for it take four times the flash.
+        for (index, slot) in (0..).zip(&self.slots) {
+            if let Some(entry) = slot
+                && entry.sort_key() < first.1
+            {
+                first = (SlotId(index), entry.sort_key());
+            }
+        }
+        first
     }
 
     /// There is always room: a configuration holds no more services than the table.

@@ -31,6 +31,29 @@ impl Uptime {
     pub const fn millis_since(self, earlier: Uptime) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
+
+    /// How many whole intervals lie between `earlier` and this instant, and the milliseconds that remain.
+    pub(crate) const fn intervals_since(self, earlier: Uptime, interval: Interval) -> (u64, u32) {
+        // Digit by digit in binary: the compiler's division of 64 bits costs a small board 1 KiB of flash, and
+        // there is rarely more than one interval.
+        let mut rest_ms = self.millis_since(earlier);
+        let mut step_ms = interval.0 as u64;
+        let mut intervals = 1;
+        while step_ms <= rest_ms / 2 {
+            step_ms *= 2;
+            intervals *= 2;
+        }
+        let mut count = 0;
+        while intervals > 0 {
+            if step_ms <= rest_ms {
+                rest_ms -= step_ms;
+                count += intervals;
+            }
+            step_ms /= 2;
+            intervals /= 2;
+        }
+        (count, rest_ms as u32)
+    }
 }
 
 /// The time between two samples of a service: 0.1 s to 7 days, in steps of a millisecond.
@@ -63,30 +86,34 @@ impl Interval {
     /// Seconds as a number of JSON (RFC 8259, section 6), rounded to whole milliseconds; `None` if the text is
     /// none, or the number is outside [`Interval::MIN`] to [`Interval::MAX`].
     ///
-    /// Without floating point, which a small board pays dearly, so that every platform reads alike.
+    /// Without floating point or division, which a small board pays dearly, so that every platform reads alike.
     pub fn from_json(seconds: &[u8]) -> Option<Self> {
         let Decimal {
-            mut digits,
-            mut exponent,
+            whole,
+            fraction,
+            power,
         } = Decimal::parse(seconds)?;
-        exponent = exponent.saturating_add(3);
-        while exponent > 0 && digits <= u64::from(Self::MAX.0) {
-            digits = digits.checked_mul(10).filter(|it| *it > 0)?;
-            exponent -= 1;
+        // The power of ten of the last digit taken, in milliseconds.
+        let mut place = power + i32::try_from(whole.len()).ok()? + 3;
+        let (mut millis, mut half, mut rest) = (0u32, false, false);
+        for digit in whole.iter().chain(fraction).map(|it| it - b'0') {
+            place -= 1;
+            match place {
+                0.. => millis = millis.checked_mul(10)?.checked_add(digit.into())?,
+                _ => {
+                    half |= place == -1 && digit >= 5;
+                    rest |= digit > 0;
+                }
+            }
         }
-        let (mut last, mut more) = (0, false);
-        while exponent < 0 && digits > 0 {
-            more |= last > 0;
-            last = digits % 10;
-            digits /= 10;
-            exponent += 1;
+        while place > 0 {
+            millis = millis.checked_mul(10).filter(|it| *it > 0)?;
+            place -= 1;
         }
-        let beyond = digits == u64::from(Self::MAX.0) && (last > 0 || more);
-        if exponent != 0 || digits < u64::from(Self::MIN.0) || beyond {
+        if millis < Self::MIN.0 || (millis == Self::MAX.0 && rest) {
             return None;
         }
-        let rounded = digits + u64::from(last >= 5);
-        Self::from_millis(u32::try_from(rounded).ok()?)
+        Self::from_millis(millis + u32::from(half))
     }
 
     /// Milliseconds.
@@ -95,15 +122,16 @@ impl Interval {
     }
 }
 
-/// `digits × 10^exponent`
-struct Decimal {
-    digits: u64,
-    exponent: i32,
+/// `whole.fraction × 10^power`
+struct Decimal<'a> {
+    whole: &'a [u8],
+    fraction: &'a [u8],
+    power: i32,
 }
 
-impl Decimal {
-    /// A number of JSON that is not negative. Digits after the 18th significant one are lost.
-    fn parse(text: &[u8]) -> Option<Self> {
+impl<'a> Decimal<'a> {
+    /// A number of JSON that is not negative.
+    fn parse(text: &'a [u8]) -> Option<Self> {
         let (whole, rest) = split_digits(text);
         if whole.is_empty() || (whole.len() > 1 && whole.starts_with(b"0")) {
             return None;
@@ -115,32 +143,17 @@ impl Decimal {
             }
             _ => (&[][..], rest),
         };
-        let mut decimal = Decimal {
-            digits: 0,
-            exponent: match rest {
-                [] => 0,
-                [b'e' | b'E', b'-', power @ ..] => -parse_power(power)?,
-                [b'e' | b'E', b'+', power @ ..] | [b'e' | b'E', power @ ..] => parse_power(power)?,
-                _ => return None,
-            },
+        let power = match rest {
+            [] => 0,
+            [b'e' | b'E', b'-', power @ ..] => -parse_power(power)?,
+            [b'e' | b'E', b'+', power @ ..] | [b'e' | b'E', power @ ..] => parse_power(power)?,
+            _ => return None,
         };
-        for digit in whole {
-            decimal.push(*digit, 0);
-        }
-        for digit in fraction {
-            decimal.push(*digit, -1);
-        }
-        Some(decimal)
-    }
-
-    fn push(&mut self, digit: u8, shift: i32) {
-        const FULL: u64 = 100_000_000_000_000_000;
-        if self.digits < FULL {
-            self.digits = self.digits * 10 + u64::from(digit - b'0');
-            self.exponent = self.exponent.saturating_add(shift);
-        } else {
-            self.exponent = self.exponent.saturating_add(shift + 1);
-        }
+        Some(Decimal {
+            whole,
+            fraction,
+            power,
+        })
     }
 }
 
@@ -241,6 +254,7 @@ mod tests {
             "0.09",
             "0.0999999",
             "604800.0001",
+            "604800.0000000000000000000001",
             "604800.1",
             "604801",
             "1e300",
@@ -283,6 +297,39 @@ mod tests {
                 Ok(())
             })
             .unwrap();
+    }
+
+    #[test]
+    fn intervals_are_counted_as_division_would() {
+        let instants = [
+            0,
+            1,
+            99,
+            100,
+            101,
+            1 << 32,
+            u64::MAX / 3,
+            u64::MAX - 1,
+            u64::MAX,
+        ];
+        for interval in [
+            Interval::MIN,
+            Interval(1024),
+            Interval(65_537),
+            Interval::MAX,
+        ] {
+            for (now, then) in instants
+                .iter()
+                .flat_map(|now| instants.map(|then| (*now, then)))
+            {
+                let passed = now.saturating_sub(then);
+                let divisor = u64::from(interval.0);
+                assert_eq!(
+                    Uptime(now).intervals_since(Uptime(then), interval),
+                    (passed / divisor, (passed % divisor) as u32)
+                );
+            }
+        }
     }
 
     #[test]

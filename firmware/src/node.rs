@@ -1,11 +1,12 @@
 //! A board as a monitored client, without I/O: bytes, time and samples go in, bytes come out.
 
 use mote_core::frame::{self, Receiver, SEAL};
+use mote_core::json::{self, Reader};
 use mote_core::{
     Action, ClientId, Config, ConfigError, Envelope, Failure, Fault, Interval, Monitor, Name,
     Service, SlotId, Stamp, TooLarge, Uptime, client_hash,
 };
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::board::{Board, Context, Failed, Statistics, seconds};
 use crate::ring::{Record, Ring};
@@ -264,7 +265,7 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize>
 
     #[inline(never)]
     fn take(&mut self, text: &[u8], now: Uptime) {
-        if let Ok((Acknowledgement { ack }, _)) = serde_json_core::from_slice(text) {
+        if let Some(ack) = acknowledged(text) {
             if self.ring.acknowledge(ack) {
                 self.retry_ms = FIRST_RETRY_MS;
                 self.retry_at = self.next_retry(now);
@@ -339,11 +340,6 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize, cons
     }
 }
 
-#[derive(Deserialize)]
-struct Acknowledgement {
-    ack: u32,
-}
-
 #[derive(Serialize)]
 struct Ask {
     client_id: ClientId<'static>,
@@ -359,8 +355,21 @@ struct Refusal<'a> {
     service: Option<&'a str>,
 }
 
+/// The number of `{"ack": number}`.
+fn acknowledged(text: &[u8]) -> Option<u32> {
+    let mut json = Reader::new(text);
+    json.open(b'{').ok()?;
+    while let Some(key) = json.next_key().ok()? {
+        if key == "ack" {
+            return str::from_utf8(json.scalar()).ok()?.parse().ok();
+        }
+        json.skip().ok()?;
+    }
+    None
+}
+
 fn sealed(message: &impl Serialize, buffer: &mut [u8]) -> Result<usize, TooLarge> {
-    let length = serde_json_core::to_slice(message, buffer).map_err(|_| TooLarge)?;
+    let length = json::to_slice(message, buffer)?;
     frame::seal(buffer, length)
 }
 
