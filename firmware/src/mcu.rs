@@ -8,7 +8,7 @@ use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 use crate::board::{Board, Context, Failed};
 use crate::load::{Load, LoadMark, LoadMeter};
-use crate::ram::{HeapUse, Ram};
+use crate::ram::Ram;
 
 /// `get_mcu_load`, `get_mcu_ram` and `host_alive_check`.
 pub struct Mcu {
@@ -52,7 +52,8 @@ pub struct McuLoad(pub Load);
 pub struct McuRam {
     ram: &'static Ram,
     stack_peak_bytes: u32,
-    heap: Option<HeapUse>,
+    /// 0 where there is no heap, of which `ram` knows.
+    heap_used_bytes: u32,
 }
 
 /// The data of `host_alive_check`: `uptime` in seconds; `reset_cause` in words, with `+` between several;
@@ -111,7 +112,7 @@ impl Board for Mcu {
             McuPlugin::Ram => McuSample::Ram(McuRam {
                 ram: self.ram,
                 stack_peak_bytes: self.ram.stack_peak_bytes(),
-                heap: self.ram.heap(),
+                heap_used_bytes: self.ram.heap().map_or(0, |heap| heap.used_bytes),
             }),
             McuPlugin::Alive => McuSample::Alive(Alive {
                 reset: self.reset,
@@ -179,9 +180,9 @@ impl Serialize for McuRam {
         data.serialize_field("stack_peak", &self.stack_peak_bytes)?;
         let stack_free = ram.stack_bytes().saturating_sub(self.stack_peak_bytes);
         data.serialize_field("stack_free", &stack_free)?;
-        if let Some(heap) = self.heap {
+        if let Some(heap) = ram.heap() {
             data.serialize_field("heap_size", &heap.size_bytes)?;
-            data.serialize_field("heap_used", &heap.used_bytes)?;
+            data.serialize_field("heap_used", &self.heap_used_bytes)?;
         }
         data.end()
     }

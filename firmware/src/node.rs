@@ -86,44 +86,17 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize, cons
 {
     /// A node that runs `services` until it is told otherwise. A service of a plugin that the board does not
     /// have is reported as failed.
+    #[inline(never)]
     pub fn new(settings: Settings, services: &[(&str, &str, Interval)], now: Uptime) -> Self {
-        let monitor_settings = mote_core::Settings {
-            client: client_hash(settings.client_id),
-            first_sample_spread_ms: settings.first_sample_spread_ms,
-            refresh: Some(settings.refresh),
-        };
-        let mut node = Node {
+        Node {
             receiver: Receiver::new(),
-            state: State {
-                client_id: settings.client_id,
-                monitor: Monitor::new(monitor_settings, now),
-                baselines: [B::Baseline::default(); SERVICES],
-                ring: Ring::new(),
-                ask: false,
-                answer_by: Uptime::NEVER,
-                refused: None,
-                retry_at: Uptime::NEVER,
-                retry_ms: FIRST_RETRY_MS,
-            },
+            state: State::new(settings, services, now),
             line: Line {
                 buffer: [0; MAX_LINE],
                 length: 0,
                 sent: 0,
             },
-        };
-        let mut config = Config::new();
-        for (name, plugin, interval) in services {
-            let pushed = name.parse().ok().map(|name| {
-                config.push(mote_core::Service {
-                    name,
-                    plugin: B::plugin(plugin),
-                    interval: *interval,
-                })
-            });
-            debug_assert!(matches!(pushed, Some(Ok(()))), "{name}");
         }
-        node.state.monitor.apply(&config);
-        node
     }
 
     /// Samples what is due and does what else it is time for.
@@ -198,6 +171,47 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize, cons
 impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize>
     State<B, SERVICES, NAME, RING>
 {
+    fn new(settings: Settings, services: &[(&str, &str, Interval)], now: Uptime) -> Self {
+        let monitor_settings = mote_core::Settings {
+            client: client_hash(settings.client_id),
+            first_sample_spread_ms: settings.first_sample_spread_ms,
+            refresh: Some(settings.refresh),
+        };
+        let mut monitor = Monitor::new(monitor_settings, now);
+        Self::apply(&mut monitor, services);
+        State {
+            client_id: settings.client_id,
+            monitor,
+            baselines: [B::Baseline::default(); SERVICES],
+            ring: Ring::new(),
+            ask: false,
+            answer_by: Uptime::NEVER,
+            refused: None,
+            retry_at: Uptime::NEVER,
+            retry_ms: FIRST_RETRY_MS,
+        }
+    }
+
+    #[inline(never)]
+    fn apply(
+        monitor: &mut Monitor<Option<B::Plugin>, SERVICES, NAME>,
+        services: &[(&str, &str, Interval)],
+    ) {
+        let mut config = Config::new();
+        for (name, plugin, interval) in services {
+            let pushed = name.parse().ok().map(|name| {
+                config.push(mote_core::Service {
+                    name,
+                    plugin: B::plugin(plugin),
+                    interval: *interval,
+                })
+            });
+            debug_assert!(matches!(pushed, Some(Ok(()))), "{name}");
+        }
+        monitor.apply(&config);
+    }
+
+    #[inline(never)]
     fn poll(&mut self, board: &mut B, context: &Context) {
         let now = context.now;
         while let Some(action) = self.monitor.poll(now) {
@@ -247,6 +261,7 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize>
         self.ring.push(seq, seconds(now), slot, sample);
     }
 
+    #[inline(never)]
     fn take(&mut self, text: &[u8], now: Uptime) {
         if let Ok((Acknowledgement { ack }, _)) = serde_json_core::from_slice(text) {
             if self.ring.acknowledge(ack) {
@@ -278,6 +293,7 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize>
     }
 
     /// Writes the next line to send and gives its length.
+    #[inline(never)]
     fn next_line(&mut self, buffer: &mut [u8], now: Uptime) -> Option<usize> {
         let client_id = self.client_id;
         if core::mem::take(&mut self.ask) {
