@@ -5,6 +5,7 @@
 mod panic;
 mod reset;
 mod temperature;
+pub mod usb;
 
 use embassy_rp::Peri;
 use embassy_rp::adc::{self, Adc, Channel};
@@ -33,10 +34,13 @@ pub const SERVICES: [(&str, &str, Interval); 4] = [
 ];
 
 /// As the server knows this board: 7, or what `MOTE_CLIENT_ID` said when the image was built.
-pub const CLIENT_ID: ClientId<'static> = ClientId::Number(match option_env!("MOTE_CLIENT_ID") {
-    Some(digits) => number(digits),
-    None => 7,
-});
+pub const CLIENT_ID: ClientId<'static> = ClientId::Number(number(SERIAL));
+
+/// The same in digits, as the serial number of a USB device.
+pub const SERIAL: &str = match option_env!("MOTE_CLIENT_ID") {
+    Some(digits) => digits,
+    None => "7",
+};
 
 /// The time since reset.
 pub fn now() -> Uptime {
