@@ -8,6 +8,8 @@ import { UsbHost } from "./usb.mjs";
 
 const FLASH = 0x10000000;
 const FLASH_BYTES = 2 * 1024 * 1024;
+const SRAM = 0x20000000;
+const SLEEP_FOR_EVER = [0xbf30, 0xe7fd]; // wfi; b to it
 const VECTORS = 0x10000100;
 const RESET_REGISTERS = 0x40064;
 const CHIP_RESET = 0x08;
@@ -25,8 +27,7 @@ export class Board {
     this.link = link;
     this.onByte = onByte;
     this.onReset = onReset;
-    // 27 °C.
-    this.temperatureCount = 876;
+    this.celsius = 27;
     this.endedNanos = 0;
     this.power();
   }
@@ -60,9 +61,31 @@ export class Board {
     }
   }
 
+  // Bytes that the board has not taken yet.
+  get backlog() {
+    return this.port.backlog;
+  }
+
   // Sends bytes to the board.
   send(bytes) {
     this.port.send(bytes);
+  }
+
+  // What the sensor of the chip measures from now on (RP2040 datasheet, 4.9.5).
+  setTemperature(celsius) {
+    this.celsius = celsius;
+    const volts = 0.706 - (celsius - 27) * 0.001721;
+    this.chip.adc.channelValues[TEMPERATURE_CHANNEL] = Math.round((volts / 3.3) * 4096);
+  }
+
+  // The main program goes round in a circle from now on; interrupts do not.
+  hang() {
+    const { core, sram } = this.chip;
+    const loop = SRAM + sram.length / 2; // where neither static data nor the stack is
+    SLEEP_FOR_EVER.forEach((opcode, index) => this.chip.writeUint16(loop + 2 * index, opcode));
+    core.PC = loop;
+    core.PM = false;
+    core.waiting = false;
   }
 
   power() {
@@ -97,14 +120,15 @@ export class Board {
     this.resetDue = false;
     watchdog.onWatchdogTrigger = () => {
       this.resetDue = true;
+      // Else it fires for ever at this instant.
+      watchdog.timer.enable = false;
     };
-    chip.adc.channelValues[TEMPERATURE_CHANNEL] = this.temperatureCount;
-
     const onByte = (byte) => this.onByte(byte);
     const uart = new Uart(chip, "UART0", UART0_IRQ, this.link === "uart" ? onByte : () => {});
     chip.peripherals[UART0] = uart;
     this.port = this.link === "uart" ? uart : new UsbHost(chip, onByte);
     this.chip = chip;
+    this.setTemperature(this.celsius);
   }
 }
 

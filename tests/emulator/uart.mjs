@@ -42,6 +42,10 @@ export class Uart extends BasePeripheral {
     if (!this.wireBusy) this.nextArrival();
   }
 
+  get backlog() {
+    return this.wire.length;
+  }
+
   clkPeriChanged() {}
 
   readUint32(offset) {
