@@ -155,9 +155,7 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize, cons
                 .next_line(&mut line.buffer, now)
                 .unwrap_or_default();
         }
-        line.buffer
-            .get(line.sent..line.length)
-            .unwrap_or_default()
+        line.buffer.get(line.sent..line.length).unwrap_or_default()
     }
 
     /// So many bytes of what [`Node::outgoing`] gave are on their way.

@@ -49,13 +49,17 @@ export class Board {
       const { core, clock } = this.chip;
       const ahead = nanos - this.nanos;
       if (!core.waiting) {
-        clock.tick(core.executeInstruction() * CYCLE_NANOS);
+        // Several at once, since to look around takes as long as an instruction.
+        for (let left = 32; left > 0 && !core.waiting && !this.resetDue; left--) {
+          clock.tick(core.executeInstruction() * CYCLE_NANOS);
+        }
       } else if (pending(core)) {
         // rp2040js falls asleep over what is pending already.
         core.waiting = false;
         core.interruptsUpdated = true;
       } else {
-        clock.tick(Math.min(this.sleepNanos, ahead));
+        // At least a nanosecond: less is lost in rounding, and time would stand still.
+        clock.tick(Math.max(1, Math.min(this.sleepNanos, ahead)));
       }
       if (this.resetDue) this.reset();
     }

@@ -12,8 +12,8 @@ use embassy_rp::adc::{self, Adc, Channel};
 use embassy_rp::pac;
 use embassy_rp::peripherals::{ADC, ADC_TEMP_SENSOR, WATCHDOG};
 use mote_firmware::{
-    Board, ClientId, Context, Failed, Interval, LoadMark, LoadMeter, Mcu, McuPlugin, McuSample, Ram,
-    Uptime,
+    Board, ClientId, Context, Failed, Interval, LoadMark, LoadMeter, Mcu, McuPlugin, McuSample,
+    Ram, Uptime,
 };
 use serde::Serialize;
 
@@ -153,6 +153,7 @@ const fn seconds(seconds: u32) -> Interval {
 }
 
 /// Reads a decimal number while the image is built.
+#[expect(clippy::panic, reason = "it fails the build")]
 const fn number(digits: &str) -> u32 {
     match u32::from_str_radix(digits, 10) {
         Ok(number) => number,
