@@ -333,7 +333,10 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize>
     }
 
     fn line_sent(&mut self, now: Uptime) {
-        self.retry_at = self.next_retry(now);
+        // Samples that come faster than that do not put it off.
+        if self.retry_at == Uptime::NEVER {
+            self.retry_at = self.next_retry(now);
+        }
     }
 
     fn next_retry(&self, now: Uptime) -> Uptime {
