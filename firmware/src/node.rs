@@ -17,6 +17,10 @@ pub const MAX_LINE: usize = 256;
 /// The gateway has this long to answer a request for the services document, in milliseconds.
 const ANSWER_MS: u64 = 5000;
 
+/// A line of which nothing has gone for so many milliseconds is made anew: nobody reads at the other end, and its
+/// `age` is no longer true.
+const STALE_MS: u64 = 1000;
+
 /// The oldest report is sent again after this time without an acknowledgement, and after twice the time
 /// before from then on.
 const FIRST_RETRY_MS: u32 = 1000;
@@ -81,6 +85,10 @@ struct Line {
     buffer: [u8; MAX_LINE],
     length: usize,
     sent: usize,
+    /// When it was made, or some of it went.
+    moved_at: Uptime,
+    /// The report that it is.
+    seq: Option<u32>,
 }
 
 impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize, const LINE: usize>
@@ -110,6 +118,8 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize, cons
                 buffer: [0; MAX_LINE],
                 length: 0,
                 sent: 0,
+                moved_at: Uptime::from_millis(0),
+                seq: None,
             },
         }
     }
@@ -168,22 +178,25 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize, cons
     /// What is to be sent next; nothing if there is nothing to say. [`Node::sent`] tells how much of it
     /// has gone.
     pub fn outgoing(&mut self, now: Uptime) -> &[u8] {
-        if self.line.sent >= self.line.length {
-            self.line.sent = 0;
-            self.line.length = self
-                .state
-                .next_line(&mut self.line.buffer, now)
-                .unwrap_or(0);
+        let line = &mut self.line;
+        if line.sent < line.length && now.millis_since(line.moved_at) >= STALE_MS {
+            line.cut();
+            if let Some(seq) = line.seq.take() {
+                self.state.ring.send_again(seq);
+            }
         }
-        self.line
-            .buffer
-            .get(self.line.sent..self.line.length)
-            .unwrap_or_default()
+        if line.sent >= line.length {
+            let next = self.state.next_line(&mut line.buffer, now);
+            (line.length, line.seq) = next.unwrap_or_default();
+            (line.sent, line.moved_at) = (0, now);
+        }
+        line.buffer.get(line.sent..line.length).unwrap_or_default()
     }
 
     /// So many bytes of what [`Node::outgoing`] gave are on their way.
     pub fn sent(&mut self, bytes: usize, now: Uptime) {
         self.line.sent = self.line.sent.saturating_add(bytes);
+        self.line.moved_at = now;
         if self.line.sent >= self.line.length {
             self.state.line_sent(now);
         }
@@ -295,8 +308,8 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize>
         self.answer_by = None;
     }
 
-    /// Writes the next line to send and gives its length.
-    fn next_line(&mut self, buffer: &mut [u8], now: Uptime) -> Option<usize> {
+    /// Writes the next line to send and gives its length, and the number of the report that it is.
+    fn next_line(&mut self, buffer: &mut [u8], now: Uptime) -> Option<(usize, Option<u32>)> {
         let client_id = self.client_id;
         if core::mem::take(&mut self.ask) {
             let ask = Ask {
@@ -304,7 +317,7 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize>
                 get: "services",
                 uptime: seconds(now),
             };
-            return sealed(&ask, buffer).ok();
+            return Some((sealed(&ask, buffer).ok()?, None));
         }
         if core::mem::take(&mut self.refuse) {
             let refusal = Refusal {
@@ -312,11 +325,12 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize>
                 refused: self.refused.fault.keyword(),
                 service: self.refused.service.as_deref(),
             };
-            return sealed(&refusal, buffer).ok();
+            return Some((sealed(&refusal, buffer).ok()?, None));
         }
         let record = self.ring.send()?;
         let entry = self.monitor.entry(record.slot)?;
-        encode(client_id, &entry.service.name, record, now, buffer).ok()
+        let length = encode(client_id, &entry.service.name, record, now, buffer).ok()?;
+        Some((length, Some(record.seq)))
     }
 
     fn line_sent(&mut self, now: Uptime) {
@@ -329,6 +343,19 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize>
     fn next_retry(&self, now: Uptime) -> Option<Uptime> {
         let retry_at = now.after_millis(u64::from(self.retry_ms));
         self.ring.awaits().then_some(retry_at)
+    }
+}
+
+impl Line {
+    /// Ends it where it is: what has gone of it has no seal, and is ignored.
+    fn cut(&mut self) {
+        self.length = self.sent;
+        if self.sent > 0
+            && let Some(byte) = self.buffer.get_mut(self.sent)
+        {
+            *byte = b'\n';
+            self.length += 1;
+        }
     }
 }
 

@@ -100,6 +100,16 @@ impl<S, const N: usize> Ring<S, N> {
         }
     }
 
+    /// The report with this number was not sent after all.
+    pub fn send_again(&mut self, seq: u32) {
+        let record = self.records.iter_mut().find(|it| it.seq == seq);
+        if let Some(record) = record
+            && record.state != State::Acknowledged
+        {
+            record.state = State::Waiting;
+        }
+    }
+
     /// Whether every record has been sent and some are not acknowledged.
     pub fn awaits(&self) -> bool {
         !self.records.is_empty() && !self.records.iter().any(|it| it.state == State::Waiting)

@@ -17,7 +17,6 @@ use mote_firmware::{
     turn,
 };
 use mote_lm3s6965evb as board;
-use static_cell::ConstStaticCell;
 
 /// There is work in thread and interrupt so many times a second: out of step with SysTick, so that the
 /// interrupt comes in sleep.
@@ -27,11 +26,12 @@ const BEATS_HZ: u32 = 125;
 const ROUNDS: u32 = 1_000_000_000 / BEATS_HZ / 1000 / 16;
 
 static INTERRUPT_ROUNDS: AtomicU32 = AtomicU32::new(0);
-static NODE: ConstStaticCell<Node<Probes>> = ConstStaticCell::new(Node::new());
 static BEAT: AtomicBool = AtomicBool::new(false);
 
 #[entry]
 fn main() -> ! {
+    static mut NODE: Node<Probes> = Node::new();
+
     let mut buffer = [0; 80];
     let arguments = arguments(&mut buffer);
     let thread_rounds = number(arguments, "thread=").unwrap_or(0) * ROUNDS;
@@ -58,10 +58,9 @@ fn main() -> ! {
         ("McuRam", "get_mcu_ram", 1),
         ("Alive", "host_alive_check", 1),
     ];
-    let node = NODE.take();
-    node.start(Settings::of(ClientId::Number(7)), &services, board::now());
+    NODE.start(Settings::of(ClientId::Number(7)), &services, board::now());
     loop {
-        turn(node, &mut probes, board::now(), &mut uart);
+        turn(NODE, &mut probes, board::now(), &mut uart);
         if BEAT.swap(false, Ordering::Relaxed) {
             spin(thread_rounds);
         }

@@ -9,15 +9,14 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use cortex_m_rt::entry;
 use mote_firmware::{ClientId, Mcu, Node, Settings, turn};
 use mote_lm3s6965evb as board;
-use static_cell::ConstStaticCell;
 
 /// What the application measures: an edge filter that an interrupt runs two hundred times a second.
 static READINGS: AtomicU32 = AtomicU32::new(0);
 
-static NODE: ConstStaticCell<Node<Mcu>> = ConstStaticCell::new(Node::new()); // mote
-
 #[entry]
 fn main() -> ! {
+    static mut NODE: Node<Mcu> = Node::new(); // mote
+
     let Some(peripherals) = cortex_m::Peripherals::take() else {
         unreachable!()
     };
@@ -29,8 +28,7 @@ fn main() -> ! {
 
     let services = [("McuLoad", "get_mcu_load", 1)]; // mote
     let mut probes = Mcu::new(&board::LOAD, &board::RAM, &board::RESET); // mote
-    let node = NODE.take(); // mote
-    node.start(Settings::of(ClientId::Number(7)), &services, board::now()); // mote
+    NODE.start(Settings::of(ClientId::Number(7)), &services, board::now()); // mote
 
     let mut done = 0;
     loop {
@@ -39,7 +37,7 @@ fn main() -> ! {
             done = readings;
             cortex_m::asm::delay(500_000);
         }
-        turn(node, &mut probes, board::now(), &mut uart); // mote
+        turn(NODE, &mut probes, board::now(), &mut uart); // mote
         board::LOAD.sleep_unless(|| READINGS.load(Ordering::Relaxed).wrapping_sub(done) >= 20); // mote
     }
 }

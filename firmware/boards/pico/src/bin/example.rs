@@ -1,0 +1,103 @@
+//! An application with work of its own, as mote is taken into it: what `uart.rs` does, and beside it a task and
+//! a timer interrupt whose load is then seen. The lines marked `mote` are all that it costs.
+
+#![no_std]
+#![no_main]
+
+use embassy_rp::interrupt::InterruptExt;
+use embassy_rp::peripherals::UART0;
+use embassy_rp::uart::{
+    BufferedInterruptHandler, BufferedUart, BufferedUartRx, BufferedUartTx, Config,
+};
+use embassy_rp::{bind_interrupts, interrupt, pac};
+use embassy_time::{Delay, Duration, Ticker};
+use mote_firmware::{Node, Settings, embassy::Executor}; // mote
+use mote_pico::{CLIENT_ID, ChipThermometer, LOAD, Pico, SERVICES, now}; // mote
+
+/// The interrupt takes a twentieth of the time.
+const INTERRUPT_EVERY_US: u32 = 1000;
+const INTERRUPT_WORK_US: u32 = 50;
+
+/// The task takes these shares of each [`TASK_EVERY_MS`], and another one after each [`PHASE_S`].
+const TASK_EVERY_MS: u32 = 10;
+const TASK_WORK_US: [u32; 3] = [0, 2000, 4000];
+const PHASE_S: u32 = 10;
+
+bind_interrupts!(struct Irqs {
+    UART0_IRQ => BufferedInterruptHandler<UART0>;
+});
+
+type Board = Pico<ChipThermometer>; // mote
+
+#[cortex_m_rt::entry]
+fn main() -> ! {
+    static mut SEND: [u8; 64] = [0; 64];
+    static mut RECEIVE: [u8; 64] = [0; 64];
+    static mut NODE: Node<Board> = Node::new(); // mote
+    static mut EXECUTOR: Option<Executor> = None;
+
+    let p = embassy_rp::init(Default::default());
+    let board = Pico::new(p.WATCHDOG, p.ADC, p.ADC_TEMP_SENSOR); // mote
+    let config = Config::default();
+    let uart = BufferedUart::new(p.UART0, p.PIN_0, p.PIN_1, Irqs, SEND, RECEIVE, config);
+    let (tx, rx) = uart.split();
+    start_interrupts();
+    EXECUTOR.insert(Executor::new()).run(&LOAD, |spawner| {
+        if let (Ok(work), Ok(mote)) = (work(), mote(NODE, board, rx, tx)) {
+            spawner.spawn(work);
+            spawner.spawn(mote); // mote
+        }
+    })
+}
+
+#[embassy_executor::task] // mote
+async fn mote(
+    node: &'static mut Node<Board>,
+    mut board: Board,
+    rx: BufferedUartRx,
+    tx: BufferedUartTx,
+) -> ! {
+    node.start(Settings::of(CLIENT_ID), &SERVICES, now()); // mote
+    mote_firmware::run(node, &mut board, now, Delay, rx, tx).await // mote
+}
+
+/// The application's own task.
+#[embassy_executor::task]
+async fn work() -> ! {
+    let mut ticker = Ticker::every(Duration::from_millis(u64::from(TASK_EVERY_MS)));
+    let turns_a_phase = PHASE_S * 1000 / TASK_EVERY_MS;
+    loop {
+        for work_us in TASK_WORK_US {
+            for _ in 0..turns_a_phase {
+                busy(work_us);
+                ticker.next().await;
+            }
+        }
+    }
+}
+
+/// The application's own interrupt, by the second alarm of the timer; embassy has the first.
+#[interrupt]
+fn TIMER_IRQ_1() {
+    pac::TIMER.intr().write(|it| it.set_alarm(1, true));
+    next_interrupt(pac::TIMER.alarm(1).read());
+    busy(INTERRUPT_WORK_US);
+}
+
+fn start_interrupts() {
+    pac::TIMER.inte().modify(|it| it.set_alarm(1, true));
+    next_interrupt(pac::TIMER.timerawl().read());
+    // SAFETY: the handler shares nothing with the code that it interrupts.
+    unsafe { interrupt::TIMER_IRQ_1.enable() };
+}
+
+fn next_interrupt(last_us: u32) {
+    let at = last_us.wrapping_add(INTERRUPT_EVERY_US);
+    pac::TIMER.alarm(1).write_value(at);
+}
+
+/// Works for so long.
+fn busy(time_us: u32) {
+    let start = pac::TIMER.timerawl().read();
+    while pac::TIMER.timerawl().read().wrapping_sub(start) < time_us {}
+}

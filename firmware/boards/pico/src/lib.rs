@@ -1,0 +1,156 @@
+//! mote on the Raspberry Pi Pico: what can be sampled there, its watchdog, and what the images have in common.
+
+#![no_std]
+
+mod panic;
+mod reset;
+mod temperature;
+pub mod usb;
+
+use embassy_rp::Peri;
+use embassy_rp::adc::{self, Adc, Channel};
+use embassy_rp::pac;
+use embassy_rp::peripherals::{ADC, ADC_TEMP_SENSOR, WATCHDOG};
+use mote_firmware::{
+    Board, ClientId, Context, Failed, LoadMark, LoadMeter, Mcu, McuPlugin, McuSample, Ram, Uptime,
+};
+use serde::Serialize;
+
+pub use reset::{RESET, WATCHDOG_MS};
+pub use temperature::{Temperature, Thermometer};
+
+/// Where the firmware sleeps. The chip's timer counts microseconds, asleep or awake.
+pub static LOAD: LoadMeter = LoadMeter::new(|| pac::TIMER.timerawl().read());
+
+static RAM: Ram = Ram::linked();
+
+/// What runs until the server gives other orders.
+pub const SERVICES: [(&str, &str, u32); 4] = [
+    ("McuLoad", "get_mcu_load", 5),
+    ("McuRam", "get_mcu_ram", 60),
+    ("Alive", "host_alive_check", 60),
+    ("Temperature", "get_temperature", 30),
+];
+
+/// As the server knows this board: 7, or what `MOTE_CLIENT_ID` said when the image was built.
+pub const CLIENT_ID: ClientId<'static> = ClientId::Number(number(SERIAL));
+
+/// The same in digits, as the serial number of a USB device.
+pub const SERIAL: &str = match option_env!("MOTE_CLIENT_ID") {
+    Some(digits) => digits,
+    None => "7",
+};
+
+/// The time since reset.
+pub fn now() -> Uptime {
+    Uptime::from_millis(embassy_time::Instant::now().as_millis())
+}
+
+/// The board: what every microcontroller has, a thermometer of its own, and its watchdog.
+pub struct Pico<T> {
+    mcu: Mcu,
+    thermometer: T,
+}
+
+/// The thermometer of the chip.
+pub struct ChipThermometer {
+    adc: Adc<'static, adc::Blocking>,
+    channel: Channel<'static>,
+}
+
+/// What can be sampled here.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Plugin {
+    /// Of every microcontroller.
+    Mcu(McuPlugin),
+    /// `get_temperature`
+    Temperature,
+}
+
+/// What was sampled.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub enum Sample {
+    /// Of every microcontroller.
+    Mcu(McuSample),
+    /// Of `get_temperature`.
+    Temperature(Temperature),
+}
+
+impl Pico<ChipThermometer> {
+    /// Finds out why the board started, and starts the watchdog: from now on it must be fed.
+    pub fn new(
+        _watchdog: Peri<'static, WATCHDOG>,
+        adc: Peri<'static, ADC>,
+        sensor: Peri<'static, ADC_TEMP_SENSOR>,
+    ) -> Self {
+        reset::start();
+        Pico {
+            mcu: Mcu::new(&LOAD, &RAM, &RESET),
+            thermometer: ChipThermometer {
+                adc: Adc::new_blocking(adc, adc::Config::default()),
+                channel: Channel::new_temp_sensor(sensor),
+            },
+        }
+    }
+}
+
+impl<T: Thermometer> Board for Pico<T> {
+    type Plugin = Plugin;
+    type Baseline = LoadMark;
+    type Sample = Sample;
+
+    const NO_BASELINE: LoadMark = Mcu::NO_BASELINE;
+
+    fn plugin(name: &str) -> Option<Plugin> {
+        match name {
+            "get_temperature" => Some(Plugin::Temperature),
+            _ => Mcu::plugin(name).map(Plugin::Mcu),
+        }
+    }
+
+    fn start(&mut self, plugin: Plugin, now: Uptime) -> LoadMark {
+        match plugin {
+            Plugin::Mcu(plugin) => self.mcu.start(plugin, now),
+            Plugin::Temperature => LoadMark::ZERO,
+        }
+    }
+
+    fn sample(
+        &mut self,
+        plugin: Plugin,
+        baseline: &mut LoadMark,
+        context: &Context,
+    ) -> Result<Sample, Failed> {
+        match plugin {
+            Plugin::Mcu(plugin) => {
+                let sample = self.mcu.sample(plugin, baseline, context)?;
+                Ok(Sample::Mcu(sample))
+            }
+            Plugin::Temperature => {
+                let raw = self.thermometer.raw();
+                let raw = raw.ok_or(Failed("the converter could not convert"))?;
+                Ok(Sample::Temperature(Temperature::of(raw)))
+            }
+        }
+    }
+
+    fn feed(&mut self) {
+        reset::feed();
+    }
+}
+
+impl Thermometer for ChipThermometer {
+    fn raw(&mut self) -> Option<u16> {
+        self.adc.blocking_read(&mut self.channel).ok()
+    }
+}
+
+/// Reads a decimal number while the image is built.
+#[expect(clippy::panic, reason = "it fails the build")]
+const fn number(digits: &str) -> u32 {
+    match u32::from_str_radix(digits, 10) {
+        Ok(number) => number,
+        Err(_) => panic!("MOTE_CLIENT_ID is not a number from 0 to 4294967295"),
+    }
+}

@@ -1,0 +1,77 @@
+//! Why the board started, and the watchdog (RP2040 datasheet, 4.7 and 2.10.4).
+
+use embassy_rp::pac;
+use mote_firmware::Reset;
+
+/// The watchdog resets the board after so many milliseconds without a sampling of what was due.
+pub const WATCHDOG_MS: u32 = 8000;
+
+/// Why the board started.
+///
+/// The bits are those of `VREG_AND_CHIP_RESET.CHIP_RESET`, with those of `WATCHDOG.REASON` at 0 and 1, where
+/// the other register has none. The chip's tell of its last reset as a whole and stay as they are when the
+/// watchdog bites: `watchdog+power-on` is a bite some time after power came.
+pub static RESET: Reset = Reset::new(&[
+    (REASON_TIMER, "watchdog"),
+    (REASON_FORCE, "forced"),
+    (1 << 8, "power-on"),
+    (1 << 16, "run-pin"),
+    (1 << 20, "debugger"),
+]);
+
+const REASON_TIMER: u32 = 1 << 0;
+const REASON_FORCE: u32 = 1 << 1;
+
+/// `HAD_POR`, `HAD_RUN`, `HAD_PSM_RESTART` and `PSM_RESTART_FLAG`: the others are reserved.
+const CHIP_RESET_BITS: u32 = 1 << 8 | 1 << 16 | 1 << 20 | 1 << 24;
+
+/// In the upper half of scratch register 0 while the lower one counts resets by the watchdog. The register
+/// keeps its value over such a reset and is zero after one of the whole chip.
+const COUNTS: u32 = 0x6D6F;
+
+/// Keeps the cause of the reset and starts the watchdog.
+pub(crate) fn start() {
+    let reason = pac::WATCHDOG.reason().read().0 & (REASON_TIMER | REASON_FORCE);
+    let chip = pac::VREG_AND_CHIP_RESET.chip_reset().read().0 & CHIP_RESET_BITS;
+    let kept = pac::WATCHDOG.scratch0().read();
+    let resets = match kept >> 16 == COUNTS {
+        // The loader, too, starts what it has flashed by the watchdog: before the first start of this
+        // firmware nothing counts.
+        true => (kept & 0xFFFF) + u32::from(reason != 0),
+        false => 0,
+    };
+    let resets = resets.min(0xFFFF);
+    pac::WATCHDOG
+        .scratch0()
+        .write(|kept| *kept = COUNTS << 16 | resets);
+    RESET.set(chip | reason, resets);
+
+    select_all();
+    feed();
+    pac::WATCHDOG.ctrl().modify(|it| it.set_enable(true));
+}
+
+/// Gives the schedule another [`WATCHDOG_MS`].
+pub(crate) fn feed() {
+    // It counts down twice a microsecond (erratum RP2040-E1).
+    let load = WATCHDOG_MS * 1000 * 2;
+    pac::WATCHDOG
+        .load()
+        .write_value(pac::watchdog::regs::Load(load));
+}
+
+/// Resets the board at once.
+pub(crate) fn force() -> ! {
+    select_all();
+    pac::WATCHDOG.ctrl().modify(|it| it.set_trigger(true));
+    loop {
+        cortex_m::asm::nop();
+    }
+}
+
+/// The watchdog resets all but the oscillators, which run already when the boot loader begins.
+fn select_all() {
+    pac::PSM
+        .wdsel()
+        .write_value(pac::psm::regs::Wdsel(0x0001_FFFC));
+}

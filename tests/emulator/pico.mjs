@@ -1,0 +1,151 @@
+// Runs an image of the Raspberry Pi Pico on a host. See README.md.
+
+import { createInterface } from "node:readline";
+import { parseArgs } from "node:util";
+
+import { Board, readImage } from "./board.mjs";
+
+const HELP = `Usage: node pico.mjs IMAGE.elf [--uart | --usb] [--real-time | --fast | --lock-step] [--seconds N]
+
+Runs the image; UART0 (or the serial port over USB) is standard input and output.
+
+  --real-time   simulated time passes as real time does (the default)
+  --fast        as fast as this machine can
+  --lock-step   time passes when standard input says so, see README.md
+  --seconds N   ends after N simulated seconds
+
+Ends with standard input, or on TERM.
+`;
+
+const CHUNK_NANOS = 20e6;
+const MAX_BACKLOG_BYTES = 4096;
+
+function main() {
+  let options;
+  try {
+    options = parseArgs({
+      allowPositionals: true,
+      options: {
+        uart: { type: "boolean" }, usb: { type: "boolean" },
+        "real-time": { type: "boolean" }, fast: { type: "boolean" }, "lock-step": { type: "boolean" },
+        seconds: { type: "string" }, help: { type: "boolean", short: "h" },
+      },
+    });
+  } catch (error) {
+    return fail(error.message);
+  }
+  const { values, positionals } = options;
+  if (values.help) return process.stdout.write(HELP);
+  const seconds = values.seconds === undefined ? Infinity : Number(values.seconds);
+  if (positionals.length !== 1 || !(seconds > 0)) return fail("Name one image, and a time above 0.");
+
+  process.on("SIGTERM", () => process.exit(0));
+  // Nobody listens any more.
+  process.stdout.on("error", () => process.exit(0));
+  const output = new Output();
+  let board;
+  try {
+    board = new Board(readImage(positionals[0]), values.usb ? "usb" : "uart", output);
+  } catch (error) {
+    return fail(error.message);
+  }
+  if (values["lock-step"]) return lockStep(board, output);
+  process.stdin.on("end", () => process.exit(0));
+  (values.fast ? fast : realTime)(board, output, seconds * 1e9);
+}
+
+// Collects what the board sends.
+class Output {
+  bytes = [];
+  lines = [];
+  resets = 0;
+
+  onByte = (byte) => {
+    this.bytes.push(byte);
+    if (byte === 0x0a) this.lines.push(Buffer.from(this.bytes.splice(0)));
+  };
+
+  onReset = () => {
+    this.resets += 1;
+    process.stderr.write("The watchdog has reset the board.\n");
+  };
+
+  write() {
+    for (const bytes of [...this.lines.splice(0), this.bytes.splice(0)]) {
+      if (bytes.length > 0) process.stdout.write(Uint8Array.from(bytes));
+    }
+  }
+}
+
+function realTime(board, output, endNanos) {
+  const start = process.hrtime.bigint();
+  let timer;
+  const turn = () => {
+    clearTimeout(timer);
+    const now = Math.min(Number(process.hrtime.bigint() - start), endNanos);
+    // In pieces, so that input is seen while a slow host catches up.
+    board.runUntil(Math.min(now, board.nanos + CHUNK_NANOS));
+    listenAgain(board);
+    output.write();
+    if (board.nanos >= endNanos) return process.exit(0);
+    const behind = now - board.nanos;
+    const pauseMs = behind > 0 ? 0 : Math.min(Math.max(board.sleepNanos / 1e6, 1), 1000);
+    timer = setTimeout(turn, pauseMs);
+  };
+  listen(board, turn);
+  turn();
+}
+
+function fast(board, output, endNanos) {
+  listen(board, () => {});
+  const turn = () => {
+    board.runUntil(Math.min(board.nanos + CHUNK_NANOS, endNanos));
+    listenAgain(board);
+    output.write();
+    if (board.nanos >= endNanos) process.exit(0);
+    setImmediate(turn);
+  };
+  turn();
+}
+
+// Hands input to the board, as fast as the board takes it.
+function listen(board, heard) {
+  process.stdin.on("data", (bytes) => {
+    board.send(bytes);
+    if (board.backlog > MAX_BACKLOG_BYTES) process.stdin.pause();
+    heard();
+  });
+}
+
+function listenAgain(board) {
+  if (process.stdin.isPaused() && board.backlog <= MAX_BACKLOG_BYTES) process.stdin.resume();
+}
+
+// One command a line, one answer a command.
+function lockStep(board, output) {
+  const commands = {
+    send: (text) => board.send(Buffer.from(text)),
+    run_ms: (ms) => board.runUntil(board.nanos + ms * 1e6, () => output.lines.length > 0),
+    celsius: (celsius) => board.setTemperature(celsius),
+    hang: () => board.hang(),
+    usb: (what) => ({
+      plug: () => board.port.plug(),
+      unplug: () => board.port.unplug(),
+      open: () => board.port.open(true),
+      close: () => board.port.open(false),
+    })[what](),
+  };
+  createInterface({ input: process.stdin }).on("line", (line) => {
+    for (const [name, argument] of Object.entries(JSON.parse(line))) commands[name](argument);
+    const lines = output.lines.splice(0).map((bytes) => bytes.toString("latin1"));
+    const answer = { ms: board.nanos / 1e6, lines, resets: output.resets };
+    process.stdout.write(`${JSON.stringify(answer)}\n`);
+  });
+}
+
+function fail(message) {
+  process.stderr.write(`${message}\n${HELP}`);
+  process.exitCode = 64;
+}
+
+main();
