@@ -89,7 +89,7 @@ impl Ram {
     }
 
     /// The most that the stack has ever used, in bytes. It takes a look at every word that never was:
-    /// about 60 µs a KiB at 1 MHz of clock.
+    /// about 2000 cycles a KiB, or 4 ms for the 264 KiB of a Raspberry Pi Pico at 125 MHz.
     pub fn stack_peak_bytes(&self) -> u32 {
         let mut word = self.stack_end;
         // SAFETY: the words between the ends of the stack may be read, says who made this.

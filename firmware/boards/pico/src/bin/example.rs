@@ -1,5 +1,6 @@
 //! An application with work of its own, as mote is taken into it: what `uart.rs` does, and beside it a task and
-//! a timer interrupt whose load is then seen. The lines marked `mote` are all that it costs.
+//! a timer interrupt whose load is then seen. The lines marked `mote`, and the one at the head of its task, are all
+//! that it costs; the executor is mote's in place of embassy's own.
 
 #![no_std]
 #![no_main]
