@@ -11,6 +11,8 @@ mod bench;
 mod damage;
 #[path = "gateway/link.rs"]
 mod link;
+#[path = "gateway/pico.rs"]
+mod pico;
 #[path = "gateway/reports.rs"]
 mod reports;
 #[path = "gateway/runs.rs"]

@@ -5,11 +5,12 @@ import { parseArgs } from "node:util";
 
 import { Board, readImage } from "./board.mjs";
 
-const HELP = `Usage: node pico.mjs IMAGE.elf [--uart | --usb] [--real-time | --fast | --lock-step] [--seconds N]
+const HELP = `Usage: node pico.mjs IMAGE.elf [--uart | --usb] [--real-time | --speed N | --fast | --lock-step] [--seconds N]
 
 Runs the image; UART0 (or the serial port over USB) is standard input and output.
 
   --real-time   simulated time passes as real time does (the default)
+  --speed N     simulated time passes N times as fast
   --fast        as fast as this machine can
   --lock-step   time passes when standard input says so, see README.md
   --seconds N   ends after N simulated seconds
@@ -28,7 +29,7 @@ function main() {
       options: {
         uart: { type: "boolean" }, usb: { type: "boolean" },
         "real-time": { type: "boolean" }, fast: { type: "boolean" }, "lock-step": { type: "boolean" },
-        seconds: { type: "string" }, help: { type: "boolean", short: "h" },
+        seconds: { type: "string" }, speed: { type: "string" }, help: { type: "boolean", short: "h" },
       },
     });
   } catch (error) {
@@ -37,7 +38,10 @@ function main() {
   const { values, positionals } = options;
   if (values.help) return process.stdout.write(HELP);
   const seconds = values.seconds === undefined ? Infinity : Number(values.seconds);
-  if (positionals.length !== 1 || !(seconds > 0)) return fail("Name one image, and a time above 0.");
+  const speed = Number(values.speed ?? 1);
+  if (positionals.length !== 1 || !(seconds > 0) || !(speed > 0)) {
+    return fail("Name one image, and a time and a speed above 0.");
+  }
 
   process.on("SIGTERM", () => process.exit(0));
   // Nobody listens any more.
@@ -51,7 +55,8 @@ function main() {
   }
   if (values["lock-step"]) return lockStep(board, output);
   process.stdin.on("end", () => process.exit(0));
-  (values.fast ? fast : realTime)(board, output, seconds * 1e9);
+  if (values.fast) return fast(board, output, seconds * 1e9);
+  realTime(board, output, seconds * 1e9, speed);
 }
 
 // Collects what the board sends.
@@ -77,19 +82,19 @@ class Output {
   }
 }
 
-function realTime(board, output, endNanos) {
+function realTime(board, output, endNanos, speed) {
   const start = process.hrtime.bigint();
   let timer;
   const turn = () => {
     clearTimeout(timer);
-    const now = Math.min(Number(process.hrtime.bigint() - start), endNanos);
+    const now = Math.min(Number(process.hrtime.bigint() - start) * speed, endNanos);
     // In pieces, so that input is seen while a slow host catches up.
     board.runUntil(Math.min(now, board.nanos + CHUNK_NANOS));
     listenAgain(board);
     output.write();
     if (board.nanos >= endNanos) return process.exit(0);
     const behind = now - board.nanos;
-    const pauseMs = behind > 0 ? 0 : Math.min(Math.max(board.sleepNanos / 1e6, 1), 1000);
+    const pauseMs = behind > 0 ? 0 : Math.min(Math.max(board.sleepNanos / 1e6 / speed, 1), 1000);
     timer = setTimeout(turn, pauseMs);
   };
   listen(board, turn);

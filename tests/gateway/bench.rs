@@ -94,6 +94,13 @@ impl Wire {
         self.send(&sealed(text.as_bytes()));
     }
 
+    /// The board's end, which waits for bytes.
+    pub fn board_end(&self) -> File {
+        let end = &self.end.as_ref().expect("a board").board;
+        fcntl(end, FcntlArg::F_SETFL(OFlag::empty())).expect("waiting");
+        end.try_clone().expect("a second handle")
+    }
+
     /// The sealed lines that came so far.
     pub fn heard(&self) -> Vec<Value> {
         let mut heard = self.heard.borrow_mut();
@@ -210,29 +217,32 @@ pub fn wait_for_field(site: &Site, client_id: u32, field: &str, value: impl Into
 /// `mote serve` for the clients 1, 7 and 8.
 pub struct Collector {
     _running: Running,
+    settings: PathBuf,
+    address: String,
     url: String,
 }
 
 impl Collector {
     pub fn new(folder: &Path) -> Collector {
-        let url = format!("127.0.0.1:{}", free_port());
-        let file = folder.join("server.toml");
-        let hosts = "[hosts.a]\nid = 1\ntemplates = [\"host\"]\n[hosts.b]\nid = 7\n[hosts.c]\nid = 8\n\
-                     [templates.host.services]\nLoad = [\"get_linux_load\", 0.1]\n";
-        fs::write(
-            &file,
-            format!("listen = \"{url}\"\ndatabase = \"r.db\"\n{hosts}"),
-        )
-        .unwrap();
+        let address = format!("127.0.0.1:{}", free_port());
+        let settings = folder.join("server.toml");
+        write_orders(&settings, &address, "");
         let mut command = mote();
-        command.args(["serve", "--config"]).arg(&file);
+        command.args(["serve", "--config"]).arg(&settings);
         let running = Running::start("collector", &mut command, folder);
-        let url = format!("http://{url}");
+        let url = format!("http://{address}");
         wait_for("the collector", DEADLINE, || http_get(&url).ok());
         Collector {
             _running: running,
+            settings,
+            address,
             url,
         }
+    }
+
+    /// Orders these services of client 7, as lines of TOML.
+    pub fn order(&self, services: &str) {
+        write_orders(&self.settings, &self.address, services);
     }
 
     pub fn url(&self) -> &str {
@@ -265,6 +275,17 @@ impl Collector {
             (reports.len() >= count).then_some(reports)
         })
     }
+}
+
+fn write_orders(settings: &Path, address: &str, services: &str) {
+    let hosts = "[hosts.a]\nid = 1\ntemplates = [\"host\"]\n\
+                 [hosts.b]\nid = 7\ntemplates = [\"board\"]\n[hosts.c]\nid = 8\n\
+                 [templates.host.services]\nLoad = [\"get_linux_load\", 0.1]\n\
+                 [templates.board.services]\n";
+    let new = settings.with_extension("new");
+    let text = format!("listen = \"{address}\"\ndatabase = \"r.db\"\n{hosts}{services}");
+    fs::write(&new, text).unwrap();
+    fs::rename(&new, settings).unwrap();
 }
 
 pub fn unix_s() -> f64 {

@@ -98,7 +98,7 @@ impl Drop for Emulator {
 /// The path of an image; `None` if the test is skipped.
 pub fn need_image(name: &str) -> Option<PathBuf> {
     let path = root().join(format!("firmware/target/thumbv6m-none-eabi/release/{name}"));
-    let missing = || "The images of the Pico are missing: run ci/build-firmware pico".to_owned();
+    let missing = || "The images of the Pico are missing: run ci/build-firmware".to_owned();
     need("pico", path.exists().then_some(path).ok_or_else(missing))
 }
 

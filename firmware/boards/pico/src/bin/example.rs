@@ -12,16 +12,16 @@ use embassy_rp::uart::{
 };
 use embassy_rp::{bind_interrupts, interrupt, pac};
 use embassy_time::{Delay, Duration, Ticker};
-use mote_firmware::{Node, Settings, embassy::Executor}; // mote
+use mote_firmware::{Interval, Node, Settings, embassy::Executor}; // mote
 use mote_pico::{CLIENT_ID, ChipThermometer, LOAD, Pico, SERVICES, now}; // mote
 
-/// The interrupt takes a twentieth of the time.
-const INTERRUPT_EVERY_US: u32 = 1000;
+/// The interrupt takes half a hundredth of the time.
+const INTERRUPT_EVERY_US: u32 = 10_000;
 const INTERRUPT_WORK_US: u32 = 50;
 
 /// The task takes these shares of each [`TASK_EVERY_MS`], and another one after each [`PHASE_S`].
 const TASK_EVERY_MS: u32 = 10;
-const TASK_WORK_US: [u32; 3] = [0, 2000, 4000];
+const TASK_WORK_US: [u32; 3] = [0, 200, 400];
 const PHASE_S: u32 = 10;
 
 bind_interrupts!(struct Irqs {
@@ -58,7 +58,11 @@ async fn mote(
     rx: BufferedUartRx,
     tx: BufferedUartTx,
 ) -> ! {
-    node.start(Settings::of(CLIENT_ID), &SERVICES, now()); // mote
+    let settings = Settings {
+        refresh: Interval::from_secs(30).unwrap_or(Interval::MAX), // it asks for its orders more often
+        ..Settings::of(CLIENT_ID)
+    };
+    node.start(settings, &SERVICES, now()); // mote
     mote_firmware::run(node, &mut board, now, Delay, rx, tx).await // mote
 }
 
