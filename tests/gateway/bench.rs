@@ -216,7 +216,7 @@ pub fn wait_for_field(site: &Site, client_id: u32, field: &str, value: impl Into
 
 /// `mote serve` for the clients 1, 7 and 8.
 pub struct Collector {
-    _running: Running,
+    running: Running,
     settings: PathBuf,
     address: String,
     url: String,
@@ -227,22 +227,26 @@ impl Collector {
         let address = format!("127.0.0.1:{}", free_port());
         let settings = folder.join("server.toml");
         write_orders(&settings, &address, "");
-        let mut command = mote();
-        command.args(["serve", "--config"]).arg(&settings);
-        let running = Running::start("collector", &mut command, folder);
-        let url = format!("http://{address}");
-        wait_for("the collector", DEADLINE, || http_get(&url).ok());
         Collector {
-            _running: running,
+            running: serve(&settings),
             settings,
+            url: format!("http://{address}"),
             address,
-            url,
         }
+        .answering()
     }
 
-    /// Orders these services of client 7, as lines of TOML.
-    pub fn order(&self, services: &str) {
+    /// The same, which orders these services of client 7, as lines of TOML. It has to be started anew for it.
+    pub fn ordering(mut self, services: &str) -> Collector {
+        self.running.terminate();
         write_orders(&self.settings, &self.address, services);
+        self.running = serve(&self.settings);
+        self.answering()
+    }
+
+    fn answering(self) -> Collector {
+        wait_for("the collector", DEADLINE, || http_get(&self.url).ok());
+        self
     }
 
     pub fn url(&self) -> &str {
@@ -282,10 +286,14 @@ fn write_orders(settings: &Path, address: &str, services: &str) {
                  [hosts.b]\nid = 7\ntemplates = [\"board\"]\n[hosts.c]\nid = 8\n\
                  [templates.host.services]\nLoad = [\"get_linux_load\", 0.1]\n\
                  [templates.board.services]\n";
-    let new = settings.with_extension("new");
     let text = format!("listen = \"{address}\"\ndatabase = \"r.db\"\n{hosts}{services}");
-    fs::write(&new, text).unwrap();
-    fs::rename(&new, settings).unwrap();
+    fs::write(settings, text).unwrap();
+}
+
+fn serve(settings: &Path) -> Running {
+    let mut command = mote();
+    command.args(["serve", "--config"]).arg(settings);
+    Running::start("collector", &mut command, settings.parent().unwrap())
 }
 
 pub fn unix_s() -> f64 {

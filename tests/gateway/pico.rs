@@ -21,7 +21,8 @@ const SPEED: u32 = 8;
 fn an_emulated_board_is_watched_like_a_host() {
     let site = Site::new("");
     let collector = Collector::new(site.folder());
-    collector.order(r#"McuLoad = ["get_mcu_load", 1]"#);
+    let collector =
+        collector.ordering("McuLoad = [\"get_mcu_load\", 1]\nAlive = [\"host_alive_check\", 1]");
     let wire = Wire::new(&site, "pico");
     let settings = server_settings(collector.url(), "");
     site.write_settings(&format!("{settings}\n{}", board(&wire, 7)));
@@ -37,28 +38,28 @@ fn an_emulated_board_is_watched_like_a_host() {
         (reports.len() >= 20 && most - least >= 30).then_some(reports)
     });
     assert!(reports.iter().all(|it| it["client_id"] == 7));
-    assert_eq!(steps(&reports[10..20]), [1; 9]);
+    let reports = of_service(&collector.reports(7), "Alive");
+    assert_eq!(steps(&reports[5..15]), [1; 9]);
 
     // Another interval on the server is another rhythm on the board once it asks again.
-    collector.order("McuLoad = [\"get_mcu_load\", 3]\nAlive = [\"host_alive_check\", 3]");
+    let collector =
+        collector.ordering("McuLoad = [\"get_mcu_load\", 3]\nAlive = [\"host_alive_check\", 3]");
     wait_for("a new rhythm", DEADLINE, || {
-        let reports = of_service(&collector.reports(7), "McuLoad");
+        let reports = of_service(&collector.reports(7), "Alive");
         let last = reports.len().checked_sub(6)?;
         (steps(&reports[last..]) == [3; 5]).then_some(())
     });
 
     // Cut for half of what the ring holds, nothing is lost.
-    pico.cut_for(Duration::from_secs(24) / SPEED);
-    wait_for_fresh(&collector);
-    let whole: Vec<u64> = (0..).take(seqs(&collector).len()).collect();
-    assert_eq!(seqs(&collector), whole);
+    pico.cut_for_s(24);
+    let seqs = wait_until_seq(&collector, 24);
+    assert_eq!(seqs, (0..).take(seqs.len()).collect::<Vec<u64>>());
     assert_eq!(of_board(&site.status(), 7)["gaps"], 0);
 
     // Cut for twice of what it holds, what did not fit is counted, by the agent and by the board.
-    pico.cut_for(Duration::from_secs(96) / SPEED);
-    wait_for_fresh(&collector);
+    pico.cut_for_s(96);
+    let seqs = wait_until_seq(&collector, 96);
     let gaps = of_board(&site.status(), 7)["gaps"].as_u64().unwrap();
-    let seqs = seqs(&collector);
     assert_eq!(seqs.last().unwrap() + 1 - seqs.len() as u64, gaps);
     let reports = of_service(&collector.reports(7), "Alive");
     let dropped = reports.last().unwrap()["data"]["dropped"].as_u64().unwrap();
@@ -70,7 +71,7 @@ fn an_emulated_board_is_watched_like_a_host() {
 
     // What it cannot follow it refuses, and goes on as before.
     let nine = (0..9).map(|it| format!("S{it} = [\"get_mcu_load\", 1]\n"));
-    collector.order(&nine.collect::<String>());
+    let collector = collector.ordering(&nine.collect::<String>());
     site.wait_for_status("the refusal", |status| {
         let error = of_board(status, 7)["services_error"].as_str()?.to_owned();
         error.contains("too-many of service \"S8\"").then_some(())
@@ -80,14 +81,21 @@ fn an_emulated_board_is_watched_like_a_host() {
     assert!(reports.iter().all(|it| it["service_name"] != "S0"));
 }
 
-/// Waits for a report that was sampled after everything that waits now.
-fn wait_for_fresh(collector: &Collector) {
-    wait_for("a fresh report", DEADLINE, || {
-        let last = collector.reports(7).pop()?;
-        last["age"].is_null().then_some(())
-    });
-    let before = collector.reports(7).len();
-    collector.wait_for(7, before + 4);
+/// Waits until what was sampled in a cut of so many seconds of the board, and some more, must have come, and
+/// gives the numbers of all reports, sorted.
+fn wait_until_seq(collector: &Collector, cut_s: u64) -> Vec<u64> {
+    let seqs = || {
+        let reports = collector.reports(7);
+        let mut seqs: Vec<u64> = reports.iter().filter_map(|it| it["seq"].as_u64()).collect();
+        seqs.sort_unstable();
+        seqs
+    };
+    // Two services every three seconds.
+    let end = seqs().last().unwrap() + 2 * cut_s / 3 + 12;
+    wait_for("the backlog", DEADLINE, || {
+        let seqs = seqs();
+        (*seqs.last()? >= end).then_some(seqs)
+    })
 }
 
 fn of_service(reports: &[Value], name: &str) -> Vec<Value> {
@@ -95,19 +103,11 @@ fn of_service(reports: &[Value], name: &str) -> Vec<Value> {
     of_service.cloned().collect()
 }
 
-/// The numbers of all reports of the board, sorted.
-fn seqs(collector: &Collector) -> Vec<u64> {
-    let reports = collector.reports(7);
-    let mut seqs: Vec<u64> = reports.iter().filter_map(|it| it["seq"].as_u64()).collect();
-    seqs.sort_unstable();
-    seqs
-}
-
-/// Seconds of the board between each report and the next.
+/// Seconds of the board between each report of its uptime and the next.
 fn steps(reports: &[Value]) -> Vec<u64> {
     let uptimes: Vec<u64> = reports
         .iter()
-        .filter_map(|it| it["uptime"].as_u64())
+        .filter_map(|it| it["data"]["uptime"].as_u64())
         .collect();
     uptimes
         .windows(2)
@@ -156,10 +156,10 @@ impl Pico {
         }
     }
 
-    /// What is said in either direction meanwhile is gone.
-    fn cut_for(&self, time: Duration) {
+    /// What is said in either direction in so many seconds of the board is gone.
+    fn cut_for_s(&self, seconds: u32) {
         self.connected.store(false, Ordering::SeqCst);
-        thread::sleep(time);
+        thread::sleep(Duration::from_secs(1) * seconds / SPEED);
         self.connected.store(true, Ordering::SeqCst);
     }
 }
