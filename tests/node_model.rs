@@ -372,6 +372,31 @@ fn nothing_wakes_a_board_for_a_plugin_that_it_does_not_have() {
 }
 
 #[test]
+fn a_line_that_nobody_takes_is_made_anew() {
+    let mut bench = Bench::new(&[("A", "count", 3600)]);
+    bench.run(0);
+    bench.now_ms = 1000;
+    bench.poll();
+    let now = bench.now();
+    let begun = bench.node.outgoing(now)[..30].to_vec();
+    bench.node.sent(30, now);
+    // Not at once: the other end may be slow.
+    bench.now_ms += 900;
+    let now = bench.now();
+    assert_ne!(bench.node.outgoing(now).first(), Some(&b'\n'));
+    bench.now_ms += 4100;
+    let now = bench.now();
+    assert_eq!(bench.node.outgoing(now), b"\n");
+    assert!(begun.starts_with(b"{\"client_id\":7,\"service_name\""));
+    let lines = bench.lines();
+    assert_eq!(
+        (&lines[0]["uptime"], &lines[0]["age"]),
+        (&json!(1), &json!(5))
+    );
+    assert_eq!(lines.len(), 1);
+}
+
+#[test]
 fn a_service_that_leaves_takes_its_reports_along() {
     let mut bench = Bench::new(&[("A", "count", 1), ("B", "count", 1)]);
     bench.run(5_500);
