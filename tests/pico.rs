@@ -4,7 +4,7 @@
 // clippy.toml allows these in tests, but clippy does not count a test's helpers as such.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-#[path = "pico/elf.rs"]
+#[path = "support/elf.rs"]
 mod elf;
 #[path = "pico/emulator.rs"]
 mod emulator;

@@ -1,5 +1,7 @@
 //! As much of a 32-bit ELF file (System V ABI, chapters 4 and 5) as tells what is in flash and in RAM.
 
+#![allow(dead_code, reason = "each test uses its part")]
+
 use std::fs;
 use std::ops::Range;
 use std::path::Path;
