@@ -14,13 +14,19 @@ use serde_json::{Value, json};
 struct Counter {
     samples: u32,
     fed: u32,
+    /// Bytes of padding in a sample of `padded`, and 60.
+    padding: usize,
 }
+
+const PADDING: &str = "0123456789012345678901234567890123456789012345678901234567890123456789\
+    01234567890123456789012345678901234567890123456789012345678901234567890123456789";
 
 #[derive(Clone, Copy, PartialEq)]
 enum Plugin {
     Count,
     Fail,
     Huge,
+    Padded,
 }
 
 #[derive(Serialize)]
@@ -42,6 +48,7 @@ impl Board for Counter {
             "count" => Some(Plugin::Count),
             "fail" => Some(Plugin::Fail),
             "huge" => Some(Plugin::Huge),
+            "padded" => Some(Plugin::Padded),
             _ => None,
         }
     }
@@ -53,10 +60,8 @@ impl Board for Counter {
         let padding = match plugin {
             Plugin::Count => "",
             Plugin::Fail => return Err(Failed("the sensor does not answer")),
-            Plugin::Huge => {
-                "0123456789012345678901234567890123456789012345678901234567890123456789\
-                01234567890123456789012345678901234567890123456789012345678901234567890123456789"
-            }
+            Plugin::Huge => PADDING,
+            Plugin::Padded => &PADDING[..60 + self.padding],
         };
         Ok(Sample {
             status: Status::OK,
@@ -254,8 +259,10 @@ fn a_bad_document_changes_nothing_and_is_told_once() {
                 "f":["count",1],"g":["count",1],"h":["count",1],"i":["count",1]}}"#,
             json!({"client_id": 7, "refused": "too-many", "service": "i"}),
         ),
-        ("{}", json!({"client_id": 7, "refused": "no-services"})),
-        ("[1]", json!({"client_id": 7, "refused": "not-a-document"})),
+        (
+            r#"{"services":{"A":["count",1]},"services":{}}"#,
+            json!({"client_id": 7, "refused": "two-services"}),
+        ),
     ] {
         // The text above is folded.
         bench.tell(&document.replace('\n', ""));
@@ -268,6 +275,43 @@ fn a_bad_document_changes_nothing_and_is_told_once() {
         .filter_map(|(_, line)| line["seq"].as_u64().and(line["uptime"].as_u64()))
         .collect();
     assert_eq!(uptimes, [1, 11, 21]);
+}
+
+#[test]
+fn a_board_that_hears_itself_goes_on() {
+    let mut bench = Bench::new(&[("A", "count", 1)]);
+    let mut reports = 0;
+    for tenth in 0..600 {
+        bench.now_ms = tenth * 100;
+        bench.poll();
+        for line in bench.lines() {
+            assert!(line["refused"].is_null(), "{line}");
+            reports += u32::from(line["seq"].is_u64());
+            bench.tell(&line.to_string());
+        }
+    }
+    assert!(reports >= 59, "{reports}");
+}
+
+#[test]
+fn what_fits_once_fits_again() {
+    let name = "n".repeat(23);
+    for padding in 0..90 {
+        let mut bench = Bench::new(&[(&name, "padded", 604_800)]);
+        bench.board.padding = padding;
+        let first = |lines: Vec<Value>| lines.into_iter().find(|line| line["seq"] == 0).unwrap();
+        bench.run(0);
+        bench.now_ms = 1000;
+        bench.poll();
+        let once = first(bench.lines());
+        bench.now_ms = 600_000_000;
+        bench.poll();
+        let again = first(bench.lines());
+        assert_eq!(
+            (&once["data"], &again["age"]),
+            (&again["data"], &json!(599_999))
+        );
+    }
 }
 
 #[test]

@@ -14,6 +14,9 @@ use crate::ring::{Record, Ring};
 /// A report with its seal is at most this long, in bytes; a larger one is replaced by a failure that says so.
 pub const MAX_LINE: usize = 256;
 
+/// The longest age of a report.
+const AGE_ROOM: usize = r#","age":4294967295"#.len();
+
 /// The gateway has this long to answer a request for the services document, in milliseconds.
 const ANSWER_MS: u64 = 5000;
 
@@ -299,6 +302,11 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize>
                 self.monitor.apply(&config);
                 self.monitor.fetched(now);
             }
+            // None for it, but perhaps what it says itself, come back over the line.
+            Err(ConfigError {
+                fault: Fault::NotADocument | Fault::NoServices,
+                ..
+            }) => return,
             Err(error) => {
                 self.refuse = true;
                 self.refused = error;
@@ -407,19 +415,25 @@ fn encode<S: Serialize>(
     now: Uptime,
     buffer: &mut [u8],
 ) -> Result<usize, TooLarge> {
+    let age = seconds(now).wrapping_sub(record.uptime_s);
     let envelope = Envelope {
         client_id,
         service_name,
         stamp: Stamp::Uptime {
             seconds: record.uptime_s,
-            age: seconds(now).wrapping_sub(record.uptime_s),
+            age,
             boot: None,
         },
         seq: record.seq,
     };
     let sampled = record.sample.as_ref().map_err(|failed| failed.0);
+    // What fits must still fit when it is sent again, as another report would be under the same number.
+    let age_length = age
+        .checked_ilog10()
+        .map_or(0, |power| AGE_ROOM - 9 + power as usize);
+    let reserved = SEAL + AGE_ROOM - age_length;
     let length = match sampled.map(|sample| envelope.encode(sample, buffer)) {
-        Ok(Ok(length)) if length + SEAL <= buffer.len() => length,
+        Ok(Ok(length)) if length + reserved <= buffer.len() => length,
         Ok(_) => envelope.encode(&Failure::new("the report is larger than a line"), buffer)?,
         Err(error) => envelope.encode(&Failure::new(error), buffer)?,
     };

@@ -82,9 +82,14 @@ struct Boards {
     /// The client ids of those that want theirs.
     wanted: VecDeque<String>,
     came: VecDeque<Services>,
-    /// A report is delivered between two fetches, so that boards cannot hold up reports.
-    had_turn: bool,
+    /// None is asked for before this instant.
+    not_before: Option<Uptime>,
 }
+
+/// After a fetch for a board the thread is there for reports this many times as long, but at most
+/// [`MAX_BOARDS_PAUSE_MS`]: a server that hangs on boards may not hold up reports.
+const BOARDS_PAUSE: u64 = 9;
+const MAX_BOARDS_PAUSE_MS: u64 = 300_000;
 
 /// A board's client id, and what the server answered about it.
 pub type Services = (String, Result<Vec<u8>, CallError>);
@@ -246,8 +251,13 @@ impl Shared {
                     let _ = self.wake.write(1);
                 }
                 Job::FetchFor(client, id) => {
+                    let began = clock::uptime();
                     let answer = client.fetch_config_of(&id);
-                    self.lock().boards.came.push_back((id, answer));
+                    let now = clock::uptime();
+                    let pause_ms = now.millis_since(began).saturating_mul(BOARDS_PAUSE);
+                    let boards = &mut self.lock().boards;
+                    boards.came.push_back((id, answer));
+                    boards.not_before = Some(now.after_millis(pause_ms.min(MAX_BOARDS_PAUSE_MS)));
                     let _ = self.wake.write(1);
                 }
                 Job::Deliver(client, record) => {
@@ -298,18 +308,17 @@ impl Shared {
             }
             let is_closing = state.closing.is_some();
             let boards = &mut state.boards;
+            let boards_at = boards.not_before.unwrap_or(now);
             if !is_closing
-                && !boards.had_turn
+                && boards_at <= now
                 && let Some(id) = boards.wanted.pop_front()
             {
-                boards.had_turn = true;
                 return Job::FetchFor(client, id);
             }
-            boards.had_turn = false;
             let until = match state.uplink.next(now) {
                 Next::Send(record) => return Job::Deliver(client, record),
                 Next::Wait(_) if state.closing.is_some() => return Job::End,
-                Next::Wait(_) if !state.boards.wanted.is_empty() => continue,
+                Next::Wait(until) if !state.boards.wanted.is_empty() => until.min(boards_at),
                 Next::Wait(until) => until,
             };
             state = if until == Uptime::NEVER {
