@@ -34,6 +34,9 @@ use port::{Port, PortError};
 /// A port that is not there is tried again after this, in milliseconds: it is in use again within 2 s of its return.
 pub const RETRY_MS: u64 = 1000;
 
+/// The ports are looked at this often at least, in milliseconds.
+const TURN_MS: u64 = 1000;
+
 /// One port's share of a turn, in bytes.
 const MAX_READ: usize = 4096;
 
@@ -49,6 +52,8 @@ pub struct Gateway {
     buffer: Vec<u8>,
     /// The uplink's number of the next new board's first service.
     next_service: usize,
+    /// When the ports were looked at last.
+    attended: Uptime,
     rate: Rate,
 }
 
@@ -100,6 +105,7 @@ impl Gateway {
             links: Vec::new(),
             buffer: Vec::new(),
             next_service: crate::orders::MAX_SERVICES,
+            attended: clock::uptime(),
             rate: Rate::default(),
         }
     }
@@ -125,6 +131,7 @@ impl Gateway {
             };
             self.links.push(link);
         }
+        self.attended = now;
         // Ports that two boards exchange have to be closed before they are opened.
         drop(before);
         if !self.links.is_empty() {
@@ -152,7 +159,10 @@ impl Gateway {
         let instants = links.flat_map(|link| {
             let retry = link.port.is_none().then_some(link.retry);
             let fetch = link.board.orders.fetch_at().filter(|_| has_server);
-            retry.into_iter().chain(fetch)
+            // So that it is known how long what comes has lain at most.
+            let turn = self.attended.after_millis(TURN_MS);
+            let turn = link.port.is_some().then_some(turn);
+            retry.into_iter().chain(fetch).chain(turn)
         });
         instants.min()
     }
@@ -163,11 +173,13 @@ impl Gateway {
             return;
         }
         let before: u64 = self.reports();
+        let lain_ms = clock::uptime().millis_since(self.attended);
         let open = self.links.iter_mut().filter(|link| link.port.is_some());
         for (link, event) in open.zip(events) {
-            link.read(*event, &mut self.buffer, courier);
+            link.read(*event, lain_ms, &mut self.buffer, courier);
         }
         let now = clock::uptime();
+        self.attended = now;
         for link in &mut self.links {
             link.open_if_due(now);
             if !has_server && link.board.orders.fetch_at().is_some() {
@@ -263,7 +275,7 @@ impl Default for Gateway {
 }
 
 impl Link {
-    fn read(&mut self, event: PollFlags, buffer: &mut [u8], courier: &Courier) {
+    fn read(&mut self, event: PollFlags, lain_ms: u64, buffer: &mut [u8], courier: &Courier) {
         let Some(port) = &mut self.port else { return };
         let now = clock::uptime();
         let is_over =
@@ -274,6 +286,7 @@ impl Link {
         let at = Arrival {
             now,
             unix_ms: clock::unix_ms(),
+            lain_ms,
         };
         match port.read(buffer) {
             // Hung up, and nothing left to be read: it would wake the loop for ever.

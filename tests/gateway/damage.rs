@@ -206,6 +206,7 @@ fn sealed_junk_is_counted_and_nothing_else() {
         let at = Arrival {
             now: Uptime::from_millis(n * 10),
             unix_ms: 1_795_339_484_000 + n * 10,
+            lain_ms: 0,
         };
         board.receive(&sealed(&text), at, |bytes, service| {
             queued += 1;

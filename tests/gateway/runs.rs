@@ -161,7 +161,7 @@ impl Model {
             self.asked = true;
             // Two runs cannot be told apart that differ by less than clocks do.
             let unheard_ms = self.now_ms - self.heard_ms;
-            if self.lost_ms < 4000 + unheard_ms / 50 {
+            if self.lost_ms < 4000 + unheard_ms / 25 {
                 return Err(TestCaseError::reject("nobody can tell"));
             }
             let uptime_s = u32::try_from(self.uptime_ms() / 1000).unwrap();
@@ -225,7 +225,7 @@ impl Model {
         let instant = self.runs.instant(sample.uptime_s, now);
         let error_ms = instant - i64::try_from(kept.sampled_ms).unwrap();
         // Two whole numbers of seconds, and the drift since the last time that is certain.
-        let drift_ms = i64::try_from(self.heard_ms.abs_diff(kept.sampled_ms)).unwrap() / 100;
+        let drift_ms = i64::try_from(self.heard_ms.abs_diff(kept.sampled_ms)).unwrap() / 30;
         prop_assert!(
             (-1100 - drift_ms..=2100 + drift_ms).contains(&error_ms),
             "{} ms, drift {}: {:?}",

@@ -26,6 +26,9 @@ pub struct Arrival {
     pub now: Uptime,
     /// The time of day, in Unix milliseconds.
     pub unix_ms: u64,
+    /// They may have lain unread for so long before, since the agent had no time to read: it was stopped, or the
+    /// machine suspended.
+    pub lain_ms: u64,
 }
 
 /// A board behind a serial line.
@@ -84,6 +87,7 @@ impl Board {
     /// Takes what came over the line. Each new report goes, with the place of its service, to `queue`, and is
     /// then acknowledged.
     pub fn receive(&mut self, bytes: &[u8], at: Arrival, mut queue: impl FnMut(&[u8], usize)) {
+        self.runs.may_have_lain(at.lain_ms);
         let mut rejected = self.receiver.rejected();
         for byte in bytes {
             let text = self.receiver.push(*byte);
@@ -246,6 +250,7 @@ mod tests {
         let arrival = Arrival {
             now,
             unix_ms: 1_000_000_000_000 + now.as_millis(),
+            lain_ms: 0,
         };
         board.receive(&sealed(text), arrival, |_, service| places.push(service));
         places
@@ -308,6 +313,7 @@ mod tests {
         let arrival = Arrival {
             now: at(5000),
             unix_ms: 0,
+            lain_ms: 0,
         };
         board.receive(head, arrival, |_, _| panic!("half a line"));
         board.written(3);
@@ -322,6 +328,7 @@ mod tests {
         let arrival = Arrival {
             now: at(10_000),
             unix_ms: 1_795_339_484_886,
+            lain_ms: 0,
         };
         assert_eq!(unix_ms_of(10_000, arrival), 1_795_339_484_886);
         assert_eq!(unix_ms_of(7500, arrival), 1_795_339_482_386);

@@ -44,6 +44,8 @@ pub struct Runs {
     /// This run was seen to begin, so that its reports are known to count from 0.
     from_zero: bool,
     missing: u64,
+    /// What is read now may have lain unread for so long.
+    lain_ms: i64,
 }
 
 /// The numbers up to the highest, each in the place of its remainder.
@@ -70,10 +72,16 @@ enum Place {
 }
 
 impl Runs {
+    /// What is taken note of from now on may have lain unread for so many milliseconds: it then says less of when it
+    /// was sent.
+    pub fn may_have_lain(&mut self, lain_ms: u64) {
+        self.lain_ms = i64::try_from(lain_ms).unwrap_or(i64::MAX);
+    }
+
     /// Takes note of a report that arrived at `now`.
     pub fn report(&mut self, sample: Sample, now: Uptime) -> Verdict {
         let (uptime_ms, age_ms) = (millis(sample.uptime_s), millis(sample.age_s));
-        let place = self.place(&sample);
+        let place = self.place(&sample, now);
         match place {
             Place::Duplicate => {}
             Place::Restarted => {
@@ -101,8 +109,7 @@ impl Runs {
     /// Takes note of a line that told the board's uptime at `now`. Gives whether the board has begun a new run.
     pub fn ask(&mut self, uptime_s: u32, now: Uptime) -> bool {
         let uptime_ms = millis(uptime_s);
-        // An ask is never kept, so what came before it told of no later time.
-        let is_new = self.timing.has_passed(uptime_ms);
+        let is_new = self.timing.is_behind(uptime_ms, self.lain_ms, now);
         if is_new {
             self.restart();
         }
@@ -120,7 +127,7 @@ impl Runs {
         self.missing
     }
 
-    fn place(&self, sample: &Sample) -> Place {
+    fn place(&self, sample: &Sample, now: Uptime) -> Place {
         let Some(highest) = self.highest else {
             return Place::Ahead;
         };
@@ -131,7 +138,7 @@ impl Runs {
         }
         // Only what a board says of its age tells a report that was kept from one that is fresh.
         let said_ms = millis(sample.uptime_s) + millis(sample.age_s);
-        let is_behind = self.timing.has_passed(said_ms + millis(SLACK_S));
+        let is_behind = self.timing.is_behind(said_ms, self.lain_ms, now);
         let is_late = if sample.seq > highest.seq {
             let goes_back = sample.uptime_s.saturating_add(SLACK_S) < highest.uptime_s;
             return match goes_back || sample.age_s > 0 && is_behind {
@@ -196,6 +203,7 @@ impl Runs {
         *self = Runs {
             from_zero: true,
             missing: self.missing,
+            lain_ms: self.lain_ms,
             ..Runs::default()
         };
     }
@@ -298,17 +306,17 @@ mod tests {
 
     #[test]
     fn an_ask_tells_of_a_reset() {
-        // Its uptime was 100 s already. One that should be more by now is that of a line that lay for a while.
-        for (uptime_s, is_new) in [
-            (200, false),
-            (101, false),
-            (100, false),
-            (99, true),
-            (0, true),
-        ] {
+        // What must have passed is 200 s; a thirtieth of the 100 s since it was heard, and 2 s, are granted.
+        for (uptime_s, is_new) in [(200, false), (195, false), (194, true), (0, true)] {
             assert_eq!(runs().ask(uptime_s, at(200)), is_new, "{uptime_s}");
         }
         assert!(!Runs::default().ask(0, at(0)));
+        // Unless it lay unread; but less than was seen before is a reset.
+        for (uptime_s, is_new) in [(104, true), (110, false), (96, true)] {
+            let mut runs = runs();
+            runs.may_have_lain(90_000);
+            assert_eq!(runs.ask(uptime_s, at(200)), is_new, "{uptime_s}");
+        }
         let mut runs = runs();
         assert!(runs.ask(1, at(200)));
         // It counts from 0.
@@ -344,8 +352,7 @@ mod tests {
             (sample(20, 97, 0), NewRun),
             (sample(20, 98, 0), New),
             (sample(300, 20, 10), NewRun),
-            // It lay for 20 s before it was read.
-            (sample(300, 105, 5), New),
+            (sample(300, 105, 5), NewRun),
             (sample(300, 105, 25), New),
         ] {
             assert_eq!(runs().report(it, now), verdict, "{it:?}");

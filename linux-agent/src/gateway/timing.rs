@@ -47,10 +47,16 @@ impl Timing {
         self.0.map_or(now_ms, instant).min(now_ms)
     }
 
-    /// Whether the board's uptime has been seen to be more than this. What the host's clock expects tells nothing:
-    /// a line may lie for long before it is read.
-    pub fn has_passed(&self, uptime_ms: i64) -> bool {
-        self.0.is_some_and(|known| uptime_ms < known.uptime_ms)
+    /// Whether a board that told this uptime, in a line that may have lain unread for `lain_ms`, must have been
+    /// reset meanwhile.
+    pub fn is_behind(&self, uptime_ms: i64, lain_ms: i64, now: Uptime) -> bool {
+        self.0.is_some_and(|known| {
+            let expected_ms = signed(now)
+                .saturating_sub(lain_ms)
+                .saturating_sub(known.reset_ms);
+            let unseen_ms = expected_ms.saturating_sub(known.uptime_ms).max(0);
+            uptime_ms + millis(SLACK_S) + unseen_ms / DRIFT < expected_ms.max(known.uptime_ms)
+        })
     }
 }
 
@@ -99,7 +105,7 @@ mod tests {
             for n in 0..2000u32 {
                 let now_s = f64::from(n) * 10.0;
                 let uptime_s = (now_s * gain) as u32;
-                assert!(!timing.has_passed(millis(uptime_s)), "{n}");
+                assert!(!timing.is_behind(millis(uptime_s), 0, at(n * 10)), "{n}");
                 timing.set(millis(uptime_s), 0, at(n * 10));
                 let error = instant(timing, uptime_s, at(n * 10)) - now_s;
                 assert!((least..=most).contains(&error), "{gain} {n}: {error}");
