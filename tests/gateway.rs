@@ -11,6 +11,8 @@ mod bench;
 mod damage;
 #[path = "gateway/link.rs"]
 mod link;
+#[path = "machines/mod.rs"]
+mod machines;
 #[path = "gateway/pico.rs"]
 mod pico;
 #[path = "gateway/reports.rs"]

@@ -1,10 +1,12 @@
 //! What a board says of its load, against the load that it was given: the image of the lm3s6965evb in QEMU, where
 //! an instruction takes 8 ns, so that the truth is a number of instructions and no clock.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 #[path = "support/elf.rs"]
 mod elf;
+#[path = "machines/mod.rs"]
+mod machines;
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -128,13 +130,8 @@ fn qemu(arguments: &[String]) -> Command {
 }
 
 fn image() -> String {
-    let target = concat!(env!("CARGO_MANIFEST_DIR"), "/target");
-    let image = format!("{target}/thumbv7m-none-eabi/release/load");
-    assert!(
-        std::fs::exists(&image).unwrap(),
-        "{image} is missing: ci/build-firmware makes it"
-    );
-    image
+    let image = machines::image_named("mote-lm3s6965evb", "thumbv7m-none-eabi", "load");
+    image.unwrap().display().to_string()
 }
 
 /// A service's reports that were sent when they were sampled.

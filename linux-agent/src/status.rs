@@ -287,7 +287,7 @@ impl BoardStatus {
         }
         write!(
             out,
-            ", {} reports, {} duplicates, {} bad frames, {} refused, {} unknown, {} missing",
+            ", {} reports, {} duplicates, {} bad frames, {} refused, {} unknown, {} gaps",
             self.reports, self.duplicates, self.bad_frames, self.refused, self.unknown, self.gaps
         )?;
         match self.services_came {

@@ -2,7 +2,11 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::thread;
+use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use crate::bench::{Wire, board, of_board, report, sealed, wait_for_field};
@@ -172,4 +176,35 @@ fn reload_adds_and_removes_boards_and_leaves_the_others_alone() {
     );
     site.write_settings(&format!("{NO_SERVICES}{exchanged}"));
     assert_eq!(site.status()["boards"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn what_lay_unread_while_the_agent_was_stopped_is_no_reset() {
+    let site = Site::new("");
+    let wire = Wire::new(&site, "pico");
+    site.write_settings(&format!("services = {{}}\n{}", board(&wire, 7)));
+    let agent = Pid::from_raw(site.start().try_into().unwrap());
+    for seq in 1000..1010 {
+        wire.say(&report(seq, seq, Some(0), 1));
+    }
+    wire.wait_for_acknowledged(10);
+    let before = of_board(&site.status(), 7);
+    kill(agent, Signal::SIGSTOP).unwrap();
+    wire.say(r#"{"client_id":7,"get":"services","uptime":1010}"#);
+    wire.say(&report(1010, 1009, Some(1), 1));
+    // Longer than whole seconds make up for.
+    thread::sleep(Duration::from_secs(6));
+    kill(agent, Signal::SIGCONT).unwrap();
+    wire.wait_for_acknowledged(11);
+    // What it was told already comes again.
+    wire.say(&report(1009, 1009, Some(7), 1));
+    wire.wait_for_acknowledged(12);
+    let after = of_board(&site.status(), 7);
+    for field in ["boot", "gaps"] {
+        assert_eq!(before[field], after[field], "{after}");
+    }
+    assert_eq!(
+        (&after["reports"], &after["duplicates"]),
+        (&json!(11), &json!(1))
+    );
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::bench::{Collector, Wire, board, of_board};
+use crate::machines::image_named;
 use crate::support::site::{Site, server_settings};
 use crate::support::{DEADLINE, wait_for};
 
@@ -124,11 +125,7 @@ struct Pico {
 impl Pico {
     fn start(wire: &Wire) -> Pico {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let image = root.join("firmware/target/thumbv6m-none-eabi/release/example");
-        assert!(
-            image.exists(),
-            "{image:?} is missing: ci/build-firmware makes it"
-        );
+        let image = image_named("mote-pico", "thumbv6m-none-eabi", "example").unwrap();
         let mut emulator = Command::new("node")
             .arg(root.join("tests/emulator/pico.mjs"))
             .arg(image)

@@ -12,12 +12,17 @@ use std::time::{Duration, Instant};
 /// No emulation here takes a tenth of it; it only ends a test whose machine hangs.
 const DEADLINE: Duration = Duration::from_secs(300);
 
-/// Builds a package for a target and gives its image.
+/// Builds a package for a target and gives its image, which has its name.
 pub fn image(package: &str, target: &str) -> Result<PathBuf, String> {
+    image_named(package, target, package)
+}
+
+/// Builds a package for a target and gives the image of this name: never one that was built of something else.
+pub fn image_named(package: &str, target: &str, name: &str) -> Result<PathBuf, String> {
     let build = root().join("ci/build-firmware");
     let output = output(Command::new(build).args([package, target]))?;
     let folder = String::from_utf8_lossy(&output.stdout);
-    Ok(Path::new(folder.trim_end()).join(package))
+    Ok(Path::new(folder.trim_end()).join(name))
 }
 
 /// A machine of QEMU: the same image runs alike each time, instruction by instruction.

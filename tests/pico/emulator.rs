@@ -7,6 +7,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::machines;
 use crate::support::{need, run};
 
 /// The emulator. It is killed when this is dropped.
@@ -97,9 +98,8 @@ impl Drop for Emulator {
 
 /// The path of an image; `None` if the test is skipped.
 pub fn need_image(name: &str) -> Option<PathBuf> {
-    let path = root().join(format!("firmware/target/thumbv6m-none-eabi/release/{name}"));
-    let missing = || "The images of the Pico are missing: run ci/build-firmware".to_owned();
-    need("pico", path.exists().then_some(path).ok_or_else(missing))
+    let image = machines::image_named("mote-pico", "thumbv6m-none-eabi", name);
+    need("pico", image)
 }
 
 fn need_emulator() -> Option<PathBuf> {
