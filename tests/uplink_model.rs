@@ -144,10 +144,11 @@ struct Report {
     queued: u64,
     /// Not sent again before; known, since jitter is for servers only.
     not_before: u64,
-    /// Times that the server was busy for it, with an acknowledgement before each but the first.
+    /// Times that the server failed on it, with an acknowledgement before each but the first.
     tries: u8,
+    /// It was put behind the others.
     was_busy: bool,
-    /// The server took another one since it was busy for this.
+    /// The server took another one since it failed on this.
     others_taken: bool,
 }
 
@@ -213,7 +214,7 @@ impl Outside {
             } => {
                 if let Some(record) = self.next() {
                     for _ in 0..pushes {
-                        self.push(10, record.service);
+                        self.push(10, record.service as usize);
                     }
                     self.now += after_ms;
                     assert!(self.next().is_none(), "two reports in flight");
@@ -275,7 +276,7 @@ impl Outside {
         let id = u32::try_from(self.account.sampled).unwrap();
         let mut report = vec![b' '; length];
         report.splice(0..4, id.to_le_bytes());
-        self.uplink.push(&report, service, self.at());
+        self.uplink.push(&report, service as u64, self.at());
         self.account.sampled += 1;
         let report = Report {
             service,
@@ -323,7 +324,7 @@ impl Outside {
         let id = id(&record);
         let report = self.waiting.remove(&id);
         let report = report.expect("only a report that waits is sent");
-        assert_eq!(record.service, report.service);
+        assert_eq!(record.service, report.service as u64);
         assert_eq!(record.report.len() + OVERHEAD_BYTES, report.bytes);
         self.check_time(&report);
         self.check_order(id, &report);
@@ -413,16 +414,20 @@ impl Outside {
                 self.answered(report.service);
                 true
             }
-            Outcome::Unreachable | Outcome::Unanswered => {
+            Outcome::Unreachable => {
                 self.hold = self.delay(Duration::ZERO);
-                let service = &mut self.services[report.service];
-                service.again = Some(id);
-                if outcome == Outcome::Unanswered {
-                    service.failing = true;
-                    service.others_taken = false;
-                }
+                self.services[report.service].again = Some(id);
                 self.queue(id, report);
                 false
+            }
+            Outcome::Unanswered => {
+                self.hold = self.delay(Duration::ZERO);
+                let (report, is_given_up) = self.failed(report);
+                if !is_given_up {
+                    self.services[report.service].again = Some(id);
+                    self.queue(id, report);
+                }
+                is_given_up
             }
             Outcome::Busy { retry_after } => self.busy(id, report, retry_after),
         };
@@ -441,22 +446,30 @@ impl Outside {
     }
 
     /// Whether the report is given up for it.
-    fn busy(&mut self, id: u32, mut report: Report, retry_after: Option<Duration>) -> bool {
-        if !report.was_busy || report.others_taken {
-            report.tries += 1;
-        }
-        report.was_busy = true;
-        report.others_taken = false;
-
+    fn busy(&mut self, id: u32, report: Report, retry_after: Option<Duration>) -> bool {
         let before = self.services[report.service];
-        let others_work = before.failing && before.others_taken;
         if let Some(asked) = retry_after {
             self.hold = self.delay(asked);
-        } else if before.failing && !others_work {
+        } else if before.failing && !before.others_taken {
             self.failing_hold = self.delay(Duration::ZERO);
         }
+        let (mut report, is_given_up) = self.failed(report);
+        if !is_given_up {
+            report.was_busy = true;
+            report.not_before = self.now + (1000 << report.tries);
+            self.queue(id, report);
+        }
+        is_given_up
+    }
 
-        let all_are_given_up = before.gave_up && others_work;
+    /// The server failed on a report. Gives whether it is given up for it.
+    fn failed(&mut self, mut report: Report) -> (Report, bool) {
+        if report.tries == 0 || report.others_taken {
+            report.tries += 1;
+        }
+        report.others_taken = false;
+        let before = self.services[report.service];
+        let all_are_given_up = before.gave_up && before.failing && before.others_taken;
         let is_given_up = all_are_given_up || report.tries == MAX_TRIES;
         self.services[report.service] = Service {
             failing: true,
@@ -469,13 +482,8 @@ impl Outside {
             self.waiting.retain(|_, it| it.service != report.service);
             self.account.dropped.gave_up += (before - self.waiting.len()) as u64;
         }
-        if is_given_up {
-            self.account.dropped.gave_up += 1;
-        } else {
-            report.not_before = self.now + (1000 << report.tries);
-            self.queue(id, report);
-        }
-        is_given_up
+        self.account.dropped.gave_up += u64::from(is_given_up);
+        (report, is_given_up)
     }
 
     /// One more delay in a row.
@@ -500,8 +508,8 @@ impl Outside {
         assert_eq!(account, self.account);
         let found = account.acknowledged + account.queued + account.dropped.total();
         assert_eq!(account.sampled, found, "{account:?}");
-        assert_eq!(self.uplink.queue_bytes(), self.waiting_bytes());
-        assert!(self.uplink.queue_bytes() <= self.max_bytes);
+        assert_eq!(self.uplink.queue_bytes(), self.waiting_bytes() as u64);
+        assert!(self.uplink.queue_bytes() <= self.max_bytes as u64);
     }
 
     /// The server is there again and takes everything: all reports that are not gone get there, in a time that

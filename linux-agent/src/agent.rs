@@ -76,11 +76,17 @@ impl<'a> Agent<'a> {
         let control = Control::bind(&settings.state_dir).map_err(AgentError::Daemon)?;
         let signals = watch_signals().map_err(|cause| AgentError::System("signals", cause))?;
         let monitor_settings = sampling::monitor_settings(&settings);
-        let queue = Queue::new(settings.queue.max_bytes, millis(settings.queue.max_age));
+        let queue = Queue::on_disk(
+            settings.queue.max_bytes,
+            millis(settings.queue.max_age),
+            settings.queue.sync_interval.map(millis),
+            &kernel_run(),
+        );
         let uplink = Uplink::new(queue, monitor_settings.client);
         let id = settings.client_id.to_string();
         let courier = Courier::start(
             uplink,
+            &settings.state_dir,
             settings.server().map(|server| (server, id.as_str())),
         )
         .map_err(|cause| AgentError::System("the uplink's thread", cause))?;
@@ -118,7 +124,7 @@ impl<'a> Agent<'a> {
         drop(sampling);
         let account = courier.close(LAST_DELIVERY);
         log::info(format_args!(
-            "stops: {} sampled = {} acknowledged + {} undelivered + {} dropped",
+            "stops: {} sampled = {} acknowledged + {} queued + {} dropped",
             account.sampled,
             account.acknowledged,
             account.queued,
@@ -329,7 +335,9 @@ impl<'a> Agent<'a> {
         }
         let queue = new.queue;
         self.courier.with_uplink(|uplink| {
-            uplink.set_bounds(queue.max_bytes, millis(queue.max_age));
+            let sync_interval_ms = queue.sync_interval.map(millis);
+            let queue_mut = uplink.queue_mut();
+            queue_mut.set_bounds(queue.max_bytes, millis(queue.max_age), sync_interval_ms);
         });
         let monitor = self.sampling.monitor_mut();
         monitor.set(sampling::monitor_settings(new), now);
@@ -362,6 +370,15 @@ fn watch_signals() -> io::Result<SignalFd> {
     let set = block_signals()?;
     let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
     Ok(SignalFd::with_flags(&set, flags)?)
+}
+
+/// Linux's id of its run, by which uptimes are known to be of one run.
+fn kernel_run() -> String {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    match id.trim() {
+        "" => "unknown".to_owned(),
+        id => id.to_owned(),
+    }
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -1,11 +1,12 @@
-//! The one thread that talks to the server, and what it shares with the agent's loop.
+//! The two threads that wait so that the agent's loop does not have to: for the server, and for the queue's disk.
 //!
-//! The loop queues reports and asks for orders; the thread delivers and fetches, one call at a time, and
-//! wakes the loop when orders have come. What to send when is decided in [`crate::uplink`].
+//! Both do what the [`Dispatcher`] says. One call to the server is under way at a time, and one chore of the disk, so
+//! neither a server nor a disk that hangs keeps the other from its work. While both answer, one thread does
+//! all and the other sleeps.
 
-use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,13 +15,22 @@ use mote_core::Uptime;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::clock;
+use crate::dead::DeadLetters;
+use crate::dispatch::{Dispatcher, Job, Services};
 use crate::fault::{Fault, SAY_AGAIN};
 use crate::http::{CallError, Client};
 use crate::log;
+use crate::queue::{Chore, Disk, Folder, Record};
 use crate::settings::Server;
-use crate::uplink::{Account, Next, Outcome, Uplink};
+use crate::uplink::{Account, Outcome, Uplink};
 
-/// What is said of the server in `status`.
+/// Threads.
+const WORKERS: usize = 2;
+
+/// After the time for the last delivery, the disk gets this much to take what it does not have.
+const LAST_CHORE: Duration = Duration::from_secs(1);
+
+/// What is said of the server and the disk in `status`.
 #[derive(Debug, Default)]
 pub struct Health {
     /// When a call succeeded last, in Unix milliseconds.
@@ -44,86 +54,86 @@ pub struct GivenUp {
     said: Instant,
 }
 
-/// The handle of the agent's loop on the thread.
+/// The handle of the agent's loop on the threads.
 pub struct Courier {
     shared: Arc<Shared>,
 }
 
 struct Shared {
     state: Mutex<State>,
-    /// Something is there for the thread to do.
+    /// Something is there for a thread to do.
     changed: Condvar,
-    /// The thread has ended.
+    /// A thread has ended, or done what may be the last thing.
     ended: Condvar,
-    /// The thread has something for the loop.
+    /// The threads have something for the loop.
     wake: EventFd,
+    /// Where what is given up is kept.
+    dead: Mutex<DeadLetters>,
 }
 
 struct State {
-    uplink: Uplink,
-    /// None: there is no server, reports stay in the queue.
+    dispatcher: Dispatcher,
     client: Option<Arc<Client>>,
-    orders: Orders,
-    boards: Boards,
+    /// None while a thread has it.
+    disk: Option<Disk<Folder>>,
+    spare: Option<Chore>,
     health: Health,
-    closing: Option<Instant>,
-    ended: bool,
+    /// Why the disk does not take reports.
+    disk_fault: Fault,
+    /// Letters that are kept, and why the last one could not be.
+    dead_letters: u64,
+    dead_fault: Fault,
+    /// The loop waits for the disk.
+    tell_stored: bool,
+    /// A thread waits until a certain time. The other may then sleep until it is needed.
+    has_timekeeper: bool,
+    running: usize,
 }
-
-enum Orders {
-    Idle,
-    Wanted,
-    Came(Result<Vec<u8>, CallError>),
-}
-
-/// The services of boards. As many are wanted at a time as there are boards at most.
-#[derive(Default)]
-struct Boards {
-    /// The client ids of those that want theirs.
-    wanted: VecDeque<String>,
-    came: VecDeque<Services>,
-    /// None is asked for before this instant.
-    not_before: Option<Uptime>,
-}
-
-/// After a fetch for a board the thread is there for reports this many times as long, but at most
-/// [`MAX_BOARDS_PAUSE_MS`]: a server that hangs on boards may not hold up reports.
-const BOARDS_PAUSE: u64 = 9;
-const MAX_BOARDS_PAUSE_MS: u64 = 300_000;
-
-/// A board's client id, and what the server answered about it.
-pub type Services = (String, Result<Vec<u8>, CallError>);
 
 impl Courier {
-    /// Starts the thread.
-    pub fn start(uplink: Uplink, server: Option<(&Server, &str)>) -> io::Result<Courier> {
+    /// Starts the threads. The queue of `uplink` is kept in `state_dir`, and what is given up.
+    pub fn start(
+        uplink: Uplink,
+        state_dir: &Path,
+        server: Option<(&Server, &str)>,
+    ) -> io::Result<Courier> {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        let dead = DeadLetters::open(&state_dir.join("dead"));
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
-                uplink,
+                dispatcher: Dispatcher::new(uplink, server.is_some()),
                 client: server.map(|(server, id)| Arc::new(Client::new(server, id))),
-                orders: Orders::Idle,
-                boards: Boards::default(),
+                disk: Some(Disk::new(Folder::new(&state_dir.join("queue")))),
+                spare: None,
                 health: Health::default(),
-                closing: None,
-                ended: false,
+                disk_fault: Fault::default(),
+                dead_letters: dead.count(),
+                dead_fault: Fault::default(),
+                tell_stored: false,
+                has_timekeeper: false,
+                running: WORKERS,
             }),
             changed: Condvar::new(),
             ended: Condvar::new(),
             wake: EventFd::from_value_and_flags(0, flags)?,
+            dead: Mutex::new(dead),
         });
-        let thread_shared = Arc::clone(&shared);
-        thread::Builder::new()
-            .name("uplink".to_owned())
-            .stack_size(256 << 10)
-            .spawn(move || thread_shared.run())?;
+        // What earlier runs left is known before the first report of this one is made.
+        shared.lock().open_disk();
+        for _ in 0..WORKERS {
+            let thread_shared = Arc::clone(&shared);
+            thread::Builder::new()
+                .name("uplink".to_owned())
+                .stack_size(256 << 10)
+                .spawn(move || thread_shared.run())?;
+        }
         Ok(Courier { shared })
     }
 
     /// Gives access to the uplink. Call [`Courier::wake`] once there is something to send.
     pub fn with_uplink<T>(&self, change: impl FnOnce(&mut Uplink) -> T) -> T {
         let mut state = self.shared.lock();
-        change(&mut state.uplink)
+        change(&mut state.dispatcher.uplink)
     }
 
     /// Has the thread look for something to send.
@@ -133,7 +143,7 @@ impl Courier {
 
     /// Has the thread ask the server for orders.
     pub fn fetch(&self) {
-        self.shared.lock().orders = Orders::Wanted;
+        self.shared.lock().dispatcher.fetch();
         self.wake();
     }
 
@@ -145,28 +155,18 @@ impl Courier {
     /// The answer to [`Courier::fetch`], once.
     pub fn take_orders(&self) -> Option<Result<Vec<u8>, CallError>> {
         let _ = self.shared.wake.read();
-        let mut state = self.shared.lock();
-        match std::mem::replace(&mut state.orders, Orders::Idle) {
-            Orders::Came(answer) => Some(answer),
-            other => {
-                state.orders = other;
-                None
-            }
-        }
+        self.shared.lock().dispatcher.take_orders()
     }
 
     /// Has the thread ask the server for the services of a board, unless it is about to.
     pub fn fetch_for(&self, client_id: &str) {
-        let wanted = &mut self.shared.lock().boards.wanted;
-        if !wanted.iter().any(|it| it == client_id) {
-            wanted.push_back(client_id.to_owned());
-        }
+        self.shared.lock().dispatcher.fetch_for(client_id);
         self.wake();
     }
 
     /// An answer to [`Courier::fetch_for`], once.
     pub fn take_services(&self) -> Option<Services> {
-        self.shared.lock().boards.came.pop_front()
+        self.shared.lock().dispatcher.take_services()
     }
 
     /// From now on talks to another server, or to the same one in another way.
@@ -174,7 +174,8 @@ impl Courier {
         let mut state = self.shared.lock();
         state.client = server.map(|(server, id)| Arc::new(Client::new(server, id)));
         state.health = Health::default();
-        state.uplink.retry_now(clock::uptime());
+        state.dispatcher.has_server = server.is_some();
+        state.dispatcher.uplink.retry_now(clock::uptime());
         drop(state);
         self.wake();
     }
@@ -182,6 +183,29 @@ impl Courier {
     /// Gives access to what is known of the server.
     pub fn with_health<T>(&self, look: impl FnOnce(&Health) -> T) -> T {
         look(&self.shared.lock().health)
+    }
+
+    /// Whether all that was queued is on disk, as far as that is possible. If not, [`Courier::readable`] says when
+    /// it may be.
+    pub fn is_stored(&self) -> bool {
+        let mut state = self.shared.lock();
+        let is_stored = state.dispatcher.uplink.queue().is_stored(clock::uptime());
+        state.tell_stored = !is_stored;
+        is_stored
+    }
+
+    /// How many reports that were given up are kept.
+    pub fn dead_letters(&self) -> u64 {
+        self.shared.lock().dead_letters
+    }
+
+    /// Why the queue's disk does not take reports; none if it does.
+    pub fn disk_error(&self) -> Option<String> {
+        let state = self.shared.lock();
+        match state.dispatcher.uplink.queue().is_stalled(clock::uptime()) {
+            true => Some("the queue's disk does not answer; reports are kept in memory".to_owned()),
+            false => state.disk_fault.reason().map(str::to_owned),
+        }
     }
 
     /// Says that the server's orders are followed, or why they are not.
@@ -198,30 +222,34 @@ impl Courier {
         self.shared.lock().health.latency_ms
     }
 
-    /// One last attempt to deliver what waits, within `limit`; a call that is under way then is left alone. Gives
-    /// the final account.
+    /// One last attempt to deliver what waits, within `limit`; a call that is under way then is left alone. What is not
+    /// delivered goes to the disk. Gives the final account.
     pub fn close(self, limit: Duration) -> Account {
         let end = Instant::now() + limit;
+        let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
         let mut state = self.shared.lock();
-        state.closing = Some(end);
-        self.shared.changed.notify_one();
-        while !state.ended {
-            let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+        state
+            .dispatcher
+            .close(clock::uptime().after_millis(limit_ms));
+        self.shared.changed.notify_all();
+        while state.running > 0 {
+            let now = Instant::now();
+            let is_flushed = now >= end && state.dispatcher.is_flushed(clock::uptime());
+            let left = (end + LAST_CHORE).saturating_duration_since(now);
+            if is_flushed || left.is_zero() {
                 break;
             }
-            let waited = self.shared.ended.wait_timeout(state, left);
+            let until_end = end.saturating_duration_since(now);
+            let wait = if until_end.is_zero() { left } else { until_end };
+            let waited = self.shared.ended.wait_timeout(state, wait);
             (state, _) = waited.unwrap_or_else(|poisoned| poisoned.into_inner());
+            if Instant::now() >= end {
+                // One that sleeps does what the other has no time for.
+                self.shared.changed.notify_all();
+            }
         }
-        state.uplink.account()
+        state.dispatcher.uplink.account()
     }
-}
-
-enum Job {
-    Fetch(Arc<Client>),
-    FetchFor(Arc<Client>, String),
-    Deliver(Arc<Client>, crate::queue::Record),
-    End,
 }
 
 impl Shared {
@@ -232,104 +260,169 @@ impl Shared {
     }
 
     fn run(&self) {
-        loop {
-            match self.next_job() {
-                Job::Fetch(client) => {
-                    let answer = client.fetch_config();
-                    let mut state = self.lock();
-                    match &answer {
-                        // Whether it can be followed is for the loop to say.
-                        Ok(_) => state.health.answered_unix_ms = Some(clock::unix_ms()),
-                        Err(error) => {
-                            let orders = &mut state.health.orders;
-                            orders.failed(error.to_string(), Instant::now());
-                        }
-                    }
-                    state.orders = Orders::Came(answer);
-                    drop(state);
-                    // Full only if the loop has not looked yet, and then it will.
-                    let _ = self.wake.write(1);
-                }
-                Job::FetchFor(client, id) => {
-                    let began = clock::uptime();
-                    let answer = client.fetch_config_of(&id);
-                    let now = clock::uptime();
-                    let pause_ms = now.millis_since(began).saturating_mul(BOARDS_PAUSE);
-                    let boards = &mut self.lock().boards;
-                    boards.came.push_back((id, answer));
-                    boards.not_before = Some(now.after_millis(pause_ms.min(MAX_BOARDS_PAUSE_MS)));
-                    let _ = self.wake.write(1);
-                }
-                Job::Deliver(client, record) => {
-                    let began = Instant::now();
-                    let (outcome, error) = client.post_report(&record.report);
-                    let took = began.elapsed();
-                    let mut state = self.lock();
-                    state.health.note_delivery(outcome, error.as_ref(), took);
-                    if outcome != Outcome::Acknowledged && state.closing.is_some() {
-                        state.closing = Some(Instant::now());
-                    }
-                    let service = error.is_some().then(|| service_of(&record.report));
-                    let given_up = state.uplink.delivered(record, outcome, clock::uptime());
-                    if let (true, Some(error), Some(service)) = (given_up, &error, service) {
-                        state.health.note_given_up(&service, error);
-                    }
-                }
-                Job::End => {
-                    self.lock().ended = true;
-                    self.ended.notify_all();
-                    return;
-                }
-            }
-        }
-    }
-
-    /// Waits until there is something to do.
-    fn next_job(&self) -> Job {
         let mut state = self.lock();
         loop {
             let now = clock::uptime();
-            if let Some(end) = state.closing {
-                if Instant::now() >= end {
-                    return Job::End;
+            let mut spare = state.spare.take();
+            let job = state.dispatcher.next(now, clock::unix_ms(), &mut spare);
+            state.spare = spare;
+            let client = state.client.clone();
+            state = match (job, client) {
+                (Job::Wait(until), _) => self.wait(state, now, until),
+                (Job::End, _) => {
+                    state.running -= 1;
+                    self.ended.notify_all();
+                    return;
                 }
-                state.uplink.retry_now(now);
-            }
-            let Some(client) = state.client.clone() else {
-                if state.closing.is_some() {
-                    return Job::End;
+                (Job::Chore(chore), _) => self.do_chore(state, chore),
+                (job, Some(client)) => {
+                    if state.dispatcher.has_timed_chore(now) {
+                        // The other thread keeps the time while this one waits for the server.
+                        self.changed.notify_one();
+                    }
+                    drop(state);
+                    self.call(job, &client);
+                    self.lock()
                 }
-                let waited = self.changed.wait(state);
-                state = waited.unwrap_or_else(|poisoned| poisoned.into_inner());
-                continue;
-            };
-            if matches!(state.orders, Orders::Wanted) && state.closing.is_none() {
-                return Job::Fetch(client);
-            }
-            let is_closing = state.closing.is_some();
-            let boards = &mut state.boards;
-            let boards_at = boards.not_before.unwrap_or(now);
-            if !is_closing
-                && boards_at <= now
-                && let Some(id) = boards.wanted.pop_front()
-            {
-                return Job::FetchFor(client, id);
-            }
-            let until = match state.uplink.next(now) {
-                Next::Send(record) => return Job::Deliver(client, record),
-                Next::Wait(_) if state.closing.is_some() => return Job::End,
-                Next::Wait(until) if !state.boards.wanted.is_empty() => until.min(boards_at),
-                Next::Wait(until) => until,
-            };
-            state = if until == Uptime::NEVER {
-                let waited = self.changed.wait(state);
-                waited.unwrap_or_else(|poisoned| poisoned.into_inner())
-            } else {
-                let left = Duration::from_millis(until.millis_since(now));
-                let waited = self.changed.wait_timeout(state, left);
-                waited.unwrap_or_else(|poisoned| poisoned.into_inner()).0
+                // Calls are made only if there is a server.
+                (_, None) => state,
             };
         }
+    }
+
+    fn wait<'s>(
+        &self,
+        mut state: MutexGuard<'s, State>,
+        now: Uptime,
+        until: Uptime,
+    ) -> MutexGuard<'s, State> {
+        if until == Uptime::NEVER || state.has_timekeeper {
+            let waited = self.changed.wait(state);
+            return waited.unwrap_or_else(|poisoned| poisoned.into_inner());
+        }
+        state.has_timekeeper = true;
+        let left = Duration::from_millis(until.millis_since(now));
+        let waited = self.changed.wait_timeout(state, left);
+        let (mut state, _) = waited.unwrap_or_else(|poisoned| poisoned.into_inner());
+        state.has_timekeeper = false;
+        state
+    }
+
+    fn do_chore<'s>(
+        &'s self,
+        mut state: MutexGuard<'s, State>,
+        mut chore: Chore,
+    ) -> MutexGuard<'s, State> {
+        // One chore is under way at a time, so the disk is there.
+        let Some(mut disk) = state.disk.take() else {
+            return state;
+        };
+        drop(state);
+        let result = disk.perform(&mut chore);
+        let mut state = self.lock();
+        state.disk = Some(disk);
+        state.chore_done(chore, result.err().map(|error| error.to_string()));
+        self.ended.notify_all();
+        if std::mem::take(&mut state.tell_stored) {
+            let _ = self.wake.write(1);
+        }
+        state
+    }
+
+    fn call(&self, job: Job, client: &Client) {
+        match job {
+            Job::Fetch => {
+                let answer = client.fetch_config();
+                let mut state = self.lock();
+                match &answer {
+                    // Whether it can be followed is for the loop to say.
+                    Ok(_) => state.health.answered_unix_ms = Some(clock::unix_ms()),
+                    Err(error) => {
+                        let orders = &mut state.health.orders;
+                        orders.failed(error.to_string(), Instant::now());
+                    }
+                }
+                state.dispatcher.fetched(answer);
+                drop(state);
+                // Full only if the loop has not looked yet, and then it will.
+                let _ = self.wake.write(1);
+            }
+            Job::FetchFor(id) => {
+                let answer = client.fetch_config_of(&id);
+                let now = clock::uptime();
+                self.lock().dispatcher.fetched_for((id, answer), now);
+                let _ = self.wake.write(1);
+            }
+            Job::Deliver(record) => {
+                let began = Instant::now();
+                let (outcome, error) = client.post_report(&record.report);
+                let took = began.elapsed();
+                let mut state = self.lock();
+                state.health.note_delivery(outcome, error.as_ref(), took);
+                let service = error.is_some().then(|| service_of(&record.report));
+                let given_up = state.dispatcher.delivered(record, outcome, clock::uptime());
+                if let (true, Some(error), Some(service)) = (given_up, &error, service) {
+                    state.health.note_given_up(&service, error);
+                    let reason = error.to_string();
+                    while let Some(record) = state.dispatcher.uplink.take_dead() {
+                        drop(state);
+                        state = self.bury(record, &reason);
+                    }
+                }
+            }
+            Job::Chore(_) | Job::Wait(_) | Job::End => {}
+        }
+    }
+
+    /// Keeps a report that was given up, before the queue forgets it.
+    fn bury(&self, record: Record, reason: &str) -> MutexGuard<'_, State> {
+        let mut dead = self
+            .dead
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let result = dead.keep(&record.report, reason, clock::unix_ms());
+        let count = dead.count();
+        drop(dead);
+        let mut state = self.lock();
+        state.dead_letters = count;
+        match result {
+            Ok(()) => state
+                .dead_fault
+                .worked("reports that are given up are kept again"),
+            Err(error) => {
+                let sentence = format!("a report that is given up cannot be kept: {error}");
+                state.dead_fault.failed(sentence, Instant::now())
+            }
+        };
+        state.dispatcher.uplink.buried(record);
+        state
+    }
+}
+
+impl State {
+    /// The disk's first chore.
+    fn open_disk(&mut self) {
+        let now = clock::uptime();
+        let job = self.dispatcher.next(now, clock::unix_ms(), &mut None);
+        if let (Job::Chore(mut chore), Some(disk)) = (job, &mut self.disk) {
+            let result = disk.perform(&mut chore);
+            self.chore_done(chore, result.err().map(|error| error.to_string()));
+        }
+    }
+
+    fn chore_done(&mut self, mut chore: Chore, error: Option<String>) {
+        let now = clock::uptime();
+        self.dispatcher.chore_done(&mut chore, error.is_none(), now);
+        self.spare = Some(chore);
+        match error {
+            None => self
+                .disk_fault
+                .worked("the queue's disk takes reports again"),
+            Some(error) => {
+                let sentence = format!("the queue's disk: {error}; reports are kept in memory");
+                self.disk_fault.failed(sentence, Instant::now())
+            }
+        };
     }
 }
 

@@ -50,8 +50,8 @@ pub type Events = heapless::Vec<PollFlags, MAX_BOARDS>;
 pub struct Gateway {
     links: Vec<Link>,
     buffer: Vec<u8>,
-    /// The uplink's number of the next new board's first service.
-    next_service: usize,
+    /// What came from boards is on disk, so they may be told.
+    may_write: bool,
     /// When the ports were looked at last.
     attended: Uptime,
     rate: Rate,
@@ -66,7 +66,6 @@ struct Link {
     retry: Uptime,
     /// Why it is not open.
     fault: Fault,
-    first_service: usize,
     services_unix_ms: Option<u64>,
     services: Fault,
 }
@@ -104,7 +103,7 @@ impl Gateway {
         Gateway {
             links: Vec::new(),
             buffer: Vec::new(),
-            next_service: crate::orders::MAX_SERVICES,
+            may_write: true,
             attended: clock::uptime(),
             rate: Rate::default(),
         }
@@ -127,7 +126,7 @@ impl Gateway {
                     }
                     link
                 }
-                None => self.new_link(settings.clone(), now),
+                None => Link::new(settings.clone(), now),
             };
             self.links.push(link);
         }
@@ -145,9 +144,9 @@ impl Gateway {
     /// What to poll for; the answers go to [`Gateway::attend`].
     pub fn interests(&self) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
         self.links.iter().filter_map(|link| {
-            let flags = match link.board.outgoing().is_empty() {
-                true => PollFlags::POLLIN,
-                false => PollFlags::POLLIN | PollFlags::POLLOUT,
+            let flags = match self.may_write && !link.board.outgoing().is_empty() {
+                true => PollFlags::POLLIN | PollFlags::POLLOUT,
+                false => PollFlags::POLLIN,
             };
             Some((link.port.as_ref()?.as_fd(), flags))
         })
@@ -191,8 +190,8 @@ impl Gateway {
             } else if link.board.orders.take_fetch(now) {
                 courier.fetch_for(&link.settings.client_id.to_string());
             }
-            link.write(now);
         }
+        self.write(courier, now);
         let count = self.reports() - before;
         if count > 0 {
             if let Some(per_second) = self.rate.count(count, now) {
@@ -222,11 +221,24 @@ impl Gateway {
                     link.services_unix_ms = Some(clock::unix_ms());
                     let again = format!("board {id} gets its services again");
                     link.services.worked(&again);
-                    link.write(now);
                     continue;
                 }
             };
             link.services.failed(error, Instant::now());
+        }
+        self.write(courier, now);
+    }
+
+    /// A board forgets what is acknowledged, so it is told once the queue's disk has it.
+    fn write(&mut self, courier: &Courier, now: Uptime) {
+        if self
+            .links
+            .iter()
+            .any(|link| !link.board.outgoing().is_empty())
+        {
+            self.may_write = courier.is_stored();
+        }
+        for link in self.links.iter_mut().filter(|_| self.may_write) {
             link.write(now);
         }
     }
@@ -251,21 +263,6 @@ impl Gateway {
             .map(|link| link.board.counts.reports)
             .sum()
     }
-
-    fn new_link(&mut self, settings: settings::Board, now: Uptime) -> Link {
-        let first_service = self.next_service;
-        self.next_service += board::MAX_SERVICES;
-        Link {
-            board: Board::new(settings.client_id.clone()),
-            settings,
-            port: None,
-            retry: now,
-            fault: Fault::default(),
-            first_service,
-            services_unix_ms: None,
-            services: Fault::default(),
-        }
-    }
 }
 
 impl Default for Gateway {
@@ -275,6 +272,18 @@ impl Default for Gateway {
 }
 
 impl Link {
+    fn new(settings: settings::Board, now: Uptime) -> Self {
+        Link {
+            board: Board::new(settings.client_id.clone()),
+            settings,
+            port: None,
+            retry: now,
+            fault: Fault::default(),
+            services_unix_ms: None,
+            services: Fault::default(),
+        }
+    }
+
     fn read(&mut self, event: PollFlags, lain_ms: u64, buffer: &mut [u8], courier: &Courier) {
         let Some(port) = &mut self.port else { return };
         let now = clock::uptime();
@@ -293,9 +302,8 @@ impl Link {
             Ok(0) if is_over => self.fail(&PortError::HungUp, now),
             Ok(count) => {
                 let bytes = buffer.get(..count).unwrap_or_default();
-                let first = self.first_service;
                 self.board.receive(bytes, at, |report, service| {
-                    courier.with_uplink(|uplink| uplink.push(report, first + service, now));
+                    courier.with_uplink(|uplink| uplink.push(report, service, now));
                 });
                 if let Some(refusal) = self.board.take_refusal() {
                     let error = format!("board {} {refusal}", self.settings.client_id);
@@ -405,22 +413,6 @@ mod tests {
         assert_eq!(link.retry, deadline.after_millis(RETRY_MS));
         link.open_if_due(deadline);
         assert_eq!(link.retry, deadline.after_millis(RETRY_MS));
-    }
-
-    #[test]
-    fn boards_never_share_a_service_of_the_uplink() {
-        let board = |id| settings::Board {
-            device: format!("/nonexistent/{id}").into(),
-            client_id: ClientName::Number(id),
-            baud: 115_200,
-        };
-        let mut gateway = Gateway::new();
-        gateway.set_boards(&[board(7), board(8)]);
-        gateway.set_boards(&[board(9), board(8)]);
-        gateway.set_boards(&[board(7), board(8), board(9)]);
-        let firsts: Vec<_> = gateway.links.iter().map(|it| it.first_service).collect();
-        let place = |n: usize| crate::orders::MAX_SERVICES + n * board::MAX_SERVICES;
-        assert_eq!(firsts, [place(3), place(1), place(2)]);
     }
 
     #[test]

@@ -12,8 +12,10 @@ pub mod commands;
 pub mod control;
 pub mod courier;
 pub mod daemon;
+pub mod dead;
 #[cfg(feature = "serve")]
 pub mod demo;
+pub mod dispatch;
 mod fault;
 pub mod gateway;
 pub mod http;

@@ -1,11 +1,43 @@
-//! Reports that no server has taken yet: in memory, bounded by bytes and age, the oldest given up first.
+//! Reports that no server has taken yet: on disk, and of those the next ones in memory.
+//!
+//! ```text
+//! push ──► waiting (memory) ──► chore: append ──► segments (disk)
+//!             ▲    │                                  │
+//!             │    └── take ──► the server ──► done ──┤ chore: write what is done, remove
+//!             └────────── chore: read the next ones ◄─┘
+//! ```
+//!
+//! [`Queue`] keeps the books and does no I/O, so its owner's lock is never held while a disk takes its time. What
+//! the disk has to do is a [`Chore`] that [`Queue::begin`] gives out, [`Disk::perform`] does and [`Queue::finish`]
+//! enters. Memory holds a window of the backlog, however long that is. Without a disk, or while it is out of order,
+//! the queue is one in memory.
+//!
+//! Why not a crate: each report is done with on its own, in any order, and may not be lost with its neighbours.
+//! queue-file (2.0) and yaque (0.6) give up elements from the head only, and neither goes on behind a damaged one; yaque
+//! has to be unlocked and its position guessed after a kill. redb (4) would have to sync for each report, or lose those since
+//! its last durable commit even with the process; fjall (3) keeps journals and tables of many MiB in memory and
+//! on disk, with threads of its own. A queue of append-only files is less than any of them, and can be cut at any
+//! byte.
+
+mod line;
+mod log;
+mod ranges;
+mod storage;
 
 use std::collections::VecDeque;
 
-use mote_core::Uptime;
+use mote_core::{ClientId, Uptime};
+use serde::Deserialize;
+
+pub use line::Totals;
+pub use log::{Chore, Clock, DiskError};
+pub use storage::{Folder, Name, Storage};
+
+use log::{Found, Log, Read};
+use ranges::Ranges;
 
 /// What a report costs beyond its bytes, roughly.
-const OVERHEAD_BYTES: usize = 64;
+pub const OVERHEAD_BYTES: usize = 64;
 
 /// Buffers of delivered reports that are kept for the next ones, so that a steady state allocates
 /// nothing.
@@ -14,21 +46,43 @@ const MAX_SPARE: usize = 32;
 /// Larger buffers are given back to the system.
 const MAX_SPARE_BYTES: usize = 16 << 10;
 
+/// Of what is on disk, this much is in memory, in bytes.
+pub const WINDOW_BYTES: usize = 256 << 10;
+
+/// Of what is not on disk while that is out of order, this much is kept, in bytes.
+pub const MEMORY_BYTES: usize = 1 << 20;
+
+/// A chore appends at most this much, in bytes, and one report.
+const MAX_APPEND_BYTES: usize = 256 << 10;
+
+/// After a call on the disk failed, the next is made after this time.
+const RETRY_MS: u64 = 5000;
+
+/// A disk that takes longer is not waited for.
+const STALL_MS: u64 = 1000;
+
+/// So many ranges of reports are done with before that is written although there is more to send.
+const MAX_DONE: usize = 64;
+
 /// One report that waits for its delivery.
 #[derive(Debug)]
 pub struct Record {
     /// The encoded report.
     pub report: Vec<u8>,
-    /// Whose it is: the slot of its service.
-    pub service: usize,
-    /// When it was queued.
-    pub queued: Uptime,
+    /// Whose it is: [`service_key`].
+    pub service: u64,
     /// Not to be sent before this instant.
     pub not_before: Uptime,
     /// Deliveries that failed although the server took other reports.
     pub tries: u8,
     /// How many reports the server had taken when this one failed last.
     pub taken_when_failed: u64,
+    /// When it was queued, by the queue's clock.
+    queued_ms: u64,
+    /// Its number on disk, once it was tried to write it there.
+    number: Option<u64>,
+    /// It is on disk.
+    stored: bool,
     /// It was put back at another place than that of its age.
     misplaced: bool,
 }
@@ -36,13 +90,53 @@ pub struct Record {
 /// The reports that wait, in the order in which they are to be sent.
 #[derive(Debug)]
 pub struct Queue {
-    records: VecDeque<Record>,
+    waiting: VecDeque<Record>,
     spare: Vec<Vec<u8>>,
     /// Records out of the order of their ages; the others are in it.
     misplaced: usize,
     bytes: usize,
     max_bytes: usize,
     max_age_ms: u64,
+    /// What the queue's clock is ahead of the uptime.
+    ahead_ms: u64,
+    books: Option<Books>,
+}
+
+/// What is known of the disk.
+#[derive(Debug)]
+struct Books {
+    kernel: String,
+    /// With `durability = "power"`: how long what was appended may stay unsynced.
+    sync_interval_ms: Option<u64>,
+    is_open: bool,
+    /// The number that the next report gets.
+    next: u64,
+    /// What is not done and below this is in memory.
+    read_from: u64,
+    /// Numbers that are not done, in memory or not.
+    undone: u64,
+    /// Those that are done and the disk does not know it.
+    done: Ranges,
+    /// Those of reports that were taken out and are not done yet.
+    out: Ranges,
+    /// All below were given up for want of room.
+    lost_below: u64,
+    /// Waiting records that have a number.
+    numbered: u64,
+    /// Waiting records that are not on disk.
+    unstored: usize,
+    /// Reports of all runs that were done with before they had a number.
+    done_unnumbered: u64,
+    /// The disk does not know of all of them.
+    untold: bool,
+    /// What the files take.
+    bytes: u64,
+    /// When the chore that is under way was begun.
+    running: Option<Uptime>,
+    /// The last chore failed; when to try again.
+    retry_at: Option<Uptime>,
+    /// When something was appended that has not been synced.
+    dirty: Option<Uptime>,
 }
 
 /// How many reports a call gave up, by reason.
@@ -52,143 +146,693 @@ pub struct GivenUp {
     pub overflow: u64,
     /// They waited too long.
     pub expired: u64,
+    /// They are not to be found on disk.
+    pub damaged: u64,
+}
+
+/// What a disk had when it was opened, and what became of the reports before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Restored {
+    /// Reports that wait.
+    pub queued: u64,
+    /// Reports of earlier runs that the server has.
+    pub acknowledged: u64,
+    /// What became of the others.
+    pub totals: Totals,
+}
+
+/// What [`Queue::finish`] found out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Finished {
+    /// Reports that were given up.
+    pub given_up: GivenUp,
+    /// The disk was opened.
+    pub restored: Option<Restored>,
+}
+
+/// The disk of a queue, opened when its first chore is done.
+#[derive(Debug)]
+pub struct Disk<S> {
+    storage: S,
+    log: Option<Log<S>>,
+}
+
+impl<S: Storage + Clone> Disk<S> {
+    /// The disk in `storage`.
+    pub fn new(storage: S) -> Self {
+        Disk { storage, log: None }
+    }
+
+    /// Does a chore, for as long as the disk takes.
+    pub fn perform(&mut self, chore: &mut Chore) -> Result<(), DiskError> {
+        match &mut self.log {
+            Some(log) => log.perform(chore),
+            None => {
+                let storage = self.storage.clone();
+                let (log, found) = Log::open(storage, chore.clock.clone(), chore.uptime_ms)?;
+                self.log = Some(log);
+                chore.opened = Some(found);
+                Ok(())
+            }
+        }
+    }
 }
 
 impl Queue {
-    /// An empty queue that holds at most about `max_bytes`, each report at most `max_age_ms`.
+    /// An empty queue in memory that holds at most about `max_bytes`, each report at most `max_age_ms`.
     pub fn new(max_bytes: usize, max_age_ms: u64) -> Self {
         Queue {
-            records: VecDeque::new(),
+            waiting: VecDeque::new(),
             spare: Vec::with_capacity(MAX_SPARE),
             misplaced: 0,
             bytes: 0,
             max_bytes,
             max_age_ms,
+            ahead_ms: 0,
+            books: None,
+        }
+    }
+
+    /// A queue on a disk, whose bytes are bounded. `kernel` is Linux's id of its run.
+    pub fn on_disk(
+        max_bytes: usize,
+        max_age_ms: u64,
+        sync_interval_ms: Option<u64>,
+        kernel: &str,
+    ) -> Self {
+        let books = Books {
+            kernel: kernel.to_owned(),
+            sync_interval_ms,
+            is_open: false,
+            next: 0,
+            read_from: 0,
+            undone: 0,
+            done: Ranges::default(),
+            out: Ranges::default(),
+            lost_below: 0,
+            numbered: 0,
+            unstored: 0,
+            done_unnumbered: 0,
+            untold: false,
+            bytes: 0,
+            running: None,
+            retry_at: None,
+            dirty: None,
+        };
+        Queue {
+            books: Some(books),
+            ..Queue::new(max_bytes, max_age_ms)
         }
     }
 
     /// New bounds; what is too much now goes with the next report.
-    pub fn set_bounds(&mut self, max_bytes: usize, max_age_ms: u64) {
+    pub fn set_bounds(&mut self, max_bytes: usize, max_age_ms: u64, sync_interval_ms: Option<u64>) {
         self.max_bytes = max_bytes;
         self.max_age_ms = max_age_ms;
+        if let Some(books) = &mut self.books {
+            books.sync_interval_ms = sync_interval_ms;
+        }
     }
 
     /// Appends a report of a service, and gives up the oldest ones if there is no room.
-    pub fn push(&mut self, report: &[u8], service: usize, now: Uptime) -> GivenUp {
+    pub fn push(&mut self, report: &[u8], service: u64, now: Uptime) -> GivenUp {
         let mut bytes = self.spare.pop().unwrap_or_default();
         bytes.clear();
         bytes.extend_from_slice(report);
-        self.records.push_back(Record {
+        self.waiting.push_back(Record {
             report: bytes,
             service,
-            queued: now,
             not_before: now,
             tries: 0,
             taken_when_failed: 0,
+            queued_ms: self.queue_ms(now),
+            number: None,
+            stored: false,
             misplaced: false,
         });
         self.bytes += report.len() + OVERHEAD_BYTES;
+        if let Some(books) = &mut self.books {
+            books.unstored += 1;
+        }
         self.enforce(now)
     }
 
     /// Puts a report that could not be delivered back: at the front to be the next, or else behind the
     /// others.
     pub fn put_back(&mut self, mut record: Record, first: bool, now: Uptime) -> GivenUp {
+        if self.is_lost(&record) {
+            self.recycle(record);
+            let overflow = 1;
+            return GivenUp {
+                overflow,
+                ..GivenUp::default()
+            };
+        }
+        if let Some(books) = &mut self.books {
+            if let Some(number) = record.number {
+                books.out.remove(number..number + 1);
+                books.numbered += 1;
+            }
+            books.unstored += usize::from(!record.stored);
+        }
         // Also at the front: it may have been taken from behind older ones.
-        record.misplaced = !first || self.records.iter().any(|it| it.queued < record.queued);
+        record.misplaced = !first
+            || self
+                .waiting
+                .iter()
+                .any(|it| it.queued_ms < record.queued_ms);
         self.misplaced += usize::from(record.misplaced);
         self.bytes += record.report.len() + OVERHEAD_BYTES;
         if first {
-            self.records.push_front(record);
+            self.waiting.push_front(record);
         } else {
-            self.records.push_back(record);
+            self.waiting.push_back(record);
         }
         self.enforce(now)
     }
 
-    /// Takes out the first report that `wanted` says yes to.
-    pub fn take(&mut self, wanted: impl Fn(&Record) -> bool) -> Option<Record> {
-        let index = self.records.iter().position(wanted)?;
-        self.remove(index)
+    /// Takes out the first report that `wanted` says yes to. It is given back with [`Queue::put_back`] or
+    /// [`Queue::done`].
+    pub fn take(&mut self, now: Uptime, wanted: impl Fn(&Record) -> bool) -> Option<Record> {
+        let waits = self.waits_for_disk(now);
+        let index = self
+            .waiting
+            .iter()
+            .position(|it| (it.stored || !waits) && wanted(it))?;
+        self.take_at(index)
     }
 
-    /// Removes every report of a service and gives how many there were.
-    pub fn remove_service(&mut self, service: usize) -> u64 {
-        let before = self.records.len();
-        self.records.retain(|record| record.service != service);
-        let left = self.records.iter();
-        self.bytes = left
-            .clone()
-            .map(|it| it.report.len() + OVERHEAD_BYTES)
-            .sum();
-        self.misplaced = left.filter(|it| it.misplaced).count();
-        (before - self.records.len()) as u64
+    /// Takes out all reports of a service that are in memory.
+    pub fn take_service(&mut self, service: u64) -> Vec<Record> {
+        let mut taken = Vec::new();
+        while let Some(index) = self.waiting.iter().position(|it| it.service == service) {
+            taken.extend(self.take_at(index));
+        }
+        taken
     }
 
-    /// The reports that wait, in their order.
-    pub fn records(&self) -> impl Iterator<Item = &Record> {
-        self.records.iter()
+    /// A report that was taken out is done with, however it ended.
+    pub fn done(&mut self, record: Record) {
+        if !self.is_lost(&record)
+            && let Some(books) = &mut self.books
+        {
+            match record.number {
+                Some(number) => books.note_done(number),
+                None => {
+                    books.done_unnumbered += 1;
+                    books.untold = true;
+                }
+            }
+        }
+        self.recycle(record);
+    }
+
+    /// The reports in memory, in their order, each with the instant from which it may be sent as far as the disk is
+    /// concerned.
+    pub fn records(&self, now: Uptime) -> impl Iterator<Item = (&Record, Uptime)> {
+        let waits = self.waits_for_disk(now);
+        let stall = self.stall_at();
+        self.waiting
+            .iter()
+            .map(move |it| match it.stored || !waits {
+                true => (it, it.not_before),
+                false => (it, it.not_before.max(stall)),
+            })
+    }
+
+    /// Keeps memory within its bounds: what is on disk is read again when there is room. `is_held` says of which
+    /// services nothing is sent at the moment; they go first.
+    pub fn trim(&mut self, is_held: impl Fn(u64) -> bool) {
+        if self.books.is_none() {
+            return;
+        }
+        while self.bytes > WINDOW_BYTES {
+            let stored = || {
+                self.waiting
+                    .iter()
+                    .enumerate()
+                    .rev()
+                    .filter(|(_, it)| it.stored)
+            };
+            let held = stored().find(|(_, it)| is_held(it.service));
+            // The last one stays: there must be one to send.
+            let Some((index, _)) = held.or_else(|| stored().next()).filter(|(at, _)| *at > 0)
+            else {
+                return;
+            };
+            let Some(record) = self.remove(index) else {
+                return;
+            };
+            if let (Some(books), Some(number)) = (&mut self.books, record.number) {
+                books.read_from = books.read_from.min(number);
+            }
+            self.recycle(record);
+        }
+    }
+
+    /// When the disk has something to do: now, or at the instant that is given. `idle`: there is nothing else to do.
+    pub fn chore_at(&self, now: Uptime, idle: bool) -> Uptime {
+        let Some(books) = self.books.as_ref().filter(|it| it.running.is_none()) else {
+            return Uptime::NEVER;
+        };
+        if let Some(retry_at) = books.retry_at {
+            return retry_at;
+        }
+        let has_news = books.untold || !books.done.is_empty();
+        let wants_flush = has_news && (idle || books.done.len() > MAX_DONE);
+        if !books.is_open || books.unstored > 0 || wants_flush || self.wants_read(books) {
+            return now;
+        }
+        books.sync_at().unwrap_or(Uptime::NEVER)
+    }
+
+    /// Begins a chore. `chore` may be one that is finished; its memory is used again.
+    pub fn begin(&mut self, chore: &mut Chore, mut totals: Totals, now: Uptime, unix_ms: u64) {
+        let wants_read = self.books.as_ref().is_some_and(|it| self.wants_read(it));
+        let Some(books) = &mut self.books else { return };
+        books.running = Some(now);
+        chore.reset();
+        chore.uptime_ms = now.as_millis();
+        chore.clock = Clock {
+            kernel: books.kernel.clone(),
+            ahead_ms: unix_ms.saturating_sub(now.as_millis()),
+        };
+        if !books.is_open {
+            return;
+        }
+        totals.unstored = books.done_unnumbered;
+        books.untold = false;
+        chore.totals = totals;
+        chore.max_bytes = self.max_bytes as u64;
+        std::mem::swap(&mut chore.done, &mut books.done);
+        books.number(&mut self.waiting, chore);
+        chore.next = books.next;
+        chore.sync = books.sync_at().is_some_and(|at| at <= now);
+        if wants_read {
+            let waiting = self.waiting.iter().filter_map(|it| it.number);
+            let mut known = books.out.clone();
+            for number in waiting {
+                known.insert(number..number + 1);
+            }
+            chore.read = Some(Read {
+                from: books.read_from,
+                bytes: WINDOW_BYTES.saturating_sub(self.bytes),
+                known,
+            });
+            // What leaves memory meanwhile lowers it.
+            books.read_from = books.next;
+        }
+    }
+
+    /// Enters what became of a chore.
+    pub fn finish(&mut self, chore: &mut Chore, worked: bool, now: Uptime) -> Finished {
+        let Some(books) = &mut self.books else {
+            return Finished::default();
+        };
+        books.running = None;
+        books.retry_at = (!worked).then(|| now.after_millis(RETRY_MS));
+        if let Some(found) = chore.opened.take() {
+            let restored = Some(self.opened(found));
+            let given_up = self.enforce(now);
+            return Finished { given_up, restored };
+        }
+        if !books.is_open {
+            return Finished::default();
+        }
+        let mut given_up = GivenUp::default();
+        books.bytes = chore.bytes;
+        books.untold |= !worked;
+        // Those that could not be written.
+        for range in chore.done.iter() {
+            books.done.insert(range);
+        }
+        self.enter_stored(chore, now);
+        given_up.overflow += self.enter_lost(chore);
+        if let Some(books) = &mut self.books {
+            for range in chore.damaged.iter() {
+                let count = books.done.insert(range);
+                books.undone = books.undone.saturating_sub(count);
+                given_up.damaged += count;
+            }
+            if let Some(read) = &chore.read {
+                books.read_from = books.read_from.min(read.from);
+            }
+        }
+        self.enter_found(chore, now);
+        let enforced = self.enforce(now);
+        given_up.overflow += enforced.overflow;
+        given_up.expired += enforced.expired;
+        Finished {
+            given_up,
+            restored: None,
+        }
     }
 
     /// Keeps the buffer of a report that is done with for another one.
-    pub fn recycle(&mut self, record: Record) {
+    fn recycle(&mut self, record: Record) {
         if self.spare.len() < MAX_SPARE && record.report.capacity() <= MAX_SPARE_BYTES {
             self.spare.push(record.report);
         }
     }
 
-    /// Reports that wait.
-    pub fn len(&self) -> usize {
-        self.records.len()
+    /// Reports that wait, in memory or not.
+    pub fn len(&self) -> u64 {
+        self.waiting.len() as u64 + self.on_disk_only()
     }
 
     /// Whether no report waits.
     pub fn is_empty(&self) -> bool {
-        self.records.is_empty()
+        self.len() == 0
     }
 
-    /// What the waiting reports take, in bytes.
-    pub fn bytes(&self) -> usize {
-        self.bytes
+    /// Reports that wait and have to be read before they can be sent.
+    pub fn on_disk_only(&self) -> u64 {
+        self.books.as_ref().map_or(0, |books| {
+            let in_memory = books.numbered + books.out.count();
+            books.undone.saturating_sub(in_memory)
+        })
+    }
+
+    /// What the waiting reports take, in bytes: on disk if there is one, in memory otherwise.
+    pub fn bytes(&self) -> u64 {
+        match &self.books {
+            Some(books) if books.is_open && !self.is_empty() => books.bytes.max(self.bytes as u64),
+            _ => self.bytes as u64,
+        }
+    }
+
+    /// Whether the disk is open and the last chore did not fail.
+    pub fn disk_works(&self) -> bool {
+        let books = self.books.as_ref();
+        books.is_none_or(|it| it.is_open && it.retry_at.is_none())
+    }
+
+    /// Whether no report waits for the disk, or the disk is not there to be waited for.
+    pub fn is_stored(&self, now: Uptime) -> bool {
+        let unstored = self.books.as_ref().map_or(0, |it| it.unstored);
+        unstored == 0 || !self.waits_for_disk(now)
+    }
+
+    /// Whether a chore is under way.
+    pub fn has_chore(&self) -> bool {
+        self.books.as_ref().is_some_and(|it| it.running.is_some())
+    }
+
+    /// Whether the chore under way takes so long that it is not waited for.
+    pub fn is_stalled(&self, now: Uptime) -> bool {
+        let running = self.books.as_ref().and_then(|books| books.running);
+        running.is_some_and(|since| now.millis_since(since) >= STALL_MS)
+    }
+
+    fn queue_ms(&self, now: Uptime) -> u64 {
+        now.as_millis().saturating_add(self.ahead_ms)
+    }
+
+    /// Whether what is not on disk has to wait until it is.
+    fn waits_for_disk(&self, now: Uptime) -> bool {
+        let books = self.books.as_ref();
+        books.is_some_and(|it| it.retry_at.is_none()) && !self.is_stalled(now)
+    }
+
+    fn stall_at(&self) -> Uptime {
+        let running = self.books.as_ref().and_then(|books| books.running);
+        running.map_or(Uptime::NEVER, |since| since.after_millis(STALL_MS))
+    }
+
+    fn wants_read(&self, books: &Books) -> bool {
+        self.bytes < WINDOW_BYTES / 2 && books.read_from < books.next
+    }
+
+    /// Whether a report that was taken out has been given up meanwhile.
+    fn is_lost(&self, record: &Record) -> bool {
+        let books = self.books.as_ref();
+        books.is_some_and(|books| record.number.is_some_and(|it| it < books.lost_below))
+    }
+
+    fn opened(&mut self, found: Found) -> Restored {
+        let Found {
+            next,
+            first,
+            undone,
+            totals,
+            clock,
+        } = found;
+        let shift = |at_ms: u64| {
+            at_ms
+                .saturating_add(clock.ahead_ms)
+                .saturating_sub(self.ahead_ms)
+        };
+        for record in &mut self.waiting {
+            record.queued_ms = shift(record.queued_ms);
+        }
+        self.ahead_ms = clock.ahead_ms;
+        if let Some(books) = &mut self.books {
+            books.is_open = true;
+            books.next = next;
+            books.read_from = first;
+            books.undone = undone;
+            books.done_unnumbered += totals.unstored;
+        }
+        let done = (next + totals.unstored).saturating_sub(undone);
+        Restored {
+            queued: undone,
+            acknowledged: done.saturating_sub(totals.dropped.total()),
+            totals,
+        }
+    }
+
+    fn enter_stored(&mut self, chore: &Chore, now: Uptime) {
+        let Some(books) = &mut self.books else { return };
+        if chore.sync && books.retry_at.is_none() {
+            books.dirty = None;
+        } else if chore.stored > 0 {
+            books.dirty.get_or_insert(now);
+        }
+        if chore.stored == 0 {
+            return;
+        }
+        let mut stored = Ranges::default();
+        for (number, ..) in chore.entries.iter().take(chore.stored) {
+            stored.insert(*number..number + 1);
+        }
+        for record in self.waiting.iter_mut().filter(|it| !it.stored) {
+            if record.number.is_some_and(|it| stored.contains(it)) {
+                record.stored = true;
+                books.unstored -= 1;
+            }
+        }
+    }
+
+    /// Enters which reports the disk gave up for want of room; gives how many that are.
+    fn enter_lost(&mut self, chore: &Chore) -> u64 {
+        let Some(books) = &mut self.books else {
+            return 0;
+        };
+        books.lost_below = books.lost_below.max(chore.lost_below);
+        if chore.lost == 0 {
+            return 0;
+        }
+        let below = 0..books.lost_below;
+        // These were done while the disk was at it, so they are accounted for already.
+        let done_meanwhile = books.done.remove(below.clone());
+        let out = books.out.remove(below);
+        books.undone = books.undone.saturating_sub(chore.lost - done_meanwhile);
+        let mut index = 0;
+        while let Some(record) = self.waiting.get(index) {
+            if record.number.is_some_and(|it| it < chore.lost_below) {
+                if let Some(record) = self.remove(index) {
+                    self.recycle(record);
+                }
+            } else {
+                index += 1;
+            }
+        }
+        chore.lost - done_meanwhile - out
+    }
+
+    /// What was read belongs before what is newer.
+    fn enter_found(&mut self, chore: &mut Chore, now: Uptime) {
+        for found in chore.found.drain(..) {
+            let Some(books) = &mut self.books else { return };
+            let is_older = |it: &Record| !it.misplaced && it.queued_ms <= found.at_ms;
+            let is_older =
+                |it: &Record| is_older(it) && it.number.is_some_and(|it| it < found.number);
+            let index = self
+                .waiting
+                .iter()
+                .rposition(is_older)
+                .map_or(0, |index| index + 1);
+            books.numbered += 1;
+            self.bytes += found.report.len() + OVERHEAD_BYTES;
+            let record = Record {
+                service: key_of(&found.report),
+                report: found.report,
+                not_before: now,
+                tries: 0,
+                taken_when_failed: 0,
+                queued_ms: found.at_ms,
+                number: Some(found.number),
+                stored: true,
+                misplaced: false,
+            };
+            self.waiting.insert(index, record);
+        }
     }
 
     fn enforce(&mut self, now: Uptime) -> GivenUp {
         let mut given_up = GivenUp::default();
+        let now_ms = self.queue_ms(now);
         while let Some(oldest) = self.oldest() {
-            let expired = self
-                .records
-                .get(oldest)
-                .is_some_and(|it| now.millis_since(it.queued) > self.max_age_ms);
-            if expired {
-                given_up.expired += 1;
-            } else if self.bytes > self.max_bytes {
-                given_up.overflow += 1;
-            } else {
+            let record = self.waiting.get(oldest);
+            if record.is_none_or(|it| now_ms.saturating_sub(it.queued_ms) <= self.max_age_ms) {
                 break;
             }
-            if let Some(record) = self.remove(oldest) {
-                self.recycle(record);
+            given_up.expired += 1;
+            self.give_up(oldest);
+        }
+        if self.books.is_none() {
+            while self.bytes > self.max_bytes
+                && let Some(oldest) = self.oldest()
+            {
+                given_up.overflow += 1;
+                self.give_up(oldest);
             }
+            return given_up;
+        }
+        // With a disk its bytes are bounded, and in memory what could not be written.
+        let limit = MEMORY_BYTES.min(self.max_bytes);
+        while self.bytes > limit
+            && let Some(oldest) = self.waiting.iter().position(|it| !it.stored)
+        {
+            given_up.overflow += 1;
+            self.give_up(oldest);
         }
         given_up
     }
 
+    fn give_up(&mut self, index: usize) {
+        if let Some(record) = self.take_at(index) {
+            self.done(record);
+        }
+    }
+
+    fn take_at(&mut self, index: usize) -> Option<Record> {
+        let record = self.remove(index)?;
+        if let (Some(books), Some(number)) = (&mut self.books, record.number) {
+            books.out.insert(number..number + 1);
+        }
+        Some(record)
+    }
+
     fn remove(&mut self, index: usize) -> Option<Record> {
-        let record = self.records.remove(index)?;
+        let record = self.waiting.remove(index)?;
         self.bytes -= record.report.len() + OVERHEAD_BYTES;
         self.misplaced -= usize::from(record.misplaced);
+        if let Some(books) = &mut self.books {
+            books.numbered -= u64::from(record.number.is_some());
+            books.unstored -= usize::from(!record.stored);
+        }
         Some(record)
     }
 
     /// Reports that were put back keep their age, so the oldest may be anywhere. As long as none is misplaced
     /// it is the first: a long queue is not searched for each report that comes.
     fn oldest(&self) -> Option<usize> {
-        if self.misplaced == 0 && !self.records.is_empty() {
+        if self.misplaced == 0 && !self.waiting.is_empty() {
             return Some(0);
         }
-        let ages = self.records.iter().enumerate();
-        ages.min_by_key(|(_, it)| it.queued).map(|(index, _)| index)
+        let ages = self.waiting.iter().enumerate();
+        ages.min_by_key(|(_, it)| it.queued_ms)
+            .map(|(index, _)| index)
     }
+}
+
+impl Books {
+    fn note_done(&mut self, number: u64) {
+        self.out.remove(number..number + 1);
+        self.undone -= self.done.insert(number..number + 1).min(self.undone);
+    }
+
+    fn sync_at(&self) -> Option<Uptime> {
+        let interval_ms = self.sync_interval_ms?;
+        Some(self.dirty?.after_millis(interval_ms))
+    }
+
+    /// Gives the reports that are not on disk their numbers and copies them into the chore: first those that have
+    /// one from an attempt that failed, then the others by age.
+    fn number(&mut self, waiting: &mut VecDeque<Record>, chore: &mut Chore) {
+        let unstored = waiting
+            .iter()
+            .enumerate()
+            .rev()
+            .filter(|(_, it)| !it.stored);
+        // They are the newest, so the search ends soon.
+        let unstored = unstored
+            .take(self.unstored)
+            .map(|(index, it)| (it.number.unwrap_or(u64::MAX), it.queued_ms, index));
+        chore.order.extend(unstored);
+        chore.order.sort_unstable();
+        let all_is_in_memory = self.read_from == self.next;
+        for (_, at_ms, index) in chore.order.drain(..) {
+            let Some(record) = waiting.get_mut(index) else {
+                break;
+            };
+            if chore.reports.len() > MAX_APPEND_BYTES {
+                break;
+            }
+            let number = *record.number.get_or_insert_with(|| {
+                self.numbered += 1;
+                self.undone += 1;
+                self.next += 1;
+                self.next - 1
+            });
+            chore.reports.extend_from_slice(&record.report);
+            chore.entries.push((number, at_ms, chore.reports.len()));
+        }
+        if all_is_in_memory {
+            self.read_from = self.next;
+        }
+    }
+}
+
+/// Tells services apart, also those of boards, and after a restart: a hash (FNV-1a) of the client and the name.
+pub fn service_key(client: &ClientId<'_>, service: &str) -> u64 {
+    let number;
+    let (kind, client) = match client {
+        ClientId::Number(id) => {
+            number = id.to_le_bytes();
+            (0, number.as_slice())
+        }
+        ClientId::Name(name) => (1, name.as_bytes()),
+    };
+    let bytes = [kind].into_iter().chain(client.iter().copied());
+    let bytes = bytes.chain([0xFF]).chain(service.bytes());
+    bytes.fold(0xCBF2_9CE4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3)
+    })
+}
+
+/// The key of a report that was read.
+fn key_of(report: &[u8]) -> u64 {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Client {
+        Number(u32),
+        Name(String),
+    }
+    #[derive(Deserialize)]
+    struct Named {
+        client_id: Client,
+        service_name: String,
+    }
+    let Ok(named) = serde_json::from_slice::<Named>(report) else {
+        return 0;
+    };
+    let client = match &named.client_id {
+        Client::Number(number) => ClientId::Number(*number),
+        Client::Name(name) => ClientId::Name(name),
+    };
+    service_key(&client, &named.service_name)
 }
 
 #[cfg(test)]
@@ -201,7 +845,7 @@ mod tests {
 
     /// The first report, whatever it is.
     fn first(queue: &mut Queue) -> Record {
-        queue.take(|_| true).unwrap()
+        queue.take(at(0), |_| true).unwrap()
     }
 
     #[test]
@@ -232,7 +876,7 @@ mod tests {
         let a = first(&mut queue);
         queue.put_back(a, false, at(1));
         assert_eq!(queue.push(b"c", 0, at(2)).overflow, 1);
-        let left: Vec<_> = std::iter::from_fn(|| queue.take(|_| true))
+        let left: Vec<_> = std::iter::from_fn(|| queue.take(at(0), |_| true))
             .map(|it| it.report)
             .collect();
         assert_eq!(left, [b"b", b"c"]);
@@ -244,7 +888,7 @@ mod tests {
         let mut queue = Queue::new(2 * (1 + OVERHEAD_BYTES), 1000);
         queue.push(b"a", 0, at(0));
         queue.push(b"b", 1, at(1));
-        let b = queue.take(|it| it.service == 1).unwrap();
+        let b = queue.take(at(0), |it| it.service == 1).unwrap();
         queue.put_back(b, true, at(1));
         assert_eq!(queue.push(b"c", 0, at(2)).overflow, 1);
         assert_eq!(first(&mut queue).report, b"b");
@@ -258,24 +902,33 @@ mod tests {
             queue.push(report, service, at(0));
         }
         let mut take = |service| {
-            let record = queue.take(|record| record.service == service);
+            let record = queue.take(at(0), |record| record.service == service);
             record.map(|record| record.report)
         };
         assert_eq!(take(1), Some(b"b".to_vec()));
         assert_eq!(take(1), Some(b"d".to_vec()));
         assert_eq!(take(1), None);
-        let left: Vec<_> = queue.records().map(|record| &*record.report).collect();
+        let left: Vec<_> = queue.records(at(0)).map(|(it, _)| &*it.report).collect();
         assert_eq!(left, [b"a", b"c"]);
     }
 
     #[test]
-    fn a_service_is_removed_with_its_bytes() {
+    fn a_service_is_taken_with_its_bytes() {
         let mut queue = Queue::new(1 << 20, 1000);
         for (report, service) in [(b"aa", 0), (b"bb", 1), (b"cc", 0)] {
             queue.push(report, service, at(0));
         }
-        assert_eq!((queue.remove_service(0), queue.len()), (2, 1));
+        assert_eq!((queue.take_service(0).len(), queue.len()), (2, 1));
         assert_eq!(first(&mut queue).report, b"bb");
         assert_eq!(queue.bytes(), 0);
+    }
+
+    #[test]
+    fn a_report_that_was_read_belongs_to_the_service_that_sampled_it() {
+        let name = "N\u{f6}t";
+        for (json, client) in [("7", ClientId::Number(7)), ("\"7\"", ClientId::Name("7"))] {
+            let report = format!(r#"{{"client_id":{json},"service_name":{name:?},"data":{{}}}}"#);
+            assert_eq!(key_of(report.as_bytes()), service_key(&client, name));
+        }
     }
 }

@@ -12,6 +12,7 @@ use crate::log;
 use crate::orders::{HostMonitor, Orders, Plugin};
 use crate::plugin::{Outcome, Running};
 use crate::probes::{AgentCounters, Context, MAX_REPORT, Probe, ProbeError, Sampler};
+use crate::queue::service_key;
 use crate::settings::Settings;
 
 /// Executable plugins that run at a time.
@@ -314,9 +315,10 @@ impl Sampling {
             },
             seq: self.monitor.seq(),
         };
+        let key = service_key(&envelope.client_id, envelope.service_name);
         let length = encode(&mut self.context, &envelope, &mut self.buffer)?;
         let report = self.buffer.get(..length).ok_or(ProbeError::TooLarge)?;
-        courier.with_uplink(|uplink| uplink.push(report, id.index(), clock::uptime()));
+        courier.with_uplink(|uplink| uplink.push(report, key, clock::uptime()));
         self.monitor.next_seq();
         if self.monitor.seq() == 0 {
             // The numbers have been used up.

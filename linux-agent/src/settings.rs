@@ -36,7 +36,7 @@ pub struct Settings {
     pub file: PathBuf,
     /// `client_id`
     pub client_id: ClientName,
-    /// `state_dir`: lock, control socket and last services document.
+    /// `state_dir`: lock, control socket, last services document, queue and dead letters.
     pub state_dir: PathBuf,
     /// `plugin_dir`, `plugins` and `plugin_timeout_s`.
     pub plugins: Plugins,
@@ -129,6 +129,9 @@ pub struct QueueLimits {
     pub max_bytes: usize,
     /// `max_age_s`: an undelivered report older than this is dropped.
     pub max_age: Duration,
+    /// `durability` and `sync_interval_s`: how long a report may be lost by a loss of power. None: for as long as the
+    /// kernel takes to write it.
+    pub sync_interval: Option<Duration>,
 }
 
 impl Settings {
@@ -206,6 +209,8 @@ pub const KEYS: &[&str] = &[
     "server.config_update_interval_s",
     "queue.max_bytes",
     "queue.max_age_s",
+    "queue.durability",
+    "queue.sync_interval_s",
     "services",
     "board",
 ];
@@ -249,15 +254,26 @@ fn interpret(file: &Path, folder: &Path, values: &Values<'_>) -> Result<Settings
         },
         orders: orders(file, values)?,
         queue: QueueLimits {
-            max_bytes: values.get_or("queue.max_bytes", 8 << 20, |value| {
+            max_bytes: values.get_or("queue.max_bytes", 64 << 20, |value| {
                 let bytes = integer(value, 64 << 10, 1 << 30, "bytes")?;
                 usize::try_from(bytes).map_err(|_| "is more than this machine can address".into())
             })?,
             max_age: values.get_or("queue.max_age_s", Duration::from_secs(604_800), |value| {
                 integer(value, 1, 31_536_000, "seconds").map(Duration::from_secs)
             })?,
+            sync_interval: sync_interval(values)?,
         },
     })
+}
+
+fn sync_interval(values: &Values<'_>) -> Result<Option<Duration>, SettingsError> {
+    let survives_power_loss = values.get_or("queue.durability", false, |value| {
+        one_of(value, &[("process", false), ("power", true)])
+    })?;
+    let interval = values.get_or("queue.sync_interval_s", Duration::from_secs(5), |value| {
+        seconds(value, 0.1, 3600.0)
+    })?;
+    Ok(survives_power_loss.then_some(interval))
 }
 
 fn orders(file: &Path, values: &Values<'_>) -> Result<Orders, SettingsError> {
@@ -515,6 +531,8 @@ mod tests {
         ("server.config_update_interval_s", "60"),
         ("queue.max_bytes", "1_000_000"),
         ("queue.max_age_s", "3600"),
+        ("queue.durability", "\"power\""),
+        ("queue.sync_interval_s", "0.5"),
     ];
 
     #[test]
@@ -546,6 +564,7 @@ mod tests {
             queue: QueueLimits {
                 max_bytes: 1_000_000,
                 max_age: Duration::from_secs(3600),
+                sync_interval: Some(Duration::from_millis(500)),
             },
             boards: vec![],
         };

@@ -26,7 +26,7 @@ pub struct Status {
     pub boot: String,
     /// The server; none if the services come from the settings.
     pub server: Option<ServerStatus>,
-    /// Where all reports of this run are.
+    /// Where all reports are.
     pub reports: Reports,
     /// The services in force.
     pub services: Vec<ServiceStatus>,
@@ -54,7 +54,7 @@ pub struct ServerStatus {
     pub given_up: Option<String>,
 }
 
-/// `sampled = acknowledged + queued + dropped`
+/// `sampled = acknowledged + queued + dropped`, of this run and of all before whose reports are known of.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Reports {
     /// Reports that were made.
@@ -67,6 +67,12 @@ pub struct Reports {
     pub queued_bytes: u64,
     /// Reports that were given up, by reason.
     pub dropped: std::collections::BTreeMap<String, u64>,
+    /// Of those that the server would not take, so many are kept in `dead`.
+    #[serde(default)]
+    pub dead_letters: u64,
+    /// Why the queue is not on disk.
+    #[serde(default)]
+    pub disk_error: Option<String>,
 }
 
 /// One service.
@@ -147,11 +153,13 @@ impl Status {
                 sampled: account.sampled,
                 acknowledged: account.acknowledged,
                 queued: account.queued,
-                queued_bytes: queued_bytes as u64,
+                queued_bytes,
                 dropped: dropped
                     .reasons()
                     .map(|(reason, n)| (reason.to_owned(), n))
                     .collect(),
+                dead_letters: courier.dead_letters(),
+                disk_error: courier.disk_error(),
             },
             services: sampling
                 .monitor()
@@ -215,6 +223,12 @@ impl Status {
             write!(out, ", {count} {reason}")?;
         }
         writeln!(out)?;
+        if reports.dead_letters > 0 {
+            writeln!(out, "dead letters: {}", reports.dead_letters)?;
+        }
+        if let Some(error) = &reports.disk_error {
+            writeln!(out, "{error}")?;
+        }
         let now = seconds(clock::unix_ms());
         for board in &self.boards {
             board.write(now, out)?;

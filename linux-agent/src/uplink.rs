@@ -5,7 +5,8 @@
 //!   given, is left alone for a delay that doubles from about 1 s to 60 s, or to 10 min for clients that report
 //!   rarely, with jitter.
 //! - A report that fails although the server takes others steps behind them, and is given up after
-//!   [`MAX_TRIES`] such failures: it may not block its neighbours.
+//!   [`MAX_TRIES`] such failures: it may not block its neighbours. Also one that gets no answer, which may be the end
+//!   of a server's worker or a wait for the request's timeout each time.
 //! - A service whose last report the server failed on steps behind the other services until one succeeds. Once a
 //!   report of it was given up, each further failure beside others' success gives up all of it that waits: it may
 //!   not fill the queue either.
@@ -17,9 +18,9 @@ use std::time::Duration;
 
 use mote_core::Uptime;
 use mote_core::backoff::Backoff;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::queue::{GivenUp, Queue, Record};
+use crate::queue::{Chore, GivenUp, Queue, Record, Restored, Totals};
 
 /// Failures of one report, while the server takes others, after which it is given up.
 pub const MAX_TRIES: u8 = 5;
@@ -29,6 +30,9 @@ pub const CATCH_UP: f64 = 1.6;
 
 /// The longest delay after a failure, for clients that do not report more rarely than that.
 const MAX_DELAY_MS: u32 = 60_000;
+
+/// Services that are known to fail, at most: boards may name as many as they like.
+const MAX_FAILING: usize = 1024;
 
 /// The longest distance between two reports of a backlog. Clients that report more rarely than this ask for
 /// their orders more often than they report.
@@ -75,7 +79,8 @@ pub struct Account {
 }
 
 /// Reports that were given up, by reason.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Dropped {
     /// The queue was full.
     pub overflow: u64,
@@ -85,6 +90,8 @@ pub struct Dropped {
     pub refused: u64,
     /// The server failed on them again and again while it took others.
     pub gave_up: u64,
+    /// They were on a disk that does not have them any more, or only in part.
+    pub damaged: u64,
 }
 
 impl Dropped {
@@ -95,8 +102,22 @@ impl Dropped {
             ("expired", self.expired),
             ("refused", self.refused),
             ("gave_up", self.gave_up),
+            ("damaged", self.damaged),
         ]
         .into_iter()
+    }
+
+    /// Takes the higher of each.
+    pub fn raise(&mut self, other: &Dropped) {
+        for (own, other) in [
+            (&mut self.overflow, other.overflow),
+            (&mut self.expired, other.expired),
+            (&mut self.refused, other.refused),
+            (&mut self.gave_up, other.gave_up),
+            (&mut self.damaged, other.damaged),
+        ] {
+            *own = other.max(*own);
+        }
     }
 
     /// All reasons together.
@@ -119,12 +140,14 @@ pub struct Uplink {
     backlog_gap_ms: u32,
     hold_until: Uptime,
     /// Services whose last delivery the server failed on.
-    failing: BTreeMap<usize, Failing>,
+    failing: BTreeMap<u64, Failing>,
     /// These are held until then.
     failing_until: Uptime,
     /// An outage left a backlog; then sends keep a distance.
     catching_up: bool,
     in_flight: bool,
+    /// Reports that were given up because of their server, until somebody has kept them elsewhere.
+    dead: Vec<Record>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -150,6 +173,7 @@ impl Uplink {
             failing_until: Uptime::from_millis(0),
             catching_up: false,
             in_flight: false,
+            dead: Vec::new(),
         }
     }
 
@@ -165,9 +189,14 @@ impl Uplink {
         self.rates_changed();
     }
 
-    /// New bounds of the queue.
-    pub fn set_bounds(&mut self, max_bytes: usize, max_age_ms: u64) {
-        self.queue.set_bounds(max_bytes, max_age_ms);
+    /// The queue, for its bounds and its disk's state.
+    pub fn queue(&self) -> &Queue {
+        &self.queue
+    }
+
+    /// The queue, for its bounds.
+    pub fn queue_mut(&mut self) -> &mut Queue {
+        &mut self.queue
     }
 
     /// The server may be another one now: it is tried at once.
@@ -179,10 +208,41 @@ impl Uplink {
     }
 
     /// Queues a report that was sampled for the service in a slot, or by a board.
-    pub fn push(&mut self, report: &[u8], service: usize, now: Uptime) {
+    pub fn push(&mut self, report: &[u8], service: u64, now: Uptime) {
         self.account.sampled += 1;
         let given_up = self.queue.push(report, service, now);
         self.count(given_up);
+    }
+
+    /// Begins what the queue's disk has to do; see [`Queue::begin`].
+    pub fn begin_chore(&mut self, chore: &mut Chore, now: Uptime, unix_ms: u64) {
+        let totals = Totals {
+            dropped: self.account.dropped,
+            ..Totals::default()
+        };
+        self.queue.begin(chore, totals, now, unix_ms);
+    }
+
+    /// Enters what became of it.
+    pub fn finish_chore(&mut self, chore: &mut Chore, worked: bool, now: Uptime) {
+        let finished = self.queue.finish(chore, worked, now);
+        self.count(finished.given_up);
+        if let Some(restored) = finished.restored {
+            self.restored(&restored);
+        }
+        self.queue
+            .trim(|service| self.failing.contains_key(&service));
+    }
+
+    /// The next of the reports that the server will not take, to be kept elsewhere and then given to
+    /// [`Uplink::buried`].
+    pub fn take_dead(&mut self) -> Option<Record> {
+        self.dead.pop()
+    }
+
+    /// A report of [`Uplink::take_dead`] needs to be kept no more.
+    pub fn buried(&mut self, record: Record) {
+        self.queue.done(record);
     }
 
     /// The next report to send at `now`.
@@ -201,7 +261,7 @@ impl Uplink {
                 }
                 Next::Send(record)
             }
-            None => Next::Wait(self.ready_at()),
+            None => Next::Wait(self.ready_at(now)),
         }
     }
 
@@ -212,41 +272,40 @@ impl Uplink {
             Outcome::Acknowledged => {
                 self.account.acknowledged += 1;
                 self.answered(record.service, now);
-                self.queue.recycle(record);
+                self.queue.done(record);
                 false
             }
             Outcome::Refused => {
                 self.account.dropped.refused += 1;
                 self.answered(record.service, now);
-                self.queue.recycle(record);
+                self.dead.push(record);
                 true
             }
-            Outcome::Unreachable | Outcome::Unanswered => {
+            Outcome::Unreachable => {
                 self.hold_until = self.back_off(now);
-                if outcome == Outcome::Unanswered {
-                    let taken = self.account.acknowledged;
-                    let failing = self.failing.entry(record.service).or_default();
-                    failing.taken = taken;
-                }
                 let given_up = self.queue.put_back(record, true, now);
                 self.count(given_up);
                 false
             }
+            Outcome::Unanswered => {
+                let is_given_up = self.failed(&mut record);
+                self.hold_until = self.back_off(now);
+                self.after_failure(record, is_given_up, true, now);
+                is_given_up
+            }
             Outcome::Busy { retry_after } => {
-                if record.tries == 0 || record.taken_when_failed < self.account.acknowledged {
-                    record.tries += 1;
+                let before = self.failing.get(&record.service).copied();
+                let others_work = before.is_some_and(|it| it.taken < self.account.acknowledged);
+                let is_given_up = self.failed(&mut record);
+                if let Some(retry_after) = retry_after {
+                    let retry_after_ms = u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX);
+                    self.hold_until = self.back_off(now).after_millis(retry_after_ms);
+                } else if before.is_some() && !others_work {
+                    self.failing_until = self.back_off(now);
                 }
-                record.taken_when_failed = self.account.acknowledged;
-                let is_given_up = self.failed(&record, retry_after, now);
-                if is_given_up {
-                    self.account.dropped.gave_up += 1;
-                    self.queue.recycle(record);
-                } else {
-                    let delay_ms = 1000u64 << record.tries;
-                    record.not_before = now.after_millis(delay_ms);
-                    let given_up = self.queue.put_back(record, false, now);
-                    self.count(given_up);
-                }
+                let delay_ms = 1000u64 << record.tries;
+                record.not_before = now.after_millis(delay_ms);
+                self.after_failure(record, is_given_up, false, now);
                 is_given_up
             }
         }
@@ -255,13 +314,13 @@ impl Uplink {
     /// Where all reports are.
     pub fn account(&self) -> Account {
         Account {
-            queued: self.queue.len() as u64 + u64::from(self.in_flight),
+            queued: self.queue.len() + u64::from(self.in_flight),
             ..self.account
         }
     }
 
     /// What the waiting reports take, in bytes.
-    pub fn queue_bytes(&self) -> usize {
+    pub fn queue_bytes(&self) -> u64 {
         self.queue.bytes()
     }
 
@@ -270,21 +329,21 @@ impl Uplink {
         let failing = &self.failing;
         let ready = |it: &Record| it.not_before <= now;
         let working = |it: &Record| ready(it) && !failing.contains_key(&it.service);
-        match self.queue.take(working) {
-            None if now >= self.failing_until => self.queue.take(ready),
+        match self.queue.take(now, working) {
+            None if now >= self.failing_until => self.queue.take(now, ready),
             taken => taken,
         }
     }
 
     /// When [`Uplink::take`] has something; [`Uptime::NEVER`] for an empty queue.
-    fn ready_at(&self) -> Uptime {
-        let instants =
-            self.queue
-                .records()
-                .map(|it| match self.failing.contains_key(&it.service) {
-                    true => it.not_before.max(self.failing_until),
-                    false => it.not_before,
-                });
+    fn ready_at(&self, now: Uptime) -> Uptime {
+        let records = self.queue.records(now);
+        let instants = records.map(
+            |(it, ready_at)| match self.failing.contains_key(&it.service) {
+                true => ready_at.max(self.failing_until),
+                false => ready_at,
+            },
+        );
         instants.min().unwrap_or(Uptime::NEVER)
     }
 
@@ -299,12 +358,13 @@ impl Uplink {
         }
     }
 
-    fn answered(&mut self, service: usize, now: Uptime) {
+    fn answered(&mut self, service: u64, now: Uptime) {
         self.failing.remove(&service);
         self.failing_until = Uptime::from_millis(0);
         self.backoff.succeeded();
         // Those that wait for another try are no backlog.
-        if !self.queue.records().any(|it| it.not_before <= now) {
+        let mut records = self.queue.records(now);
+        if self.queue.on_disk_only() == 0 && !records.any(|(it, _)| it.not_before <= now) {
             self.catching_up = false;
             self.backlog_gap_ms = self.gap_ms;
         }
@@ -314,28 +374,42 @@ impl Uplink {
     }
 
     /// Notes that the server failed on a report. Gives whether that report is given up.
-    fn failed(&mut self, record: &Record, retry_after: Option<Duration>, now: Uptime) -> bool {
+    fn failed(&mut self, record: &mut Record) -> bool {
         let taken = self.account.acknowledged;
+        if record.tries == 0 || record.taken_when_failed < taken {
+            record.tries += 1;
+        }
+        record.taken_when_failed = taken;
         let before = self.failing.get(&record.service).copied();
         let others_work = before.is_some_and(|it| it.taken < taken);
         let was_given_up = before.is_some_and(|it| it.given_up);
         let all_are_given_up = was_given_up && others_work;
         let is_given_up = all_are_given_up || record.tries >= MAX_TRIES;
         if all_are_given_up {
-            self.account.dropped.gave_up += self.queue.remove_service(record.service);
-        }
-        if let Some(retry_after) = retry_after {
-            let retry_after_ms = u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX);
-            self.hold_until = self.back_off(now).after_millis(retry_after_ms);
-        } else if before.is_some() && !others_work {
-            self.failing_until = self.back_off(now);
+            let all = self.queue.take_service(record.service);
+            self.account.dropped.gave_up += all.len() as u64;
+            self.dead.extend(all);
         }
         let failing = Failing {
             taken,
             given_up: was_given_up || is_given_up,
         };
+        if self.failing.len() >= MAX_FAILING {
+            // It fails again if it has to.
+            self.failing.pop_first();
+        }
         self.failing.insert(record.service, failing);
         is_given_up
+    }
+
+    fn after_failure(&mut self, record: Record, is_given_up: bool, first: bool, now: Uptime) {
+        if is_given_up {
+            self.account.dropped.gave_up += 1;
+            self.dead.push(record);
+        } else {
+            let given_up = self.queue.put_back(record, first, now);
+            self.count(given_up);
+        }
     }
 
     /// Counts a failure in a row and gives the end of the delay after it.
@@ -357,6 +431,29 @@ impl Uplink {
     fn count(&mut self, given_up: GivenUp) {
         self.account.dropped.overflow += given_up.overflow;
         self.account.dropped.expired += given_up.expired;
+        self.account.dropped.damaged += given_up.damaged;
+    }
+
+    /// Reports of earlier runs join those of this one.
+    fn restored(&mut self, restored: &Restored) {
+        let Restored {
+            queued,
+            acknowledged,
+            totals,
+        } = restored;
+        let account = &mut self.account;
+        account.sampled += queued + acknowledged + totals.dropped.total();
+        account.acknowledged += acknowledged;
+        let dropped = &mut account.dropped;
+        dropped.overflow += totals.dropped.overflow;
+        dropped.expired += totals.dropped.expired;
+        dropped.refused += totals.dropped.refused;
+        dropped.gave_up += totals.dropped.gave_up;
+        dropped.damaged += totals.dropped.damaged;
+        if *queued > 0 {
+            // What waited for the server while no agent ran is a backlog like any other.
+            self.catching_up = true;
+        }
     }
 }
 
@@ -565,7 +662,7 @@ mod tests {
                 attempts += u64::from(record.service == 1);
                 uplink.delivered(record, outcome, now);
             }
-            let good = uplink.queue.records().filter(|it| it.service == 0);
+            let good = uplink.queue.records(now).filter(|(it, _)| it.service == 0);
             // The next one at a distance, at the latest.
             assert!(good.count() <= 1, "at {ms} ms");
             balanced(&uplink);
@@ -591,10 +688,10 @@ mod tests {
     }
 
     #[test]
-    fn a_report_that_gets_no_answer_lets_others_pass_and_is_never_given_up() {
+    fn reports_that_never_get_an_answer_are_given_up_and_delay_others_little() {
         let mut uplink = uplink();
         uplink.set_rate(2.0);
-        let mut attempts = 0;
+        let (mut attempts, mut dead) = (0, 0);
         for ms in (0..600_000).step_by(100) {
             let now = at(ms);
             if ms % SECOND == 0 {
@@ -609,13 +706,35 @@ mod tests {
                 attempts += u64::from(record.service == 1);
                 uplink.delivered(record, outcome, now);
             }
-            let good = uplink.queue.records().filter(|it| it.service == 0);
+            while let Some(record) = uplink.take_dead() {
+                assert_eq!(record.report, b"deadly");
+                dead += 1;
+                uplink.buried(record);
+            }
+            let good = uplink.queue.records(now).filter(|(it, _)| it.service == 0);
             // Held for a second, and for two if none came within that.
             assert!(good.count() <= 4, "at {ms} ms");
         }
         let account = balanced(&uplink);
-        assert_eq!((account.queued, account.dropped.total()), (600, 0));
+        assert!(account.queued <= 10, "{account:?}");
+        assert_eq!(account.dropped.total(), dead);
+        assert_eq!(account.dropped.gave_up, dead);
         assert!((100..1200).contains(&attempts), "{attempts}");
+    }
+
+    #[test]
+    fn an_only_service_without_an_answer_is_not_given_up() {
+        let mut uplink = uplink();
+        for ms in (0..600_000).step_by(100) {
+            let now = at(ms);
+            if ms % SECOND == 0 {
+                uplink.push(b"report", 0, now);
+            }
+            while let Next::Send(record) = uplink.next(now) {
+                uplink.delivered(record, Outcome::Unanswered, now);
+            }
+        }
+        assert_eq!(balanced(&uplink).queued, 600);
     }
 
     #[test]

@@ -10,11 +10,9 @@ use super::document::DocumentError;
 use super::line::{self, MAX_LINE, Message, Rejected, Report};
 use super::orders::Orders;
 use super::run::{Runs, Sample, Verdict};
+use crate::queue::service_key;
 use crate::sampling::new_boot_id;
 use crate::settings::ClientName;
-
-/// Services of a board that the uplink tells apart; further ones share a place.
-pub const MAX_SERVICES: usize = 64;
 
 /// What waits to be written to a board, in bytes: a document and some acknowledgements.
 const MAX_OUTGOING: usize = 2 * MAX_LINE;
@@ -38,8 +36,6 @@ pub struct Board {
     receiver: Receiver<MAX_LINE>,
     runs: Runs,
     boot: String,
-    /// The board's names of its services, by whose places the uplink tells them apart.
-    services: Vec<Box<str>>,
     stamped: Vec<u8>,
     outgoing: Vec<u8>,
     /// Its services document.
@@ -75,7 +71,6 @@ impl Board {
             receiver: Receiver::new(),
             runs: Runs::default(),
             boot: new_boot_id(),
-            services: Vec::new(),
             stamped: Vec::new(),
             outgoing: Vec::new(),
             orders: Orders::new(seed),
@@ -84,9 +79,9 @@ impl Board {
         }
     }
 
-    /// Takes what came over the line. Each new report goes, with the place of its service, to `queue`, and is
+    /// Takes what came over the line. Each new report goes, with the key of its service, to `queue`, and is
     /// then acknowledged.
-    pub fn receive(&mut self, bytes: &[u8], at: Arrival, mut queue: impl FnMut(&[u8], usize)) {
+    pub fn receive(&mut self, bytes: &[u8], at: Arrival, mut queue: impl FnMut(&[u8], u64)) {
         self.runs.may_have_lain(at.lain_ms);
         let mut rejected = self.receiver.rejected();
         for byte in bytes {
@@ -125,7 +120,8 @@ impl Board {
                                 let unix_ms = unix_ms_of(sampled_ms, at);
                                 let boot = report.boot.is_none().then_some(&*self.boot);
                                 line::stamp(text, unix_ms, boot, &mut self.stamped);
-                                queue(&self.stamped, place(&mut self.services, &report.service));
+                                let key = service_key(&self.client_id.id(), &report.service);
+                                queue(&self.stamped, key);
                             }
                             acknowledge(report.seq, &mut self.outgoing);
                         }
@@ -197,18 +193,6 @@ fn unix_ms_of(instant_ms: i64, at: Arrival) -> u64 {
     at.unix_ms.saturating_sub(ago_ms)
 }
 
-/// The place of a service's name, which it gets when it is new.
-fn place(services: &mut Vec<Box<str>>, name: &str) -> usize {
-    let found = services.iter().position(|it| **it == *name);
-    found.unwrap_or_else(|| {
-        if services.len() < MAX_SERVICES - 1 {
-            services.push(name.into());
-            return services.len() - 1;
-        }
-        MAX_SERVICES - 1
-    })
-}
-
 fn acknowledge(seq: u32, outgoing: &mut Vec<u8>) {
     let mut line = [0; 32];
     let mut rest = &mut line[..];
@@ -244,16 +228,16 @@ mod tests {
         line
     }
 
-    /// Gives the places of the services of the reports that were queued.
-    fn hear(board: &mut Board, text: &str, now: Uptime) -> Vec<usize> {
-        let mut places = vec![];
+    /// Gives the keys of the services of the reports that were queued.
+    fn hear(board: &mut Board, text: &str, now: Uptime) -> Vec<u64> {
+        let mut keys = vec![];
         let arrival = Arrival {
             now,
             unix_ms: 1_000_000_000_000 + now.as_millis(),
             lain_ms: 0,
         };
-        board.receive(&sealed(text), arrival, |_, service| places.push(service));
-        places
+        board.receive(&sealed(text), arrival, |_, service| keys.push(service));
+        keys
     }
 
     fn report(service: &str, seq: u32) -> String {
@@ -276,15 +260,19 @@ mod tests {
     }
 
     #[test]
-    fn services_are_told_apart_up_to_a_bound() {
+    fn services_are_told_apart_by_client_and_name() {
         let mut board = board();
-        for seq in 0..200 {
-            let name = format!("S{}", seq % 100);
-            let expected = usize::try_from(seq % 100).unwrap().min(MAX_SERVICES - 1);
-            assert_eq!(hear(&mut board, &report(&name, seq), at(5000)), [expected]);
-            board.written(usize::MAX);
+        for (seq, name) in ["A", "B", "A"].into_iter().enumerate() {
+            let key = service_key(&mote_core::ClientId::Number(7), name);
+            let seq = u32::try_from(seq).unwrap();
+            assert_eq!(hear(&mut board, &report(name, seq), at(5000)), [key]);
         }
-        assert_eq!(board.services.len(), MAX_SERVICES - 1);
+        let others = [
+            service_key(&mote_core::ClientId::Number(8), "A"),
+            service_key(&mote_core::ClientId::Name("7"), "A"),
+            service_key(&mote_core::ClientId::Number(7), "B"),
+        ];
+        assert!(!others.contains(&service_key(&mote_core::ClientId::Number(7), "A")));
     }
 
     #[test]

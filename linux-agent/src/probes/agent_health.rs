@@ -38,7 +38,7 @@ impl AgentCounters {
     pub fn of(uplink: &Uplink) -> Self {
         AgentCounters {
             account: uplink.account(),
-            queue_bytes: uplink.queue_bytes() as u64,
+            queue_bytes: uplink.queue_bytes(),
             ..AgentCounters::default()
         }
     }

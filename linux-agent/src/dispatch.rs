@@ -1,0 +1,236 @@
+//! What the threads behind the agent's loop do next: calls to the server, one at a time, and beside them the disk of the
+//! queue. No I/O, no clock.
+
+use std::collections::VecDeque;
+
+use mote_core::Uptime;
+
+use crate::http::CallError;
+use crate::queue::{Chore, Record};
+use crate::uplink::{Next, Outcome, Uplink};
+
+/// After a fetch for a board the server is there for reports this many times as long, but at most
+/// [`MAX_BOARDS_PAUSE_MS`]: a server that hangs on boards may not hold up reports.
+const BOARDS_PAUSE: u64 = 9;
+const MAX_BOARDS_PAUSE_MS: u64 = 300_000;
+
+/// A board's client id, and what the server answered about it.
+pub type Services = (String, Result<Vec<u8>, CallError>);
+
+/// Says what is to be done next.
+#[derive(Debug)]
+pub struct Dispatcher {
+    /// The reports.
+    pub uplink: Uplink,
+    /// Whether there is a server. Without one reports stay in the queue.
+    pub has_server: bool,
+    orders: Orders,
+    boards: Boards,
+    closing: Closing,
+    is_calling: bool,
+}
+
+/// What to do next.
+#[derive(Debug)]
+pub enum Job {
+    /// What the queue's disk has to do, then [`Dispatcher::chore_done`].
+    Chore(Chore),
+    /// Ask the server for orders, then [`Dispatcher::fetched`].
+    Fetch,
+    /// Ask it for the services of a board, then [`Dispatcher::fetched_for`].
+    FetchFor(String),
+    /// Deliver a report, then [`Dispatcher::delivered`].
+    Deliver(Record),
+    /// Nothing before this instant, unless something changes.
+    Wait(Uptime),
+    /// Nothing any more.
+    End,
+}
+
+#[derive(Debug)]
+enum Orders {
+    Idle,
+    Wanted,
+    Came(Result<Vec<u8>, CallError>),
+}
+
+/// The services of boards. As many are wanted at a time as there are boards at most.
+#[derive(Debug, Default)]
+struct Boards {
+    /// The client ids of those that want theirs.
+    wanted: VecDeque<String>,
+    came: VecDeque<Services>,
+    /// None is asked for before this instant.
+    not_before: Option<Uptime>,
+    asked: Option<Uptime>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Closing {
+    No,
+    /// What waits is tried once more, until this instant.
+    Until(Uptime),
+    /// Only the disk has to get what it does not have.
+    Flush,
+}
+
+impl Dispatcher {
+    /// One with nothing to do but what `uplink` has.
+    pub fn new(uplink: Uplink, has_server: bool) -> Self {
+        Dispatcher {
+            uplink,
+            has_server,
+            orders: Orders::Idle,
+            boards: Boards::default(),
+            closing: Closing::No,
+            is_calling: false,
+        }
+    }
+
+    /// What to do at `now`. `spare`: a chore of before, whose memory is used again.
+    pub fn next(&mut self, now: Uptime, unix_ms: u64, spare: &mut Option<Chore>) -> Job {
+        let chore_at = self.uplink.queue().chore_at(now, false);
+        if chore_at <= now {
+            return self.begin_chore(now, unix_ms, spare);
+        }
+        let call_at = match self.next_call(now) {
+            Ok(job) => return job,
+            Err(call_at) => call_at,
+        };
+        let chore_at = self.uplink.queue().chore_at(now, true);
+        if chore_at <= now {
+            return self.begin_chore(now, unix_ms, spare);
+        }
+        if self.closing != Closing::No && !self.is_calling {
+            // What the disk cannot do now it cannot do in time.
+            return Job::End;
+        }
+        Job::Wait(chore_at.min(call_at))
+    }
+
+    /// Whether all is done after [`Dispatcher::close`] that can be done without waiting for a call or for a disk that
+    /// does not come back.
+    pub fn is_flushed(&self, now: Uptime) -> bool {
+        let queue = self.uplink.queue();
+        queue.is_stalled(now) || (!queue.has_chore() && queue.chore_at(now, true) > now)
+    }
+
+    /// Whether something of the disk has to be done at a certain time, also while a call is under way.
+    pub fn has_timed_chore(&self, now: Uptime) -> bool {
+        self.uplink.queue().chore_at(now, false) != Uptime::NEVER
+    }
+
+    /// Enters what became of a chore.
+    pub fn chore_done(&mut self, chore: &mut Chore, worked: bool, now: Uptime) {
+        self.uplink.finish_chore(chore, worked, now);
+    }
+
+    /// Has the server asked for orders.
+    pub fn fetch(&mut self) {
+        self.orders = Orders::Wanted;
+    }
+
+    /// The answer of the server.
+    pub fn fetched(&mut self, answer: Result<Vec<u8>, CallError>) {
+        self.is_calling = false;
+        self.orders = Orders::Came(answer);
+    }
+
+    /// The answer to [`Dispatcher::fetch`], once.
+    pub fn take_orders(&mut self) -> Option<Result<Vec<u8>, CallError>> {
+        match std::mem::replace(&mut self.orders, Orders::Idle) {
+            Orders::Came(answer) => Some(answer),
+            other => {
+                self.orders = other;
+                None
+            }
+        }
+    }
+
+    /// Has the server asked for the services of a board, unless it is about to be.
+    pub fn fetch_for(&mut self, client_id: &str) {
+        let wanted = &mut self.boards.wanted;
+        if !wanted.iter().any(|it| it == client_id) {
+            wanted.push_back(client_id.to_owned());
+        }
+    }
+
+    /// The answer of the server about a board.
+    pub fn fetched_for(&mut self, services: Services, now: Uptime) {
+        self.is_calling = false;
+        let boards = &mut self.boards;
+        let took_ms = boards.asked.map_or(0, |asked| now.millis_since(asked));
+        let pause_ms = took_ms
+            .saturating_mul(BOARDS_PAUSE)
+            .min(MAX_BOARDS_PAUSE_MS);
+        boards.came.push_back(services);
+        boards.not_before = Some(now.after_millis(pause_ms));
+    }
+
+    /// An answer to [`Dispatcher::fetch_for`], once.
+    pub fn take_services(&mut self) -> Option<Services> {
+        self.boards.came.pop_front()
+    }
+
+    /// How a delivery ended. Gives whether reports are given up for it; see [`Uplink::take_dead`].
+    pub fn delivered(&mut self, record: Record, outcome: Outcome, now: Uptime) -> bool {
+        self.is_calling = false;
+        if outcome != Outcome::Acknowledged && matches!(self.closing, Closing::Until(_)) {
+            self.closing = Closing::Flush;
+        }
+        self.uplink.delivered(record, outcome, now)
+    }
+
+    /// One last attempt to deliver what waits, until `end`; then the rest is left to the disk.
+    pub fn close(&mut self, end: Uptime) {
+        self.closing = Closing::Until(end);
+    }
+
+    fn begin_chore(&mut self, now: Uptime, unix_ms: u64, spare: &mut Option<Chore>) -> Job {
+        let mut chore = spare.take().unwrap_or_default();
+        self.uplink.begin_chore(&mut chore, now, unix_ms);
+        Job::Chore(chore)
+    }
+
+    /// A call to the server, or when there is one to make.
+    fn next_call(&mut self, now: Uptime) -> Result<Job, Uptime> {
+        if self.is_calling || !self.has_server || self.closing == Closing::Flush {
+            return Err(Uptime::NEVER);
+        }
+        let is_closing = match self.closing {
+            Closing::Until(end) if now >= end => {
+                self.closing = Closing::Flush;
+                return Err(Uptime::NEVER);
+            }
+            Closing::Until(_) => {
+                self.uplink.retry_now(now);
+                true
+            }
+            _ => false,
+        };
+        if matches!(self.orders, Orders::Wanted) && !is_closing {
+            self.orders = Orders::Idle;
+            self.is_calling = true;
+            return Ok(Job::Fetch);
+        }
+        let boards = &mut self.boards;
+        let boards_at = boards.not_before.unwrap_or(now);
+        if !is_closing
+            && boards_at <= now
+            && let Some(id) = boards.wanted.pop_front()
+        {
+            boards.asked = Some(now);
+            self.is_calling = true;
+            return Ok(Job::FetchFor(id));
+        }
+        match self.uplink.next(now) {
+            Next::Send(record) => {
+                self.is_calling = true;
+                Ok(Job::Deliver(record))
+            }
+            Next::Wait(_) if is_closing => Err(Uptime::NEVER),
+            Next::Wait(until) if !self.boards.wanted.is_empty() => Err(until.min(boards_at)),
+            Next::Wait(until) => Err(until),
+        }
+    }
+}

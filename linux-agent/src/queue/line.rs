@@ -1,0 +1,243 @@
+//! What is written into the queue's files: lines that a person can read and damage cannot pass.
+//!
+//! ```text
+//! 17 1795339484886 {"client_id":1,"service_name":"LinuxCPU",…}*1A2B3C4D     a report, its number and when it was queued
+//! = 5d1f… 1795330000000 {"lost":0,"dropped":{…}}*1A2B3C4D                   the head of a segment
+//! - 3-17 19-19 {"unstored":0,"dropped":{…}}*1A2B3C4D                        numbers of reports that are done with
+//! ```
+//!
+//! Each line ends as one of the serial protocol does ([`mote_core::frame`]), with `*`, the CRC-32 of what stands
+//! before in hexadecimal digits, and a newline, so that a reader is in step again after damage. Times are
+//! milliseconds of the queue's own clock ([`super::QueueClock`]).
+
+use std::io::Write;
+use std::ops::RangeInclusive;
+
+use serde::{Deserialize, Serialize};
+
+use crate::uplink::Dropped;
+
+/// No file of ours has a number, a time or a count above this, so sums of a few cannot overflow.
+const MAX_NUMBER: u64 = 1 << 60;
+
+/// What a line adds to its text: `*`, eight digits, a newline.
+const SEAL: usize = 10;
+
+/// Reports of the past that no segment tells of any more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Totals {
+    /// Reports that were done with before they had a number: their server took or refused them while the disk was
+    /// out of order.
+    pub unstored: u64,
+    /// Reports that were given up, by reason.
+    pub dropped: Dropped,
+}
+
+/// A line that is whole.
+#[derive(Debug, PartialEq)]
+pub enum Line<'a> {
+    /// A report.
+    Report {
+        /// Its number; they count up.
+        number: u64,
+        /// When it was queued.
+        at_ms: u64,
+        /// As it is sent.
+        report: &'a [u8],
+    },
+    /// The head of a segment.
+    Head {
+        /// Linux's id of its run.
+        kernel: &'a str,
+        /// What the queue's clock was ahead of the uptime of that run.
+        ahead_ms: u64,
+        /// As of its beginning.
+        totals: Totals,
+    },
+    /// Reports that are done with.
+    Done {
+        /// Their numbers as text, for [`ranges`].
+        numbers: &'a str,
+        /// As of this line.
+        totals: Totals,
+    },
+}
+
+/// Appends the line of a report to `out`. It holds no newline, as JSON without white space does not.
+pub fn write_report(out: &mut Vec<u8>, number: u64, at_ms: u64, report: &[u8]) {
+    let start = out.len();
+    // Writing to a vector cannot fail; that is so for all of these.
+    let _ = write!(out, "{number} {at_ms} ");
+    out.extend_from_slice(report);
+    seal(out, start);
+}
+
+/// Appends the head of a segment to `out`.
+pub fn write_head(out: &mut Vec<u8>, kernel: &str, ahead_ms: u64, totals: &Totals) {
+    let start = out.len();
+    let _ = write!(out, "= {kernel} {ahead_ms} ");
+    let _ = serde_json::to_writer(&mut *out, totals);
+    seal(out, start);
+}
+
+/// Appends the numbers of reports that are done with to `out`.
+pub fn write_done(
+    out: &mut Vec<u8>,
+    numbers: impl IntoIterator<Item = RangeInclusive<u64>>,
+    totals: &Totals,
+) {
+    let start = out.len();
+    out.extend_from_slice(b"- ");
+    for range in numbers {
+        let _ = write!(out, "{}-{} ", range.start(), range.end());
+    }
+    let _ = serde_json::to_writer(&mut *out, totals);
+    seal(out, start);
+}
+
+/// Reads a line without its newline; `None` if it is not whole.
+pub fn read(line: &[u8]) -> Option<Line<'_>> {
+    let (text, seal) = line.split_last_chunk::<{ SEAL - 1 }>()?;
+    let [b'*', digits @ ..] = seal else {
+        return None;
+    };
+    // A number may have a sign, a checksum may not.
+    let digits = std::str::from_utf8(digits)
+        .ok()
+        .filter(|it| !it.contains('+'))?;
+    let sum = u32::from_str_radix(digits, 16).ok()?;
+    if sum != crc32fast::hash(text) {
+        return None;
+    }
+    match text {
+        [b'=', b' ', text @ ..] => {
+            let (kernel, rest) = std::str::from_utf8(text).ok()?.split_once(' ')?;
+            let (ahead_ms, totals) = rest.split_once(' ')?;
+            Some(Line::Head {
+                kernel,
+                ahead_ms: number(ahead_ms)?,
+                totals: read_totals(totals)?,
+            })
+        }
+        [b'-', b' ', text @ ..] => {
+            let text = std::str::from_utf8(text).ok()?;
+            let (numbers, totals) = text.split_at_checked(text.find('{')?)?;
+            Some(Line::Done {
+                numbers,
+                totals: read_totals(totals)?,
+            })
+        }
+        _ => {
+            let mut parts = text.splitn(3, |byte| *byte == b' ');
+            let mut next = || number(std::str::from_utf8(parts.next()?).ok()?);
+            Some(Line::Report {
+                number: next()?,
+                at_ms: next()?,
+                report: parts.next()?,
+            })
+        }
+    }
+}
+
+/// The numbers of a [`Line::Done`].
+pub fn ranges(numbers: &str) -> impl Iterator<Item = RangeInclusive<u64>> {
+    numbers.split_ascii_whitespace().filter_map(|range| {
+        let (first, last) = range.split_once('-')?;
+        Some(number(first)?..=number(last)?)
+    })
+}
+
+/// A number of a file's name or of a line.
+pub fn number(text: &str) -> Option<u64> {
+    text.parse().ok().filter(|number| *number <= MAX_NUMBER)
+}
+
+fn read_totals(text: &str) -> Option<Totals> {
+    let totals: Totals = serde_json::from_str(text).ok()?;
+    let Totals { unstored, dropped } = &totals;
+    let mut counts = dropped.reasons().map(|(_, count)| count).chain([*unstored]);
+    counts.all(|count| count <= MAX_NUMBER).then_some(totals)
+}
+
+fn seal(out: &mut Vec<u8>, start: usize) {
+    let sum = crc32fast::hash(out.get(start..).unwrap_or_default());
+    let _ = writeln!(out, "*{sum:08X}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn whole(out: &[u8]) -> Line<'_> {
+        read(out.strip_suffix(b"\n").unwrap()).unwrap()
+    }
+
+    #[test]
+    fn lines_are_read_as_they_are_written() {
+        let totals = Totals {
+            unstored: 3,
+            dropped: Dropped {
+                overflow: 7,
+                ..Dropped::default()
+            },
+        };
+        let mut out = vec![];
+        write_report(&mut out, 17, 1_795_339_484_886, b"{\"a\": 1}");
+        let report = Line::Report {
+            number: 17,
+            at_ms: 1_795_339_484_886,
+            report: b"{\"a\": 1}",
+        };
+        assert_eq!(whole(&out), report);
+
+        out.clear();
+        write_head(&mut out, "5d1f-77", 99, &totals);
+        let head = Line::Head {
+            kernel: "5d1f-77",
+            ahead_ms: 99,
+            totals,
+        };
+        assert_eq!(whole(&out), head);
+
+        out.clear();
+        write_done(&mut out, [3..=17, 19..=19], &totals);
+        let Line::Done {
+            numbers,
+            totals: read,
+        } = whole(&out)
+        else {
+            panic!("{out:?}");
+        };
+        assert_eq!(read, totals);
+        assert_eq!(ranges(numbers).collect::<Vec<_>>(), [3..=17, 19..=19]);
+    }
+
+    #[test]
+    fn a_line_ends_like_one_of_the_serial_protocol() {
+        let mut out = vec![];
+        write_report(&mut out, 1, 2, b"{}");
+        let line = out.strip_suffix(b"\n").unwrap();
+        assert_eq!(mote_core::frame::open(line), Some(&b"1 2 {}"[..]));
+    }
+
+    #[test]
+    fn no_damage_passes() {
+        let mut out = vec![];
+        write_report(&mut out, 17, 1_795_339_484_886, b"{\"a\": 1}");
+        let line = out.strip_suffix(b"\n").unwrap();
+        for length in 0..line.len() {
+            assert_eq!(read(&line[..length]), None);
+        }
+        for index in 0..line.len() {
+            for bit in 0..8 {
+                let mut damaged = line.to_vec();
+                damaged[index] ^= 1 << bit;
+                // A digit in the other case is the same digit.
+                let in_digits = index >= line.len() - 8;
+                let is_same = in_digits && damaged.eq_ignore_ascii_case(line);
+                assert_eq!(read(&damaged).is_some(), is_same, "{index} {bit}");
+            }
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! The few calls that the queue makes on its folder, so that a test can fail or cut each of them.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// Files that are kept open: the segment that is written, one that is read, and what is done of each.
+const MAX_OPEN: usize = 4;
+
+/// A file of the queue. Both kinds are only ever appended to, and then removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Name {
+    /// Reports, the first of which has this number.
+    Segment(u64),
+    /// Which reports of that segment are done with.
+    Done(u64),
+}
+
+/// A folder of the queue. Whatever call fails, it may have done any part of its work.
+pub trait Storage {
+    /// The files there are, with their lengths in bytes; in any order.
+    fn list(&mut self) -> io::Result<Vec<(Name, u64)>>;
+    /// Appends `bytes`, to a new file if there is none. After an error any prefix of them may be there.
+    fn append(&mut self, name: Name, bytes: &[u8]) -> io::Result<()>;
+    /// Has what was appended survive a loss of power, and that the file is there at all.
+    fn sync(&mut self, name: Name) -> io::Result<()>;
+    /// Reads from `offset` on; gives how many bytes, 0 at the end.
+    fn read(&mut self, name: Name, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
+    /// Removes a file.
+    fn remove(&mut self, name: Name) -> io::Result<()>;
+}
+
+/// A real folder.
+#[derive(Debug)]
+pub struct Folder {
+    path: PathBuf,
+    /// The one used last is the last.
+    open: VecDeque<(Name, File)>,
+}
+
+impl Folder {
+    /// The folder at `path`, which is made when it is first listed.
+    pub fn new(path: &Path) -> Self {
+        Folder {
+            path: path.to_owned(),
+            open: VecDeque::new(),
+        }
+    }
+
+    fn open(&self, name: Name, create: bool) -> io::Result<File> {
+        OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(create)
+            .mode(0o600)
+            .open(self.path.join(name.to_string()))
+    }
+
+    fn make(&self) -> io::Result<()> {
+        match DirBuilder::new().mode(0o700).create(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn file(&mut self, name: Name, create: bool) -> io::Result<&mut File> {
+        let found = self.open.iter().position(|(it, _)| *it == name);
+        let entry = match found.and_then(|index| self.open.remove(index)) {
+            Some(entry) => entry,
+            None => match self.open(name, create) {
+                Err(error) if create && error.kind() == io::ErrorKind::NotFound => {
+                    // Somebody has removed the whole folder.
+                    self.make()?;
+                    (name, self.open(name, create)?)
+                }
+                result => (name, result?),
+            },
+        };
+        if self.open.len() >= MAX_OPEN {
+            self.open.pop_front();
+        }
+        self.open.push_back(entry);
+        let (_, file) = self.open.back_mut().ok_or(io::ErrorKind::NotFound)?;
+        Ok(file)
+    }
+}
+
+/// Without the files that are open.
+impl Clone for Folder {
+    fn clone(&self) -> Self {
+        Folder::new(&self.path)
+    }
+}
+
+impl Storage for Folder {
+    fn list(&mut self) -> io::Result<Vec<(Name, u64)>> {
+        self.open.clear();
+        self.make()?;
+        let mut files = Vec::new();
+        for entry in fs::read_dir(&self.path)? {
+            let entry = entry?;
+            // Whatever else lies there is somebody else's.
+            let name = entry.file_name().to_str().and_then(Name::parse);
+            let facts = entry.metadata()?;
+            if let Some(name) = name.filter(|_| facts.is_file()) {
+                files.push((name, facts.len()));
+            }
+        }
+        Ok(files)
+    }
+
+    fn append(&mut self, name: Name, bytes: &[u8]) -> io::Result<()> {
+        self.file(name, true)?.write_all(bytes)
+    }
+
+    fn sync(&mut self, name: Name) -> io::Result<()> {
+        self.file(name, false)?.sync_data()?;
+        File::open(&self.path)?.sync_all()
+    }
+
+    fn read(&mut self, name: Name, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let file = self.file(name, false)?;
+        loop {
+            match file.read_at(buffer, offset) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => return result,
+            }
+        }
+    }
+
+    fn remove(&mut self, name: Name) -> io::Result<()> {
+        self.open.retain(|(it, _)| *it != name);
+        match fs::remove_file(self.path.join(name.to_string())) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            result => result,
+        }
+    }
+}
+
+impl Name {
+    /// The file that is called `text`, if it is one of the queue's.
+    pub fn parse(text: &str) -> Option<Name> {
+        let (number, kind) = text.split_once('.')?;
+        let number = super::line::number(number)?;
+        let name = match kind {
+            "reports" => Name::Segment(number),
+            "done" => Name::Done(number),
+            _ => return None,
+        };
+        // `1.reports` and `+1.reports` would be other files of the same name.
+        (name.to_string() == text).then_some(name)
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Name::Segment(first) => write!(f, "{first:020}.reports"),
+            Name::Done(first) => write!(f, "{first:020}.done"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_as_they_are_written() {
+        for name in [Name::Segment(0), Name::Segment(1 << 60), Name::Done(17)] {
+            assert_eq!(Name::parse(&name.to_string()), Some(name));
+        }
+        for other in [
+            "",
+            "17.reports",
+            "+0000000000000000017.done",
+            "00000000000000000017.tmp",
+        ] {
+            assert_eq!(Name::parse(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_folder_keeps_what_is_appended() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("queue");
+        let mut storage = Folder::new(&path);
+        assert_eq!(storage.list().unwrap(), []);
+        let names: Vec<_> = (0..6).map(Name::Segment).collect();
+        for name in names.iter().chain(&names) {
+            storage.append(*name, b"abc").unwrap();
+            storage.sync(*name).unwrap();
+        }
+        assert_eq!(storage.open.len(), MAX_OPEN);
+        fs::write(path.join("notes.txt"), "not ours").unwrap();
+        fs::create_dir(path.join(Name::Segment(9).to_string())).unwrap();
+        let mut files = storage.list().unwrap();
+        files.sort();
+        let expected: Vec<_> = names.iter().map(|name| (*name, 6)).collect();
+        assert_eq!(files, expected);
+        let mut buffer = [0; 4];
+        assert_eq!(storage.read(names[0], 4, &mut buffer).unwrap(), 2);
+        assert_eq!(&buffer[..2], b"bc");
+        storage.remove(names[0]).unwrap();
+        storage.remove(names[0]).unwrap();
+        assert!(storage.read(names[0], 0, &mut buffer).is_err());
+        assert_eq!(storage.list().unwrap().len(), 5);
+    }
+}

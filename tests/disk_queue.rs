@@ -1,0 +1,416 @@
+//! The queue and its disk: whatever call fails, and at whatever byte a write is cut, what was appended and is not
+//! done is there after a restart, once and as it was.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
+#[path = "support/disk.rs"]
+mod disk;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use disk::{Fault, MemoryFolder};
+use mote_agent::queue::{Chore, Disk, Queue};
+use mote_agent::uplink::{Account, Next, Outcome, Uplink};
+use mote_core::Uptime;
+use proptest::prelude::*;
+
+/// Small, so that a short workload fills some segments of 1/16 of it.
+const MAX_BYTES: usize = 6000;
+
+/// A queue that loses nothing.
+const PLENTY: usize = 1 << 20;
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// A report of so many bytes and some.
+    Push(usize),
+    /// The disk does what it has to do.
+    Chore,
+    /// The server takes the next reports.
+    Deliver(usize),
+    /// The server refuses the next report for good.
+    Refuse,
+    /// The server is busy for the next report, which steps behind the others.
+    Busy,
+    /// The next report finds no server and is put back.
+    Fail,
+    /// The agent ends, in order or not, and starts again.
+    Restart,
+    /// So many milliseconds.
+    Pass(u64),
+}
+
+/// What is known of a report from outside.
+#[derive(Clone, Debug, Default)]
+struct Known {
+    report: Vec<u8>,
+    /// A chore has said that nothing waits for the disk any more.
+    stored: bool,
+    /// It was acknowledged or given up.
+    done: bool,
+    /// And the disk was told.
+    flushed: bool,
+    /// The agent ended before the disk had it, or before it was told that it is done: it may be there or not.
+    uncertain: bool,
+}
+
+/// An agent's queue, its disk, and what a server saw.
+struct World {
+    folder: MemoryFolder,
+    uplink: Uplink,
+    disk: Disk<MemoryFolder>,
+    chore: Chore,
+    now: u64,
+    max_bytes: usize,
+    known: BTreeMap<u32, Known>,
+    /// How often the server took each.
+    taken: BTreeMap<u32, usize>,
+    /// The highest number that the account ever said.
+    damaged: u64,
+}
+
+impl World {
+    fn new(folder: MemoryFolder, max_bytes: usize) -> World {
+        let mut world = World {
+            uplink: uplink(max_bytes),
+            disk: Disk::new(folder.clone()),
+            folder,
+            chore: Chore::default(),
+            now: 1_000_000,
+            max_bytes,
+            known: BTreeMap::new(),
+            taken: BTreeMap::new(),
+            damaged: 0,
+        };
+        world.chores();
+        world
+    }
+
+    fn at(&self) -> Uptime {
+        Uptime::from_millis(self.now)
+    }
+
+    fn step(&mut self, step: &Step) {
+        match *step {
+            Step::Push(length) => {
+                let id = u32::try_from(self.known.len()).unwrap();
+                let report = format!(
+                    r#"{{"client_id":1,"service_name":"S{}","data":"{}","seq":{id}}}"#,
+                    id % 3,
+                    "x".repeat(length)
+                );
+                let service = mote_agent::queue::service_key(
+                    &mote_core::ClientId::Number(1),
+                    &format!("S{}", id % 3),
+                );
+                self.uplink.push(report.as_bytes(), service, self.at());
+                let report = report.into_bytes();
+                self.known.insert(
+                    id,
+                    Known {
+                        report,
+                        ..Known::default()
+                    },
+                );
+            }
+            Step::Chore => self.chores(),
+            Step::Deliver(count) => {
+                for _ in 0..count {
+                    self.deliver(Outcome::Acknowledged);
+                }
+            }
+            Step::Refuse => self.deliver(Outcome::Refused),
+            Step::Busy => self.deliver(Outcome::Busy { retry_after: None }),
+            Step::Fail => self.deliver(Outcome::Unreachable),
+            Step::Restart => self.restart(),
+            Step::Pass(ms) => self.now += ms,
+        }
+        self.check();
+    }
+
+    /// Until the disk has nothing to do, or fails.
+    fn chores(&mut self) {
+        for _ in 0..100 {
+            let now = self.at();
+            if self.uplink.queue().chore_at(now, true) > now {
+                return;
+            }
+            self.uplink
+                .begin_chore(&mut self.chore, now, 1_800_000_000_000 + self.now);
+            let worked = self.disk.perform(&mut self.chore).is_ok();
+            self.uplink.finish_chore(&mut self.chore, worked, now);
+            if worked {
+                for known in self.known.values_mut().filter(|it| !it.uncertain) {
+                    known.flushed |= known.done;
+                }
+            }
+            if self.uplink.queue().is_stored(now) && self.uplink.queue().disk_works() {
+                for known in self.known.values_mut().filter(|it| !it.uncertain) {
+                    known.stored = true;
+                }
+            }
+        }
+        panic!("the disk is never done");
+    }
+
+    fn deliver(&mut self, outcome: Outcome) {
+        let now = self.at();
+        self.uplink.retry_now(now);
+        let Next::Send(record) = self.uplink.next(now) else {
+            return;
+        };
+        let id = id(&record.report);
+        let known = self.known.get_mut(&id).expect("a report that was pushed");
+        assert_eq!(record.report, known.report);
+        if outcome == Outcome::Acknowledged {
+            *self.taken.entry(id).or_default() += 1;
+        }
+        let is_given_up = self.uplink.delivered(record, outcome, now);
+        known.done |= is_given_up || outcome == Outcome::Acknowledged;
+        while let Some(record) = self.uplink.take_dead() {
+            self.uplink.buried(record);
+        }
+    }
+
+    fn restart(&mut self) {
+        self.folder.restart();
+        self.uplink = uplink(self.max_bytes);
+        self.disk = Disk::new(self.folder.clone());
+        for known in self.known.values_mut() {
+            known.uncertain |= !known.stored || (known.done && !known.flushed);
+        }
+        self.now += 1000;
+        self.chores();
+    }
+
+    fn account(&self) -> Account {
+        self.uplink.account()
+    }
+
+    fn check(&mut self) {
+        let account = self.account();
+        let found = account.acknowledged + account.queued + account.dropped.total();
+        assert_eq!(account.sampled, found, "{account:?}");
+        self.damaged = self.damaged.max(account.dropped.damaged);
+    }
+
+    /// Takes all that is there; gives the ids in their order.
+    fn drain(&mut self) -> Vec<u32> {
+        let mut ids = vec![];
+        self.chores();
+        loop {
+            let now = self.at();
+            self.uplink.retry_now(now);
+            match self.uplink.next(now) {
+                Next::Send(record) => {
+                    let id = id(&record.report);
+                    assert_eq!(
+                        record.report, self.known[&id].report,
+                        "{id} came back changed"
+                    );
+                    ids.push(id);
+                    self.uplink.delivered(record, Outcome::Acknowledged, now);
+                    self.chores();
+                }
+                Next::Wait(_) if self.uplink.queue().is_empty() => break,
+                Next::Wait(until) => {
+                    self.chores();
+                    assert_ne!(until, Uptime::NEVER, "{:?} never come", self.uplink.queue());
+                    self.now = until.as_millis();
+                }
+            }
+            self.check();
+        }
+        assert_eq!(self.account().queued, 0);
+        ids
+    }
+}
+
+fn uplink(max_bytes: usize) -> Uplink {
+    let queue = Queue::on_disk(max_bytes, u64::MAX, None, "kernel");
+    let mut uplink = Uplink::new(queue, 7);
+    uplink.set_rate(1000.0);
+    uplink
+}
+
+fn id(report: &[u8]) -> u32 {
+    let text = std::str::from_utf8(report).unwrap();
+    let (_, id) = text.rsplit_once(':').unwrap();
+    id.trim_end_matches('}').parse().unwrap()
+}
+
+/// Appends, acknowledgements out of order, rotations, removals and restarts.
+fn workload() -> Vec<Step> {
+    let mut steps = vec![];
+    for round in 0..12 {
+        for n in 0..4 {
+            steps.push(Step::Push(10 * n + 5));
+            if n % 2 == 1 {
+                steps.push(Step::Chore);
+            }
+        }
+        match round % 6 {
+            0 => steps.push(Step::Deliver(1)),
+            1 => steps.extend([Step::Busy, Step::Deliver(2), Step::Refuse]),
+            2 => steps.extend([Step::Fail, Step::Restart, Step::Deliver(3)]),
+            3 => steps.extend([Step::Deliver(6), Step::Chore, Step::Push(400), Step::Chore]),
+            4 => steps.extend([Step::Busy, Step::Chore, Step::Restart]),
+            _ => steps.push(Step::Deliver(2)),
+        }
+        steps.push(Step::Chore);
+    }
+    steps
+}
+
+/// Runs the workload until the call that is cut, starts again, and checks what is there. Gives false if no call was
+/// cut.
+fn cut_at(call: usize, kept: usize) -> bool {
+    let folder = MemoryFolder::default();
+    folder.fail_at(call, Fault::Cut(kept));
+    // Small segments, with room for all.
+    let mut world = World::new(folder, MAX_BYTES);
+    for step in &workload() {
+        world.step(step);
+        if world.folder.is_dead() {
+            break;
+        }
+    }
+    if !world.folder.is_dead() {
+        return false;
+    }
+    world.folder.heal();
+    world.restart();
+    let what = format!("call {call} cut after {kept} bytes");
+    let recovered = world.account();
+    assert!(recovered.dropped.overflow == 0, "{what}: {recovered:?}");
+    let known = world.known.clone();
+    let ids = world.drain();
+    let found: BTreeSet<u32> = ids.iter().copied().collect();
+    assert_eq!(found.len(), ids.len(), "{what}: twice in {ids:?}");
+    assert!(ids.is_sorted(), "{what}: {ids:?}");
+    for (id, known) in &known {
+        if known.stored && !known.done && !known.uncertain {
+            assert!(found.contains(id), "{what}: {id} is lost of {ids:?}");
+        }
+        if known.flushed {
+            assert!(!found.contains(id), "{what}: {id} is there again");
+        }
+    }
+    // Only the report that was being written can have been cut.
+    let damaged = world.account().dropped.damaged;
+    assert!(damaged <= 1, "{what}: {damaged} damaged");
+    // And it works on as if nothing had been.
+    world.step(&Step::Push(7));
+    let last = u32::try_from(world.known.len()).unwrap() - 1;
+    assert_eq!(world.drain(), [last], "{what}");
+    true
+}
+
+#[test]
+fn whatever_call_is_cut_at_whatever_byte_nothing_whole_is_lost() {
+    let folder = MemoryFolder::default();
+    let mut world = World::new(folder.clone(), MAX_BYTES);
+    for step in &workload() {
+        world.step(step);
+    }
+    let calls = folder.written();
+    assert!(calls.len() > 60, "{} calls", calls.len());
+    let mut cuts = 0;
+    for (call, bytes) in calls.iter().enumerate() {
+        for kept in 0..=*bytes {
+            assert!(cut_at(call, kept), "call {call} is not made");
+            cuts += 1;
+        }
+    }
+    assert!(cuts > 5000, "{cuts} cuts");
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        10 => (0..200usize).prop_map(Step::Push),
+        1 => (2000..9000usize).prop_map(Step::Push),
+        8 => Just(Step::Chore),
+        6 => (1..5usize).prop_map(Step::Deliver),
+        1 => Just(Step::Refuse),
+        2 => Just(Step::Busy),
+        1 => Just(Step::Fail),
+        1 => Just(Step::Restart),
+        4 => (0..20_000u64).prop_map(Step::Pass),
+    ];
+    prop::collection::vec(step, 1..120)
+}
+
+/// What the calls come to, by a cheap generator: one in `rarity` fails or is cut.
+fn faults(seed: u64, rarity: u64) -> impl FnMut() -> Option<Fault> {
+    let mut state = seed | 1;
+    move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        let kept = (state >> 32) as usize % 300;
+        match state % rarity {
+            0 if state & 1 << 20 == 0 => Some(Fault::Fail(kept)),
+            0 => Some(Fault::Cut(kept)),
+            _ => None,
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2000) })]
+
+    #[test]
+    fn no_fault_loses_what_was_appended(
+        steps in steps(),
+        seed in any::<u64>(),
+        rarity in prop::sample::select(vec![3u64, 10, 50]),
+    ) {
+        let folder = MemoryFolder::default();
+        let mut world = World::new(folder.clone(), PLENTY);
+        // It was asked for at each call from here on, not only by the steps.
+        folder.fail_by(faults(seed, rarity));
+        for step in &steps {
+            world.step(step);
+            if folder.is_dead() {
+                world.restart();
+            }
+        }
+        folder.heal();
+        world.now += 10_000;
+        world.restart();
+        let known = world.known.clone();
+        let ids = world.drain();
+        let found: BTreeSet<u32> = ids.iter().copied().collect();
+        prop_assert_eq!(found.len(), ids.len(), "twice in {:?}", ids);
+        for (id, known) in &known {
+            let is_due = known.stored && !known.done && !known.uncertain;
+            prop_assert!(!is_due || found.contains(id), "{} is lost", id);
+            prop_assert!(!known.flushed || !found.contains(id), "{} is there again", id);
+        }
+    }
+
+    #[test]
+    fn bytes_are_bounded_and_what_is_lost_for_it_is_counted(
+        steps in steps(),
+        max_bytes in 3000..20_000usize,
+    ) {
+        let folder = MemoryFolder::default();
+        let mut world = World::new(folder.clone(), max_bytes);
+        for step in &steps {
+            if matches!(step, Step::Restart) {
+                // What only memory has would be gone.
+                world.chores();
+            }
+            world.step(step);
+            // What is done is noted beside; it goes with its segment.
+            prop_assert!(folder.bytes() <= max_bytes + 10_000, "{} bytes", folder.bytes());
+        }
+        let ids = world.drain();
+        let account = world.account();
+        prop_assert_eq!(account.dropped.damaged, 0);
+        // Each is delivered, refused, or given up for want of room.
+        let lost = world.known.keys().filter(|id| !world.taken.contains_key(id) && !ids.contains(id));
+        let dropped = account.dropped;
+        prop_assert_eq!(lost.count() as u64, dropped.overflow + dropped.refused);
+    }
+}
