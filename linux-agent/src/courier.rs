@@ -72,7 +72,7 @@ struct Shared {
 }
 
 struct State {
-    dispatcher: Dispatcher,
+    dispatcher: Dispatcher<CallError>,
     client: Option<Arc<Client>>,
     /// None while a thread has it.
     disk: Option<Disk<Folder>>,
@@ -165,7 +165,7 @@ impl Courier {
     }
 
     /// An answer to [`Courier::fetch_for`], once.
-    pub fn take_services(&self) -> Option<Services> {
+    pub fn take_services(&self) -> Option<Services<CallError>> {
         self.shared.lock().dispatcher.take_services()
     }
 

@@ -5,7 +5,6 @@ use std::collections::VecDeque;
 
 use mote_core::Uptime;
 
-use crate::http::CallError;
 use crate::queue::{Chore, Record};
 use crate::uplink::{Next, Outcome, Uplink};
 
@@ -15,17 +14,17 @@ const BOARDS_PAUSE: u64 = 9;
 const MAX_BOARDS_PAUSE_MS: u64 = 300_000;
 
 /// A board's client id, and what the server answered about it.
-pub type Services = (String, Result<Vec<u8>, CallError>);
+pub type Services<E> = (String, Result<Vec<u8>, E>);
 
-/// Says what is to be done next.
+/// Says what is to be done next. `E` is why a call failed.
 #[derive(Debug)]
-pub struct Dispatcher {
+pub struct Dispatcher<E> {
     /// The reports.
     pub uplink: Uplink,
     /// Whether there is a server. Without one reports stay in the queue.
     pub has_server: bool,
-    orders: Orders,
-    boards: Boards,
+    orders: Orders<E>,
+    boards: Boards<E>,
     closing: Closing,
     is_calling: bool,
 }
@@ -48,18 +47,18 @@ pub enum Job {
 }
 
 #[derive(Debug)]
-enum Orders {
+enum Orders<E> {
     Idle,
     Wanted,
-    Came(Result<Vec<u8>, CallError>),
+    Came(Result<Vec<u8>, E>),
 }
 
 /// The services of boards. As many are wanted at a time as there are boards at most.
-#[derive(Debug, Default)]
-struct Boards {
+#[derive(Debug)]
+struct Boards<E> {
     /// The client ids of those that want theirs.
     wanted: VecDeque<String>,
-    came: VecDeque<Services>,
+    came: VecDeque<Services<E>>,
     /// None is asked for before this instant.
     not_before: Option<Uptime>,
     asked: Option<Uptime>,
@@ -74,14 +73,19 @@ enum Closing {
     Flush,
 }
 
-impl Dispatcher {
+impl<E> Dispatcher<E> {
     /// One with nothing to do but what `uplink` has.
     pub fn new(uplink: Uplink, has_server: bool) -> Self {
         Dispatcher {
             uplink,
             has_server,
             orders: Orders::Idle,
-            boards: Boards::default(),
+            boards: Boards {
+                wanted: VecDeque::new(),
+                came: VecDeque::new(),
+                not_before: None,
+                asked: None,
+            },
             closing: Closing::No,
             is_calling: false,
         }
@@ -131,13 +135,13 @@ impl Dispatcher {
     }
 
     /// The answer of the server.
-    pub fn fetched(&mut self, answer: Result<Vec<u8>, CallError>) {
+    pub fn fetched(&mut self, answer: Result<Vec<u8>, E>) {
         self.is_calling = false;
         self.orders = Orders::Came(answer);
     }
 
     /// The answer to [`Dispatcher::fetch`], once.
-    pub fn take_orders(&mut self) -> Option<Result<Vec<u8>, CallError>> {
+    pub fn take_orders(&mut self) -> Option<Result<Vec<u8>, E>> {
         match std::mem::replace(&mut self.orders, Orders::Idle) {
             Orders::Came(answer) => Some(answer),
             other => {
@@ -156,7 +160,7 @@ impl Dispatcher {
     }
 
     /// The answer of the server about a board.
-    pub fn fetched_for(&mut self, services: Services, now: Uptime) {
+    pub fn fetched_for(&mut self, services: Services<E>, now: Uptime) {
         self.is_calling = false;
         let boards = &mut self.boards;
         let took_ms = boards.asked.map_or(0, |asked| now.millis_since(asked));
@@ -168,7 +172,7 @@ impl Dispatcher {
     }
 
     /// An answer to [`Dispatcher::fetch_for`], once.
-    pub fn take_services(&mut self) -> Option<Services> {
+    pub fn take_services(&mut self) -> Option<Services<E>> {
         self.boards.came.pop_front()
     }
 

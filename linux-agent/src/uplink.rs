@@ -31,6 +31,9 @@ pub const CATCH_UP: f64 = 1.6;
 /// The longest delay after a failure, for clients that do not report more rarely than that.
 const MAX_DELAY_MS: u32 = 60_000;
 
+/// The pace of a backlog whose reports came at a rate that nobody knows any more is that of reports so far apart.
+const IDLE_GAP_MS: u32 = 1600;
+
 /// Services that are known to fail, at most: boards may name as many as they like.
 const MAX_FAILING: usize = 1024;
 
@@ -349,8 +352,10 @@ impl Uplink {
 
     fn rates_changed(&mut self) {
         let (own, boards) = self.rates;
-        let gap_ms = 1000.0 / (own + boards).max(1e-6);
-        self.gap_ms = gap_ms.min(1e9) as u32;
+        self.gap_ms = match own + boards {
+            rate if rate > 0.0 => (1000.0 / rate.max(1e-6)).min(1e9) as u32,
+            _ => IDLE_GAP_MS,
+        };
         // New orders may be fewer, but what waits came at the rate of the old ones.
         let known = self.backlog_gap_ms > 0 && !self.queue.is_empty();
         if !known || self.gap_ms < self.backlog_gap_ms {

@@ -1,5 +1,7 @@
 //! A folder of the queue in memory, whose calls can be failed and cut.
 
+#![allow(dead_code)] // Every test crate takes a part of this.
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
@@ -64,7 +66,9 @@ impl MemoryFolder {
 
     /// The process is there again. The files are what was written.
     pub fn restart(&self) {
-        self.state.borrow_mut().is_dead = false;
+        let state = &mut *self.state.borrow_mut();
+        state.is_dead = false;
+        state.fault = None;
     }
 
     /// Power was lost: of what was not synced, `keep` says for each file how much of so many bytes is there.
@@ -88,6 +92,25 @@ impl MemoryFolder {
         self.state.borrow().is_dead
     }
 
+    /// The files with their lengths, and how each ends.
+    pub fn listing(&self) -> String {
+        let state = self.state.borrow();
+        let files = state.files.iter().map(|(name, bytes)| {
+            let tail = String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(40)..]).into_owned();
+            let numbers: Vec<String> = String::from_utf8_lossy(bytes)
+                .lines()
+                .map(|line| line.chars().take(9).collect())
+                .collect();
+            format!("\n    {name}: {} bytes, {numbers:?} …{tail:?}", bytes.len())
+        });
+        files.collect()
+    }
+
+    /// How many calls changed something.
+    pub fn calls(&self) -> usize {
+        self.state.borrow().calls
+    }
+
     /// For each call that changed something how many bytes it wrote.
     pub fn written(&self) -> Vec<usize> {
         self.state.borrow().written.clone()
@@ -98,10 +121,6 @@ impl MemoryFolder {
         self.state.borrow().files.values().map(Vec::len).sum()
     }
 
-    /// The files, to be damaged.
-    pub fn with_files<T>(&self, change: impl FnOnce(&mut BTreeMap<Name, Vec<u8>>) -> T) -> T {
-        change(&mut self.state.borrow_mut().files)
-    }
 }
 
 impl State {

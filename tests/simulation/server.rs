@@ -1,0 +1,174 @@
+//! A server that is there, slow, gone, lying, busy, or takes a report and does not say so.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use mote_agent::uplink::Outcome;
+
+use super::{Dice, id};
+
+/// How long a request may take.
+const TIMEOUT_MS: u64 = 30_000;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Well,
+    Slow,
+    /// Nobody listens, or the way there is cut.
+    Gone,
+    /// It takes what it gets, and answers after the timeout.
+    Late,
+    /// It neither takes nor answers.
+    Hangs,
+    /// Anything at all, by the dice.
+    Lies,
+    Busy,
+    AsksForTime,
+    /// 5xx for one service.
+    FailsOnOne,
+    /// 4xx for one service.
+    RefusesOne,
+    /// Never answers one service.
+    HangsOnOne,
+}
+
+const STATES: [State; 11] = [
+    State::Well,
+    State::Slow,
+    State::Gone,
+    State::Late,
+    State::Hangs,
+    State::Lies,
+    State::Busy,
+    State::AsksForTime,
+    State::FailsOnOne,
+    State::RefusesOne,
+    State::HangsOnOne,
+];
+
+/// The server and all that it was told.
+pub struct Server {
+    dice: Dice,
+    state: State,
+    /// It refuses no report, and fails on none alone.
+    is_fair: bool,
+    /// Whether it has anything to be monitored.
+    pub has_services: bool,
+    reports: BTreeMap<(String, u32), Vec<u8>>,
+    duplicates: u64,
+}
+
+impl Server {
+    pub fn new(dice: Dice, is_fair: bool) -> Server {
+        Server {
+            dice,
+            state: State::Well,
+            is_fair,
+            has_services: true,
+            reports: BTreeMap::new(),
+            duplicates: 0,
+        }
+    }
+
+    pub fn change(&mut self) {
+        let fair = [State::Well, State::Slow, State::Gone, State::Late, State::Hangs, State::Busy, State::AsksForTime];
+        self.state = match self.is_fair {
+            true => self.dice.pick(&fair),
+            false => self.dice.pick(&STATES),
+        };
+    }
+
+    pub fn state(&self) -> String {
+        format!("{:?}", self.state)
+    }
+
+    pub fn heal(&mut self) {
+        self.state = State::Well;
+    }
+
+    /// How long an answer takes, and the services document.
+    pub fn fetch(&mut self) -> (u64, Result<Vec<u8>, ()>) {
+        match self.state {
+            State::Gone => (0, Err(())),
+            State::Late | State::Hangs => (TIMEOUT_MS, Err(())),
+            State::Lies => {
+                let document = self.dice.pick(&["", "{}", "[]", "<html>", "{\"services\":7}", "{\"services\":{"]);
+                (self.dice.below(100), Ok(document.as_bytes().to_vec()))
+            }
+            State::Busy | State::AsksForTime => (5, Err(())),
+            State::Slow => (self.dice.below(TIMEOUT_MS), Ok(self.document())),
+            _ => (5, Ok(self.document())),
+        }
+    }
+
+    /// How long an answer takes, and what it is.
+    pub fn post(&mut self, report: &[u8]) -> (u64, Outcome) {
+        let busy = Outcome::Busy { retry_after: None };
+        let is_one = report.windows(9).any(|it| it == b"\"Disk\",\"d");
+        match self.state {
+            State::Well => self.take(5, report),
+            State::Slow => {
+                let takes = self.dice.below(TIMEOUT_MS);
+                self.take(takes, report)
+            }
+            State::Gone => (0, Outcome::Unreachable),
+            State::Late => {
+                self.take(0, report);
+                (TIMEOUT_MS, Outcome::Unanswered)
+            }
+            State::Hangs => (TIMEOUT_MS, Outcome::Unanswered),
+            State::Lies => match self.dice.below(5) {
+                0 => (1, busy),
+                1 => (1, Outcome::Refused),
+                2 => (1, Outcome::Unanswered),
+                3 => (0, Outcome::Unreachable),
+                _ => self.take(1, report),
+            },
+            State::Busy => (5, busy),
+            State::AsksForTime => {
+                let retry_after = Some(Duration::from_secs(self.dice.below(120)));
+                (5, Outcome::Busy { retry_after })
+            }
+            State::FailsOnOne if is_one => (5, busy),
+            State::RefusesOne if is_one => (5, Outcome::Refused),
+            State::HangsOnOne if is_one => (TIMEOUT_MS, Outcome::Unanswered),
+            State::FailsOnOne | State::RefusesOne | State::HangsOnOne => self.take(5, report),
+        }
+    }
+
+    /// What it has.
+    pub fn reports(&self) -> impl Iterator<Item = (&(String, u32), &[u8])> {
+        self.reports.iter().map(|(id, report)| (id, report.as_slice()))
+    }
+
+    pub fn has_id(&self, id: &(String, u32)) -> bool {
+        self.reports.contains_key(id)
+    }
+
+    pub fn has(&self, report: &[u8]) -> bool {
+        self.has_id(&id(report))
+    }
+
+    /// Reports that came again.
+    pub fn duplicates(&self) -> u64 {
+        self.duplicates
+    }
+
+    fn take(&mut self, takes: u64, report: &[u8]) -> (u64, Outcome) {
+        if self.reports.insert(id(report), report.to_vec()).is_some() {
+            self.duplicates += 1;
+        }
+        (takes, Outcome::Acknowledged)
+    }
+
+    fn document(&mut self) -> Vec<u8> {
+        let interval = self.dice.pick(&["1", "1", "7.5"]);
+        let text = match self.has_services {
+            true => format!(
+                r#"{{"services":{{"CPU":["get_linux_cpu",{interval}],"Disk":["get_disk_io",5],"Load":["get_linux_load",60]}}}}"#
+            ),
+            false => r#"{"services":{}}"#.to_owned(),
+        };
+        text.into_bytes()
+    }
+}
