@@ -3,8 +3,19 @@
 // Clippy takes only functions marked as tests for tests.
 #![allow(clippy::unwrap_used)]
 
+#[path = "collector/accounting.rs"]
+mod accounting;
 #[path = "collector/client.rs"]
 mod client;
+#[path = "collector/enrolment.rs"]
+mod enrolment;
+#[path = "collector/program.rs"]
+mod program;
+mod support;
+#[path = "collector/tls.rs"]
+mod tls;
+#[path = "collector/tokens.rs"]
+mod tokens;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};

@@ -164,3 +164,75 @@ fn run(row: &Row<'_>) -> rusqlite::Result<Run> {
 fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
     Ok(u64::try_from(row.get::<_, i64>(column)?).unwrap_or(0))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::serve::schema;
+
+    fn connection() -> Connection {
+        let mut connection = Connection::open_in_memory().unwrap();
+        assert!(schema::prepare(&mut connection).unwrap());
+        connection
+    }
+
+    fn store(connection: &Connection, client: &str, boot: &str, seq: i64) {
+        connection
+            .execute(COUNT_STORED, params![client, boot, seq])
+            .unwrap();
+    }
+
+    fn account(connection: &Connection, client: &str) -> Account {
+        let mut accounting = read(connection, vec![HostId::new(client)]).unwrap();
+        accounting.clients.pop().unwrap()
+    }
+
+    #[test]
+    fn sums_are_over_all_runs_and_only_the_newest_are_listed() {
+        let connection = connection();
+        for run in 0..1003 {
+            // In no order of names, which are not what is sorted by.
+            let boot = format!("{:x}", (run * 7919) % 1009);
+            for seq in [0, 1, 2 + run] {
+                store(&connection, "1", &boot, seq);
+            }
+            connection
+                .execute(COUNT_DUPLICATE, params!["1", boot])
+                .unwrap();
+        }
+        let account = account(&connection, "1");
+        assert_eq!((account.received, account.duplicates), (3009, 1003));
+        assert_eq!(account.gaps, (0..1003).sum::<u64>());
+        assert_eq!((account.runs.len(), account.runs_left_out), (1000, 3));
+        for (gaps, run) in (3..).zip(&account.runs) {
+            assert_eq!((run.gaps, run.last, run.first), (gaps, 2 + gaps, 0));
+            assert_eq!((run.received, run.duplicates), (3, 1));
+        }
+    }
+
+    #[test]
+    fn many_clients_share_the_answer() {
+        let connection = connection();
+        let clients: Vec<HostId> = (0..20_000).map(HostId::Number).collect();
+        for boot in ["a", "b"] {
+            store(&connection, "19999", boot, 0);
+        }
+        let accounting = read(&connection, clients).unwrap();
+        let last = accounting.clients.last().unwrap();
+        assert_eq!((last.received, last.runs_left_out), (2, 1));
+        assert_eq!(last.runs[0].boot, "b");
+    }
+
+    #[test]
+    fn the_largest_numbers_overflow_nothing() {
+        let connection = connection();
+        store(&connection, "1", "a", i64::MAX);
+        let half = (1 << 63) - 1;
+        let one = account(&connection, "1");
+        assert_eq!((one.gaps, one.runs[0].gaps), (half, half));
+        store(&connection, "1", "b", i64::MAX);
+        assert_eq!(account(&connection, "1").gaps, u64::MAX - 1);
+        store(&connection, "1", "c", i64::MAX);
+        assert_eq!(account(&connection, "1").gaps, u64::MAX);
+    }
+}

@@ -48,6 +48,9 @@ pub enum InviteError {
     Random(io::Error),
 }
 
+/// A host that has enrolled, and the digest of a token of it.
+pub type Enrolled = (HostId, Option<Digest>);
+
 /// What [`revoke`] has taken away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Revoked {
@@ -77,16 +80,20 @@ pub fn invite(settings: &Settings, host: &str, valid_for: Duration) -> Result<St
     Ok(code)
 }
 
-/// Takes the enrolled tokens and open codes of `host` away. A token that the settings name stays.
+/// Takes the enrolled tokens and open codes of `host` away. A token that the settings name stays. A
+/// host that has enrolled once is refused from then on until it has a token again.
 pub fn revoke(settings: &Settings, host: &str) -> Result<Revoked, InviteError> {
     let client = find(settings, host)?.to_string();
     in_database(settings, |connection| {
         let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
         let delete = |sql| transaction.execute(sql, [&client]);
         let revoked = Revoked {
-            tokens: delete("DELETE FROM tokens WHERE client = ?1")?,
+            tokens: delete("DELETE FROM tokens WHERE client = ?1 AND digest IS NOT NULL")?,
             codes: delete("DELETE FROM invitations WHERE client = ?1")?,
         };
+        if revoked.tokens > 0 {
+            transaction.execute("INSERT INTO tokens (client) VALUES (?1)", [&client])?;
+        }
         transaction.commit()?;
         Ok(revoked)
     })
@@ -136,25 +143,25 @@ pub fn redeem(
         params![client, token.as_bytes()],
     )?;
     transaction.execute(
-        "DELETE FROM tokens WHERE client = ?1 AND id NOT IN
-            (SELECT id FROM tokens WHERE client = ?1 ORDER BY id DESC LIMIT ?2)",
+        "DELETE FROM tokens WHERE client = ?1 AND (digest IS NULL OR id NOT IN
+            (SELECT id FROM tokens WHERE client = ?1 ORDER BY id DESC LIMIT ?2))",
         params![client, MAX_PER_HOST],
     )?;
     transaction.commit()?;
     Ok(Some(HostId::new(&client)))
 }
 
-/// All enrolled tokens, each with its host.
-pub fn tokens(connection: &Connection) -> rusqlite::Result<Vec<(HostId, Digest)>> {
+/// All enrolled tokens, each with its host; none with a host whose tokens were taken away.
+pub fn tokens(connection: &Connection) -> rusqlite::Result<Vec<Enrolled>> {
     let mut statement = connection.prepare("SELECT client, digest FROM tokens")?;
     let mut rows = statement.query([])?;
     let mut tokens = Vec::new();
     while let Some(row) = rows.next()? {
         let client: String = row.get(0)?;
-        // What somebody has put there by hand is nobody's token.
-        if let Some(digest) = Digest::from_slice(row.get_ref(1)?.as_blob()?) {
-            tokens.push((HostId::new(&client), digest));
-        }
+        let digest: Option<Vec<u8>> = row.get(1)?;
+        // What has not the length of a digest was put there by hand, and is nobody's token.
+        let digest = digest.and_then(|bytes| Digest::from_slice(&bytes));
+        tokens.push((HostId::new(&client), digest));
     }
     Ok(tokens)
 }
@@ -286,7 +293,8 @@ mod tests {
         assert_eq!(redeem(999), Some(HostId::Number(7)));
         assert_eq!(redeem(999), None);
         let kept = tokens(&connection).unwrap();
-        assert!(kept.len() == 1 && kept[0].1.matches(&token));
+        assert_eq!(kept.len(), 1);
+        assert!(kept[0].1.as_ref().unwrap().matches(&token));
     }
 
     #[test]
@@ -314,7 +322,8 @@ mod tests {
         let kept = tokens(&connection).unwrap();
         assert_eq!(kept.len(), 4);
         for (n, (_, token)) in (5..9).zip(kept) {
-            assert!(token.matches(&digest(&format!("token {n}"))), "{n}");
+            let expected = digest(&format!("token {n}"));
+            assert!(token.unwrap().matches(&expected), "{n}");
         }
         // Those that have expired go with the next.
         open_code(&connection, "2", &digest("late"), 10, 20).unwrap();

@@ -157,7 +157,7 @@ impl Collector {
         for remark in runtime.block_on(guard.remarks()) {
             log(format_args!("{remark}"));
         }
-        if tls.is_none() && !address.ip().is_loopback() && runtime.block_on(guard.has_tokens()) {
+        if is_overheard(address, tls.is_some()) && runtime.block_on(guard.has_tokens()) {
             log(format_args!(
                 "warning: tokens go over the network in the clear to {address}; set tls_cert_file \
                  and tls_key_file, or listen on loopback"
@@ -261,6 +261,11 @@ impl fmt::Display for ServeError {
 
 impl std::error::Error for ServeError {}
 
+/// Whether others than this host's own processes may see what is sent to `address`.
+fn is_overheard(address: SocketAddr, has_tls: bool) -> bool {
+    !has_tls && !address.ip().to_canonical().is_loopback()
+}
+
 async fn accept_until(
     stop: impl Future<Output = ()>,
     listener: TcpListener,
@@ -331,4 +336,26 @@ async fn accept(
 fn log(message: fmt::Arguments<'_>) {
     let line = format!("mote serve: {message}\n");
     let _ = io::stderr().lock().write_all(line.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_and_tls_are_not_overheard() {
+        for (address, expected) in [
+            ("127.0.0.1:9000", false),
+            ("127.255.0.9:9000", false),
+            ("[::1]:9000", false),
+            ("[::ffff:127.0.0.1]:9000", false),
+            ("0.0.0.0:9000", true),
+            ("[::]:9000", true),
+            ("192.0.2.1:9000", true),
+        ] {
+            let address = address.parse().unwrap();
+            assert_eq!(is_overheard(address, false), expected, "{address}");
+            assert!(!is_overheard(address, true));
+        }
+    }
 }

@@ -26,7 +26,8 @@ const REPORTS: &str = "
 ";
 
 // A run is counted as its reports arrive, so that nobody ever has to walk through them. Tokens and
-// codes are there as SHA-256 digests only.
+// codes are there as SHA-256 digests only. A host whose tokens were taken away has a row without one:
+// it does not become a host that anybody may report for.
 const RUNS_AND_TOKENS: &str = "
     CREATE TABLE runs (
         id         INTEGER PRIMARY KEY,
@@ -46,7 +47,7 @@ const RUNS_AND_TOKENS: &str = "
     CREATE TABLE tokens (
         id     INTEGER PRIMARY KEY AUTOINCREMENT,
         client TEXT NOT NULL,
-        digest BLOB NOT NULL UNIQUE
+        digest BLOB UNIQUE
     ) STRICT;
     CREATE TABLE invitations (
         id         INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -11,7 +11,7 @@ use super::accounting::{self, Accounting};
 use super::database::{self, Inserter, LATEST, OpenError, Page, Query, Stored};
 use super::file::DatabaseFile;
 use super::host::HostId;
-use super::invitation;
+use super::invitation::{self, Enrolled};
 use super::log;
 use super::report::Report;
 use super::secret::Digest;
@@ -82,8 +82,8 @@ impl Store {
         self.ask(|reply| Request::Account { clients, reply }).await
     }
 
-    /// All enrolled tokens, each with its host.
-    pub async fn tokens(&self) -> Result<Vec<(HostId, Digest)>, Unavailable> {
+    /// All enrolled tokens; see [`invitation::tokens`].
+    pub async fn tokens(&self) -> Result<Vec<Enrolled>, Unavailable> {
         self.ask(|reply| Request::Tokens { reply }).await
     }
 
@@ -124,7 +124,7 @@ enum Request {
         reply: Reply<Accounting>,
     },
     Tokens {
-        reply: Reply<Vec<(HostId, Digest)>>,
+        reply: Reply<Vec<Enrolled>>,
     },
     Redeem {
         code: Digest,

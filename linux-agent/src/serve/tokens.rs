@@ -14,6 +14,7 @@ use tokio::sync::Mutex;
 
 use super::authorization::Presented;
 use super::host::{Host, HostId};
+use super::invitation::Enrolled;
 use super::log;
 use super::secret::{self, Digest, SecretError};
 use super::store::Store;
@@ -88,8 +89,8 @@ struct Known {
     require_tokens: bool,
     tokens: Vec<(HostId, Digest)>,
     /// Those that the store gave.
-    enrolled: Vec<(HostId, Digest)>,
-    /// The hosts that have a token, and the boards that these report for.
+    enrolled: Vec<Enrolled>,
+    /// The hosts that have a token or had one, and the boards that these report for.
     guarded: BTreeSet<HostId>,
     reader: Option<Digest>,
 }
@@ -227,7 +228,7 @@ impl Known {
         hosts: &Arc<BTreeMap<HostId, Host>>,
         require_tokens: bool,
         files: &[TokenFile],
-        enrolled: Vec<(HostId, Digest)>,
+        enrolled: Vec<Enrolled>,
     ) -> Known {
         let mut tokens = Vec::new();
         let mut reader = None;
@@ -242,15 +243,20 @@ impl Known {
                 tokens.push((id.clone(), digest.clone()));
             }
         }
-        // The settings may have lost a host that has enrolled.
-        let of_hosts = |(host, _): &&(HostId, Digest)| hosts.contains_key(host);
-        tokens.extend(enrolled.iter().filter(of_hosts).cloned());
-        let mut guarded = BTreeSet::new();
-        for (id, _) in &tokens {
-            guarded.insert(id.clone());
-            let boards = hosts.get(id).map(|host| host.reports_for.iter().cloned());
-            guarded.extend(boards.into_iter().flatten());
+        let mut guarded: BTreeSet<HostId> = tokens.iter().map(|(id, _)| id.clone()).collect();
+        for (id, digest) in &enrolled {
+            // The settings may have lost a host that has enrolled.
+            if hosts.contains_key(id) {
+                guarded.insert(id.clone());
+                tokens.extend(digest.clone().map(|digest| (id.clone(), digest)));
+            }
         }
+        let boards: Vec<HostId> = guarded
+            .iter()
+            .filter_map(|id| hosts.get(id))
+            .flat_map(|host| host.reports_for.iter().cloned())
+            .collect();
+        guarded.extend(boards);
         Known {
             hosts: Arc::clone(hosts),
             require_tokens,
@@ -262,7 +268,7 @@ impl Known {
     }
 
     fn is_in_use(&self) -> bool {
-        self.require_tokens || !self.tokens.is_empty()
+        self.require_tokens || !self.guarded.is_empty()
     }
 
     fn reports_for(&self, host: &HostId) -> &[HostId] {
@@ -374,10 +380,17 @@ mod tests {
         Digest::of(text.as_bytes())
     }
 
+    const REVOKED: &str = "";
+
     fn known(require_tokens: bool, tokens: &[(u32, &str)]) -> Known {
         let enrolled = tokens
             .iter()
-            .map(|(id, token)| (HostId::Number(*id), digest(token)))
+            .map(|(id, token)| {
+                (
+                    HostId::Number(*id),
+                    (*token != REVOKED).then(|| digest(token)),
+                )
+            })
             .collect();
         Known::new(&hosts(), require_tokens, &[], enrolled)
     }
@@ -422,6 +435,9 @@ mod tests {
             (true, IN_USE, None, [who; 5]),
             (true, &[], None, [who; 5]),
             (true, &[], Some("a"), [who; 5]),
+            // One that was taken away does not leave its host open.
+            (false, &[(1, REVOKED)], None, [who, ok, who, ok, who]),
+            (false, &[(1, REVOKED)], Some("a"), [who; 5]),
             // Two that share one.
             (
                 false,
