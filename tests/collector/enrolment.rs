@@ -128,7 +128,7 @@ fn a_code_expires_and_a_host_is_revoked() {
 fn who_guesses_is_told_to_wait() {
     let collector = Program::new(TOML);
     let code = collector.code("web");
-    for body in [json!({}), json!({"code": 1}), json!(["code"]), Value::Null] {
+    for body in [json!({}), json!({"code": 1}), json!("code"), Value::Null] {
         assert_eq!(collector.post("/api/enroll", "", &body).status, 400);
     }
     let long = json!({"code": "0".repeat(5000)});

@@ -25,9 +25,10 @@ use super::accounting;
 use super::database::{self, MAX_PAGE, Page, Stored};
 use super::enroll::{self, Guesses};
 use super::host::{Host, HostId};
+use super::known::Denied;
 use super::report::{Encoding, Report};
 use super::store::{Store, Unavailable};
-use super::tokens::{Denied, Guard};
+use super::tokens::Guard;
 
 /// Largest body of a report, in bytes.
 pub const MAX_BODY_BYTES: usize = 256 << 10;

@@ -21,6 +21,7 @@ mod file;
 mod host;
 mod http;
 mod invitation;
+mod known;
 mod report;
 mod schema;
 mod secret;
@@ -200,8 +201,9 @@ impl Collector {
             ..
         } = self;
         runtime.block_on(accept_until(stop, listener, tls, router));
-        // Ends what is left of the connections, and with the last of them the store.
-        drop(runtime);
+        // Ends what is left of the connections, and with the last of them the store. A token file
+        // that is being read from a dead file server is not waited for.
+        runtime.shutdown_timeout(STOP_TIMEOUT);
         if store_thread.join().is_err() {
             log(format_args!("the database's thread has panicked"));
         }
