@@ -148,12 +148,14 @@ pub fn write_secret(path: &Path, text: &str) {
 
 /// What a collector that does not start says; it must be its settings.
 pub fn refusal(folder: &Path) -> String {
-    let output = mote()
+    let log = folder.join("refused.log");
+    let _ = fs::remove_file(&log);
+    let mut command = mote();
+    command
         .arg("serve")
         .arg("--config")
-        .arg(folder.join("server.toml"))
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(78));
-    String::from_utf8(output.stderr).unwrap()
+        .arg(folder.join("server.toml"));
+    let mut process = support::Running::start("refused", &mut command, folder);
+    assert_eq!(process.wait().code(), Some(78));
+    process.output()
 }
