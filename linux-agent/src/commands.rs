@@ -141,25 +141,18 @@ pub fn run_agent(settings: Settings, source: &Source, detached: bool) -> Result<
 /// The collector, until SIGTERM or SIGINT.
 #[cfg(feature = "serve")]
 pub fn serve(source: &Source) -> Result<(), Failed> {
-    use crate::serve::{Collector, Settings};
+    use crate::serve::{Collector, ServeError};
     use tokio::signal::unix::{SignalKind, signal};
-    let file = match &source.file {
-        Some(file) => file.clone(),
-        None => SERVER_FILES
-            .iter()
-            .map(PathBuf::from)
-            .find(|file| file.exists())
-            .ok_or_else(|| {
-                let sentence = format!(
-                    "there is no settings file: looked for {}; name one with --config",
-                    SERVER_FILES.join(" and ")
-                );
-                failed(exit::SETTINGS, sentence)
-            })?,
-    };
-    let settings = Settings::read(&file).map_err(|error| failed(exit::SETTINGS, error))?;
-    let collector = Collector::bind(settings).map_err(|error| failed(exit::FAILED, error))?;
-    say(&format!("mote serve: http://{}/", collector.local_addr()))?;
+    let settings = server_settings(source)?;
+    let collector = Collector::bind(settings).map_err(|error| match error {
+        ServeError::Secret(_) | ServeError::Tls(_) => failed(exit::SETTINGS, error),
+        _ => failed(exit::FAILED, error),
+    })?;
+    let scheme = if collector.has_tls() { "https" } else { "http" };
+    say(&format!(
+        "mote serve: {scheme}://{}/",
+        collector.local_addr()
+    ))?;
     collector.run(async {
         // Without its signals it is ended by their default actions.
         let signals = (
@@ -176,6 +169,49 @@ pub fn serve(source: &Source) -> Result<(), Failed> {
         }
     });
     Ok(())
+}
+
+/// Prints a one-time code that `host` can exchange for a token, or takes away what it has.
+#[cfg(feature = "serve")]
+pub fn invite(
+    source: &Source,
+    host: &str,
+    valid_for: Duration,
+    revoke: bool,
+) -> Result<(), Failed> {
+    use crate::serve::{self, InviteError};
+    let settings = server_settings(source)?;
+    let fail = |error| match error {
+        InviteError::NoHost(_) => failed(exit::USAGE, error),
+        _ => failed(exit::FAILED, error),
+    };
+    if revoke {
+        let revoked = serve::revoke(&settings, host).map_err(fail)?;
+        return say(&format!(
+            "{host}: removed enrolled tokens: {}, open codes: {}",
+            revoked.tokens, revoked.codes
+        ));
+    }
+    say(&serve::invite(&settings, host, valid_for).map_err(fail)?)
+}
+
+#[cfg(feature = "serve")]
+fn server_settings(source: &Source) -> Result<crate::serve::Settings, Failed> {
+    let file = match &source.file {
+        Some(file) => file.clone(),
+        None => SERVER_FILES
+            .iter()
+            .map(PathBuf::from)
+            .find(|file| file.exists())
+            .ok_or_else(|| {
+                let sentence = format!(
+                    "there is no settings file: looked for {}; name one with --config",
+                    SERVER_FILES.join(" and ")
+                );
+                failed(exit::SETTINGS, sentence)
+            })?,
+    };
+    crate::serve::Settings::read(&file).map_err(|error| failed(exit::SETTINGS, error))
 }
 
 #[cfg(feature = "serve")]

@@ -21,8 +21,8 @@ struct Cli {
 
 #[derive(Args)]
 struct Global {
-    /// Settings file [default: $MOTE_CONFIG, conf/agent.toml, /etc/mote/agent.toml; serve: conf/server.toml,
-    /// /etc/mote/server.toml]
+    /// Settings file [default: $MOTE_CONFIG, conf/agent.toml, /etc/mote/agent.toml; serve and invite:
+    /// conf/server.toml, /etc/mote/server.toml]
     #[arg(long, global = true, value_name = "PATH")]
     config: Option<PathBuf>,
     /// Say more
@@ -85,6 +85,18 @@ enum Command {
     /// Collect what agents report
     #[cfg(feature = "serve")]
     Serve,
+    /// Print a one-time code with which a host of the collector's settings enrolls
+    #[cfg(feature = "serve")]
+    Invite {
+        /// The name of its table in the settings, or its id
+        host: String,
+        /// Seconds until the code expires, 1 to 2592000
+        #[arg(long, value_name = "S", default_value_t = 3600, value_parser = clap::value_parser!(u32).range(1..=2_592_000))]
+        valid_for_s: u32,
+        /// Take away the tokens that it has enrolled, and its codes
+        #[arg(long, conflicts_with = "valid_for_s")]
+        revoke: bool,
+    },
     /// Collect and report on this machine, with nothing to configure
     #[cfg(feature = "serve")]
     Demo {
@@ -161,6 +173,15 @@ fn dispatch(Cli { global, command }: Cli) -> Result<u8, Failed> {
         Command::Check => commands::check(&source),
         #[cfg(feature = "serve")]
         Command::Serve => commands::serve(&source),
+        #[cfg(feature = "serve")]
+        Command::Invite {
+            host,
+            valid_for_s,
+            revoke,
+        } => {
+            let valid_for = Duration::from_secs(u64::from(valid_for_s));
+            commands::invite(&source, &host, valid_for, revoke)
+        }
         #[cfg(feature = "serve")]
         Command::Demo { state } => mote_agent::demo::demo(&source, state.as_deref()),
     }?;

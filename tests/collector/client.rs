@@ -29,6 +29,11 @@ impl Client {
         self.stream.write_all(text.as_bytes()).unwrap();
     }
 
+    /// Sends it, unless the other end is gone.
+    pub fn send_if_open(&mut self, text: &str) {
+        let _ = self.stream.write_all(text.as_bytes());
+    }
+
     /// The next answer; none if the connection ends first.
     pub fn answer(&mut self) -> Option<Answer> {
         let mut head = Vec::new();

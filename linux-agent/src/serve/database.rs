@@ -9,12 +9,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::types::Type;
-use rusqlite::{Connection, MAIN_DB, OptionalExtension, Row, Statement, named_params, params};
+use rusqlite::{
+    Connection, MAIN_DB, OptionalExtension, Row, Statement, Transaction, TransactionBehavior,
+    named_params, params,
+};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::accounting::{COUNT_DUPLICATE, COUNT_STORED};
 use super::host::HostId;
 use super::report::Report;
+use super::schema;
 
 /// Most reports that one [`Query`] gives.
 pub const MAX_PAGE: u32 = 10_000;
@@ -23,32 +28,9 @@ pub const MAX_PAGE: u32 = 10_000;
 const MAX_PAGE_BYTES: usize = 4 << 20;
 
 /// How long another process may hold the file locked before a request is refused.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
+pub const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 
-const SCHEMA_VERSION: i64 = 1;
-
-// `boot` and `seq` say which report it is. Older clients send none, and some boards no `boot`:
-// their reports cannot be told from a redelivery, so all are kept.
-const SCHEMA: &str = "
-    CREATE TABLE reports (
-        id          INTEGER PRIMARY KEY AUTOINCREMENT,
-        client      TEXT NOT NULL,
-        service     TEXT NOT NULL,
-        data        TEXT NOT NULL,
-        time        REAL,
-        uptime      REAL,
-        boot        TEXT,
-        seq         INTEGER,
-        received_ms INTEGER NOT NULL
-    ) STRICT;
-    CREATE UNIQUE INDEX reports_once ON reports (client, boot, seq)
-        WHERE boot IS NOT NULL AND seq IS NOT NULL;
-    CREATE INDEX reports_of_service ON reports (client, service, received_ms);
-    CREATE INDEX reports_received ON reports (received_ms);
-";
-
-/// Stores a report unless it is there already; see [`insert`].
-pub const INSERT: &str = "
+const INSERT: &str = "
     INSERT INTO reports (client, service, data, time, uptime, boot, seq, received_ms)
     VALUES (:client, :service, :data, :time, :uptime, :boot, :seq, :received_ms)
     ON CONFLICT (client, boot, seq) WHERE boot IS NOT NULL AND seq IS NOT NULL DO NOTHING
@@ -136,8 +118,9 @@ pub enum OpenError {
     Thread(io::Error),
 }
 
-/// Opens or creates the database at `path`.
-pub fn open(path: &Path) -> Result<Connection, OpenError> {
+/// Opens or creates the database at `path`. What another process has locked is waited for, up to
+/// `busy_timeout`.
+pub fn open(path: &Path, busy_timeout: Duration) -> Result<Connection, OpenError> {
     if let Some(folder) = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
@@ -155,7 +138,7 @@ pub fn open(path: &Path) -> Result<Connection, OpenError> {
     if connection.is_readonly(MAIN_DB).map_err(sqlite)? {
         return Err(OpenError::ReadOnly(path.to_owned()));
     }
-    if prepare(&mut connection).map_err(sqlite)? {
+    if prepare(&mut connection, busy_timeout).map_err(sqlite)? {
         Ok(connection)
     } else {
         Err(OpenError::Foreign(path.to_owned()))
@@ -163,47 +146,59 @@ pub fn open(path: &Path) -> Result<Connection, OpenError> {
 }
 
 /// Makes a new database ready; `false` if it is one of somebody else.
-fn prepare(connection: &mut Connection) -> rusqlite::Result<bool> {
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    let transaction = connection.transaction_with_behavior(
-        // Two collectors that start at once must not both create the table.
-        rusqlite::TransactionBehavior::Immediate,
-    )?;
-    let one = |sql| transaction.query_row(sql, [], |row| row.get::<_, i64>(0));
-    match (
-        one("PRAGMA user_version")?,
-        one("SELECT count(*) FROM sqlite_schema")?,
-    ) {
-        (0, 0) => {
-            transaction.execute_batch(SCHEMA)?;
-            transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
-        }
-        (SCHEMA_VERSION, _) => {}
-        _ => return Ok(false),
+fn prepare(connection: &mut Connection, busy_timeout: Duration) -> rusqlite::Result<bool> {
+    connection.busy_timeout(busy_timeout)?;
+    if !schema::prepare(connection)? {
+        return Ok(false);
     }
-    transaction.commit()?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     Ok(true)
 }
 
-/// Stores a report that arrived at `received_ms`, in milliseconds since 1970-01-01 00:00 UTC.
-pub fn insert(
-    statement: &mut Statement<'_>,
-    report: &Report,
-    received_ms: i64,
-) -> rusqlite::Result<()> {
-    statement.execute(named_params! {
-        ":client": report.client_id.to_string(),
-        ":service": report.service_name,
-        ":data": report.data.get(),
-        ":time": report.time,
-        ":uptime": report.uptime,
-        ":boot": report.boot,
-        ":seq": report.seq,
-        ":received_ms": received_ms,
-    })?;
-    Ok(())
+/// Stores reports, and counts them for the accounting.
+pub struct Inserter<'c> {
+    connection: &'c Connection,
+    insert: Statement<'c>,
+    count_stored: Statement<'c>,
+    count_duplicate: Statement<'c>,
+}
+
+impl<'c> Inserter<'c> {
+    /// Fails if the database does not have the tables.
+    pub fn new(connection: &'c Connection) -> rusqlite::Result<Inserter<'c>> {
+        Ok(Inserter {
+            connection,
+            insert: connection.prepare(INSERT)?,
+            count_stored: connection.prepare(COUNT_STORED)?,
+            count_duplicate: connection.prepare(COUNT_DUPLICATE)?,
+        })
+    }
+
+    /// Stores a report that arrived at `received_ms`, in milliseconds since 1970-01-01 00:00 UTC,
+    /// unless it is there already. It is counted in the same transaction, as the one or the other.
+    pub fn insert(&mut self, report: &Report, received_ms: i64) -> rusqlite::Result<()> {
+        let client = report.client_id.to_string();
+        let transaction =
+            Transaction::new_unchecked(self.connection, TransactionBehavior::Immediate)?;
+        let stored = self.insert.execute(named_params! {
+            ":client": client,
+            ":service": report.service_name,
+            ":data": report.data.get(),
+            ":time": report.time,
+            ":uptime": report.uptime,
+            ":boot": report.boot,
+            ":seq": report.seq,
+            ":received_ms": received_ms,
+        })?;
+        if let (Some(boot), Some(seq)) = (&report.boot, report.seq) {
+            match stored {
+                0 => self.count_duplicate.execute(params![client, boot])?,
+                _ => self.count_stored.execute(params![client, boot, seq])?,
+            };
+        }
+        transaction.commit()
+    }
 }
 
 /// Reads what `query` asks for.
@@ -360,8 +355,8 @@ mod tests {
     #[test]
     fn only_boot_and_seq_together_make_a_redelivery() {
         let (_folder, path) = scratch();
-        let connection = open(&path).unwrap();
-        let mut statement = connection.prepare(INSERT).unwrap();
+        let connection = open(&path, BUSY_TIMEOUT).unwrap();
+        let mut inserter = Inserter::new(&connection).unwrap();
         for (seq, boot, count) in [
             (Some(1), Some("a"), 1),
             (Some(1), Some("a"), 1),
@@ -372,7 +367,7 @@ mod tests {
             (None, Some("a"), 6),
             (None, None, 7),
         ] {
-            insert(&mut statement, &report(seq, boot), 0).unwrap();
+            inserter.insert(&report(seq, boot), 0).unwrap();
             let page = read(&connection, &ALL).unwrap();
             assert_eq!(page.reports.len(), count, "{seq:?} {boot:?}");
         }
@@ -381,10 +376,10 @@ mod tests {
     #[test]
     fn pages_join_without_a_gap_although_the_clock_stands_still() {
         let (_folder, path) = scratch();
-        let connection = open(&path).unwrap();
-        let mut statement = connection.prepare(INSERT).unwrap();
+        let connection = open(&path, BUSY_TIMEOUT).unwrap();
+        let mut inserter = Inserter::new(&connection).unwrap();
         for seq in 0..7 {
-            insert(&mut statement, &report(Some(seq), Some("a")), 5).unwrap();
+            inserter.insert(&report(Some(seq), Some("a")), 5).unwrap();
         }
         let mut query = Query { limit: 3, ..ALL };
         let mut seqs = Vec::new();
@@ -403,7 +398,7 @@ mod tests {
     #[test]
     fn no_question_of_every_day_walks_the_whole_table() {
         let (_folder, path) = scratch();
-        let connection = open(&path).unwrap();
+        let connection = open(&path, BUSY_TIMEOUT).unwrap();
         let recent = Query {
             since_ms: Some(0),
             ..ALL
@@ -433,13 +428,13 @@ mod tests {
     #[test]
     fn a_page_ends_by_size_too() {
         let (_folder, path) = scratch();
-        let connection = open(&path).unwrap();
-        let mut statement = connection.prepare(INSERT).unwrap();
+        let connection = open(&path, BUSY_TIMEOUT).unwrap();
+        let mut inserter = Inserter::new(&connection).unwrap();
         let mut large = report(None, None);
         let text = format!(r#"{{"text":"{}"}}"#, "x".repeat(MAX_PAGE_BYTES / 2));
         large.data = RawValue::from_string(text).unwrap();
         for _ in 0..3 {
-            insert(&mut statement, &large, 0).unwrap();
+            inserter.insert(&large, 0).unwrap();
         }
         let first = read(&connection, &ALL).unwrap();
         assert_eq!(first.reports.len(), 2);
@@ -451,10 +446,9 @@ mod tests {
     #[test]
     fn the_database_is_synced_at_each_report() {
         let (_folder, path) = scratch();
-        let connection = open(&path).unwrap();
+        let connection = open(&path, BUSY_TIMEOUT).unwrap();
         let pragma = |sql| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
         assert_eq!(pragma("PRAGMA synchronous").unwrap(), 2);
-        assert_eq!(pragma("PRAGMA user_version").unwrap(), SCHEMA_VERSION);
         let mode: String = connection
             .query_row("PRAGMA journal_mode", [], |row| row.get(0))
             .unwrap();
@@ -464,22 +458,37 @@ mod tests {
     #[test]
     fn what_is_not_ours_is_left_alone() {
         let (folder, path) = scratch();
-        drop(open(&path).unwrap());
-        assert!(open(&path).is_ok(), "its own database, again");
+        drop(open(&path, BUSY_TIMEOUT).unwrap());
+        assert!(open(&path, BUSY_TIMEOUT).is_ok(), "its own database, again");
 
         let text = folder.path().join("notes.txt");
         std::fs::write(&text, "no database\n".repeat(100)).unwrap();
-        assert!(matches!(open(&text), Err(OpenError::Sqlite { .. })));
+        assert!(matches!(
+            open(&text, BUSY_TIMEOUT),
+            Err(OpenError::Sqlite { .. })
+        ));
 
         let other = folder.path().join("other.db");
         let make = |sql| Connection::open(&other).unwrap().execute_batch(sql);
         make("CREATE TABLE mine (x)").unwrap();
-        assert!(matches!(open(&other), Err(OpenError::Foreign(_))));
-        make("PRAGMA user_version = 2").unwrap();
-        assert!(matches!(open(&other), Err(OpenError::Foreign(_))));
+        assert!(matches!(
+            open(&other, BUSY_TIMEOUT),
+            Err(OpenError::Foreign(_))
+        ));
+        make("PRAGMA user_version = 3").unwrap();
+        assert!(matches!(
+            open(&other, BUSY_TIMEOUT),
+            Err(OpenError::Foreign(_))
+        ));
 
-        assert!(matches!(open(folder.path()), Err(OpenError::Sqlite { .. })));
+        assert!(matches!(
+            open(folder.path(), BUSY_TIMEOUT),
+            Err(OpenError::Sqlite { .. })
+        ));
         let below_a_file = text.join("reports.db");
-        assert!(matches!(open(&below_a_file), Err(OpenError::Folder { .. })));
+        assert!(matches!(
+            open(&below_a_file, BUSY_TIMEOUT),
+            Err(OpenError::Folder { .. })
+        ));
     }
 }

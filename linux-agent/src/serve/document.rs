@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer};
 
 use super::host::{Host, HostId, Service};
+use super::secret::Digest;
 use super::settings::Clash;
+use super::tls::TlsFiles;
+use super::tokens::TokenSource;
 use crate::http::MAX_DOCUMENT;
 use crate::orders::{self, MAX_NAME};
 use crate::settings::MAX_CLIENT_NAME;
@@ -22,6 +25,14 @@ pub struct Document {
     pub listen: Option<SocketAddr>,
     /// As it is written: a relative path starts at the file's folder.
     pub database: Option<PathBuf>,
+    /// See [`Settings::require_tokens`](super::Settings::require_tokens).
+    #[serde(default)]
+    pub require_tokens: bool,
+    /// As it is written.
+    pub read_token_file: Option<PathBuf>,
+    tls_cert_file: Option<PathBuf>,
+    tls_key_file: Option<PathBuf>,
+    client_ca_file: Option<PathBuf>,
     #[serde(default)]
     hosts: BTreeMap<String, HostTable>,
     #[serde(default)]
@@ -34,8 +45,9 @@ pub struct Document {
 pub struct Bad(pub String, pub String);
 
 impl Document {
-    /// Every host with its services, and what was decided between templates that disagree.
-    pub fn resolve(&self) -> Result<(BTreeMap<HostId, Host>, Vec<Clash>), Bad> {
+    /// Every host with its services, and what was decided between templates that disagree. Relative
+    /// paths start at `folder`.
+    pub fn resolve(&self, folder: &Path) -> Result<(BTreeMap<HostId, Host>, Vec<Clash>), Bad> {
         let templates = check_templates(self)?;
         for (name, group) in &self.groups {
             check_known(&group.templates, &self.templates, "template", || {
@@ -53,12 +65,44 @@ impl Document {
             }
             let host = Host {
                 label: label.clone(),
+                token: check_token(label, table, folder)?,
+                reports_for: table.reports_for.clone(),
                 services,
             };
             check_followed(&host).map_err(|problem| Bad(format!("hosts.{label}"), problem))?;
             hosts.insert(id, host);
         }
+        for host in hosts.values() {
+            if let Some(unknown) = host.reports_for.iter().find(|id| !hosts.contains_key(id)) {
+                return Err(Bad(
+                    format!("hosts.{}.reports_for", host.label),
+                    format!("names {unknown}, but no host has that id"),
+                ));
+            }
+        }
         Ok((hosts, clashes))
+    }
+
+    /// The files for TLS, if it is wanted. Relative paths start at `folder`.
+    pub fn tls(&self, folder: &Path) -> Result<Option<TlsFiles>, Bad> {
+        let client_authorities = self.client_ca_file.as_ref().map(|path| folder.join(path));
+        match (&self.tls_cert_file, &self.tls_key_file) {
+            (Some(certificates), Some(key)) => Ok(Some(TlsFiles {
+                certificates: folder.join(certificates),
+                key: folder.join(key),
+                client_authorities,
+            })),
+            (None, None) if client_authorities.is_none() => Ok(None),
+            (given, _) => {
+                let missing = if given.is_none() {
+                    "tls_cert_file"
+                } else {
+                    "tls_key_file"
+                };
+                let problem = "is missing: TLS needs both tls_cert_file and tls_key_file";
+                Err(Bad(missing.to_owned(), problem.to_owned()))
+            }
+        }
     }
 }
 
@@ -68,6 +112,10 @@ const INTERVAL_S: RangeInclusive<f64> = 0.1..=604_800.0;
 #[serde(deny_unknown_fields)]
 struct HostTable {
     id: Option<HostId>,
+    token_file: Option<PathBuf>,
+    token_sha256: Option<String>,
+    #[serde(default)]
+    reports_for: Vec<HostId>,
     #[serde(default)]
     groups: Vec<String>,
     #[serde(default)]
@@ -160,6 +208,20 @@ fn check_host(label: &str, table: &HostTable, document: &Document) -> Result<Hos
             ),
         )),
         _ => Ok(id),
+    }
+}
+
+fn check_token(label: &str, table: &HostTable, folder: &Path) -> Result<Option<TokenSource>, Bad> {
+    let bad = |problem: &str| Bad(format!("hosts.{label}.token_sha256"), problem.to_owned());
+    match (&table.token_file, &table.token_sha256) {
+        (None, None) => Ok(None),
+        (Some(path), None) => Ok(Some(TokenSource::File(folder.join(path)))),
+        (None, Some(digits)) => Digest::from_hex(digits)
+            .map(|digest| Some(TokenSource::Sha256(digest)))
+            .ok_or_else(|| bad("is not 64 hexadecimal digits, as `sha256sum` prints them")),
+        (Some(_), Some(_)) => Err(bad(
+            "cannot be there beside token_file; leave one of them out",
+        )),
     }
 }
 

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension, ffi};
 
-use super::database::{self, INSERT, LATEST, OpenError};
+use super::database::{self, BUSY_TIMEOUT, Inserter, LATEST, OpenError};
+use super::invitation;
 
 /// An open database, and which file it is in.
 pub struct DatabaseFile {
@@ -21,12 +22,12 @@ pub struct DatabaseFile {
 impl DatabaseFile {
     /// Opens or creates the database at `path`.
     pub fn open(path: &Path) -> Result<DatabaseFile, OpenError> {
-        let connection = database::open(path)?;
+        let connection = database::open(path, BUSY_TIMEOUT)?;
         let sqlite = |cause| unusable(path, cause);
         // Whether it has the tables that its version says.
-        for sql in [INSERT, LATEST] {
-            connection.prepare(sql).map_err(sqlite)?;
-        }
+        Inserter::new(&connection).map_err(sqlite)?;
+        connection.prepare(LATEST).map_err(sqlite)?;
+        invitation::tokens(&connection).map_err(sqlite)?;
         // SQLite opens its log with the first transaction.
         connection
             .query_row("SELECT 1 FROM reports LIMIT 1", [], |_| Ok(()))

@@ -7,6 +7,8 @@ use serde::Serialize;
 use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
 use serde::ser::{SerializeTuple, Serializer};
 
+use super::tokens::TokenSource;
+
 /// What a host is known by: the number or the name that its agent says.
 ///
 /// A text that is a number in plain decimal is that number, since a URL and a form cannot tell
@@ -20,11 +22,17 @@ pub enum HostId {
 }
 
 /// A host and what it is ordered to monitor. In JSON: the services document that its agent gets.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Host {
     /// The name of its table in the settings, for people.
     #[serde(skip)]
     pub label: String,
+    /// Where the settings have its token, if they do.
+    #[serde(skip)]
+    pub token: Option<TokenSource>,
+    /// The boards that it may ask and report for, with its own token.
+    #[serde(skip)]
+    pub reports_for: Vec<HostId>,
     /// By service name.
     pub services: BTreeMap<String, Service>,
 }

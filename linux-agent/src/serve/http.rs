@@ -1,5 +1,6 @@
 //! What the collector answers: services to agents, reports to whoever reads them.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -8,7 +9,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use axum::body::Body;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
-use axum::http::header::{CONTENT_TYPE, HeaderMap, REFRESH, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{
+    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, REFRESH,
+    WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+};
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -17,11 +21,14 @@ use http_body_util::BodyExt;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::accounting;
 use super::database::{self, MAX_PAGE, Page, Stored};
-use super::host::HostId;
+use super::enroll::{self, Guesses};
+use super::host::{Host, HostId};
+use super::known::Denied;
 use super::report::{Encoding, Report};
-use super::settings::Settings;
 use super::store::{Store, Unavailable};
+use super::tokens::Guard;
 
 /// Largest body of a report, in bytes.
 pub const MAX_BODY_BYTES: usize = 256 << 10;
@@ -35,43 +42,80 @@ const MAX_DRAIN_BYTES: usize = 8 << 20;
 
 const DEFAULT_PAGE: u32 = 1000;
 
-/// Everything that the collector answers, over these hosts and this store.
-pub fn router(settings: Settings, store: Store) -> Router {
+/// What the answers come from.
+pub struct App {
+    /// Every host of the settings.
+    pub hosts: Arc<BTreeMap<HostId, Host>>,
+    /// The database.
+    pub store: Store,
+    /// Who may have which answer.
+    pub guard: Guard,
+    /// Wrong codes of late.
+    pub guesses: Guesses,
+}
+
+/// The same for all requests.
+pub type Shared = State<Arc<App>>;
+
+/// Everything that the collector answers.
+pub fn router(app: App) -> Router {
     Router::new()
         .route("/", get(overview))
         .route("/api/client/config/{id}", get(services))
         .route("/api/client/config/{id}/", get(services))
         .route("/api/client/service/report", post(receive))
         .route("/api/client/service/report/", post(receive))
+        .route("/api/enroll", post(enroll::enroll))
         .route("/api/reports", get(reports))
+        .route("/api/accounting", get(accounting::accounting))
         .fallback(no_such_page)
         .method_not_allowed_fallback(no_such_method)
-        .with_state(Arc::new(App { settings, store }))
+        .with_state(Arc::new(app))
 }
-
-struct App {
-    settings: Settings,
-    store: Store,
-}
-
-type Shared = State<Arc<App>>;
 
 /// An error as the client gets it: a status and one sentence.
-struct Refusal {
+pub struct Refusal {
     status: StatusCode,
     sentence: String,
+    header: Option<(HeaderName, HeaderValue)>,
 }
 
 impl Refusal {
-    fn new(status: StatusCode, sentence: impl Into<String>) -> Self {
+    /// One without headers of its own.
+    pub fn new(status: StatusCode, sentence: impl Into<String>) -> Self {
         Refusal {
             status,
             sentence: sentence.into(),
+            header: None,
         }
     }
 
-    fn bad(sentence: impl Into<String>) -> Self {
+    /// The same with a header.
+    pub fn with(self, name: HeaderName, value: HeaderValue) -> Self {
+        Refusal {
+            header: Some((name, value)),
+            ..self
+        }
+    }
+
+    /// A request that cannot be understood.
+    pub fn bad(sentence: impl Into<String>) -> Self {
         Refusal::new(StatusCode::BAD_REQUEST, sentence)
+    }
+
+    /// Of a reader; a browser asks for a password then.
+    pub fn reader(denied: Denied) -> Self {
+        match denied {
+            Denied::Unauthorized | Denied::Forbidden => {
+                let sentence = "reading needs the token of read_token_file, as a bearer token or as \
+                                the password of any user";
+                Refusal::new(StatusCode::UNAUTHORIZED, sentence).with(
+                    WWW_AUTHENTICATE,
+                    HeaderValue::from_static("Basic realm=\"mote\", charset=\"UTF-8\""),
+                )
+            }
+            Denied::Unavailable => Unavailable.into(),
+        }
     }
 
     fn unknown_client(id: &HostId) -> Self {
@@ -91,19 +135,45 @@ impl From<Unavailable> for Refusal {
     }
 }
 
+/// Of an agent.
+impl From<Denied> for Refusal {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Unauthorized => {
+                let sentence = "the request needs a valid token (Authorization: Bearer TOKEN)";
+                Refusal::new(StatusCode::UNAUTHORIZED, sentence)
+                    .with(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+            }
+            Denied::Forbidden => Refusal::new(
+                StatusCode::FORBIDDEN,
+                "the token is not that of this client, nor of a host that reports for it",
+            ),
+            Denied::Unavailable => Unavailable.into(),
+        }
+    }
+}
+
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        (self.status, Json(json!({ "error": self.sentence }))).into_response()
+        let body = Json(json!({ "error": self.sentence }));
+        let mut response = (self.status, body).into_response();
+        if let Some((name, value)) = self.header {
+            response.headers_mut().insert(name, value);
+        }
+        response
     }
 }
 
 async fn services(
     State(app): Shared,
+    headers: HeaderMap,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Refusal> {
+    let caller = app.guard.caller(&headers).await?;
     let Path(id) = id.map_err(|cause| Refusal::bad(cause.body_text()))?;
     let id = HostId::new(&id);
-    match app.settings.hosts.get(&id) {
+    caller.admit(&id)?;
+    match app.hosts.get(&id) {
         Some(host) => Ok(Json(host).into_response()),
         None => Err(Refusal::unknown_client(&id)),
     }
@@ -114,14 +184,9 @@ async fn receive(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<serde_json::Value>, Refusal> {
-    let bytes = tokio::time::timeout(BODY_TIMEOUT, read_body(body))
-        .await
-        .map_err(|_| {
-            Refusal::new(
-                StatusCode::REQUEST_TIMEOUT,
-                format!("the body took longer than {} s", BODY_TIMEOUT.as_secs()),
-            )
-        })??;
+    let bytes = read(&headers, body, MAX_BODY_BYTES).await?;
+    // Before the body is looked at: nobody without a token shall have it parsed.
+    let caller = app.guard.caller(&headers).await?;
     let encoding = headers
         .get(CONTENT_TYPE)
         .and_then(|kind| Encoding::of(kind.to_str().ok()?))
@@ -134,14 +199,37 @@ async fn receive(
         })?;
     let report =
         Report::parse(encoding, &bytes).map_err(|invalid| Refusal::bad(invalid.to_string()))?;
-    if !app.settings.hosts.contains_key(&report.client_id) {
+    caller.admit(&report.client_id)?;
+    if !app.hosts.contains_key(&report.client_id) {
         return Err(Refusal::unknown_client(&report.client_id));
     }
     app.store.insert(report).await?;
     Ok(Json(json!({ "status": "ok" })))
 }
 
-async fn read_body(mut body: Body) -> Result<Vec<u8>, Refusal> {
+/// Reads the body of a request, at most `max_bytes`.
+pub async fn read(headers: &HeaderMap, body: Body, max_bytes: usize) -> Result<Vec<u8>, Refusal> {
+    let bytes = tokio::time::timeout(BODY_TIMEOUT, read_body(body, max_bytes))
+        .await
+        .map_err(|_| {
+            Refusal::new(
+                StatusCode::REQUEST_TIMEOUT,
+                format!("the body took longer than {} s", BODY_TIMEOUT.as_secs()),
+            )
+        })??;
+    // There is nothing that decompresses, so nothing can swell.
+    let is_plain = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"identity");
+    match headers.get_all(CONTENT_ENCODING).iter().all(is_plain) {
+        true => Ok(bytes),
+        false => Err(Refusal::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "a body with a Content-Encoding is not taken; send it uncompressed",
+        )
+        .with(ACCEPT_ENCODING, HeaderValue::from_static("identity"))),
+    }
+}
+
+async fn read_body(mut body: Body, max_bytes: usize) -> Result<Vec<u8>, Refusal> {
     let mut bytes = Vec::new();
     let mut total = 0;
     while let Some(frame) = body.frame().await {
@@ -150,18 +238,18 @@ async fn read_body(mut body: Body) -> Result<Vec<u8>, Refusal> {
             continue;
         };
         total += data.len();
-        if total <= MAX_BODY_BYTES {
+        if total <= max_bytes {
             bytes.extend_from_slice(data);
         } else if total > MAX_DRAIN_BYTES {
             break;
         }
     }
-    if total <= MAX_BODY_BYTES {
+    if total <= max_bytes {
         Ok(bytes)
     } else {
         Err(Refusal::new(
             StatusCode::PAYLOAD_TOO_LARGE,
-            format!("a report has at most {MAX_BODY_BYTES} bytes"),
+            format!("the body has more than {max_bytes} bytes"),
         ))
     }
 }
@@ -178,8 +266,13 @@ struct ReportsQuery {
 
 async fn reports(
     State(app): Shared,
+    headers: HeaderMap,
     query: Result<Query<ReportsQuery>, QueryRejection>,
 ) -> Result<Json<Page>, Refusal> {
+    app.guard
+        .admit_reader(&headers)
+        .await
+        .map_err(Refusal::reader)?;
     let Query(query) = query.map_err(|cause| Refusal::bad(cause.body_text()))?;
     let since = given::<f64>("since", query.since.as_deref())?;
     if !since.is_none_or(f64::is_finite) {
@@ -214,13 +307,17 @@ fn whole_ms(seconds: f64) -> i64 {
     ((seconds * 1e6).round() / 1e3).floor() as i64
 }
 
-async fn overview(State(app): Shared) -> Result<Response, Refusal> {
+async fn overview(State(app): Shared, headers: HeaderMap) -> Result<Response, Refusal> {
+    app.guard
+        .admit_reader(&headers)
+        .await
+        .map_err(Refusal::reader)?;
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()
         .as_secs_f64();
     let mut text = String::from("mote collector: what was reported last (times in UTC)\n");
-    for (id, host) in &app.settings.hosts {
+    for (id, host) in &*app.hosts {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "\n{} (client {id})", host.label);
         let names = host.services.keys().cloned().collect();

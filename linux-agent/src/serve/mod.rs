@@ -2,22 +2,33 @@
 //! report.
 //!
 //! ```text
+//! POST /api/enroll                   a one-time code for a token
 //! GET  /api/client/config/{id}       the services of a host, as JSON
 //! POST /api/client/service/report/   one report, as JSON or as form fields
 //! GET  /api/reports                  the reports kept: client_id, service, since, after, limit
+//! GET  /api/accounting               received, duplicates and gaps of each run: client_id
 //! GET  /                             what was reported last, for people
 //! ```
 //!
 //! One thread answers requests, another owns the database.
 
+mod accounting;
+mod authorization;
 mod database;
 mod document;
+mod enroll;
 mod file;
 mod host;
 mod http;
+mod invitation;
+mod known;
 mod report;
+mod schema;
+mod secret;
 mod settings;
 mod store;
+mod tls;
+mod tokens;
 
 use std::fmt;
 use std::io::{self, Write};
@@ -28,20 +39,28 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use axum::Router;
+use enroll::Guesses;
+use http::App;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::TcpUserTimeout;
+use tokens::Guard;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio_rustls::TlsAcceptor;
 
 pub use database::OpenError;
 pub use host::{Host, HostId, Service};
 pub use http::{BODY_TIMEOUT, MAX_BODY_BYTES};
+pub use invitation::{InviteError, Revoked, invite, revoke};
+pub use secret::{Digest, SecretError};
 pub use settings::{Clash, Settings, SettingsError};
+pub use tls::{HANDSHAKE_TIMEOUT, TlsError, TlsFiles};
+pub use tokens::TokenSource;
 
 /// Most connections at a time; more of them wait to be accepted. Together with the database this
 /// stays below 1024, the usual limit of open files.
@@ -57,6 +76,9 @@ pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long requests under way may take to end once the collector is told to stop.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Largest head of a request, in bytes; hyper takes at most 100 headers.
+pub const MAX_HEAD_BYTES: usize = 16 << 10;
+
 /// How long to wait before accepting again after the system refused, for want of memory or of
 /// files.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
@@ -69,6 +91,7 @@ pub struct Collector {
     listener: TcpListener,
     address: SocketAddr,
     router: Router,
+    tls: Option<TlsAcceptor>,
     store_thread: JoinHandle<()>,
 }
 
@@ -92,6 +115,10 @@ pub enum ServeError {
     },
     /// The database cannot be used.
     Store(OpenError),
+    /// A file with a token cannot be used.
+    Secret(SecretError),
+    /// A file for TLS cannot be used.
+    Tls(TlsError),
     /// The system has no thread or no event queue to give.
     System(io::Error),
 }
@@ -103,6 +130,8 @@ impl Collector {
             .enable_all()
             .build()
             .map_err(ServeError::System)?;
+        let tls = settings.tls.as_ref().map(tls::acceptor).transpose();
+        let tls = tls.map_err(ServeError::Tls)?;
         let address = settings.listen;
         let listener = runtime
             .block_on(TcpListener::bind(address))
@@ -118,11 +147,35 @@ impl Collector {
         for clash in &settings.clashes {
             log(format_args!("{clash}"));
         }
+        let hosts = Arc::new(settings.hosts);
+        let guard = Guard::new(
+            Arc::clone(&hosts),
+            settings.require_tokens,
+            settings.read_token_file,
+            store.clone(),
+        )
+        .map_err(ServeError::Secret)?;
+        for remark in runtime.block_on(guard.remarks()) {
+            log(format_args!("{remark}"));
+        }
+        if is_overheard(address, tls.is_some()) && runtime.block_on(guard.has_tokens()) {
+            log(format_args!(
+                "warning: tokens go over the network in the clear to {address}; set tls_cert_file \
+                 and tls_key_file, or listen on loopback"
+            ));
+        }
+        let app = App {
+            hosts,
+            store,
+            guard,
+            guesses: Guesses::default(),
+        };
         Ok(Collector {
             runtime,
             listener,
             address,
-            router: http::router(settings, store),
+            router: http::router(app),
+            tls,
             store_thread,
         })
     }
@@ -132,18 +185,25 @@ impl Collector {
         self.address
     }
 
+    /// Whether connections are encrypted.
+    pub fn has_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
     /// Answers until `stop` is done, then lets requests under way end within [`STOP_TIMEOUT`].
     pub fn run(self, stop: impl Future<Output = ()>) {
         let Collector {
             runtime,
             listener,
             router,
+            tls,
             store_thread,
             ..
         } = self;
-        runtime.block_on(accept_until(stop, listener, router));
-        // Ends what is left of the connections, and with the last of them the store.
-        drop(runtime);
+        runtime.block_on(accept_until(stop, listener, tls, router));
+        // Ends what is left of the connections, and with the last of them the store. A token file
+        // that is being read from a dead file server is not waited for.
+        runtime.shutdown_timeout(STOP_TIMEOUT);
         if store_thread.join().is_err() {
             log(format_args!("the database's thread has panicked"));
         }
@@ -194,6 +254,8 @@ impl fmt::Display for ServeError {
                 write!(f, "cannot listen on {address}: {cause}")
             }
             ServeError::Store(cause) => cause.fmt(f),
+            ServeError::Secret(cause) => cause.fmt(f),
+            ServeError::Tls(cause) => cause.fmt(f),
             ServeError::System(cause) => write!(f, "the collector cannot start: {cause}"),
         }
     }
@@ -201,12 +263,23 @@ impl fmt::Display for ServeError {
 
 impl std::error::Error for ServeError {}
 
-async fn accept_until(stop: impl Future<Output = ()>, listener: TcpListener, router: Router) {
+/// Whether others than this host's own processes may see what is sent to `address`.
+fn is_overheard(address: SocketAddr, has_tls: bool) -> bool {
+    !has_tls && !address.ip().to_canonical().is_loopback()
+}
+
+async fn accept_until(
+    stop: impl Future<Output = ()>,
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    router: Router,
+) {
     let connections = GracefulShutdown::new();
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
-        .header_read_timeout(IDLE_TIMEOUT);
+        .header_read_timeout(IDLE_TIMEOUT)
+        .max_header_size(MAX_HEAD_BYTES);
     let mut stop = pin!(stop);
     loop {
         let (stream, slot) = tokio::select! {
@@ -214,10 +287,22 @@ async fn accept_until(stop: impl Future<Output = ()>, listener: TcpListener, rou
             () = &mut stop => break,
         };
         let service = TowerToHyperService::new(router.clone());
-        let connection = connections.watch(http.serve_connection(TokioIo::new(stream), service));
+        let (http, tls, watcher) = (http.clone(), tls.clone(), connections.watcher());
         tokio::spawn(async move {
             // Whatever ends a connection is the client's affair; it has its answer or asks again.
-            let _ = connection.await;
+            match tls {
+                None => {
+                    let connection = http.serve_connection(TokioIo::new(stream), service);
+                    let _ = watcher.watch(connection).await;
+                }
+                Some(tls) => {
+                    let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream));
+                    if let Ok(Ok(stream)) = handshake.await {
+                        let connection = http.serve_connection(TokioIo::new(stream), service);
+                        let _ = watcher.watch(connection).await;
+                    }
+                }
+            }
             drop(slot);
         });
     }
@@ -253,4 +338,26 @@ async fn accept(
 fn log(message: fmt::Arguments<'_>) {
     let line = format!("mote serve: {message}\n");
     let _ = io::stderr().lock().write_all(line.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_and_tls_are_not_overheard() {
+        for (address, expected) in [
+            ("127.0.0.1:9000", false),
+            ("127.255.0.9:9000", false),
+            ("[::1]:9000", false),
+            ("[::ffff:127.0.0.1]:9000", false),
+            ("0.0.0.0:9000", true),
+            ("[::]:9000", true),
+            ("192.0.2.1:9000", true),
+        ] {
+            let address = address.parse().unwrap();
+            assert_eq!(is_overheard(address, false), expected, "{address}");
+            assert!(!is_overheard(address, true));
+        }
+    }
 }

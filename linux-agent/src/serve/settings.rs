@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::document::{Bad, Document};
 use super::host::{Host, HostId, Service};
+use super::tls::TlsFiles;
 use crate::regular_file;
 
 /// What the collector is told, checked.
@@ -16,6 +17,12 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// The SQLite file that holds the reports; its folder is created if it is missing.
     pub database: PathBuf,
+    /// Whether hosts without a token are refused too.
+    pub require_tokens: bool,
+    /// Holds the token that reading asks for, if it does.
+    pub read_token_file: Option<PathBuf>,
+    /// What TLS needs; without it, connections are plain HTTP.
+    pub tls: Option<TlsFiles>,
     /// Every host that may ask and report.
     pub hosts: BTreeMap<HostId, Host>,
     /// What was decided between templates that disagree.
@@ -99,11 +106,16 @@ impl Settings {
         });
         let host = Host {
             label: "this-host".to_owned(),
+            token: None,
+            reports_for: Vec::new(),
             services: BTreeMap::from(services),
         };
         Settings {
             listen,
             database: state_dir.join(DATABASE),
+            require_tokens: false,
+            read_token_file: None,
+            tls: None,
             hosts: BTreeMap::from([(HostId::Number(1), host)]),
             clashes: Vec::new(),
         }
@@ -150,20 +162,23 @@ const DATABASE: &str = "reports.db";
 
 fn parse(path: &Path, text: &str) -> Result<Settings, SettingsError> {
     let document: Document = toml::from_str(text).map_err(|cause| at_line(path, text, &cause))?;
-    let (hosts, clashes) = document
-        .resolve()
-        .map_err(|Bad(key, problem)| SettingsError::Key {
-            path: path.to_owned(),
-            key,
-            problem,
-        })?;
+    let bad = |Bad(key, problem)| SettingsError::Key {
+        path: path.to_owned(),
+        key,
+        problem,
+    };
     let folder = path.parent().unwrap_or(Path::new(""));
+    let (hosts, clashes) = document.resolve(folder).map_err(bad)?;
+    let tls = document.tls(folder).map_err(bad)?;
     let database = document.database.unwrap_or_else(|| DATABASE.into());
     Ok(Settings {
         listen: document
             .listen
             .unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 9000))),
         database: folder.join(database),
+        require_tokens: document.require_tokens,
+        read_token_file: document.read_token_file.map(|file| folder.join(file)),
+        tls,
         hosts,
         clashes,
     })
@@ -254,7 +269,8 @@ mod tests {
         assert_eq!(
             refused("listen = \"127.0.0.1:9000\"\nlisen = 1\n"),
             "conf/server.toml:2: unknown field `lisen`, expected one of `listen`, \
-             `database`, `hosts`, `groups`, `templates` in `lisen = 1`"
+             `database`, `require_tokens`, `read_token_file`, `tls_cert_file`, `tls_key_file`, \
+             `client_ca_file`, `hosts`, `groups`, `templates` in `lisen = 1`"
         );
         for (text, line) in [
             ("listen = \"localhost:9000\"\n", 1),
@@ -294,6 +310,26 @@ mod tests {
                 "[templates.t.services]\nA = [\"p\", 0.05]\n",
                 "`templates.t.services.A` has the interval 0.05 s, which is not within 0.1 to \
                  604800 s",
+            ),
+            (
+                "[hosts.a]\nreports_for = [7]\n[hosts.b]\nid = \"7b\"\n",
+                "`hosts.a.reports_for` names 7, but no host has that id",
+            ),
+            (
+                "[hosts.a]\ntoken_sha256 = \"12\"\n",
+                "`hosts.a.token_sha256` is not 64 hexadecimal digits, as `sha256sum` prints them",
+            ),
+            (
+                "[hosts.a]\ntoken_sha256 = \"\"\ntoken_file = \"token\"\n",
+                "`hosts.a.token_sha256` cannot be there beside token_file; leave one of them out",
+            ),
+            (
+                "tls_cert_file = \"a\"\n",
+                "`tls_key_file` is missing: TLS needs both tls_cert_file and tls_key_file",
+            ),
+            (
+                "client_ca_file = \"a\"\n",
+                "`tls_cert_file` is missing: TLS needs both tls_cert_file and tls_key_file",
             ),
         ] {
             assert_eq!(refused(text), format!("conf/server.toml: {told}"));

@@ -7,11 +7,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::oneshot;
 
-use super::database::{self, INSERT, LATEST, OpenError, Page, Query, Stored};
+use super::accounting::{self, Accounting};
+use super::database::{self, Inserter, LATEST, OpenError, Page, Query, Stored};
 use super::file::DatabaseFile;
 use super::host::HostId;
+use super::invitation::{self, Enrolled};
 use super::log;
 use super::report::Report;
+use super::secret::Digest;
 
 /// How long to wait before trying again to open a database that was deleted or replaced.
 const REOPEN_PAUSE: Duration = Duration::from_secs(1);
@@ -74,6 +77,22 @@ impl Store {
         .await
     }
 
+    /// What has become of the reports of these clients.
+    pub async fn accounting(&self, clients: Vec<HostId>) -> Result<Accounting, Unavailable> {
+        self.ask(|reply| Request::Account { clients, reply }).await
+    }
+
+    /// All enrolled tokens; see [`invitation::tokens`].
+    pub async fn tokens(&self) -> Result<Vec<Enrolled>, Unavailable> {
+        self.ask(|reply| Request::Tokens { reply }).await
+    }
+
+    /// Exchanges a code for a token, if it is open; gives the host.
+    pub async fn redeem(&self, code: Digest, token: Digest) -> Result<Option<HostId>, Unavailable> {
+        self.ask(|reply| Request::Redeem { code, token, reply })
+            .await
+    }
+
     async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, Unavailable> {
         let (reply, answer) = oneshot::channel();
         self.requests
@@ -99,6 +118,18 @@ enum Request {
         client: HostId,
         services: Vec<String>,
         reply: Reply<Vec<Option<Stored>>>,
+    },
+    Account {
+        clients: Vec<HostId>,
+        reply: Reply<Accounting>,
+    },
+    Tokens {
+        reply: Reply<Vec<Enrolled>>,
+    },
+    Redeem {
+        code: Digest,
+        token: Digest,
+        reply: Reply<Option<HostId>>,
     },
 }
 
@@ -136,12 +167,13 @@ fn answer(
     inbox: &mpsc::Receiver<Request>,
 ) -> rusqlite::Result<End> {
     let connection = file.connection();
-    let mut insert = connection.prepare(INSERT)?;
+    let mut inserter = Inserter::new(connection)?;
     let mut latest = connection.prepare(LATEST)?;
     let mut writing = Outage::new(name, "written");
     let mut reading = Outage::new(name, "read");
     for request in inbox {
-        if !file.is_in_place() {
+        // Tokens are looked up on the way to something else, which will find that out.
+        if !matches!(request, Request::Tokens { .. }) && !file.is_in_place() {
             return Ok(End::Displaced);
         }
         // Whoever asked may have gone away; then there is nobody to tell.
@@ -151,7 +183,7 @@ fn answer(
                 received_ms,
                 reply,
             } => {
-                let result = database::insert(&mut insert, &report, received_ms);
+                let result = inserter.insert(&report, received_ms);
                 // SQLite writes to a deleted file without complaint.
                 if !file.is_in_place() {
                     return Ok(End::Displaced);
@@ -171,6 +203,19 @@ fn answer(
                     .map(|service| database::latest(&mut latest, &client, service))
                     .collect();
                 let _ = reply.send(reading.note(result));
+            }
+            Request::Account { clients, reply } => {
+                let _ = reply.send(reading.note(accounting::read(connection, clients)));
+            }
+            Request::Tokens { reply } => {
+                let _ = reply.send(reading.note(invitation::tokens(connection)));
+            }
+            Request::Redeem { code, token, reply } => {
+                let result = invitation::redeem(connection, &code, &token, now_ms());
+                if !file.is_in_place() {
+                    return Ok(End::Displaced);
+                }
+                let _ = reply.send(writing.note(result));
             }
         }
     }
@@ -229,7 +274,8 @@ fn reopen(
     }
 }
 
-fn now_ms() -> i64 {
+/// In milliseconds since 1970-01-01 00:00 UTC.
+pub fn now_ms() -> i64 {
     // A clock before 1970 is as good as none.
     let since_1970 = SystemTime::now()
         .duration_since(UNIX_EPOCH)

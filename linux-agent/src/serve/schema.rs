@@ -1,0 +1,140 @@
+//! The tables of the database, and how a database of an earlier version gets them.
+
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+
+/// What `user_version` says of a database that has all the tables below.
+const VERSION: i64 = 2;
+
+// `boot` and `seq` say which report it is. Older clients send none, and some boards no `boot`:
+// their reports cannot be told from a redelivery, so all are kept.
+const REPORTS: &str = "
+    CREATE TABLE reports (
+        id          INTEGER PRIMARY KEY AUTOINCREMENT,
+        client      TEXT NOT NULL,
+        service     TEXT NOT NULL,
+        data        TEXT NOT NULL,
+        time        REAL,
+        uptime      REAL,
+        boot        TEXT,
+        seq         INTEGER,
+        received_ms INTEGER NOT NULL
+    ) STRICT;
+    CREATE UNIQUE INDEX reports_once ON reports (client, boot, seq)
+        WHERE boot IS NOT NULL AND seq IS NOT NULL;
+    CREATE INDEX reports_of_service ON reports (client, service, received_ms);
+    CREATE INDEX reports_received ON reports (received_ms);
+";
+
+// A run is counted as its reports arrive, so that nobody ever has to walk through them. Tokens and
+// codes are there as SHA-256 digests only. A host whose tokens were taken away has a row without one:
+// it does not become a host that anybody may report for.
+const RUNS_AND_TOKENS: &str = "
+    CREATE TABLE runs (
+        id         INTEGER PRIMARY KEY,
+        client     TEXT NOT NULL,
+        boot       TEXT NOT NULL,
+        first      INTEGER NOT NULL,
+        last       INTEGER NOT NULL,
+        received   INTEGER NOT NULL,
+        duplicates INTEGER NOT NULL,
+        UNIQUE (client, boot)
+    ) STRICT;
+    CREATE INDEX runs_of_client ON runs (client);
+    INSERT INTO runs (client, boot, first, last, received, duplicates)
+        SELECT client, boot, min(seq), max(seq), count(*), 0 FROM reports
+        WHERE boot IS NOT NULL AND seq IS NOT NULL
+        GROUP BY client, boot ORDER BY min(id);
+    CREATE TABLE tokens (
+        id     INTEGER PRIMARY KEY AUTOINCREMENT,
+        client TEXT NOT NULL,
+        digest BLOB UNIQUE
+    ) STRICT;
+    CREATE TABLE invitations (
+        id         INTEGER PRIMARY KEY AUTOINCREMENT,
+        client     TEXT NOT NULL,
+        digest     BLOB NOT NULL UNIQUE,
+        expires_ms INTEGER NOT NULL
+    ) STRICT;
+";
+
+/// Gives a new database its tables, and one of an earlier version those that it lacks; `false` if it
+/// is one of somebody else.
+pub fn prepare(connection: &mut Connection) -> rusqlite::Result<bool> {
+    // Two collectors that start at once must not both create the tables.
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let one = |sql| transaction.query_row(sql, [], |row| row.get::<_, i64>(0));
+    match (
+        one("PRAGMA user_version")?,
+        one("SELECT count(*) FROM sqlite_schema")?,
+    ) {
+        (0, 0) => {
+            transaction.execute_batch(REPORTS)?;
+            complete(&transaction)?;
+        }
+        (1, _) => complete(&transaction)?,
+        (VERSION, _) => {}
+        _ => return Ok(false),
+    }
+    transaction.commit()?;
+    Ok(true)
+}
+
+/// From version 1 to this one.
+fn complete(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    transaction.execute_batch(RUNS_AND_TOKENS)?;
+    transaction.pragma_update(None, "user_version", VERSION)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_of_version_1_is_counted_once() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(REPORTS).unwrap();
+        connection.pragma_update(None, "user_version", 1).unwrap();
+        connection
+            .execute_batch(
+                "INSERT INTO reports (client, service, data, boot, seq, received_ms) VALUES
+                    ('1', 'A', '{}', 'z', 3, 0), ('1', 'A', '{}', 'a', 9223372036854775807, 0),
+                    ('1', 'B', '{}', 'z', 0, 0), ('web', 'A', '{}', 'z', 7, 0),
+                    ('1', 'A', '{}', NULL, 1, 0), ('1', 'A', '{}', 'q', NULL, 0);",
+            )
+            .unwrap();
+        for _ in 0..2 {
+            assert!(prepare(&mut connection).unwrap());
+            let mut runs = connection
+                .prepare(
+                    "SELECT client, boot, first, last, received, duplicates FROM runs ORDER BY id",
+                )
+                .unwrap();
+            let runs: Vec<(String, String, i64, i64, i64, i64)> = runs
+                .query_map([], |row| row.try_into())
+                .unwrap()
+                .map(Result::unwrap)
+                .collect();
+            let run = |client: &str, boot: &str, first, last, received| {
+                (client.to_owned(), boot.to_owned(), first, last, received, 0)
+            };
+            assert_eq!(
+                runs,
+                [
+                    run("1", "z", 0, 3, 2),
+                    run("1", "a", i64::MAX, i64::MAX, 1),
+                    run("web", "z", 7, 7, 1),
+                ]
+            );
+        }
+    }
+
+    #[test]
+    fn a_later_version_is_left_alone() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        let version = VERSION + 1;
+        connection
+            .pragma_update(None, "user_version", version)
+            .unwrap();
+        assert!(!prepare(&mut connection).unwrap());
+    }
+}
