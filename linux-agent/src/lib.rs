@@ -6,6 +6,7 @@
 //!    └── http ◄─┴── uplink ◄── queue ◄────────────────────────────────────────────────────────┘
 //! ```
 
+mod access;
 pub mod agent;
 pub mod clock;
 pub mod commands;
@@ -14,6 +15,7 @@ pub mod courier;
 pub mod daemon;
 #[cfg(feature = "serve")]
 pub mod demo;
+pub mod enroll;
 mod fault;
 pub mod gateway;
 pub mod http;
@@ -25,9 +27,12 @@ pub mod probes;
 pub mod queue;
 mod regular_file;
 pub mod sampling;
+pub mod secret;
 #[cfg(feature = "serve")]
 pub mod serve;
 pub mod settings;
 pub mod status;
+#[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
+mod tls;
 mod transport;
 pub mod uplink;
