@@ -8,27 +8,23 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use crate::commands::{Failed, Source, exit, failed, say};
 use crate::http::Client;
 use crate::secret::{NewFile, Token};
-use crate::settings::{ClientName, MAX_CLIENT_NAME, Server, Settings, rules};
+use crate::settings::{ClientName, Server, Settings, rules};
 
 /// A code may have this many bytes.
 const MAX_CODE: usize = 256;
 
 /// What a server answers to a code.
 #[derive(Deserialize)]
-struct Enrolled {
-    client_id: Id,
+struct Enrolled<'a> {
+    /// A number or a name.
+    #[serde(borrow)]
+    client_id: &'a RawValue,
     token: String,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Id {
-    Number(u32),
-    Name(String),
 }
 
 /// The settings of the agent that is enrolled.
@@ -195,16 +191,15 @@ fn exchange(server: &Server, code: &str) -> Result<(ClientName, Token), Failed> 
             ),
         )
     };
-    let enrolled: Enrolled = serde_json::from_slice(&answer).map_err(|_| invalid())?;
-    let id = match enrolled.client_id {
-        Id::Number(number) => ClientName::Number(number),
-        Id::Name(name)
-            if (1..=MAX_CLIENT_NAME).contains(&name.len()) && !name.contains(char::is_control) =>
-        {
-            ClientName::Name(name)
-        }
-        Id::Name(_) => return Err(invalid()),
+    let enrolled: Enrolled<'_> = serde_json::from_slice(&answer).map_err(|_| invalid())?;
+    let id = enrolled.client_id.get();
+    let id = match serde_json::from_str(id) {
+        Ok(number) => ClientName::Number(number),
+        Err(_) => ClientName::Name(serde_json::from_str(id).map_err(|_| invalid())?),
     };
+    if !id.is_valid() {
+        return Err(invalid());
+    }
     Ok((id, Token::new(&enrolled.token).ok_or_else(invalid)?))
 }
 

@@ -66,6 +66,16 @@ pub enum ClientName {
 }
 
 impl ClientName {
+    /// Whether a name has its bounds.
+    pub fn is_valid(&self) -> bool {
+        match self {
+            ClientName::Number(_) => true,
+            ClientName::Name(name) => {
+                (1..=MAX_CLIENT_NAME).contains(&name.len()) && !name.contains(char::is_control)
+            }
+        }
+    }
+
     /// As reports carry it.
     pub fn id(&self) -> mote_core::ClientId<'_> {
         match self {

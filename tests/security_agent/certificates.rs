@@ -309,6 +309,26 @@ fn what_an_encrypted_server_says_is_bounded_too() {
 }
 
 #[test]
+fn an_encoded_answer_acknowledges_a_report_all_the_same() {
+    let authority = Authority::new("ours");
+    let (server, url) = Shown::only(authority.issue("127.0.0.1")).serve(GOOD);
+    server.script(|request: &Request| match request.asks_for_orders() {
+        true => {
+            assert_eq!(request.values("accept-encoding"), [""; 0]);
+            Answer::ok(format!("{{\"services\": {GOOD}}}"))
+        }
+        false => Answer::ok("\x1f").with_header("Content-Encoding", "gzip"),
+    });
+    let site = Site::new(&server_settings(&url, CA));
+    put(&site, "ca.pem", &authority.pem());
+    let mut agent = site.run();
+    let reports = server.wait_for_more("Good", 5);
+    let seqs: Vec<_> = reports.iter().filter_map(|it| it["seq"].as_u64()).collect();
+    assert!(seqs.is_sorted_by(|a, b| a < b), "{seqs:?}");
+    assert_eq!(agent.terminate().code(), Some(0));
+}
+
+#[test]
 fn a_server_without_tls_is_not_spoken_to() {
     let server = Server::new(GOOD);
     let url = format!("https://127.0.0.1:{}", server.port());

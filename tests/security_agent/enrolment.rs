@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
 
 use crate::authority::{Authority, Shown};
-use crate::support::mote;
 use crate::support::scripted_server::{Answer, Request, Server, good};
 use crate::support::site::{Said, Site, said, server_settings};
+use crate::support::{free_port, mote};
 use crate::{GOOD, put};
 
 const CODE: &str = "K7Q2-9XWM";
@@ -176,7 +176,7 @@ fn a_refusal_is_the_server_s_sentence_and_leaves_nothing() {
             "{sentence}"
         );
     }
-    drop(server);
+    let url = format!("http://127.0.0.1:{}", free_port());
     let folder = TempDir::new().unwrap();
     let config = folder.path().join("agent.toml").display().to_string();
     let said = enroll(&[&url, "--code", CODE, "--config", &config]);

@@ -16,11 +16,10 @@ pub fn client_id(value: &DeValue<'_>) -> Result<ClientName, String> {
         DeValue::Integer(number) => u32::from_str_radix(number.as_str(), number.radix())
             .ok()
             .map(ClientName::Number),
-        DeValue::String(name) => ((1..=MAX_CLIENT_NAME).contains(&name.len())
-            && !name.contains(char::is_control))
-        .then(|| ClientName::Name(name.clone().into_owned())),
+        DeValue::String(name) => Some(ClientName::Name(name.clone().into_owned())),
         _ => None,
     }
+    .filter(ClientName::is_valid)
     .ok_or_else(|| {
         format!(
             "must be an integer from 0 to 4294967295, or a name of 1 to {MAX_CLIENT_NAME} bytes without control characters"
