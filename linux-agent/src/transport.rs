@@ -97,6 +97,14 @@ impl Connector<()> for TcpConnector {
 }
 
 impl TcpConnector {
+    #[cfg_attr(
+        not(feature = "tls"),
+        expect(
+            unreachable_code,
+            unused_variables,
+            reason = "without TLS there is no session"
+        )
+    )]
     fn transport(
         &self,
         details: &ConnectionDetails<'_>,

@@ -80,7 +80,7 @@ fn both_calls_show_the_token_and_a_changed_one_without_a_restart() {
     });
     wait_for("the other token", DEADLINE, || {
         let shown = guarded.shown.lock().unwrap();
-        (shown.last()? == &[second.clone()]).then_some(())
+        (*shown.last()? == [second.as_str()]).then_some(())
     });
     assert_eq!(agent.terminate().code(), Some(0));
     assert_eq!(guarded.server.connections(), 1);
