@@ -185,6 +185,24 @@ fn a_refusal_is_the_server_s_sentence_and_leaves_nothing() {
 }
 
 #[test]
+fn a_token_that_comes_meanwhile_is_not_overwritten() {
+    let server = Server::new(GOOD);
+    let folder = TempDir::new().unwrap();
+    let token = folder.path().join("token");
+    let other = token.clone();
+    server.script(move |_| {
+        fs::write(&other, "another").unwrap();
+        yes("5")
+    });
+    let config = folder.path().join("agent.toml").display().to_string();
+    let said = enroll(&[&server.url(), "--code", CODE, "--config", &config]);
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.err.contains("token is there already"), "{said:?}");
+    assert_eq!(fs::read_to_string(&token).unwrap(), "another");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[test]
 fn settings_that_are_there_stay_and_what_to_change_is_said() {
     let server = Server::new(GOOD);
     let codes = enrol_at(&server, yes("5"));
