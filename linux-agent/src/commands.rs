@@ -72,6 +72,14 @@ impl Source {
         Ok(settings)
     }
 
+    /// As [`Source::settings`], for what talks to the server: also reads the secrets and certificates that they name.
+    pub fn settings_with_access(&self) -> Result<Settings, Failed> {
+        let settings = self.settings()?;
+        let access = settings.check_access();
+        access.map_err(|error| failed(exit::SETTINGS, error))?;
+        Ok(settings)
+    }
+
     /// The places of the kernel's files, given those in the settings.
     pub fn roots(&self, settings: Roots) -> Roots {
         let over = |ours: &Option<PathBuf>, theirs: PathBuf| ours.clone().unwrap_or(theirs);
@@ -115,7 +123,7 @@ pub fn run(source: &Source, detached: bool) -> Result<(), Failed> {
     if detached {
         daemon::leave_session().map_err(|error| failed(exit::FAILED, error))?;
     }
-    let settings = source.settings()?;
+    let settings = source.settings_with_access()?;
     let source = source
         .absolute(&settings)
         .map_err(|error| failed(exit::FAILED, error))?;
@@ -125,7 +133,11 @@ pub fn run(source: &Source, detached: bool) -> Result<(), Failed> {
 /// The agent with settings that have been read from `source`.
 pub fn run_agent(settings: Settings, source: &Source, detached: bool) -> Result<(), Failed> {
     let log_file = settings.state_dir.join("agent.log");
-    let reread = || source.settings().map_err(|failed| failed.sentence);
+    let reread = || {
+        source
+            .settings_with_access()
+            .map_err(|failed| failed.sentence)
+    };
     let agent = Agent::start(settings, &reread).map_err(|error| match error {
         AgentError::Services(..) => failed(exit::SETTINGS, error),
         _ => failed(exit::FAILED, error),
@@ -219,7 +231,7 @@ const SERVER_FILES: [&str; 2] = ["conf/server.toml", "/etc/mote/server.toml"];
 
 /// Starts a detached agent and returns once it runs.
 pub fn start(source: &Source, verbosity: &[&str]) -> Result<(), Failed> {
-    let settings = source.settings()?;
+    let settings = source.settings_with_access()?;
     if let Holder::Running(_) | Holder::Hidden = holder(&settings)? {
         return already_running(&settings);
     }
@@ -318,7 +330,7 @@ pub fn watch_status(source: &Source, json: bool) -> Result<u8, Failed> {
 
 /// Says which services would be monitored, and changes nothing.
 pub fn check(source: &Source) -> Result<(), Failed> {
-    let settings = source.settings()?;
+    let settings = source.settings_with_access()?;
     let (document, from) = match &settings.orders {
         Orders::Local { document, place } => (document.clone().into_bytes(), place.to_string()),
         Orders::Server(server) => {

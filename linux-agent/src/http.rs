@@ -1,18 +1,28 @@
-//! The two calls of the protocol, over ureq.
+//! The calls of the protocol, over ureq.
+//!
+//! An answer is bounded in its head, the number of its headers (ureq's 128), its body and the time that it takes.
+//! Nothing here decompresses, so there is no other size to bound: an answer that is encoded is none.
 
-use std::fmt;
-use std::io::{self, Read};
-use std::time::Duration;
+mod error;
+mod form;
+
+use std::io::Read;
+use std::sync::{Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use serde::Deserialize;
-use serde_json::value::RawValue;
-use ureq::http::{Method, Request, Response, StatusCode, Uri, header};
-use ureq::{Agent, Body};
+use ureq::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use ureq::{Agent, AsSendBody, Body};
 
+use crate::access::Access;
 use crate::settings::{self, Encoding, Server};
-use crate::transport::{CachingResolver, TcpConnector};
+use crate::tls;
+use crate::transport::{CachingResolver, MAX_HEAD, TcpConnector, port};
 use crate::uplink::Outcome;
+use error::CallFault;
+use form::form_encoded;
+
+pub use error::CallError;
 
 /// A services document may have this many bytes.
 pub const MAX_DOCUMENT: usize = 64 << 10;
@@ -26,49 +36,31 @@ const MAX_REDIRECTS: usize = 5;
 /// Waiting longer than this is not granted to a server that asks for it with `Retry-After`.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
+/// Of an answer that says why a code is refused, this many bytes are shown.
+const MAX_SENTENCE: usize = 200;
+
 /// A client of one server that keeps its connection.
 pub struct Client {
-    agent: Agent,
+    session: Mutex<Session>,
     server: Server,
     client_id: String,
     report_url: Uri,
 }
 
-/// Why a call got no usable answer; displays as one sentence.
-#[derive(Debug)]
-pub struct CallError {
-    url: String,
-    fault: CallFault,
-}
-
-#[derive(Debug)]
-enum CallFault {
-    BadUrl,
-    Unreachable(ureq::Error),
-    Status(StatusCode, Option<Duration>),
-    RedirectedAway(String),
-    TooManyRedirects,
-    TooLarge,
+/// What changes when the files with token and certificates do.
+struct Session {
+    agent: Agent,
+    access: Access,
 }
 
 impl Client {
     /// A client that has not connected yet.
     pub fn new(server: &Server, client_id: &str) -> Self {
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            // Redirects are followed here, within the origin only.
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            // An agent's way to its server is a setting, not an accident of its environment.
-            .proxy(None)
-            .timeout_global(Some(server.request_timeout))
-            .user_agent(concat!("mote/", env!("CARGO_PKG_VERSION")))
-            .build();
-        let connector = TcpConnector {
-            timeout: server.request_timeout,
-        };
         Client {
-            agent: Agent::with_parts(config, connector, CachingResolver::default()),
+            session: Mutex::new(Session {
+                agent: agent(server, None),
+                access: Access::new(server),
+            }),
             report_url: url(server, &server.report_path),
             server: server.clone(),
             client_id: client_id.to_owned(),
@@ -96,20 +88,27 @@ impl Client {
         };
         let mut response = self.call(method, url, &headers, b"")?;
         if !response.status().is_success() {
-            return Err(refusal(url, &response));
+            return Err(self.explained(refusal(url, &response)));
         }
-        let mut document = Vec::new();
-        let limit = MAX_DOCUMENT as u64 + 1;
-        response
-            .body_mut()
-            .as_reader()
-            .take(limit)
-            .read_to_end(&mut document)
-            .map_err(|error| CallFault::Unreachable(ureq::Error::from(error)).of(url))?;
-        if document.len() > MAX_DOCUMENT {
-            return Err(CallFault::TooLarge.of(url));
+        read_document(url, &mut response)
+    }
+
+    /// Gives a one-time code for the document with a client id and its token. The error of a code that is refused
+    /// holds the server's sentence, but never the code.
+    pub fn enroll(&self, code: &str) -> Result<Vec<u8>, CallError> {
+        let url = &url(&self.server, "api/enroll");
+        let body = serde_json::json!({ "code": code }).to_string();
+        let headers = [(header::CONTENT_TYPE.as_str(), "application/json")];
+        let mut response = self.call(Method::POST, url, &headers, body.as_bytes())?;
+        if response.status().is_success() {
+            return read_document(url, &mut response);
         }
-        Ok(document)
+        let refusal = refusal(url, &response);
+        let sentence = read_document(url, &mut response)
+            .ok()
+            .and_then(|answer| sentence_of(&answer))
+            .filter(|sentence| !sentence.contains(code));
+        Err(refusal.because(sentence))
     }
 
     /// Delivers one encoded report. The second value says why it was not acknowledged.
@@ -137,13 +136,66 @@ impl Client {
             while matches!(answer.read(&mut piece), Ok(1..)) {}
             return (Outcome::Acknowledged, None);
         }
-        let error = refusal(url, &response);
+        let error = self.explained(refusal(url, &response));
         let outcome = match status {
             StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => error.outcome(),
+            // These are said of the token, not of the report, and a token can be mended.
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => error.outcome(),
             _ if status.is_client_error() => Outcome::Refused,
             _ => error.outcome(),
         };
         (outcome, Some(error))
+    }
+
+    fn session(&self) -> MutexGuard<'_, Session> {
+        self.session
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Brings token and certificates up to date. Gives what a request is sent with.
+    fn prepare(&self, url: &Uri) -> Result<(Agent, Option<HeaderValue>), CallError> {
+        let mut session = self.session();
+        let Session { agent, access } = &mut *session;
+        let is_new = access.refresh(Instant::now());
+        let no_access = |sentence| CallFault::NoAccess(sentence).of(url);
+        if is_new {
+            // With the agent go its connections, which were let in by the old certificates.
+            *agent = self::agent(&self.server, access.tls().map_err(no_access)?);
+        } else {
+            access.tls().map_err(no_access)?;
+        }
+        let authorization = access.authorization().map_err(no_access)?;
+        Ok((agent.clone(), authorization))
+    }
+
+    /// An error with what is known of its reason; what was not taken is read again before the next call.
+    fn explained(&self, error: CallError) -> CallError {
+        let mut session = self.session();
+        let access = &mut session.access;
+        let token_file = access.token_file().map(|it| it.display().to_string());
+        let reason = match (error.status(), token_file) {
+            (Some(StatusCode::UNAUTHORIZED), Some(file)) => {
+                Some(format!("it does not take the token in {file}"))
+            }
+            (Some(StatusCode::UNAUTHORIZED), None) => Some(
+                "it wants a token; get one with `mote enroll`, or name it in `server.token_file`"
+                    .to_owned(),
+            ),
+            (Some(StatusCode::FORBIDDEN), Some(file)) => {
+                Some(format!("the token in {file} is another client's"))
+            }
+            _ => None,
+        };
+        match error.status() {
+            Some(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => access.doubt_token(),
+            _ if error.is_of_tls() => access.doubt_tls(),
+            _ => {}
+        }
+        let trouble = access.trouble().map(str::to_owned);
+        let both = [reason, trouble].into_iter().flatten();
+        let both = both.collect::<Vec<_>>().join("; ");
+        error.because(Some(both).filter(|it| !it.is_empty()))
     }
 
     fn config_url(&self, client_id: &str) -> Uri {
@@ -159,19 +211,26 @@ impl Client {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Result<Response<Body>, CallError> {
+        let (agent, authorization) = self.prepare(url)?;
         let mut uri = url.clone();
+        let end = Instant::now() + self.server.request_timeout;
         for _ in 0..=MAX_REDIRECTS {
             let mut request = Request::builder().method(&method).uri(uri.clone());
             for (name, value) in headers {
                 request = request.header(*name, *value);
             }
-            let bad_url = |_| CallFault::BadUrl.of(url);
-            let response = if method == Method::GET {
-                self.agent.run(request.body(()).map_err(bad_url)?)
-            } else {
-                self.agent.run(request.body(body).map_err(bad_url)?)
+            if let Some(token) = &authorization {
+                request = request.header(header::AUTHORIZATION, token);
             }
-            .map_err(|error| CallFault::Unreachable(error).of(url))?;
+            let bad_url = |_| CallFault::BadUrl.of(url);
+            // All that a server redirects to is within the time of the one call.
+            let left = end.saturating_duration_since(Instant::now());
+            let response = if method == Method::GET {
+                run(&agent, request.body(()).map_err(bad_url)?, left)
+            } else {
+                run(&agent, request.body(body).map_err(bad_url)?, left)
+            }
+            .map_err(|error| self.explained(CallFault::Unreachable(error).of(url)))?;
             if !matches!(response.status().as_u16(), 301 | 302 | 307 | 308) {
                 return Ok(response);
             }
@@ -186,6 +245,70 @@ impl Client {
     }
 }
 
+fn agent(server: &Server, tls: Option<tls::Config>) -> Agent {
+    let config = Agent::config_builder()
+        .http_status_as_error(false)
+        // Redirects are followed here, within the origin only.
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        // An agent's way to its server is a setting, not an accident of its environment.
+        .proxy(None)
+        .max_response_header_size(MAX_HEAD)
+        .user_agent(concat!("mote/", env!("CARGO_PKG_VERSION")))
+        .build();
+    let connector = TcpConnector {
+        timeout: server.request_timeout,
+        tls,
+    };
+    Agent::with_parts(config, connector, CachingResolver::default())
+}
+
+fn run(
+    agent: &Agent,
+    request: Request<impl AsSendBody>,
+    limit: Duration,
+) -> Result<Response<Body>, ureq::Error> {
+    let request = agent.configure_request(request);
+    agent.run(request.timeout_global(Some(limit)).build())
+}
+
+/// The whole of an answer, if that is at most [`MAX_DOCUMENT`] and plain.
+fn read_document(url: &Uri, response: &mut Response<Body>) -> Result<Vec<u8>, CallError> {
+    if let Some(encoding) = encoding(response.headers()) {
+        return Err(CallFault::Encoded(encoding).of(url));
+    }
+    let mut document = Vec::new();
+    let limit = MAX_DOCUMENT as u64 + 1;
+    response
+        .body_mut()
+        .as_reader()
+        .take(limit)
+        .read_to_end(&mut document)
+        .map_err(|error| CallFault::Unreachable(ureq::Error::from(error)).of(url))?;
+    if document.len() > MAX_DOCUMENT {
+        return Err(CallFault::TooLarge.of(url));
+    }
+    Ok(document)
+}
+
+/// How an answer is encoded although nobody asked for that.
+fn encoding(headers: &HeaderMap) -> Option<String> {
+    let given = headers.get_all(header::CONTENT_ENCODING).iter();
+    let mut given = given.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    given.find(|value| !value.trim().eq_ignore_ascii_case("identity"))
+}
+
+/// The `error` of a server's answer, without what could move a terminal's cursor.
+fn sentence_of(answer: &[u8]) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Refusal {
+        error: String,
+    }
+    let Refusal { error } = serde_json::from_slice(answer).ok()?;
+    let shown = error.chars().filter(|it| !it.is_control());
+    Some(shown.take(MAX_SENTENCE).collect())
+}
+
 fn url(server: &Server, path: &str) -> Uri {
     format!("{}/{path}", server.url).parse().unwrap_or_default()
 }
@@ -198,90 +321,6 @@ fn refusal(url: &Uri, response: &Response<Body>) -> CallError {
         .map(|seconds| Duration::from_secs(seconds).min(MAX_RETRY_AFTER));
     CallFault::Status(response.status(), retry_after).of(url)
 }
-
-impl CallFault {
-    fn of(self, url: &Uri) -> CallError {
-        CallError {
-            url: url.to_string(),
-            fault: self,
-        }
-    }
-}
-
-impl CallError {
-    fn outcome(&self) -> Outcome {
-        match &self.fault {
-            CallFault::Status(_, retry_after) => Outcome::Busy {
-                retry_after: *retry_after,
-            },
-            CallFault::Unreachable(error) if is_no_connection(error) => Outcome::Unreachable,
-            _ => Outcome::Unanswered,
-        }
-    }
-}
-
-/// Whether not even a connection came about; these kinds never come from one that did.
-fn is_no_connection(error: &ureq::Error) -> bool {
-    use io::ErrorKind::{
-        AddrNotAvailable, ConnectionRefused, HostUnreachable, NetworkUnreachable, TimedOut,
-    };
-    match error {
-        ureq::Error::HostNotFound => true,
-        ureq::Error::Io(error) => matches!(
-            error.kind(),
-            AddrNotAvailable | ConnectionRefused | HostUnreachable | NetworkUnreachable | TimedOut
-        ),
-        _ => false,
-    }
-}
-
-impl fmt::Display for CallError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let url = &self.url;
-        match &self.fault {
-            CallFault::BadUrl => write!(f, "{url} is not a valid address"),
-            CallFault::Unreachable(ureq::Error::Timeout(_)) => {
-                write!(f, "{url} did not answer in time")
-            }
-            CallFault::Unreachable(ureq::Error::HostNotFound) => {
-                write!(f, "{url}: the name of the host is not known")
-            }
-            CallFault::Unreachable(ureq::Error::Io(error))
-                if error.kind() == io::ErrorKind::UnexpectedEof =>
-            {
-                write!(
-                    f,
-                    "{url} closed the connection before its answer was complete"
-                )
-            }
-            CallFault::Unreachable(ureq::Error::Io(error)) => write!(f, "{url}: {error}"),
-            CallFault::Unreachable(ureq::Error::Protocol(error)) => {
-                write!(f, "{url} does not answer in valid HTTP: {error}")
-            }
-            CallFault::Unreachable(error) => write!(f, "{url}: {error}"),
-            CallFault::Status(status, _) => write!(f, "{url} answered {status}"),
-            CallFault::RedirectedAway(location) if location.is_empty() => {
-                write!(f, "{url} redirects without saying where")
-            }
-            CallFault::RedirectedAway(location) => write!(
-                f,
-                "{url} redirects to {location:.200}, which is another server and not followed"
-            ),
-            CallFault::TooManyRedirects => {
-                write!(f, "{url} redirects more than {MAX_REDIRECTS} times")
-            }
-            CallFault::TooLarge => {
-                write!(
-                    f,
-                    "{url} answered with more than {} KiB",
-                    MAX_DOCUMENT >> 10
-                )
-            }
-        }
-    }
-}
-
-impl std::error::Error for CallError {}
 
 /// Where `location` leads from `base`, if that has the same scheme, host and port.
 fn same_origin(base: &Uri, location: &str) -> Option<Uri> {
@@ -303,7 +342,6 @@ fn same_origin(base: &Uri, location: &str) -> Option<Uri> {
         format!("{scheme}://{authority}{folder}/{location}")
     };
     let target: Uri = target.parse().ok()?;
-    let port = |uri: &Uri| uri.port_u16().unwrap_or(80);
     (target.scheme_str() == Some(scheme)
         && target.authority()?.as_str().contains('@') == authority.contains('@')
         && target.host()?.eq_ignore_ascii_case(base.host()?)
@@ -317,55 +355,6 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'.')
     .remove(b'_')
     .remove(b'~');
-
-/// The report's fields as JSON text; `data` stays as it is.
-#[derive(Deserialize)]
-struct Fields<'a> {
-    #[serde(borrow)]
-    client_id: &'a RawValue,
-    #[serde(borrow)]
-    service_name: &'a RawValue,
-    #[serde(borrow)]
-    data: &'a RawValue,
-    #[serde(borrow)]
-    time: Option<&'a RawValue>,
-    #[serde(borrow)]
-    boot: Option<&'a RawValue>,
-    #[serde(borrow)]
-    uptime: Option<&'a RawValue>,
-    #[serde(borrow)]
-    age: Option<&'a RawValue>,
-    #[serde(borrow)]
-    seq: &'a RawValue,
-}
-
-/// An encoded report as the fields of a form, for servers that read those.
-fn form_encoded(report: &[u8]) -> Vec<u8> {
-    let Ok(fields) = serde_json::from_slice::<Fields<'_>>(report) else {
-        // Reports are our own JSON; one that is not would be refused by any server.
-        return Vec::new();
-    };
-    let mut form = form_urlencoded::Serializer::new(String::new());
-    for (name, value) in [
-        ("client_id", Some(fields.client_id)),
-        ("service_name", Some(fields.service_name)),
-        ("data", Some(fields.data)),
-        ("time", fields.time),
-        ("boot", fields.boot),
-        ("uptime", fields.uptime),
-        ("age", fields.age),
-        ("seq", Some(fields.seq)),
-    ] {
-        let Some(json) = value.map(RawValue::get) else {
-            continue;
-        };
-        match serde_json::from_str::<String>(json) {
-            Ok(text) => form.append_pair(name, &text),
-            Err(_) => form.append_pair(name, json),
-        };
-    }
-    form.finish().into_bytes()
-}
 
 #[cfg(test)]
 mod tests {
@@ -400,33 +389,33 @@ mod tests {
     }
 
     #[test]
-    fn a_default_port_equals_its_number() {
-        let base: Uri = "http://a/x".parse().unwrap();
-        assert!(same_origin(&base, "http://a:80/y").is_some());
+    fn a_sentence_of_a_server_is_short_and_moves_no_cursor() {
+        let of = |answer: &str| sentence_of(answer.as_bytes());
+        let shown = of(r#"{"error":"the code\u001b[2J is\n used"}"#);
+        assert_eq!(shown.as_deref(), Some("the code[2J is used"));
+        let long = format!(r#"{{"error":"{}"}}"#, "ä".repeat(300));
+        assert_eq!(of(&long), Some("ä".repeat(200)));
+        for answer in ["", "{}", "[]", r#"{"error":1}"#, "<html>"] {
+            assert_eq!(of(answer), None);
+        }
     }
 
     #[test]
-    fn a_form_holds_the_same_values() {
-        let report = br#"{"client_id":"web 1","service_name":"N\u00f6t","data":{"status":0,"a":"x&y"},"time":1.5,"boot":"b","seq":7}"#;
-        let form = form_encoded(report);
-        let pairs: Vec<(String, String)> = form_urlencoded::parse(&form).into_owned().collect();
-        let expected = [
-            ("client_id", "web 1"),
-            ("service_name", "Nöt"),
-            ("data", r#"{"status":0,"a":"x&y"}"#),
-            ("time", "1.5"),
-            ("boot", "b"),
-            ("seq", "7"),
-        ];
-        assert_eq!(
-            pairs,
-            expected.map(|(name, value)| (name.to_owned(), value.to_owned()))
-        );
-        let of_a_board = br#"{"client_id":7,"service_name":"N","data":{"status":0},"uptime":9,"age":3,"seq":0,"time":5.250,"boot":"b"}"#;
-        let form = String::from_utf8(form_encoded(of_a_board)).unwrap();
-        assert!(
-            form.ends_with("&time=5.250&boot=b&uptime=9&age=3&seq=0"),
-            "{form}"
-        );
+    fn a_default_port_equals_its_number() {
+        for (base, location, is_same) in [
+            ("http://a/x", "http://a:80/y", true),
+            ("https://a/x", "https://a:443/y", true),
+            ("https://a:443/x", "https://a/y", true),
+            ("https://a/x", "https://a:80/y", false),
+            ("https://a/x", "http://a:443/y", false),
+            ("http://a/x", "http://a:443/y", false),
+        ] {
+            let base: Uri = base.parse().unwrap();
+            assert_eq!(
+                same_origin(&base, location).is_some(),
+                is_same,
+                "{location}"
+            );
+        }
     }
 }

@@ -6,6 +6,7 @@
 //!    └── http ◄─┴── uplink ◄── queue ◄────────────────────────────────────────────────────────┘
 //! ```
 
+mod access;
 pub mod agent;
 pub mod clock;
 pub mod commands;
@@ -16,6 +17,7 @@ pub mod dead;
 #[cfg(feature = "serve")]
 pub mod demo;
 pub mod dispatch;
+pub mod enroll;
 mod fault;
 pub mod gateway;
 pub mod http;
@@ -27,9 +29,12 @@ pub mod probes;
 pub mod queue;
 mod regular_file;
 pub mod sampling;
+pub mod secret;
 #[cfg(feature = "serve")]
 pub mod serve;
 pub mod settings;
 pub mod status;
+#[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
+mod tls;
 mod transport;
 pub mod uplink;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 use mote_agent::commands::{self, Failed, Source, exit};
+use mote_agent::enroll;
 use mote_agent::log::{self, Level};
 
 /// Samples this host's services on a server's orders and reports them.
@@ -82,6 +83,20 @@ enum Command {
     },
     /// Read the settings, ask the server, and say what would be monitored
     Check,
+    /// Exchange a one-time code of the server for this client's token
+    Enroll {
+        /// Address of the server, like https://monitor.example
+        url: String,
+        /// The code, or - to read it from standard input, where other users do not see it
+        #[arg(long, value_name = "C")]
+        code: String,
+        /// Certificates in PEM of the authorities to trust [default: those that the system trusts]
+        #[arg(long, value_name = "F")]
+        ca_file: Option<PathBuf>,
+        /// Replace a token that is there already
+        #[arg(long)]
+        force: bool,
+    },
     /// Collect what agents report
     #[cfg(feature = "serve")]
     Serve,
@@ -160,7 +175,7 @@ fn dispatch(Cli { global, command }: Cli) -> Result<u8, Failed> {
         Command::Stop(Timeout { timeout }) => commands::stop(&source, timeout),
         Command::Restart(Timeout { timeout }) => {
             // A new agent with bad settings would leave none: they are read before the old one goes.
-            source.settings()?;
+            source.settings_with_access()?;
             commands::stop(&source, timeout)?;
             commands::start(&source, verbosity)
         }
@@ -171,6 +186,12 @@ fn dispatch(Cli { global, command }: Cli) -> Result<u8, Failed> {
         Command::Probe { list: true, .. } => commands::list_probes(),
         Command::Probe { plugins, wait, .. } => commands::probe(&source, &plugins, wait),
         Command::Check => commands::check(&source),
+        Command::Enroll {
+            url,
+            code,
+            ca_file,
+            force,
+        } => enroll::enroll(&source, &url, &code, ca_file.as_deref(), force),
         #[cfg(feature = "serve")]
         Command::Serve => commands::serve(&source),
         #[cfg(feature = "serve")]

@@ -27,8 +27,12 @@ pub fn open(path: &Path) -> io::Result<File> {
 
 /// Reads the whole of a regular file. Fails if that is more than `max_bytes`.
 pub fn read_bounded(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
+    read_open(open(path)?, max_bytes)
+}
+
+/// Reads the whole of an open file. Fails if that is more than `max_bytes`.
+pub fn read_open(file: File, max_bytes: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let file = open(path)?;
     file.take(max_bytes.saturating_add(1))
         .read_to_end(&mut bytes)?;
     if bytes.len() as u64 > max_bytes {

@@ -7,7 +7,8 @@
 
 mod boards;
 mod error;
-mod rules;
+pub(crate) mod rules;
+mod server;
 mod source;
 
 use std::env;
@@ -17,16 +18,19 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nix::unistd::geteuid;
 use toml::de::DeValue;
 
+use crate::access;
 use crate::plugin::Plugins;
 use crate::probes::Roots;
 use crate::regular_file;
-use rules::{below, integer, one_of, path, seconds, url_path};
+use rules::{below, integer, path, seconds};
 use source::Values;
 
 pub use boards::{Board, MAX_BOARDS};
 pub use error::SettingsError;
+pub use server::{ClientCert, Encoding, Method, Server};
 pub use source::Place;
 
 /// What the operator set, with every bound checked and every path absolute.
@@ -62,6 +66,16 @@ pub enum ClientName {
 }
 
 impl ClientName {
+    /// Whether a name has its bounds.
+    pub fn is_valid(&self) -> bool {
+        match self {
+            ClientName::Number(_) => true,
+            ClientName::Name(name) => {
+                (1..=MAX_CLIENT_NAME).contains(&name.len()) && !name.contains(char::is_control)
+            }
+        }
+    }
+
     /// As reports carry it.
     pub fn id(&self) -> mote_core::ClientId<'_> {
         match self {
@@ -85,43 +99,6 @@ pub enum Orders {
     },
 }
 
-/// `[server]`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Server {
-    /// `url`: `http://`, host, port if it is not 80, perhaps a path; no slash at its end.
-    pub url: String,
-    /// `get_configs.path`, without a slash at either end.
-    pub config_path: String,
-    /// `get_configs.method`
-    pub config_method: Method,
-    /// `service_report.path`, without a slash at its start. Reports are always POSTed.
-    pub report_path: String,
-    /// `service_report.encoding`
-    pub report_encoding: Encoding,
-    /// `request_timeout_s`: how long one request may take.
-    pub request_timeout: Duration,
-    /// `config_update_interval_s`: how old the services document may become.
-    pub config_update_interval: Duration,
-}
-
-/// How the services document is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Method {
-    /// `"GET"`
-    Get,
-    /// `"POST"`
-    Post,
-}
-
-/// What a report looks like on its way to the server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Encoding {
-    /// `"json"`: the body is one JSON object.
-    Json,
-    /// `"form"`: the body is form fields, `data` being JSON text.
-    Form,
-}
-
 /// `[queue]`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueueLimits {
@@ -141,13 +118,33 @@ impl Settings {
         Self::load_with(explicit, &DEFAULT_FILES.map(Path::new), env::vars_os())
     }
 
+    /// The file that [`load`](Self::load) reads, or that it would find if it were there: the last of the usual ones.
+    pub fn file_to_load(explicit: Option<&Path>) -> PathBuf {
+        let named = env::var_os(CONFIG_VARIABLE).filter(|it| !it.is_empty());
+        let usual = || DEFAULT_FILES.map(Path::new);
+        explicit
+            .map(Path::to_owned)
+            .or(named.map(PathBuf::from))
+            .or_else(|| {
+                usual()
+                    .into_iter()
+                    .find(|it| it.exists())
+                    .map(Path::to_owned)
+            })
+            .unwrap_or_else(|| usual().last().copied().unwrap_or(Path::new("")).to_owned())
+    }
+
     /// As [`load`](Self::load), with the places to look and the environment given.
     pub fn load_with(
         explicit: Option<&Path>,
         default_files: &[&Path],
         environment: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Self, SettingsError> {
-        let (named, variables) = sort_variables(environment)?;
+        let Environment {
+            file: named,
+            credentials,
+            variables,
+        } = sort_variables(environment)?;
         let (file, text) = match explicit.or(named.as_deref()) {
             Some(file) => (file, read(file)?),
             None => first_of(default_files)?,
@@ -159,11 +156,19 @@ impl Settings {
                 cause,
             })?;
         let values = Values::read(file, &text, &variables)?;
-        interpret(file, &folder, &values)
+        interpret(file, &folder, &values, credentials.as_deref())
     }
 }
 
 impl Settings {
+    /// Reads the secrets and certificates that the settings name. What only looks at an agent does without.
+    pub fn check_access(&self) -> Result<(), SettingsError> {
+        match self.server() {
+            Some(server) => access::check(server).map_err(SettingsError::Access),
+            None => Ok(()),
+        }
+    }
+
     /// The server, unless the settings say themselves what to monitor.
     pub fn server(&self) -> Option<&Server> {
         match &self.orders {
@@ -200,6 +205,10 @@ pub const KEYS: &[&str] = &[
     "sysfs",
     "rootfs",
     "server.url",
+    "server.token_file",
+    "server.ca_file",
+    "server.client_cert_file",
+    "server.client_key_file",
     "server.get_configs.path",
     "server.get_configs.method",
     "server.service_report.path",
@@ -220,10 +229,16 @@ const BOARD_KEYS: &[&str] = &["board.device", "board.client_id", "board.baud"];
 
 const VARIABLE_PREFIX: &str = "MOTE_";
 const CONFIG_VARIABLE: &str = "MOTE_CONFIG";
+const CREDENTIALS_VARIABLE: &str = "CREDENTIALS_DIRECTORY";
 /// Variables that are no settings: where the settings are, and whether tests may skip.
 const OTHER_VARIABLES: &[&str] = &[CONFIG_VARIABLE, "MOTE_ALLOW_SKIP"];
 
-fn interpret(file: &Path, folder: &Path, values: &Values<'_>) -> Result<Settings, SettingsError> {
+fn interpret(
+    file: &Path,
+    folder: &Path,
+    values: &Values<'_>,
+    credentials: Option<&Path>,
+) -> Result<Settings, SettingsError> {
     let path_or = |key, default: &str| {
         values.get_or(key, below(folder, default), |value| {
             Ok(below(folder, &path(value)?))
@@ -252,7 +267,10 @@ fn interpret(file: &Path, folder: &Path, values: &Values<'_>) -> Result<Settings
             sysfs: path_or("sysfs", "/sys")?,
             rootfs: path_or("rootfs", "/")?,
         },
-        orders: orders(file, values)?,
+        orders: orders(file, values, || {
+            let agent_uid = geteuid().as_raw();
+            server::read(file, folder, values, agent_uid, credentials)
+        })?,
         queue: QueueLimits {
             max_bytes: values.get_or("queue.max_bytes", 64 << 20, |value| {
                 let bytes = integer(value, 64 << 10, 1 << 30, "bytes")?;
@@ -276,9 +294,13 @@ fn sync_interval(values: &Values<'_>) -> Result<Option<Duration>, SettingsError>
     Ok(survives_power_loss.then_some(interval))
 }
 
-fn orders(file: &Path, values: &Values<'_>) -> Result<Orders, SettingsError> {
+fn orders(
+    file: &Path,
+    values: &Values<'_>,
+    server: impl FnOnce() -> Result<Server, SettingsError>,
+) -> Result<Orders, SettingsError> {
     match (values.has_table("server"), values.get("services")) {
-        (true, None) => Ok(Orders::Server(server(file, values)?)),
+        (true, None) => Ok(Orders::Server(server()?)),
         (false, Some(services)) => {
             let document = values.get_or("services", String::new(), rules::services_document)?;
             Ok(Orders::Local {
@@ -292,52 +314,6 @@ fn orders(file: &Path, values: &Values<'_>) -> Result<Orders, SettingsError> {
             services: services.place.clone(),
         }),
     }
-}
-
-fn server(file: &Path, values: &Values<'_>) -> Result<Server, SettingsError> {
-    let methods = [("GET", Method::Get), ("POST", Method::Post)];
-    let encodings = [("json", Encoding::Json), ("form", Encoding::Form)];
-    // Servers' settings name it, so it may stand here, but it can be nothing else.
-    values.get_or("server.service_report.method", (), |value| {
-        one_of(value, &[("POST", ())])
-    })?;
-    Ok(Server {
-        url: required(
-            values,
-            file,
-            "server.url",
-            r#"url = "http://127.0.0.1:9000""#,
-            rules::url,
-        )?,
-        config_path: values.get_or(
-            "server.get_configs.path",
-            "api/client/config".to_owned(),
-            |value| Ok(url_path(value)?.trim_matches('/').to_owned()),
-        )?,
-        config_method: values.get_or("server.get_configs.method", Method::Get, |value| {
-            one_of(value, &methods)
-        })?,
-        report_path: values.get_or(
-            "server.service_report.path",
-            "api/client/service/report/".to_owned(),
-            |value| Ok(url_path(value)?.trim_start_matches('/').to_owned()),
-        )?,
-        report_encoding: values.get_or(
-            "server.service_report.encoding",
-            Encoding::Json,
-            |value| one_of(value, &encodings),
-        )?,
-        request_timeout: values.get_or(
-            "server.request_timeout_s",
-            Duration::from_secs(30),
-            |value| seconds(value, 0.1, 600.0),
-        )?,
-        config_update_interval: values.get_or(
-            "server.config_update_interval_s",
-            Duration::from_secs(300),
-            |value| seconds(value, 1.0, 604_800.0),
-        )?,
-    })
 }
 
 fn required<'t, T>(
@@ -356,15 +332,26 @@ fn required<'t, T>(
         })
 }
 
-type Variables = Vec<(String, String)>;
+/// What the environment says to the agent.
+struct Environment {
+    /// `MOTE_CONFIG`
+    file: Option<PathBuf>,
+    /// systemd's folder of credentials.
+    credentials: Option<PathBuf>,
+    /// The other variables that start with [`VARIABLE_PREFIX`].
+    variables: Vec<(String, String)>,
+}
 
-/// The file that the environment names, and its other variables that start with [`VARIABLE_PREFIX`].
 fn sort_variables(
     environment: impl IntoIterator<Item = (OsString, OsString)>,
-) -> Result<(Option<PathBuf>, Variables), SettingsError> {
+) -> Result<Environment, SettingsError> {
     let mut file = None;
+    let mut credentials = None;
     let mut variables = Vec::new();
     for (name, value) in environment {
+        if name == CREDENTIALS_VARIABLE {
+            credentials = Some(PathBuf::from(&value));
+        }
         let Some(name) = name
             .to_str()
             .filter(|name| name.starts_with(VARIABLE_PREFIX))
@@ -380,7 +367,11 @@ fn sort_variables(
             variables.push((name.to_owned(), value));
         }
     }
-    Ok((file, variables))
+    Ok(Environment {
+        file,
+        credentials,
+        variables,
+    })
 }
 
 fn first_of<'f>(files: &[&'f Path]) -> Result<(&'f Path, String), SettingsError> {
@@ -406,6 +397,8 @@ fn read(file: &Path) -> Result<String, SettingsError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(feature = "tls")]
+    use crate::secret::{Keeper, SecretFile};
     use std::os::unix::ffi::OsStringExt;
     use tempfile::TempDir;
 
@@ -511,6 +504,7 @@ mod tests {
         assert_eq!(settings.state_dir, Path::new("/var/lib/mote"));
     }
 
+    #[cfg(feature = "tls")]
     const OTHER_VALUES: &[(&str, &str)] = &[
         ("client_id", "\"web-1\""),
         ("state_dir", "\"/s\""),
@@ -521,7 +515,11 @@ mod tests {
         ("procfs", "\"/host/proc\""),
         ("sysfs", "\"/host/sys\""),
         ("rootfs", "\"/host\""),
-        ("server.url", "\"http://[::1]:80/base/\""),
+        ("server.url", "\"https://[::1]:443/base/\""),
+        ("server.token_file", "\"/t\""),
+        ("server.ca_file", "\"/ca\""),
+        ("server.client_cert_file", "\"/cert\""),
+        ("server.client_key_file", "\"/key\""),
         ("server.get_configs.path", "\"/c/\""),
         ("server.get_configs.method", "\"POST\""),
         ("server.service_report.path", "\"/r/\""),
@@ -535,6 +533,17 @@ mod tests {
         ("queue.sync_interval_s", "0.5"),
     ];
 
+    #[cfg(feature = "tls")]
+    fn secret(path: &str) -> SecretFile {
+        let agent_uid = geteuid().as_raw();
+        SecretFile {
+            path: path.into(),
+            keeper: Keeper::Owner { agent_uid },
+        }
+    }
+
+    // Some keys go with https:// only.
+    #[cfg(feature = "tls")]
     #[test]
     fn every_key_takes_effect_from_the_file_and_from_the_environment() {
         let expected = |file: PathBuf| Settings {
@@ -553,7 +562,13 @@ mod tests {
                 rootfs: "/host".into(),
             },
             orders: Orders::Server(Server {
-                url: "http://[::1]:80/base".to_owned(),
+                url: "https://[::1]:443/base".to_owned(),
+                token: Some(secret("/t")),
+                ca_file: Some("/ca".into()),
+                client_cert: Some(ClientCert {
+                    cert_file: "/cert".into(),
+                    key_file: secret("/key"),
+                }),
                 config_path: "c".to_owned(),
                 config_method: Method::Post,
                 report_path: "r/".to_owned(),

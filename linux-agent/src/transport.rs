@@ -3,7 +3,8 @@
 //! ureq's own TCP transport sends the head and the body of a request apart, sets socket timeouts anew for
 //! each read and write, and looks for a dead connection with three system calls. This one joins what is
 //! written until an answer is awaited, sets the timeouts once a connection, and looks with one call. Its
-//! resolver does not start a thread for each request.
+//! resolver does not start a thread for each request. TLS is between the joined request and the socket, so
+//! that a request is one record and one system call there too.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -18,27 +19,46 @@ use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, NextTimeout, Transport};
 use ureq::{Error, Timeout};
 
+use crate::tls;
+
 /// What is written goes out when it reaches half of this, in bytes, or when an answer is awaited.
 const OUTPUT_SIZE: usize = 16 << 10;
 
-/// Room for the head of an answer, in bytes.
-const INPUT_SIZE: usize = 16 << 10;
+/// The head of an answer may have this many bytes.
+pub const MAX_HEAD: usize = 16 << 10;
 
 /// How long an address that the name service gave is used before it is asked again.
 const NAME_AGE: Duration = Duration::from_secs(60);
 
-/// Opens plain TCP connections.
+/// Opens connections.
 #[derive(Debug)]
 pub struct TcpConnector {
-    /// No read or write may take longer.
+    /// No request may take longer.
     pub timeout: Duration,
+    /// For https:// addresses.
+    pub tls: Option<tls::Config>,
 }
 
-/// A TCP connection and its buffers.
+/// A connection and its buffers.
 pub struct TcpTransport {
-    stream: TcpStream,
+    stream: Stream,
     local: Option<SocketAddr>,
     buffers: JoinedBuffers,
+}
+
+enum Stream {
+    Plain(Socket),
+    Tls(tls::Session),
+}
+
+/// A socket whose reads and writes end at an instant: a server that sends one byte now and then would start a
+/// timeout of the system's anew with each.
+pub struct Socket {
+    stream: TcpStream,
+    limit: Duration,
+    until: Instant,
+    /// What the system was told last.
+    read_timeout: Duration,
 }
 
 /// Input between `start` and `end`, output that grows until it is flushed.
@@ -60,10 +80,15 @@ impl Connector<()> for TcpConnector {
         details: &ConnectionDetails<'_>,
         _: Option<()>,
     ) -> Result<Option<TcpTransport>, Error> {
+        let until = Instant::now() + self.timeout.min(*details.timeout.after);
         let mut last = None;
-        for address in &details.addrs {
-            match self.open(address) {
-                Ok(transport) => return Ok(Some(transport)),
+        let addresses = &*details.addrs;
+        for (address, left) in addresses.iter().zip((1..=addresses.len()).rev()) {
+            // An address that does not answer leaves the others their share of the time.
+            let left = u32::try_from(left).unwrap_or(u32::MAX);
+            let share = until.saturating_duration_since(Instant::now()) / left;
+            match Socket::open(address, share, self.timeout) {
+                Ok(socket) => return self.transport(details, socket, until).map(Some),
                 Err(error) => last = Some(error),
             }
         }
@@ -72,16 +97,36 @@ impl Connector<()> for TcpConnector {
 }
 
 impl TcpConnector {
-    fn open(&self, address: &SocketAddr) -> io::Result<TcpTransport> {
-        let stream = TcpStream::connect_timeout(address, self.timeout)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(self.timeout))?;
-        stream.set_write_timeout(Some(self.timeout))?;
+    #[cfg_attr(
+        not(feature = "tls"),
+        expect(
+            unreachable_code,
+            unused_variables,
+            reason = "without TLS there is no session"
+        )
+    )]
+    fn transport(
+        &self,
+        details: &ConnectionDetails<'_>,
+        mut socket: Socket,
+        until: Instant,
+    ) -> Result<TcpTransport, Error> {
+        let local = socket.stream.local_addr().ok();
+        let stream = match &self.tls {
+            Some(config) if details.needs_tls() => {
+                socket.until = until;
+                let host = details.uri.host().map(bare).unwrap_or_default();
+                let session = config.connect(host, socket);
+                Stream::Tls(session.map_err(|error| Error::Other(Box::new(error)))?)
+            }
+            _ if details.needs_tls() => return Err(Error::TlsRequired),
+            _ => Stream::Plain(socket),
+        };
         Ok(TcpTransport {
-            local: stream.local_addr().ok(),
             stream,
+            local,
             buffers: JoinedBuffers {
-                input: vec![0; INPUT_SIZE],
+                input: vec![0; MAX_HEAD],
                 start: 0,
                 end: 0,
                 progress: false,
@@ -92,13 +137,111 @@ impl TcpConnector {
     }
 }
 
+impl Socket {
+    fn open(address: &SocketAddr, share: Duration, limit: Duration) -> io::Result<Socket> {
+        if share.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        let stream = TcpStream::connect_timeout(address, share)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(limit))?;
+        stream.set_write_timeout(Some(limit))?;
+        Ok(Socket {
+            stream,
+            limit,
+            until: Instant::now() + limit,
+            read_timeout: limit,
+        })
+    }
+
+    fn time_left(&self) -> io::Result<Duration> {
+        let left = self.until.saturating_duration_since(Instant::now());
+        match left.is_zero() {
+            true => Err(io::ErrorKind::TimedOut.into()),
+            false => Ok(left),
+        }
+    }
+}
+
+impl Read for Socket {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.time_left()?;
+        // The system is told only if it is off by much, so never for a server that answers soon.
+        if left.abs_diff(self.read_timeout) > self.limit / 8 {
+            self.stream.set_read_timeout(Some(left))?;
+            self.read_timeout = left;
+        }
+        self.stream.read(buffer).map_err(late)
+    }
+}
+
+impl Write for Socket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.time_left()?;
+        self.stream.write(bytes).map_err(late)
+    }
+
+    fn write_vectored(&mut self, pieces: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        self.time_left()?;
+        self.stream.write_vectored(pieces).map_err(late)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The system's word for a timeout of a socket is the one for a socket that does not wait.
+fn late(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut.into(),
+        _ => error,
+    }
+}
+
+impl Stream {
+    fn socket(&mut self) -> &mut Socket {
+        match self {
+            Stream::Plain(socket) => socket,
+            Stream::Tls(session) => session.socket(),
+        }
+    }
+
+    fn set_time_left(&mut self, timeout: &NextTimeout) {
+        let socket = self.socket();
+        socket.until = Instant::now() + socket.limit.min(*timeout.after);
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Stream::Plain(socket) => socket.write_all(bytes),
+            Stream::Tls(session) => session.write_all(bytes),
+        }
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Stream::Plain(socket) => socket.read(buffer),
+            Stream::Tls(session) => session.read(buffer),
+        }
+    }
+
+    fn is_quiet(&self) -> bool {
+        match self {
+            Stream::Plain(_) => true,
+            Stream::Tls(session) => session.is_quiet(),
+        }
+    }
+}
+
 impl TcpTransport {
-    fn flush(&mut self, reason: Timeout) -> Result<(), Error> {
+    fn flush(&mut self, timeout: &NextTimeout) -> Result<(), Error> {
         let pending = std::mem::take(&mut self.buffers.pending);
         let output = self.buffers.output.get(..pending).unwrap_or_default();
         if output.is_empty() {
             return Ok(());
         }
+        self.stream.set_time_left(timeout);
         let get = output.starts_with(b"GET ");
         let line_end = output.windows(2).position(|pair| pair == b"\r\n");
         match (self.local, line_end) {
@@ -110,7 +253,7 @@ impl TcpTransport {
             }
             _ => self.stream.write_all(output),
         }
-        .map_err(|error| timed_out(error, reason))
+        .map_err(|error| failed(error, timeout.reason))
     }
 }
 
@@ -122,21 +265,22 @@ impl Transport for TcpTransport {
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
         self.buffers.pending += amount;
         if self.buffers.pending >= OUTPUT_SIZE / 2 {
-            self.flush(timeout.reason)?;
+            self.flush(&timeout)?;
         }
         Ok(())
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
-        self.flush(timeout.reason)?;
+        self.flush(&timeout)?;
+        self.stream.set_time_left(&timeout);
         let free = self.buffers.input_append_buf();
         if free.is_empty() {
-            return Err(Error::LargeResponseHeader(INPUT_SIZE, INPUT_SIZE));
+            return Err(Error::LargeResponseHeader(MAX_HEAD, MAX_HEAD));
         }
         let count = loop {
             match self.stream.read(free) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => break result.map_err(|error| timed_out(error, timeout.reason))?,
+                result => break result.map_err(|error| failed(error, timeout.reason))?,
             }
         };
         self.buffers.input_appended(count);
@@ -144,20 +288,30 @@ impl Transport for TcpTransport {
     }
 
     fn is_open(&mut self) -> bool {
+        if !self.stream.is_quiet() {
+            return false;
+        }
         let mut byte = [0];
         let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
         // Waiting bytes are an answer that nobody asked for, none at all is the server's goodbye.
         matches!(
-            recv(self.stream.as_raw_fd(), &mut byte, flags),
+            recv(self.stream.socket().stream.as_raw_fd(), &mut byte, flags),
             Err(nix::errno::Errno::EAGAIN)
         )
     }
+
+    fn is_tls(&self) -> bool {
+        matches!(self.stream, Stream::Tls(_))
+    }
 }
 
-fn timed_out(error: io::Error, reason: Timeout) -> Error {
-    match error.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Error::Timeout(reason),
-        _ => Error::Io(error),
+fn failed(error: io::Error, reason: Timeout) -> Error {
+    if error.kind() == io::ErrorKind::TimedOut {
+        return Error::Timeout(reason);
+    }
+    match tls::TlsError::in_use(error) {
+        Ok(error) => Error::Other(Box::new(error)),
+        Err(error) => Error::Io(error),
     }
 }
 
@@ -202,8 +356,22 @@ impl Buffers for JoinedBuffers {
 
 impl fmt::Debug for TcpTransport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "TcpTransport({:?})", self.stream)
+        write!(f, "TcpTransport({:?})", self.local)
     }
+}
+
+/// A host without the brackets of an IPv6 address.
+fn bare(host: &str) -> &str {
+    host.trim_start_matches('[').trim_end_matches(']')
+}
+
+/// The port of an address, which need not be given.
+pub fn port(uri: &Uri) -> u16 {
+    let default = match uri.scheme_str() {
+        Some("https") => 443,
+        _ => 80,
+    };
+    uri.port_u16().unwrap_or(default)
 }
 
 /// Answers address literals itself and asks the name service for names, at most once a minute.
@@ -230,8 +398,8 @@ impl Resolver for CachingResolver {
         _: NextTimeout,
     ) -> Result<ResolvedSocketAddrs, Error> {
         let host = uri.host().ok_or(Error::HostNotFound)?;
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        let port = uri.port_u16().unwrap_or(80);
+        let host = bare(host);
+        let port = port(uri);
         let mut addresses = self.empty();
         if let Ok(literal) = host.parse() {
             addresses.push(SocketAddr::new(literal, port));

@@ -22,6 +22,8 @@ pub struct Server {
 pub struct Request {
     pub method: String,
     pub path: String,
+    /// The names in small letters.
+    pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
 }
 
@@ -44,10 +46,18 @@ pub enum Answer {
     Silence,
 }
 
+/// What is between the server and a connection, such as TLS.
+pub trait Wire: Read + Write {}
+
+impl<T: Read + Write> Wire for T {}
+
+type Wrap = dyn Fn(TcpStream) -> std::io::Result<Box<dyn Wire>> + Send + Sync;
+
 type Script = dyn Fn(&Request) -> Answer + Send + Sync;
 
 struct Shared {
     script: Mutex<Arc<Script>>,
+    wrap: Box<Wrap>,
     seen: Mutex<Seen>,
     closing: AtomicBool,
 }
@@ -69,6 +79,12 @@ impl Request {
     /// The report that it brings.
     pub fn report(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{self:?}: {error}"))
+    }
+
+    /// The values of a header, whose name is in small letters.
+    pub fn values(&self, name: &str) -> Vec<&str> {
+        let of_name = self.headers.iter().filter(|(it, _)| it == name);
+        of_name.map(|(_, value)| value.as_str()).collect()
     }
 
     /// The service whose report it brings.
@@ -122,11 +138,21 @@ impl Server {
 
     /// The same on a port that was chosen before.
     pub fn on(port: u16, services: &str) -> Server {
+        Server::wrapped(port, services, |stream| Ok(Box::new(stream)))
+    }
+
+    /// The same with something between it and its connections.
+    pub fn wrapped(
+        port: u16,
+        services: &str,
+        wrap: impl Fn(TcpStream) -> std::io::Result<Box<dyn Wire>> + Send + Sync + 'static,
+    ) -> Server {
         let listener = TcpListener::bind(("127.0.0.1", port)).expect("a port");
         let port = listener.local_addr().expect("its address").port();
         let services = services.to_owned();
         let shared = Arc::new(Shared {
             script: Mutex::new(Arc::new(move |request: &Request| good(&services, request))),
+            wrap: Box::new(wrap),
             seen: Mutex::default(),
             closing: AtomicBool::new(false),
         });
@@ -224,10 +250,11 @@ impl Shared {
         }
     }
 
-    fn serve(&self, mut stream: &TcpStream) -> std::io::Result<()> {
+    fn serve(&self, stream: &TcpStream) -> std::io::Result<()> {
         stream.set_nodelay(true)?;
-        let mut reader = BufReader::new(stream);
+        let mut reader = BufReader::new((self.wrap)(stream.try_clone()?)?);
         while let Some(request) = read_request(&mut reader)? {
+            let stream = reader.get_mut();
             let script = Arc::clone(&lock(&self.script));
             let answer = script(&request);
             self.note(&request, &answer);
@@ -279,6 +306,9 @@ impl Shared {
             seen.orders_asked += 1;
             return;
         }
+        if request.path.starts_with("/api/enroll") {
+            return;
+        }
         let report = request.report();
         if answer.acknowledges() {
             seen.acknowledged.push(report.clone());
@@ -295,7 +325,7 @@ pub fn good(services: &str, request: &Request) -> Answer {
     }
 }
 
-fn read_request(reader: &mut BufReader<&TcpStream>) -> std::io::Result<Option<Request>> {
+fn read_request(reader: &mut impl BufRead) -> std::io::Result<Option<Request>> {
     let mut line = String::new();
     if reader.read_line(&mut line)? == 0 {
         return Ok(None);
@@ -303,6 +333,7 @@ fn read_request(reader: &mut BufReader<&TcpStream>) -> std::io::Result<Option<Re
     let mut words = line.split_whitespace().map(str::to_owned);
     let (method, path) = (words.next(), words.next());
     let mut length = 0;
+    let mut headers = Vec::new();
     loop {
         let mut header = String::new();
         reader.read_line(&mut header)?;
@@ -310,15 +341,19 @@ fn read_request(reader: &mut BufReader<&TcpStream>) -> std::io::Result<Option<Re
         if header.is_empty() {
             break;
         }
-        if let Some(value) = header.to_ascii_lowercase().strip_prefix("content-length:") {
+        let (name, value) = header.split_once(':').expect("a header");
+        let name = name.to_ascii_lowercase();
+        if name == "content-length" {
             length = value.trim().parse().expect("a length");
         }
+        headers.push((name, value.trim().to_owned()));
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body)?;
     Ok(Some(Request {
         method: method.expect("a method"),
         path: path.expect("a path"),
+        headers,
         body,
     }))
 }

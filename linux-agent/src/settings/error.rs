@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::{CONFIG_VARIABLE, Place};
+use crate::access::AccessError;
 
 /// Why there are no valid settings.
 #[derive(Debug)]
@@ -68,6 +69,8 @@ pub enum SettingsError {
         /// An example.
         example: &'static str,
     },
+    /// A secret or certificate that the settings name cannot be used.
+    Access(AccessError),
     /// Neither `[server]` nor `services`.
     NoOrders(PathBuf),
     /// Both `[server]` and `services`.
@@ -125,6 +128,7 @@ impl fmt::Display for SettingsError {
                 "{}: `{key}` is missing; give it like `{example}`",
                 file.display()
             ),
+            SettingsError::Access(error) => error.fmt(f),
             SettingsError::NoOrders(file) => write!(
                 f,
                 "{}: there is neither a [server] nor `services`, so there is nothing to monitor; give one of them",

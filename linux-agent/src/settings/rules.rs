@@ -16,11 +16,10 @@ pub fn client_id(value: &DeValue<'_>) -> Result<ClientName, String> {
         DeValue::Integer(number) => u32::from_str_radix(number.as_str(), number.radix())
             .ok()
             .map(ClientName::Number),
-        DeValue::String(name) => ((1..=MAX_CLIENT_NAME).contains(&name.len())
-            && !name.contains(char::is_control))
-        .then(|| ClientName::Name(name.clone().into_owned())),
+        DeValue::String(name) => Some(ClientName::Name(name.clone().into_owned())),
         _ => None,
     }
+    .filter(ClientName::is_valid)
     .ok_or_else(|| {
         format!(
             "must be an integer from 0 to 4294967295, or a name of 1 to {MAX_CLIENT_NAME} bytes without control characters"
@@ -58,6 +57,14 @@ pub fn path(value: &DeValue<'_>) -> Result<String, String> {
         .ok_or_else(|| "must be a path in quotes".into())
 }
 
+/// None for an empty one.
+pub fn optional_path(value: &DeValue<'_>) -> Result<Option<String>, String> {
+    match value.as_str() {
+        Some("") => Ok(None),
+        _ => path(value).map(Some),
+    }
+}
+
 pub fn plugin_names(value: &DeValue<'_>) -> Result<Vec<String>, String> {
     let names = value.as_array().and_then(|names| {
         names
@@ -83,20 +90,31 @@ pub fn one_of<T: Copy>(value: &DeValue<'_>, choices: &[(&str, T)]) -> Result<T, 
 }
 
 pub fn url(value: &DeValue<'_>) -> Result<String, String> {
-    let rule = "must be an address like \"http://127.0.0.1:9000\", without a user, `?` or `#`";
-    let text = value.as_str().ok_or(rule)?;
+    let text = value.as_str();
+    address(text.ok_or(NO_ADDRESS)?)
+}
+
+const NO_ADDRESS: &str =
+    "must be an address like \"http://127.0.0.1:9000\", without a user, `?` or `#`";
+
+/// The address of a server, without slashes at its end.
+pub fn address(text: &str) -> Result<String, String> {
+    let rule = NO_ADDRESS;
     if text.contains(['@', '?', '#']) {
         return Err(rule.into());
     }
     let uri: Uri = text.parse().map_err(|_| rule)?;
-    if uri.scheme_str() == Some("https") {
-        return Err("must start with http://, since this version speaks plain HTTP only".into());
+    if uri.scheme_str() == Some("https") && !cfg!(feature = "tls") {
+        return Err("must start with http://, since this build speaks no TLS".into());
     }
     let authority = uri.authority().ok_or(rule)?;
     // What follows the host is nothing or a colon and a valid port.
     let rest = authority.as_str().strip_prefix(authority.host());
     let port_is_valid = rest.is_some_and(|rest| rest.is_empty() || authority.port_u16() > Some(0));
-    if uri.scheme_str() != Some("http") || authority.host().is_empty() || !port_is_valid {
+    if !matches!(uri.scheme_str(), Some("http" | "https"))
+        || authority.host().is_empty()
+        || !port_is_valid
+    {
         return Err(rule.into());
     }
     Ok(text.trim_end_matches('/').to_owned())
@@ -246,8 +264,11 @@ mod tests {
             assert_eq!(taken(text), Ok(expected.to_owned()));
         }
         assert_eq!(
-            taken("https://h"),
-            Err("must start with http://, since this version speaks plain HTTP only".to_owned())
+            taken("https://h/"),
+            match cfg!(feature = "tls") {
+                true => Ok("https://h".to_owned()),
+                false => Err("must start with http://, since this build speaks no TLS".to_owned()),
+            }
         );
         let rule = "must be an address like \"http://127.0.0.1:9000\", without a user, `?` or `#`";
         for text in [

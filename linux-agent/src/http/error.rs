@@ -1,0 +1,169 @@
+//! Why calls fail, in one sentence each.
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use ureq::http::{StatusCode, Uri};
+
+use super::{MAX_DOCUMENT, MAX_HEAD, MAX_REDIRECTS};
+use crate::tls::TlsError;
+use crate::uplink::Outcome;
+
+/// Why a call got no usable answer; displays as one sentence.
+#[derive(Debug)]
+pub struct CallError {
+    url: String,
+    fault: CallFault,
+    /// What follows it, after a colon.
+    reason: Option<String>,
+}
+
+#[derive(Debug)]
+pub(super) enum CallFault {
+    BadUrl,
+    /// Token or certificates cannot be read.
+    NoAccess(String),
+    Unreachable(ureq::Error),
+    Status(StatusCode, Option<Duration>),
+    RedirectedAway(String),
+    TooManyRedirects,
+    TooLarge,
+    /// In this way, which was not asked for.
+    Encoded(String),
+}
+
+impl CallFault {
+    pub(super) fn of(self, url: &Uri) -> CallError {
+        CallError {
+            url: url.to_string(),
+            fault: self,
+            reason: None,
+        }
+    }
+}
+
+impl CallError {
+    /// What the call means for the report that it brought.
+    pub(super) fn outcome(&self) -> Outcome {
+        match &self.fault {
+            CallFault::Status(_, retry_after) => Outcome::Busy {
+                retry_after: *retry_after,
+            },
+            CallFault::NoAccess(_) => Outcome::Unreachable,
+            CallFault::Unreachable(error) if is_no_connection(error) => Outcome::Unreachable,
+            _ => Outcome::Unanswered,
+        }
+    }
+
+    pub(super) fn status(&self) -> Option<StatusCode> {
+        match &self.fault {
+            CallFault::Status(status, _) => Some(*status),
+            _ => None,
+        }
+    }
+
+    /// Whether certificates may be why.
+    pub(super) fn is_of_tls(&self) -> bool {
+        matches!(&self.fault, CallFault::Unreachable(error) if of_tls(error).is_some())
+    }
+
+    /// The same with a reason.
+    pub(super) fn because(self, reason: Option<String>) -> CallError {
+        CallError { reason, ..self }
+    }
+}
+
+fn of_tls(error: &ureq::Error) -> Option<&TlsError> {
+    match error {
+        ureq::Error::Other(error) => error.downcast_ref(),
+        _ => None,
+    }
+}
+
+/// Whether not even a connection came about; these kinds never come from one that did.
+fn is_no_connection(error: &ureq::Error) -> bool {
+    use io::ErrorKind::{
+        AddrNotAvailable, ConnectionRefused, HostUnreachable, NetworkUnreachable, TimedOut,
+    };
+    match error {
+        ureq::Error::HostNotFound => true,
+        ureq::Error::Io(error) => matches!(
+            error.kind(),
+            AddrNotAvailable | ConnectionRefused | HostUnreachable | NetworkUnreachable | TimedOut
+        ),
+        error => of_tls(error).is_some_and(TlsError::is_before_request),
+    }
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.fault.write(&self.url, f)?;
+        match &self.reason {
+            Some(reason) => write!(f, ": {reason}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl CallFault {
+    fn write(&self, url: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CallFault::BadUrl => write!(f, "{url} is not a valid address"),
+            CallFault::NoAccess(sentence) => f.write_str(sentence),
+            CallFault::Unreachable(ureq::Error::Timeout(_)) => {
+                write!(f, "{url} did not answer in time")
+            }
+            CallFault::Unreachable(ureq::Error::HostNotFound) => {
+                write!(f, "{url}: the name of the host is not known")
+            }
+            CallFault::Unreachable(ureq::Error::Io(error))
+                if error.kind() == io::ErrorKind::UnexpectedEof =>
+            {
+                write!(
+                    f,
+                    "{url} closed the connection before its answer was complete"
+                )
+            }
+            CallFault::Unreachable(ureq::Error::Io(error)) => write!(f, "{url}: {error}"),
+            CallFault::Unreachable(ureq::Error::Protocol(error)) => {
+                write!(f, "{url} does not answer in valid HTTP: {error}")
+            }
+            CallFault::Unreachable(ureq::Error::LargeResponseHeader(..)) => {
+                write!(
+                    f,
+                    "{url} answered with a head of more than {} KiB",
+                    MAX_HEAD >> 10
+                )
+            }
+            CallFault::Unreachable(error) => match of_tls(error) {
+                Some(error) => write!(f, "{url}: {error}"),
+                None => write!(f, "{url}: {error}"),
+            },
+            CallFault::Encoded(encoding) => write!(
+                f,
+                "{url} answered in the encoding {encoding:?}, which was not asked for"
+            ),
+            CallFault::Status(status, _) => write!(f, "{url} answered {status}"),
+            CallFault::RedirectedAway(location) if location.is_empty() => {
+                write!(f, "{url} redirects without saying where")
+            }
+            CallFault::RedirectedAway(location) => write!(
+                f,
+                "{url} redirects to {location:.200}, which is another server and not followed"
+            ),
+            CallFault::TooManyRedirects => {
+                write!(f, "{url} redirects more than {MAX_REDIRECTS} times")
+            }
+            CallFault::TooLarge => {
+                write!(
+                    f,
+                    "{url} answered with more than {} KiB",
+                    MAX_DOCUMENT >> 10
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for CallError {}

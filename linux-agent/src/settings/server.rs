@@ -1,0 +1,318 @@
+//! `[server]`: where the orders come from and the reports go, and how the agent is let in there.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ureq::http::Uri;
+
+use super::rules::{self, below, one_of, seconds, url_path};
+use super::source::{Place, Values};
+use super::{SettingsError, required};
+use crate::secret::{Keeper, SecretFile};
+
+/// The name of the token among systemd's credentials.
+const CREDENTIAL: &str = "mote.token";
+
+/// `[server]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// `url`: `http://` or `https://`, host, port if it is not 80 or 443, perhaps a path; no slash at its end.
+    pub url: String,
+    /// `token_file`, or else the credential `mote.token` of systemd.
+    pub token: Option<SecretFile>,
+    /// `ca_file`: who is trusted to say who the server is; none: whom the system trusts.
+    pub ca_file: Option<PathBuf>,
+    /// `client_cert_file` and `client_key_file`
+    pub client_cert: Option<ClientCert>,
+    /// `get_configs.path`, without a slash at either end.
+    pub config_path: String,
+    /// `get_configs.method`
+    pub config_method: Method,
+    /// `service_report.path`, without a slash at its start. Reports are always POSTed.
+    pub report_path: String,
+    /// `service_report.encoding`
+    pub report_encoding: Encoding,
+    /// `request_timeout_s`: how long one request may take.
+    pub request_timeout: Duration,
+    /// `config_update_interval_s`: how old the services document may become.
+    pub config_update_interval: Duration,
+}
+
+/// Who the agent is to a server that asks for a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCert {
+    /// `client_cert_file`: its certificate in PEM, then those that lead from it to an authority.
+    pub cert_file: PathBuf,
+    /// `client_key_file`: its private key in PEM.
+    pub key_file: SecretFile,
+}
+
+/// How the services document is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// `"GET"`
+    Get,
+    /// `"POST"`
+    Post,
+}
+
+/// What a report looks like on its way to the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// `"json"`: the body is one JSON object.
+    Json,
+    /// `"form"`: the body is form fields, `data` being JSON text.
+    Form,
+}
+
+impl Server {
+    /// A server at a valid address with defaults for the rest, to enrol at.
+    pub fn at(url: &str, ca_file: Option<PathBuf>) -> Server {
+        Server {
+            url: url.to_owned(),
+            token: None,
+            ca_file,
+            client_cert: None,
+            config_path: "api/client/config".to_owned(),
+            config_method: Method::Get,
+            report_path: "api/client/service/report/".to_owned(),
+            report_encoding: Encoding::Json,
+            request_timeout: Duration::from_secs(30),
+            config_update_interval: Duration::from_secs(300),
+        }
+    }
+
+    /// Whether what is said to it is encrypted.
+    pub fn is_https(&self) -> bool {
+        self.url.starts_with("https://")
+    }
+
+    /// Whether nobody else can read what is said to it: it is encrypted, or does not leave this machine.
+    pub fn is_private(&self) -> bool {
+        self.is_https() || self.url.parse().is_ok_and(|url| is_loopback(&url))
+    }
+}
+
+fn is_loopback(url: &Uri) -> bool {
+    let host = url.host().unwrap_or_default();
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let address: Result<std::net::IpAddr, _> = bare.parse();
+    host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|it| it.is_loopback())
+}
+
+/// `agent_uid`: the user that secrets may belong to, beside root. `credentials`: systemd's folder of them.
+pub(super) fn read(
+    file: &Path,
+    folder: &Path,
+    values: &Values<'_>,
+    agent_uid: u32,
+    credentials: Option<&Path>,
+) -> Result<Server, SettingsError> {
+    let methods = [("GET", Method::Get), ("POST", Method::Post)];
+    let encodings = [("json", Encoding::Json), ("form", Encoding::Form)];
+    // Servers' settings name it, so it may stand here, but it can be nothing else.
+    values.get_or("server.service_report.method", (), |value| {
+        one_of(value, &[("POST", ())])
+    })?;
+    let url = required(
+        values,
+        file,
+        "server.url",
+        r#"url = "http://127.0.0.1:9000""#,
+        rules::url,
+    )?;
+    let path = |key| {
+        values.get_or(key, None, |value| {
+            let path = rules::optional_path(value)?;
+            Ok(path.map(|path| below(folder, &path)))
+        })
+    };
+    let own = |path| SecretFile {
+        path,
+        keeper: Keeper::Owner { agent_uid },
+    };
+    let credential = || {
+        let path = credentials?.join(CREDENTIAL);
+        let keeper = Keeper::Systemd { agent_uid };
+        path.exists().then_some(SecretFile { path, keeper })
+    };
+    let token = path("server.token_file")?.map(own).or_else(credential);
+    let ca_file = path("server.ca_file")?;
+    let cert_file = path("server.client_cert_file")?;
+    let key_file = path("server.client_key_file")?.map(own);
+    let default = Server::at(&url, ca_file);
+    let breaks = |key, rule: &str| {
+        let place = values.get(key).map(|given| given.place.clone());
+        SettingsError::Invalid {
+            place: place.unwrap_or_else(|| Place::Variable("CREDENTIALS_DIRECTORY".to_owned())),
+            key,
+            rule: rule.to_owned(),
+        }
+    };
+    if token.is_some() && !default.is_private() {
+        let rule = "must start with https://, since a token goes there and others could read it";
+        return Err(breaks("server.url", rule));
+    }
+    for (key, given) in [
+        ("server.ca_file", default.ca_file.is_some()),
+        ("server.client_cert_file", cert_file.is_some()),
+        ("server.client_key_file", key_file.is_some()),
+    ] {
+        if given && !default.is_https() {
+            return Err(breaks(key, "is of use only with an https:// `server.url`"));
+        }
+    }
+    let client_cert = match (cert_file, key_file) {
+        (Some(cert_file), Some(key_file)) => Some(ClientCert {
+            cert_file,
+            key_file,
+        }),
+        (None, None) => None,
+        (Some(_), None) => {
+            let rule = "needs its key in `server.client_key_file`";
+            return Err(breaks("server.client_cert_file", rule));
+        }
+        (None, Some(_)) => {
+            let rule = "needs its certificate in `server.client_cert_file`";
+            return Err(breaks("server.client_key_file", rule));
+        }
+    };
+    Ok(Server {
+        token,
+        client_cert,
+        config_path: values.get_or(
+            "server.get_configs.path",
+            default.config_path.clone(),
+            |value| Ok(url_path(value)?.trim_matches('/').to_owned()),
+        )?,
+        config_method: values.get_or(
+            "server.get_configs.method",
+            default.config_method,
+            |value| one_of(value, &methods),
+        )?,
+        report_path: values.get_or(
+            "server.service_report.path",
+            default.report_path.clone(),
+            |value| Ok(url_path(value)?.trim_start_matches('/').to_owned()),
+        )?,
+        report_encoding: values.get_or(
+            "server.service_report.encoding",
+            default.report_encoding,
+            |value| one_of(value, &encodings),
+        )?,
+        request_timeout: values.get_or(
+            "server.request_timeout_s",
+            default.request_timeout,
+            |value| seconds(value, 0.1, 600.0),
+        )?,
+        config_update_interval: values.get_or(
+            "server.config_update_interval_s",
+            default.config_update_interval,
+            |value| seconds(value, 1.0, 604_800.0),
+        )?,
+        ..default
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_text(text: &str, credentials: Option<&Path>) -> Result<Server, String> {
+        let file = Path::new("a.toml");
+        Values::read(file, text, &[])
+            .and_then(|values| read(file, Path::new("/etc/mote"), &values, 7, credentials))
+            .map_err(|error| error.to_string())
+    }
+
+    fn refusal(text: &str) -> String {
+        read_text(text, None).unwrap_err()
+    }
+
+    #[test]
+    fn files_start_at_the_folder_and_an_empty_name_is_none() {
+        let text = "[server]\nurl = 'http://localhost'\ntoken_file = 'token'\nca_file = ''\nclient_key_file = ''";
+        let server = read_text(text, None).unwrap();
+        let keeper = Keeper::Owner { agent_uid: 7 };
+        let path = PathBuf::from("/etc/mote/token");
+        assert_eq!(server.token, Some(SecretFile { path, keeper }));
+        assert_eq!((server.ca_file, server.client_cert), (None, None));
+    }
+
+    #[test]
+    fn a_credential_of_systemd_stands_in_for_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let token = |text: &str| read_text(text, Some(folder.path())).map(|it| it.token);
+        let url = "server.url = 'http://127.0.0.1'\n";
+        assert_eq!(token(url), Ok(None));
+        let path = folder.path().join("mote.token");
+        std::fs::write(&path, "").unwrap();
+        let keeper = Keeper::Systemd { agent_uid: 7 };
+        assert_eq!(token(url), Ok(Some(SecretFile { path, keeper })));
+        let named = token(&format!("{url}server.token_file = '/t'")).unwrap();
+        assert_eq!(named.unwrap().path, Path::new("/t"));
+        let error = token("[server]\nurl = 'http://h'").unwrap_err();
+        assert_eq!(
+            error,
+            "a.toml:2: `server.url` must start with https://, since a token goes there and others could read it"
+        );
+    }
+
+    #[test]
+    fn a_token_leaves_the_machine_encrypted_only() {
+        let taken = |url: &str| {
+            read_text(
+                &format!("server.url = '{url}'\nserver.token_file = 't'"),
+                None,
+            )
+        };
+        for url in [
+            "http://127.0.0.1:9000",
+            "http://127.8.9.1",
+            "http://[::1]:9",
+            "http://LocalHost/a",
+        ] {
+            assert!(taken(url).is_ok(), "{url}");
+        }
+        for url in [
+            "http://h",
+            "http://127.0.0.1.example",
+            "http://localhost.example",
+            "http://10.0.0.1",
+            "http://0.0.0.0",
+            "http://[::2]",
+            "http://[::ffff:10.0.0.1]",
+        ] {
+            let says = "a.toml:1: `server.url` must start with https://, since a token goes there and others could read it";
+            assert_eq!(taken(url), Err(says.to_owned()), "{url}");
+        }
+    }
+
+    #[cfg(feature = "tls")]
+    #[test]
+    fn a_certificate_and_its_key_come_together() {
+        let https = "[server]\nurl = 'https://h'\n";
+        assert_eq!(
+            refusal(&format!("{https}client_cert_file = 'c'")),
+            "a.toml:3: `server.client_cert_file` needs its key in `server.client_key_file`"
+        );
+        assert_eq!(
+            refusal(&format!("{https}client_key_file = 'k'")),
+            "a.toml:3: `server.client_key_file` needs its certificate in `server.client_cert_file`"
+        );
+        let both = format!("{https}client_cert_file = 'c'\nclient_key_file = 'k'");
+        let own = read_text(&both, None).unwrap().client_cert.unwrap();
+        assert_eq!(own.cert_file, Path::new("/etc/mote/c"));
+        assert_eq!(own.key_file.path, Path::new("/etc/mote/k"));
+    }
+
+    #[test]
+    fn certificates_without_https_are_a_mistake() {
+        for key in ["ca_file", "client_cert_file", "client_key_file"] {
+            assert_eq!(
+                refusal(&format!("[server]\nurl = 'http://localhost'\n{key} = 'x'")),
+                format!("a.toml:3: `server.{key}` is of use only with an https:// `server.url`")
+            );
+        }
+    }
+}

@@ -1,0 +1,356 @@
+//! Whom the agent takes for its server, and whom that takes for the agent.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::time::Duration;
+
+use crate::authority::{Authority, Shown};
+use crate::support::scripted_server::{Answer, Request, Server};
+use crate::support::site::{Site, server_settings};
+use crate::support::{DEADLINE, wait_for};
+use crate::{GOOD, put, wait_for_agent, wait_for_health, wait_for_reason};
+
+const CA: &str = "ca_file = \"ca.pem\"\nrequest_timeout_s = 1";
+
+#[test]
+fn orders_and_reports_go_over_one_encrypted_connection() {
+    for version in rustls::ALL_VERSIONS {
+        let authority = Authority::new("ours");
+        let shown = Shown {
+            versions: std::slice::from_ref(version),
+            ..Shown::only(authority.issue("127.0.0.1"))
+        };
+        let (server, url) = shown.serve(GOOD);
+        let addresses = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+        let seen = std::sync::Arc::clone(&addresses);
+        server.script(move |request: &Request| match request.asks_for_orders() {
+            true => {
+                let values = request.values("mote-address");
+                seen.lock().unwrap().push(values.join(" and "));
+                Answer::ok(format!("{{\"services\": {GOOD}}}"))
+            }
+            false => Answer::ok("{}"),
+        });
+        let site = Site::new(&server_settings(&url, CA));
+        put(&site, "ca.pem", &authority.pem());
+        let mut agent = site.run();
+        server.wait_for_more("Good", 20);
+        server.wait_for_more_asked(1);
+        assert_eq!(server.connections(), 1, "{version:?}");
+        wait_for_health(&site);
+        let addresses = addresses.lock().unwrap();
+        assert!(addresses.len() >= 2);
+        for address in addresses.iter() {
+            let address: std::net::SocketAddr = address.parse().expect("one address");
+            assert!(address.ip().is_loopback() && address.port() > 0);
+        }
+        assert_eq!(agent.terminate().code(), Some(0));
+    }
+}
+
+#[test]
+fn an_authority_that_the_system_trusts_is_trusted() {
+    let authority = Authority::new("system");
+    let (server, url) = Shown::only(authority.issue("127.0.0.1")).serve(GOOD);
+    let site = Site::new(&server_settings(&url, ""));
+    let bundle = put(&site, "bundle.pem", &authority.pem());
+    let check = |file: &std::path::Path| {
+        let mut command = site.command(&["check"]);
+        command
+            .env("SSL_CERT_FILE", file)
+            .env_remove("SSL_CERT_DIR");
+        crate::support::site::said(&mut command)
+    };
+    let said = check(&bundle);
+    assert_eq!((said.code, &*said.err), (0, ""), "{said:?}");
+
+    let other = put(&site, "other.pem", &Authority::new("other").pem());
+    let said = check(&other);
+    assert_eq!(said.code, 69, "{said:?}");
+    assert_eq!(
+        said.err,
+        format!(
+            "mote: {url}/api/client/config/1: its certificate is from an authority that is not trusted here; name that authority's in `server.ca_file`\n"
+        )
+    );
+    // A file of the settings takes the place of the system's, it is not added to them.
+    site.write_settings(&server_settings(&url, "ca_file = \"other.pem\""));
+    assert_eq!(check(&bundle).code, 69);
+    drop(server);
+}
+
+#[test]
+fn an_authority_can_be_mended_while_the_agent_runs() {
+    let authority = Authority::new("ours");
+    let (server, url) = Shown::only(authority.issue("127.0.0.1")).serve(GOOD);
+    let site = Site::new(&server_settings(&url, CA));
+    put(&site, "ca.pem", &Authority::new("ours").pem());
+    let mut agent = site.run();
+    wait_for_agent(&site);
+    let sentence = "its certificate is not valid: ";
+    let unknown = "its certificate is from an authority that is not trusted here";
+    let status = site.wait_for_status("a refusal", |status| {
+        let reason = status["server"]["services_error"].as_str()?;
+        (reason.contains(sentence) || reason.contains(unknown)).then(|| status.clone())
+    });
+    assert_eq!(status["services"], serde_json::json!([]));
+    assert_eq!(server.orders_asked(), 0);
+    put(&site, "ca.pem", &authority.pem());
+    server.wait_for_more("Good", 2);
+    assert_eq!(server.acknowledged("Good")[0]["seq"], 0);
+    wait_for_health(&site);
+
+    // A file that is worse is said and not used.
+    put(&site, "ca.pem", "-----BEGIN CERTIFICATE-----\n");
+    let sentence = "ca.pem holds no valid certificates in PEM; what it held before stays in use";
+    wait_for("the log", DEADLINE, || {
+        agent.output().contains(sentence).then_some(())
+    });
+    server.wait_for_more("Good", 5);
+    assert_eq!(agent.output().matches(sentence).count(), 1);
+    assert_eq!(agent.terminate().code(), Some(0));
+}
+
+#[test]
+fn a_certificate_that_is_not_the_server_s_is_named_and_waited_for() {
+    let authority = Authority::new("ours");
+    let year = |year| rcgen::date_time_ymd(year, 1, 1);
+    let stranger = Authority::new("theirs");
+    let cases = [
+        (
+            authority.issue("localhost"),
+            "its certificate is for another name",
+        ),
+        (
+            authority.issue("127.0.0.2"),
+            "its certificate is for another name",
+        ),
+        (
+            authority.issue_with("127.0.0.1", |params| params.not_after = year(2001)),
+            "its certificate has expired",
+        ),
+        (
+            authority.issue_with("127.0.0.1", |params| params.not_before = year(4000)),
+            "its certificate is not valid yet",
+        ),
+        (
+            stranger.issue("127.0.0.1"),
+            "its certificate is from an authority that is not trusted here",
+        ),
+    ];
+    for (identity, sentence) in cases {
+        let (good, _) = Shown::only(authority.issue("127.0.0.1")).serve(GOOD);
+        let good_url = format!("https://127.0.0.1:{}", good.port());
+        let site = Site::new(&server_settings(&good_url, CA));
+        put(&site, "ca.pem", &authority.pem());
+        let mut agent = site.run();
+        good.wait_for_more("Good", 1);
+
+        // The agent has reports now, and meets the other server.
+        let (bad, bad_url) = Shown::only(identity).serve(GOOD);
+        site.write_settings(&server_settings(&bad_url, CA));
+        assert_eq!(site.call(&["reload"]).code, 0);
+        wait_for_reason(&site, "error", sentence);
+        let status = wait_for_reason(&site, "services_error", sentence);
+        let reason = status["server"]["error"].as_str().unwrap();
+        let start = format!("{bad_url}/api/client/service/report/: {sentence}");
+        assert!(reason.starts_with(&start), "{reason}");
+        assert_eq!(bad.orders_asked(), 0, "{sentence}");
+        assert!(bad.brought("Good").is_empty(), "{sentence}");
+        assert_eq!(
+            agent.output().matches(sentence).count(),
+            2,
+            "{}",
+            agent.output()
+        );
+
+        site.write_settings(&server_settings(&good_url, CA));
+        assert_eq!(site.call(&["reload"]).code, 0);
+        wait_for_health(&site);
+        assert_eq!(agent.terminate().code(), Some(0));
+    }
+}
+
+#[test]
+fn a_client_certificate_lets_the_agent_in() {
+    for version in rustls::ALL_VERSIONS {
+        let authority = Authority::new("ours");
+        let clients = Authority::new("clients");
+        let shown = Shown {
+            client_authority: Some(clients.pem()),
+            versions: std::slice::from_ref(version),
+            ..Shown::only(authority.issue("127.0.0.1"))
+        };
+        let (server, url) = shown.serve(GOOD);
+        let site = Site::new(&server_settings(&url, CA));
+        put(&site, "ca.pem", &authority.pem());
+        let said = site.call(&["check"]);
+        assert_eq!(said.code, 69, "{said:?}");
+        let refusals = [
+            "it demands a client certificate; name one in",
+            // TLS 1.2 has no word for it.
+            "the TLS handshake failed: received fatal alert: HandshakeFailure",
+        ];
+        let refused = refusals.iter().any(|it| said.err.contains(it));
+        assert!(refused, "{version:?}: {said:?}");
+
+        let own = clients.issue("web-1");
+        put(&site, "client.pem", &own.cert);
+        let key = put(&site, "client.key", &own.key);
+        let keys = "client_cert_file = \"client.pem\"\nclient_key_file = \"client.key\"";
+        site.write_settings(&server_settings(&url, &format!("{CA}\n{keys}")));
+        let mut agent = site.run();
+        server.wait_for_more("Good", 2);
+
+        // A stranger's is refused; the agent has it anew without a restart.
+        let stranger = Authority::new("strangers").issue("web-1");
+        put(&site, "client.pem", &stranger.cert);
+        put(&site, "client.key", &stranger.key);
+        wait_for_reason(&site, "error", "it does not take the client certificate");
+        put(&site, "client.pem", &own.cert);
+        put(&site, "client.key", &own.key);
+        wait_for_health(&site);
+
+        // Half a pair is no pair.
+        put(&site, "client.key", &stranger.key);
+        let sentence = "does not hold the key of the certificate in";
+        wait_for("the log", DEADLINE, || {
+            agent.output().contains(sentence).then_some(())
+        });
+        server.wait_for_more("Good", 2);
+        assert_eq!(agent.terminate().code(), Some(0));
+
+        crate::write_with_mode(&key, &own.key, 0o640);
+        let said = site.call(&["run"]);
+        assert_eq!(said.code, 78, "{said:?}");
+        let mend = format!("chmod 600 {}\n", key.canonicalize().unwrap().display());
+        assert!(said.err.ends_with(&mend), "{said:?}");
+    }
+}
+
+#[test]
+fn a_server_that_hangs_in_the_handshake_is_left_in_time() {
+    // Waits as a person would: much longer than the request may take, much shorter than for ever.
+    let cases: [(&str, Option<u8>); 2] = [("silence", None), ("a trickle", Some(0x16))];
+    for (name, byte) in cases {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!(
+            "https://127.0.0.1:{}",
+            listener.local_addr().unwrap().port()
+        );
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                std::thread::spawn(move || {
+                    // A record of 16 KiB that comes byte for byte.
+                    let mut head = vec![0x16, 3, 3, 0x40, 0].into_iter();
+                    while let Some(byte) = byte {
+                        let next = head.next().unwrap_or(byte);
+                        if stream.write_all(&[next]).is_err() {
+                            return;
+                        }
+                        std::thread::sleep(Duration::from_millis(100));
+                    }
+                    let _ = stream.read_to_end(&mut Vec::new());
+                });
+            }
+        });
+        let site = Site::new(&server_settings(&url, CA));
+        put(&site, "ca.pem", &Authority::new("ours").pem());
+        let said = site.call(&["check"]);
+        assert_eq!(said.code, 69, "{name}: {said:?}");
+        assert_eq!(
+            said.err,
+            format!("mote: {url}/api/client/config/1: the TLS handshake took too long\n"),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn what_an_encrypted_server_says_is_bounded_too() {
+    let authority = Authority::new("ours");
+    let (server, url) = Shown::only(authority.issue("127.0.0.1")).serve(GOOD);
+    let site = Site::new(&server_settings(&url, CA));
+    put(&site, "ca.pem", &authority.pem());
+    let pause = Duration::from_millis(100);
+    let head = b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n{}";
+    let big = format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(17 << 10));
+    for (answer, sentence) in [
+        (Answer::Silence, "did not answer in time"),
+        (
+            Answer::Dribble(head.to_vec(), pause),
+            "did not answer in time",
+        ),
+        (
+            Answer::Dribble(b"HTTP/1.1 200 OK\r\nX: ".to_vec(), pause),
+            "did not answer in time",
+        ),
+        (Answer::Flood(100 << 20), "answered with more than 64 KiB"),
+        (
+            Answer::Raw(big.into_bytes()),
+            "answered with a head of more than 16 KiB",
+        ),
+        (
+            Answer::Raw(head.to_vec()),
+            "closed the connection before its answer was complete",
+        ),
+        (
+            Answer::ok("{\"services\": {}}").with_header("Content-Encoding", "gzip"),
+            "answered in the encoding \"gzip\", which was not asked for",
+        ),
+    ] {
+        let given = answer.clone();
+        server.script(move |_| given.clone());
+        let said = site.call(&["check"]);
+        assert_eq!(said.code, 69, "{said:?}");
+        assert!(said.err.contains(sentence), "{answer:?}: {said:?}");
+    }
+}
+
+#[test]
+fn an_encoded_answer_acknowledges_a_report_all_the_same() {
+    let authority = Authority::new("ours");
+    let (server, url) = Shown::only(authority.issue("127.0.0.1")).serve(GOOD);
+    server.script(|request: &Request| match request.asks_for_orders() {
+        true => {
+            assert_eq!(request.values("accept-encoding"), [""; 0]);
+            Answer::ok(format!("{{\"services\": {GOOD}}}"))
+        }
+        false => Answer::ok("\x1f").with_header("Content-Encoding", "gzip"),
+    });
+    let site = Site::new(&server_settings(&url, CA));
+    put(&site, "ca.pem", &authority.pem());
+    let mut agent = site.run();
+    let reports = server.wait_for_more("Good", 5);
+    let seqs: Vec<_> = reports.iter().filter_map(|it| it["seq"].as_u64()).collect();
+    assert!(seqs.is_sorted_by(|a, b| a < b), "{seqs:?}");
+    assert_eq!(agent.terminate().code(), Some(0));
+}
+
+#[test]
+fn a_server_without_tls_is_not_spoken_to() {
+    let server = Server::new(GOOD);
+    let url = format!("https://127.0.0.1:{}", server.port());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let other = format!(
+        "https://127.0.0.1:{}",
+        listener.local_addr().unwrap().port()
+    );
+    std::thread::spawn(move || {
+        let mut stream = listener.accept().unwrap().0;
+        let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        let _ = stream.read(&mut [0; 1024]);
+    });
+    drop(server);
+    for (url, sentence) in [
+        (other, "it does not speak TLS"),
+        (url, "Connection refused"),
+    ] {
+        let site = Site::new(&server_settings(&url, CA));
+        put(&site, "ca.pem", &Authority::new("ours").pem());
+        let said = site.call(&["check"]);
+        assert_eq!(said.code, 69, "{said:?}");
+        assert!(said.err.contains(sentence), "{said:?}");
+    }
+}
