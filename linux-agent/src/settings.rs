@@ -38,6 +38,8 @@ pub struct Settings {
     pub client_id: ClientName,
     /// `state_dir`: lock, control socket and last services document.
     pub state_dir: PathBuf,
+    /// `user`: whom the agent becomes, if root starts it; none: it stays who it is.
+    pub user: Option<String>,
     /// `plugin_dir`, `plugins` and `plugin_timeout_s`.
     pub plugins: Plugins,
     /// `first_sample_spread_s`: the first samples are spread over at most this.
@@ -189,6 +191,7 @@ pub const DEFAULT_FILES: [&str; 2] = ["conf/agent.toml", "/etc/mote/agent.toml"]
 pub const KEYS: &[&str] = &[
     "client_id",
     "state_dir",
+    "user",
     "plugin_dir",
     "plugins",
     "plugin_timeout_s",
@@ -230,6 +233,7 @@ fn interpret(file: &Path, folder: &Path, values: &Values<'_>) -> Result<Settings
         boards: boards::read(folder, values, &client_id)?,
         client_id,
         state_dir: path_or("state_dir", "../var")?,
+        user: values.get_or("user", None, rules::user)?,
         plugins: Plugins {
             folder: path_or("plugin_dir", "../plugins")?,
             allowed: values.get_or("plugins", Vec::new(), rules::plugin_names)?,
@@ -498,6 +502,7 @@ mod tests {
     const OTHER_VALUES: &[(&str, &str)] = &[
         ("client_id", "\"web-1\""),
         ("state_dir", "\"/s\""),
+        ("user", "\"mote\""),
         ("plugin_dir", "\"/p\""),
         ("plugins", "[\"a\", \"b\"]"),
         ("plugin_timeout_s", "0.5"),
@@ -523,6 +528,7 @@ mod tests {
             file,
             client_id: ClientName::Name("web-1".to_owned()),
             state_dir: "/s".into(),
+            user: Some("mote".to_owned()),
             plugins: Plugins {
                 folder: "/p".into(),
                 allowed: vec!["a".to_owned(), "b".to_owned()],
