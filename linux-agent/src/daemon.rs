@@ -231,7 +231,8 @@ pub fn stop(state_dir: &Path, timeout: Duration) -> Result<Stopped, DaemonError>
         return Ok(Stopped::Itself(pid));
     }
     signal(Signal::KILL)?;
-    if !wait_for_end(&pidfd, KILL_WAIT)? {
+    // One whose disk holds a thread is not gone, but it is no agent either once it has let go of the lock.
+    if !wait_for_end(&pidfd, KILL_WAIT)? && holder(state_dir)? == Holder::Running(pid) {
         return Err(DaemonError::Unkillable(pid));
     }
     // Empties the file, as the agent would have: its end was no accident. Another agent may have it by now.

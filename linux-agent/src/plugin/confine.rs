@@ -80,7 +80,8 @@ impl Confinement {
         for (resource, limit) in &self.limits {
             setrlimit(*resource, *limit)?;
         }
-        rustix::process::nice(NICE)?;
+        // A courtesy, which a filter of system calls may forbid.
+        let _ = rustix::process::nice(NICE);
         set_parent_process_death_signal(Some(Signal::KILL))?;
         if getppid() != Some(self.agent) {
             // The agent was gone before the kernel was asked to tell.
