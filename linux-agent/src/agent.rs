@@ -37,9 +37,6 @@ const LAST_DELIVERY: Duration = Duration::from_secs(3);
 /// When the agent ends, what plugins left behind has this long to go.
 const LAST_LEFTOVERS: Duration = Duration::from_millis(500);
 
-/// What plugins left behind is looked at again after this, if nothing was heard of it.
-const LEFTOVERS_AGAIN: Duration = Duration::from_secs(1);
-
 /// Signals and the courier.
 const ALWAYS_POLLED: usize = 2;
 
@@ -183,7 +180,7 @@ impl<'a> Agent<'a> {
         self.attend_control();
         let goes_on = self.attend_signals();
         if self.leftovers_due.is_some_and(|due| due <= Instant::now()) {
-            self.leftovers_due = leftovers::attend().then(|| Instant::now() + LEFTOVERS_AGAIN);
+            self.leftovers_due = leftovers::attend().map(|pause| Instant::now() + pause);
         }
         goes_on
     }

@@ -311,10 +311,11 @@ pub fn watch_status(source: &Source, json: bool) -> Result<u8, Failed> {
 /// Says which services would be monitored, and changes nothing.
 pub fn check(source: &Source) -> Result<(), Failed> {
     let settings = source.settings()?;
-    match settings.user.as_deref().map(privileges::user_to_become) {
-        Some(Err(error @ PrivilegeError::UnknownUser(_))) => return Err(privilege_failure(error)),
-        // Whoever asks need not be the one who starts it.
-        _ => {}
+    // Whoever asks need not be the one who starts it.
+    if let Some(Err(error @ PrivilegeError::UnknownUser(_))) =
+        settings.user.as_deref().map(privileges::user_to_become)
+    {
+        return Err(privilege_failure(error));
     }
     let (document, from) = match &settings.orders {
         Orders::Local { document, place } => (document.clone().into_bytes(), place.to_string()),

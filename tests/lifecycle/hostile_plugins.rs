@@ -9,13 +9,13 @@ use serde_json::{Value, json};
 
 use crate::support::scripted_server::Server;
 use crate::support::site::{Site, is_alive, server_settings, service, wait_for_end};
-use crate::support::{DEADLINE, Running, wait_for};
+use crate::support::{DEADLINE, Running, need, wait_for};
 
 /// An agent with one service of a plugin, `Bad`, and another one, `Cpu`, ten times a second.
 struct Scene {
+    agent: Running,
     server: Server,
     site: Site,
-    agent: Running,
 }
 
 impl Scene {
@@ -53,23 +53,19 @@ impl Scene {
         self.server.wait_for_more("Bad", 1)[0]["data"].clone()
     }
 
-    /// Ends the agent in order, after the other service has had its samples at their instants: a slot is missed where
-    /// its report comes later than the next one is due.
+    /// Ends the agent in order, after the other service has had at least half of its slots, however busy the machine is.
     fn end(mut self) {
         self.server.wait_for_more("Cpu", 5);
         let status = self.site.status();
-        let cpu = service(&status, "Cpu");
+        let missed = service(&status, "Cpu")["missed"].as_u64().unwrap();
         let sampled = self.server.acknowledged("Cpu").len() as u64;
-        assert!(
-            cpu["missed"].as_u64().unwrap() <= sampled / 10 + 3,
-            "{cpu} of {sampled}"
-        );
+        assert!(missed <= sampled, "{missed} missed, {sampled} sampled");
         let agent = self.agent.id();
         assert_eq!(self.agent.terminate().code(), Some(0));
         assert_eq!(children(agent), [0; 0]);
     }
 
-    /// Waits until no process carries `mark` in its command line, and the agent has no child.
+    /// Waits until no process carries `mark` in its command line.
     fn wait_until_gone(&self, mark: &str) {
         wait_for(&format!("the end of all that is {mark}"), DEADLINE, || {
             marked(mark).is_empty().then_some(())
@@ -133,12 +129,12 @@ print(json.dumps({
             "umask": "0077",
             "blocked": "0000000000000000",
             "session": "1",
-            "nice": 5,
+            "nice": 10,
             "core": "0 0",
             "files": "256 256",
             "file": "16777216 16777216",
             "memory": "1073741824 1073741824",
-            "processes": "1024 1024",
+            "processes": "512 512",
             // The plugin's 60 s, 2 s between TERM and KILL, and 2 s.
             "cpu": "64 64",
         })
@@ -195,22 +191,18 @@ print("{{}}")"#
 
 #[test]
 fn a_fork_bomb_goes_out() {
-    let mark = mark("bomb");
-    // Up to 200 at a time, each in a session of its own, and each puts another in its place before it ends.
+    // Up to 200 at a time, each in a session of its own, and each puts another in its place before it ends. Slowly,
+    // lest it take this machine from others.
     let scene = Scene::python(
-        &format!(
-            r#"
+        r#"
 import os, time
-"{mark}"
-os.write(os.open("../note", os.O_WRONLY | os.O_CREAT | os.O_APPEND), b"lit\n")
 for _ in range(200):
     if os.fork() == 0: break
 while True:
     try:
-        if os.fork() != 0: time.sleep(0.02); os._exit(0)
+        if os.fork() != 0: time.sleep(0.1); os._exit(0)
         os.setsid()
-    except OSError: time.sleep(0.02)"#
-        ),
+    except OSError: time.sleep(0.1)"#,
         1.0,
     );
     // All carry the path of their script.
@@ -221,6 +213,49 @@ while True:
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
     scene.wait_until_gone(path.to_str().unwrap());
     scene.end();
+}
+
+#[test]
+fn a_fork_bomb_that_never_rests_goes_out() {
+    let root = nix::unistd::Uid::effective().is_root().then_some(());
+    let root = root.ok_or("it needs to run as root".to_owned());
+    if need("a_fork_bomb_that_never_rests_goes_out", root).is_none() {
+        return;
+    }
+    let server = Server::new(r#"{"Bad": ["bad", 3600], "Cpu": ["get_linux_cpu", 0.1]}"#);
+    let settings = server_settings(&server.url(), "");
+    let site = Site::new(&format!(
+        "user = \"nobody\"\nplugin_dir = \"plugins\"\nplugins = [\"bad\"]\nplugin_timeout_s = 1\n{settings}"
+    ));
+    fs::create_dir(site.path("plugins")).unwrap();
+    let script = "#!/usr/bin/python3 -I
+import os
+while True:
+    try:
+        if os.fork() == 0: os.setsid()
+    except OSError: pass
+";
+    fs::write(site.path("plugins/bad"), script).unwrap();
+    for name in ["", "plugins", "plugins/bad"] {
+        let mode = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(site.path(name), mode).unwrap();
+    }
+    // Each place that becomes free is taken at once. There are few, for the sake of this machine.
+    let run = site.command(&["run"]);
+    let mut limited = std::process::Command::new("prlimit");
+    limited
+        .arg("--nproc=60:60")
+        .arg(run.get_program())
+        .args(run.get_args());
+    let mut agent = Running::start("agent", &mut limited, site.folder());
+    let error = "stopped after its time limit of 1 s";
+    let data = server.wait_for_more("Bad", 1)[0]["data"].clone();
+    assert_eq!(data, json!({"status": 124, "error": error}));
+    let path = site.path("plugins/bad").display().to_string();
+    wait_for("the end of all", DEADLINE, || {
+        marked(&path).is_empty().then_some(())
+    });
+    assert_eq!(agent.terminate().code(), Some(0));
 }
 
 #[test]

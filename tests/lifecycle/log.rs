@@ -93,7 +93,11 @@ fn a_disk_that_hangs_holds_up_its_log_and_nothing_else() {
     });
     let stopped = site.call(&["stop", "--timeout", "5"]);
     let sentence = format!("mote did not stop within 5 s and was killed, pid {pid}\n");
-    assert_eq!((stopped.code, &*stopped.out), (0, &*sentence), "{stopped:?}");
+    assert_eq!(
+        (stopped.code, &*stopped.out),
+        (0, &*sentence),
+        "{stopped:?}"
+    );
     // The thread is there as long as its disk holds it, which keeps nobody from being the next agent.
     assert!(Path::new(&format!("/proc/{pid}")).exists());
     assert_ne!(site.start(), pid);

@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::LOCAL;
 use crate::support::scripted_server::Server;
 use crate::support::site::{Site, is_alive, said, server_settings, service};
-use crate::support::{DEADLINE, wait_for};
+use crate::support::{DEADLINE, need, wait_for};
 
 const USER: &str = "nobody";
 
@@ -21,13 +21,10 @@ D = ["get_linux_load", 0.2], E = ["host_alive_check", 0.2], F = ["LinuxSysInfo",
 H = ["get_disk_io", 0.2], I = ["get_filesystem", 0.2], J = ["get_pressure", 0.2], K = ["get_processes", 0.2],
 L = ["get_tcp", 0.2] }"#;
 
-/// Prints why and gives `true` where this is not root.
+/// Whether this is not root and the test may be skipped for that.
 fn skipped(test: &str) -> bool {
-    let is_root = Uid::effective().is_root();
-    if !is_root {
-        eprintln!("SKIPPED {test}: needs to run as root");
-    }
-    !is_root
+    let root = Uid::effective().is_root().then_some(());
+    need(test, root.ok_or("it needs to run as root".to_owned())).is_none()
 }
 
 /// Has the user come as far as the settings and no further.

@@ -25,9 +25,9 @@ pub const MAX_FILE_BYTES: u64 = 16 << 20;
 pub const MAX_FILES: u64 = 256;
 /// A plugin cannot start another process while the agent's user has this many processes and threads, whatever they
 /// are; the kernel counts no others. It does not count root's, so a plugin of root has no such limit.
-pub const MAX_PROCESSES: u64 = 1024;
+pub const MAX_PROCESSES: u64 = 512;
 /// Plugins give way to others.
-const NICE: i32 = 5;
+const NICE: i32 = 10;
 /// Where memory is short, the kernel ends plugins before it ends the agent: proc_pid_oom_score_adj(5).
 pub const OOM_SCORE_ADJ: &[u8] = b"500";
 
