@@ -37,6 +37,11 @@ fn a_disk_that_hangs_holds_up_its_log_and_nothing_else() {
         });
         log?.file_name().into_string().ok()
     });
+    // It holds nothing open but the log, least of all the agent's lock.
+    wait_for("a file table of its own", DEADLINE, || {
+        let open = fs::read_dir(format!("/proc/{pid}/task/{thread}/fd")).ok()?;
+        (open.count() == 1).then_some(())
+    });
     // Every write takes 20 s.
     let mut strace = Command::new("strace");
     strace.args([
