@@ -176,8 +176,8 @@ fn push_ns(report: &[u8], repetitions: usize) -> f64 {
         let cost = timed(PUSHES, || {
             queue.push(report, 0, clock::uptime());
         });
-        while let Some(record) = queue.take(|_| true) {
-            queue.recycle(record);
+        while let Some(record) = queue.take(clock::uptime(), |_| true) {
+            queue.done(record);
         }
         cost
     });

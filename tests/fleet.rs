@@ -294,7 +294,8 @@ impl Client {
                 Action::Sample { slot, missed, .. } => {
                     assert_eq!(missed, 0);
                     let seq = self.monitor.next_seq();
-                    self.uplink.push(&seq.to_le_bytes(), slot.index(), now);
+                    self.uplink
+                        .push(&seq.to_le_bytes(), slot.index() as u64, now);
                 }
             }
         }

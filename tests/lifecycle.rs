@@ -14,10 +14,16 @@ mod death;
 #[cfg(feature = "serve")]
 #[path = "lifecycle/demo.rs"]
 mod demo;
+#[path = "lifecycle/hostile_plugins.rs"]
+mod hostile_plugins;
+#[path = "lifecycle/log.rs"]
+mod log;
 #[path = "lifecycle/overload.rs"]
 mod overload;
 #[path = "lifecycle/plugins.rs"]
 mod plugins;
+#[path = "lifecycle/privileges.rs"]
+mod privileges;
 #[path = "lifecycle/reload.rs"]
 mod reload;
 #[path = "lifecycle/start_stop.rs"]

@@ -5,7 +5,12 @@
 //! A seed that fails tells its story. `MOTE_SIM_SEED=17 cargo test --test simulation` tells that of seed 17,
 //! `MOTE_SIM_SEEDS=1000000` runs that many.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
 
 #[path = "support/disk.rs"]
 mod disk;
@@ -35,7 +40,11 @@ const HOUR: u64 = 3_600_000;
 
 #[test]
 fn nothing_is_lost_whatever_happens() {
-    let number = |name| std::env::var(name).ok().map(|it| it.parse().expect("a number"));
+    let number = |name| {
+        std::env::var(name)
+            .ok()
+            .map(|it| it.parse().expect("a number"))
+    };
     if let Some(seed) = number("MOTE_SIM_SEED") {
         return World::new(seed, true).run();
     }
@@ -43,7 +52,9 @@ fn nothing_is_lost_whatever_happens() {
     let threads = 2;
     let totals: Vec<Totals> = std::thread::scope(|scope| {
         let running: Vec<_> = (0..threads)
-            .map(|first| scope.spawn(move || (first..seeds).step_by(threads as usize).map(run).sum()))
+            .map(|first| {
+                scope.spawn(move || (first..seeds).step_by(threads as usize).map(run).sum())
+            })
             .collect();
         running
             .into_iter()
@@ -252,8 +263,16 @@ impl World {
         let folder = MemoryFolder::default();
         let is_roomy = dice.one_in(2);
         let has_disk_trouble = dice.one_in(2);
-        let max_bytes = if is_roomy { 64 << 20 } else { dice.pick(&[20_000, 100_000]) };
-        let max_age_ms = if is_roomy { u64::MAX / 4 } else { dice.pick(&[60_000, HOUR, 24 * HOUR]) };
+        let max_bytes = if is_roomy {
+            64 << 20
+        } else {
+            dice.pick(&[20_000, 100_000])
+        };
+        let max_age_ms = if is_roomy {
+            u64::MAX / 4
+        } else {
+            dice.pick(&[60_000, HOUR, 24 * HOUR])
+        };
         let sync_ms = dice.pick(&[None, None, Some(1000)]);
         let trouble = Rc::new(RefCell::new(Trouble {
             dice: Dice(dice.next()),
@@ -289,7 +308,12 @@ impl World {
     fn tell(&self, what: impl FnOnce() -> String) {
         if self.tells {
             let (seconds, millis) = (self.uptime / 1000, self.uptime % 1000);
-            eprintln!("{}/{} {seconds}.{millis:03} {}", self.kernel, self.runs, what());
+            eprintln!(
+                "{}/{} {seconds}.{millis:03} {}",
+                self.kernel,
+                self.runs,
+                what()
+            );
         }
     }
 
@@ -418,7 +442,9 @@ impl World {
 
     fn report(&mut self, slot: SlotId) {
         let agent = &mut self.agent;
-        let Some(entry) = agent.monitor.entry(slot) else { return };
+        let Some(entry) = agent.monitor.entry(slot) else {
+            return;
+        };
         let envelope = Envelope {
             client_id: ClientId::Number(1),
             service_name: &entry.service.name,
@@ -430,14 +456,25 @@ impl World {
         };
         let key = service_key(&envelope.client_id, envelope.service_name);
         let text = "x".repeat(self.dice.below(100) as usize);
-        let length = envelope.encode(&Failure::new(&text), &mut agent.buffer).unwrap();
+        let length = envelope
+            .encode(&Failure::new(&text), &mut agent.buffer)
+            .unwrap();
         let report = agent.buffer[..length].to_vec();
         let seq = agent.monitor.next_seq();
-        agent.dispatcher.uplink.push(&report, key, Uptime::from_millis(self.uptime));
+        agent
+            .dispatcher
+            .uplink
+            .push(&report, key, Uptime::from_millis(self.uptime));
         let id = (agent.boot.clone(), seq);
         self.totals.sampled += 1;
         self.tell(|| format!("samples {id:?}"));
-        let sampled = Sampled { report, stored: false, stored_ms: 0, died: false, is_settled: false };
+        let sampled = Sampled {
+            report,
+            stored: false,
+            stored_ms: 0,
+            died: false,
+            is_settled: false,
+        };
         assert!(self.sampled.insert(id, sampled).is_none(), "a number twice");
     }
 
@@ -446,7 +483,10 @@ impl World {
         let now = self.now();
         let (mut progress, mut at) = (false, u64::MAX);
         for index in 0..WORKERS {
-            if self.agent.workers[index].as_ref().is_some_and(|it| it.until <= self.uptime) {
+            if self.agent.workers[index]
+                .as_ref()
+                .is_some_and(|it| it.until <= self.uptime)
+            {
                 let busy = self.agent.workers[index].take().unwrap();
                 self.end(busy.work);
                 progress = true;
@@ -479,19 +519,38 @@ impl World {
                 let stalls = self.stalls > 0 && self.dice.one_in(self.stalls);
                 let takes = if stalls { self.dice.below(20_000) } else { 0 };
                 self.totals.stalls += u64::from(stalls);
-                self.tell(|| format!("a chore of {takes} ms: {}", if worked { "done" } else { "failed" }));
-                Busy { until: self.uptime + takes, work: Work::Chore(chore, worked, disk) }
+                self.tell(|| {
+                    format!(
+                        "a chore of {takes} ms: {}",
+                        if worked { "done" } else { "failed" }
+                    )
+                });
+                Busy {
+                    until: self.uptime + takes,
+                    work: Work::Chore(chore, worked, disk),
+                }
             }
             Job::Fetch => {
                 let (takes, answer) = self.server.fetch();
                 self.tell(|| format!("asks for orders: {}", answer.is_ok()));
-                Busy { until: self.uptime + takes, work: Work::Fetch(answer) }
+                Busy {
+                    until: self.uptime + takes,
+                    work: Work::Fetch(answer),
+                }
             }
             Job::Deliver(record) => {
                 let (takes, outcome) = self.server.post(&record.report);
                 self.totals.unanswered += u64::from(outcome == Outcome::Unanswered);
-                self.tell(|| format!("posts {:?}: {outcome:?} after {takes} ms", id(&record.report)));
-                Busy { until: self.uptime + takes, work: Work::Deliver(record, outcome) }
+                self.tell(|| {
+                    format!(
+                        "posts {:?}: {outcome:?} after {takes} ms",
+                        id(&record.report)
+                    )
+                });
+                Busy {
+                    until: self.uptime + takes,
+                    work: Work::Deliver(record, outcome),
+                }
             }
             Job::FetchFor(_) | Job::Wait(_) | Job::End => unreachable!("no boards here"),
         }
@@ -509,7 +568,12 @@ impl World {
                 if queue.is_stored(now) && queue.disk_works() {
                     let boot = agent.boot.clone();
                     let range = (boot.clone(), 0)..=(boot, u32::MAX);
-                    for (_, sampled) in self.sampled.range_mut(range).rev().take_while(|(_, it)| !it.stored) {
+                    for (_, sampled) in self
+                        .sampled
+                        .range_mut(range)
+                        .rev()
+                        .take_while(|(_, it)| !it.stored)
+                    {
                         sampled.stored = true;
                         sampled.stored_ms = self.uptime;
                     }
@@ -569,10 +633,14 @@ impl World {
         let off = self.dice.below(HOUR);
         self.tell(|| format!("power is lost for {off} ms"));
         let mut dice = self.dice.clone();
-        self.folder.lose_power(|unsynced| dice.below(unsynced as u64 + 1) as usize);
+        self.folder
+            .lose_power(|unsynced| dice.below(unsynced as u64 + 1) as usize);
         self.dice = dice;
         // A sync may come a turn late.
-        let sync_ms = self.sync_ms.filter(|_| !self.has_disk_trouble).map(|it| it + 1000);
+        let sync_ms = self
+            .sync_ms
+            .filter(|_| !self.has_disk_trouble)
+            .map(|it| it + 1000);
         for sampled in self.sampled.values_mut() {
             let is_safe = sync_ms.is_some_and(|it| sampled.stored_ms + it <= self.uptime);
             sampled.died |= !is_safe && !sampled.is_settled;
@@ -614,7 +682,11 @@ impl World {
         let account = self.account();
         let found = account.acknowledged + account.queued + account.dropped.total();
         assert_eq!(account.sampled, found, "{account:?}");
-        assert!(self.folder.bytes() <= self.max_bytes + 20_000, "{} bytes", self.folder.bytes());
+        assert!(
+            self.folder.bytes() <= self.max_bytes + 20_000,
+            "{} bytes",
+            self.folder.bytes()
+        );
     }
 
     /// All is well again, and everything that is there arrives.
@@ -645,19 +717,32 @@ impl World {
     /// Everything is somewhere.
     fn settle(&mut self, account: &Account) {
         for (id, report) in self.server.reports() {
-            let sampled = self.sampled.get(id).unwrap_or_else(|| panic!("{id:?} was never sampled"));
+            let sampled = self
+                .sampled
+                .get(id)
+                .unwrap_or_else(|| panic!("{id:?} was never sampled"));
             assert_eq!(sampled.report, report, "{id:?} came changed");
         }
-        let missing = self.sampled.iter().filter(|(id, _)| !self.server.has_id(id));
+        let missing = self
+            .sampled
+            .iter()
+            .filter(|(id, _)| !self.server.has_id(id));
         let dropped = account.dropped;
-        let ids: Vec<_> = missing.filter(|(_, it)| !it.died).map(|(id, _)| id).collect();
+        let ids: Vec<_> = missing
+            .filter(|(_, it)| !it.died)
+            .map(|(id, _)| id)
+            .collect();
         assert!(
             ids.len() as u64 <= dropped.total() + self.forgotten,
             "{} are missing and {dropped:?} accounted for: {ids:?}",
             ids.len(),
         );
         if self.is_roomy {
-            assert_eq!((dropped.overflow, dropped.expired), (0, 0), "nothing had to be given up");
+            assert_eq!(
+                (dropped.overflow, dropped.expired),
+                (0, 0),
+                "nothing had to be given up"
+            );
         }
         if !self.has_disk_trouble && self.totals.power_losses == 0 {
             // A write that a kill cut is one report at most. It may be counted again if the next kill comes between

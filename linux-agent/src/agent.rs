@@ -22,7 +22,10 @@ use crate::gateway::{self, Gateway};
 use crate::log;
 use crate::notify::Manager;
 use crate::orders;
+use crate::plugin::leftovers;
+use crate::privileges::{self, PrivilegeError};
 use crate::queue::Queue;
+use crate::regular_file;
 use crate::sampling::{self, Sampling};
 use crate::settings::{self, Settings};
 use crate::status;
@@ -30,6 +33,9 @@ use crate::uplink::Uplink;
 
 /// One last attempt to deliver may take this long.
 const LAST_DELIVERY: Duration = Duration::from_secs(3);
+
+/// When the agent ends, what plugins left behind has this long to go.
+const LAST_LEFTOVERS: Duration = Duration::from_millis(500);
 
 /// Signals and the courier.
 const ALWAYS_POLLED: usize = 2;
@@ -54,12 +60,16 @@ pub struct Agent<'a> {
     signals: SignalFd,
     manager: Manager,
     began: Instant,
+    /// When plugins have left something behind: when to look at it again.
+    leftovers_due: Option<Instant>,
     _lock: Lock,
 }
 
 /// Why an agent does not start.
 #[derive(Debug)]
 pub enum AgentError {
+    /// Whom to run as.
+    Privileges(PrivilegeError),
     /// The state folder, or another agent.
     Daemon(DaemonError),
     /// The services in the settings are not valid.
@@ -69,9 +79,13 @@ pub enum AgentError {
 }
 
 impl<'a> Agent<'a> {
-    /// Becomes the agent of the state folder. A process that has other threads by then calls [`block_signals`]
+    /// Becomes the user that the settings name, then the agent of the state folder. A process that has other threads by then calls [`block_signals`]
     /// before it starts them.
     pub fn start(settings: Settings, reread: Reread<'a>) -> Result<Self, AgentError> {
+        privileges::settle(settings.user.as_deref(), &settings.state_dir)
+            .map_err(AgentError::Privileges)?;
+        leftovers::adopt()
+            .map_err(|errno| AgentError::System("adopting what plugins leave", errno.into()))?;
         let lock = Lock::take(&settings.state_dir).map_err(AgentError::Daemon)?;
         let control = Control::bind(&settings.state_dir).map_err(AgentError::Daemon)?;
         let signals = watch_signals().map_err(|cause| AgentError::System("signals", cause))?;
@@ -101,6 +115,7 @@ impl<'a> Agent<'a> {
             signals,
             manager: Manager::from_env(),
             began: Instant::now(),
+            leftovers_due: None,
             _lock: lock,
         };
         agent.first_orders()?;
@@ -116,12 +131,24 @@ impl<'a> Agent<'a> {
             self.settings.client_id,
             std::process::id()
         ));
+        if privileges::is_root_without_need(self.settings.user.as_deref()) {
+            log::warning(format_args!(
+                "runs as root, which it need not: name a user with `user` or --user"
+            ));
+        }
+        if let Err(error) = regular_file::open(&self.settings.file) {
+            log::warning(format_args!(
+                "its settings cannot be read again, so reload will fail: {}: {error}",
+                self.settings.file.display()
+            ));
+        }
         while self.turn() {}
         self.manager.tell("STOPPING=1");
         let Agent {
             courier, sampling, ..
         } = self;
         drop(sampling);
+        leftovers::end(LAST_LEFTOVERS);
         let account = courier.close(LAST_DELIVERY);
         log::info(format_args!(
             "stops: {} sampled = {} acknowledged + {} queued + {} dropped",
@@ -157,7 +184,11 @@ impl<'a> Agent<'a> {
         }
         self.gateway.take_services(&self.courier);
         self.attend_control();
-        self.attend_signals()
+        let goes_on = self.attend_signals();
+        if self.leftovers_due.is_some_and(|due| due <= Instant::now()) {
+            self.leftovers_due = leftovers::attend().map(|pause| Instant::now() + pause);
+        }
+        goes_on
     }
 
     /// Gives what happened at the serial ports; the others are asked themselves.
@@ -197,7 +228,11 @@ impl<'a> Agent<'a> {
         let due = (due != Uptime::NEVER)
             .then(|| Duration::from_millis(due.millis_since(clock::uptime())));
         let now = Instant::now();
-        let deadlines = [self.sampling.deadline(), self.control.deadline()];
+        let deadlines = [
+            self.sampling.deadline(),
+            self.control.deadline(),
+            self.leftovers_due,
+        ];
         let deadlines = deadlines.into_iter().flatten();
         deadlines
             .map(|at| at.saturating_duration_since(now))
@@ -216,8 +251,8 @@ impl<'a> Agent<'a> {
                         log::error(format_args!("the old settings stay in force: {sentence}"));
                     }
                 }
-                // SIGCHLD only wakes the loop; each plugin is asked whether it has ended.
-                _ => {}
+                // Each plugin has been asked whether it has ended; this may be one that nobody knows.
+                _ => self.leftovers_due = Some(Instant::now()),
             }
         }
         true
@@ -309,6 +344,7 @@ impl<'a> Agent<'a> {
         let new = (self.reread)()?;
         for (key, changed) in [
             ("state_dir", new.state_dir != self.settings.state_dir),
+            ("user", new.user != self.settings.user),
             ("client_id", new.client_id != self.settings.client_id),
             ("procfs, sysfs or rootfs", new.roots != self.settings.roots),
         ] {
@@ -388,6 +424,7 @@ fn millis(duration: Duration) -> u64 {
 impl fmt::Display for AgentError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            AgentError::Privileges(error) => error.fmt(f),
             AgentError::Daemon(error) => error.fmt(f),
             AgentError::Services(file, error) => {
                 write!(f, "{}: services: {error}", Path::display(file))

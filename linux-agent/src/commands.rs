@@ -12,8 +12,10 @@ use crate::clock;
 use crate::control::{self, Request};
 use crate::daemon::{self, DaemonError, Holder, Stopped};
 use crate::http::Client;
+use crate::log;
 use crate::orders::{self, Plugin};
-use crate::plugin::Running;
+use crate::plugin::{Running, leftovers};
+use crate::privileges::{self, PrivilegeError};
 use crate::probes::{Context, MAX_REPORT, PROBES, Probe, Roots, Sampler};
 use crate::settings::{Orders, Settings};
 use crate::status::Status;
@@ -41,6 +43,12 @@ pub mod exit {
 /// How long a running agent has to answer.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
 
+/// The log's disk has this long for the last lines.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// How long what a plugin left behind may take to go.
+const LEFTOVERS_TIME: Duration = Duration::from_secs(1);
+
 /// Why a command failed.
 #[derive(Debug)]
 pub struct Failed {
@@ -61,6 +69,8 @@ pub struct Source {
     pub sysfs: Option<PathBuf>,
     /// In place of `/`.
     pub rootfs: Option<PathBuf>,
+    /// In place of the user in the settings.
+    pub user: Option<String>,
 }
 
 impl Source {
@@ -69,6 +79,23 @@ impl Source {
         let mut settings =
             Settings::load(self.file.as_deref()).map_err(|error| failed(exit::SETTINGS, error))?;
         settings.roots = self.roots(settings.roots);
+        if self.user.is_some() {
+            settings.user.clone_from(&self.user);
+        }
+        let become_user = settings.user.as_deref().map(privileges::user_to_become);
+        if let (Some(Ok(Some(user))), Orders::Server(server)) = (become_user, &mut settings.orders)
+        {
+            server.set_agent_uid(user.uid.as_raw());
+        }
+        Ok(settings)
+    }
+
+    /// Reads the settings of an agent that is to be started here.
+    pub fn settings_to_start(&self) -> Result<Settings, Failed> {
+        let settings = self.settings_with_access()?;
+        if let Some(user) = &settings.user {
+            privileges::user_to_become(user).map_err(privilege_failure)?;
+        }
         Ok(settings)
     }
 
@@ -98,6 +125,7 @@ impl Source {
             procfs: absolute(&self.procfs)?,
             sysfs: absolute(&self.sysfs)?,
             rootfs: absolute(&self.rootfs)?,
+            user: self.user.clone(),
         })
     }
 
@@ -123,7 +151,7 @@ pub fn run(source: &Source, detached: bool) -> Result<(), Failed> {
     if detached {
         daemon::leave_session().map_err(|error| failed(exit::FAILED, error))?;
     }
-    let settings = source.settings_with_access()?;
+    let settings = source.settings_to_start()?;
     let source = source
         .absolute(&settings)
         .map_err(|error| failed(exit::FAILED, error))?;
@@ -140,13 +168,15 @@ pub fn run_agent(settings: Settings, source: &Source, detached: bool) -> Result<
     };
     let agent = Agent::start(settings, &reread).map_err(|error| match error {
         AgentError::Services(..) => failed(exit::SETTINGS, error),
-        _ => failed(exit::FAILED, error),
+        AgentError::Privileges(error) => privilege_failure(error),
+        error => failed(exit::FAILED, error),
     })?;
     if detached {
         daemon::ready(&log_file)
             .map_err(|error| failed(exit::FAILED, format!("{}: {error}", log_file.display())))?;
     }
     agent.run();
+    log::flush(LAST_LINES);
     Ok(())
 }
 
@@ -231,7 +261,7 @@ const SERVER_FILES: [&str; 2] = ["conf/server.toml", "/etc/mote/server.toml"];
 
 /// Starts a detached agent and returns once it runs.
 pub fn start(source: &Source, verbosity: &[&str]) -> Result<(), Failed> {
-    let settings = source.settings_with_access()?;
+    let settings = source.settings_to_start()?;
     if let Holder::Running(_) | Holder::Hidden = holder(&settings)? {
         return already_running(&settings);
     }
@@ -241,6 +271,9 @@ pub fn start(source: &Source, verbosity: &[&str]) -> Result<(), Failed> {
     let mut arguments = source.arguments();
     arguments.extend(verbosity.iter().map(Into::into));
     arguments.extend(["run".into(), "--detached".into()]);
+    if let Some(user) = &source.user {
+        arguments.extend(["--user".into(), user.into()]);
+    }
     match daemon::detach(&arguments).map_err(|error| failed(exit::FAILED, error))? {
         Ok(pid) => say(&format!("mote runs, pid {pid}")),
         // Somebody else may have started it at the same instant.
@@ -331,6 +364,12 @@ pub fn watch_status(source: &Source, json: bool) -> Result<u8, Failed> {
 /// Says which services would be monitored, and changes nothing.
 pub fn check(source: &Source) -> Result<(), Failed> {
     let settings = source.settings_with_access()?;
+    // Whoever asks need not be the one who starts it.
+    if let Some(Err(error @ PrivilegeError::UnknownUser(_))) =
+        settings.user.as_deref().map(privileges::user_to_become)
+    {
+        return Err(privilege_failure(error));
+    }
     let (document, from) = match &settings.orders {
         Orders::Local { document, place } => (document.clone().into_bytes(), place.to_string()),
         Orders::Server(server) => {
@@ -492,6 +531,10 @@ fn run_plugin(
             envelope.encode(&Failure::new(error), buffer).unwrap_or(0),
         )
     };
+    // What it leaves behind would otherwise outlive this.
+    if let Err(error) = leftovers::adopt() {
+        return fail(&error.to_string(), buffer);
+    }
     let mut run = match Running::start(&settings.plugins, name, 0, std::time::Instant::now()) {
         Ok(run) => run,
         Err(error) => return fail(&error.to_string(), buffer),
@@ -501,6 +544,7 @@ fn run_plugin(
         run.on_deadline(std::time::Instant::now());
         if let Some(outcome) = run.try_finish() {
             let data = outcome.data();
+            leftovers::end(LEFTOVERS_TIME);
             return match envelope.encode(&data, buffer) {
                 Ok(length) => (data.status().0 == 0, length),
                 Err(error) => fail(&error.to_string(), buffer),
@@ -529,6 +573,13 @@ fn holder(settings: &Settings) -> Result<Holder, Failed> {
         Err(error) if !no_folder(&error) => Err(failed(exit::FAILED, error)),
         Err(_) => Ok(Holder::None),
         Ok(holder) => Ok(holder),
+    }
+}
+
+fn privilege_failure(error: PrivilegeError) -> Failed {
+    match error {
+        PrivilegeError::UnknownUser(_) => failed(exit::SETTINGS, error),
+        _ => failed(exit::FAILED, error),
     }
 }
 

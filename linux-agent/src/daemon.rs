@@ -21,6 +21,10 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 const LOCK_FILE: &str = "agent.lock";
 
+/// The state folder may be another user's than root's, who may be the one who opens it: what is put there is
+/// neither followed to another place nor waited for.
+const NOT_ELSEWHERE: i32 = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+
 /// What a detached agent writes to its standard output once it runs.
 const READY: &str = "ready";
 
@@ -88,7 +92,7 @@ impl Lock {
     pub fn take(state_dir: &Path) -> Result<Lock, DaemonError> {
         DirBuilder::new()
             .recursive(true)
-            .mode(0o750)
+            .mode(0o700)
             .create(state_dir)
             .map_err(|cause| file_error(state_dir, cause))?;
         let path = state_dir.join(LOCK_FILE);
@@ -99,6 +103,7 @@ impl Lock {
             .truncate(false)
             // Who may open it may lock it, and keep the agent out.
             .mode(0o600)
+            .custom_flags(NOT_ELSEWHERE)
             .open(&path)
             .map_err(|cause| file_error(&path, cause))?;
         match fcntl(&file, FcntlArg::F_SETLK(&whole_file())) {
@@ -126,7 +131,12 @@ impl Drop for Lock {
 pub fn holder(state_dir: &Path) -> Result<Holder, DaemonError> {
     let path = state_dir.join(LOCK_FILE);
     // The kernel tells about write locks only to who could take one.
-    match OpenOptions::new().read(true).write(true).open(&path) {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(NOT_ELSEWHERE)
+        .open(&path);
+    match file {
         Ok(file) => asked(&file, &path),
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(Holder::None),
         Err(cause) => Err(file_error(&path, cause)),
@@ -221,7 +231,8 @@ pub fn stop(state_dir: &Path, timeout: Duration) -> Result<Stopped, DaemonError>
         return Ok(Stopped::Itself(pid));
     }
     signal(Signal::KILL)?;
-    if !wait_for_end(&pidfd, KILL_WAIT)? {
+    // One whose disk holds a thread is not gone, but it is no agent either once it has let go of the lock.
+    if !wait_for_end(&pidfd, KILL_WAIT)? && holder(state_dir)? == Holder::Running(pid) {
         return Err(DaemonError::Unkillable(pid));
     }
     // Empties the file, as the agent would have: its end was no accident. Another agent may have it by now.
@@ -334,7 +345,8 @@ pub fn write_whole(path: &Path, content: &[u8]) -> Result<(), DaemonError> {
             .write(true)
             .create(true)
             .truncate(true)
-            .mode(0o640)
+            .mode(0o600)
+            .custom_flags(NOT_ELSEWHERE)
             .open(&temporary)?;
         file.write_all(content)?;
         file.sync_all()?;

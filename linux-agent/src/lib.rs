@@ -25,6 +25,7 @@ pub mod log;
 pub mod notify;
 pub mod orders;
 pub mod plugin;
+pub mod privileges;
 pub mod probes;
 pub mod queue;
 mod regular_file;

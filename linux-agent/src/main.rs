@@ -46,11 +46,16 @@ struct Global {
 #[derive(Subcommand)]
 enum Command {
     /// Start the agent in the background
-    Start,
+    Start(As),
     /// Stop the agent
     Stop(Timeout),
     /// Stop the agent and start it again
-    Restart(Timeout),
+    Restart {
+        #[command(flatten)]
+        timeout: Timeout,
+        #[command(flatten)]
+        user: As,
+    },
     /// Have the agent read its settings and fetch its orders anew
     Reload,
     /// Say how the agent is
@@ -66,6 +71,8 @@ enum Command {
     Run {
         #[arg(long, hide = true)]
         detached: bool,
+        #[command(flatten)]
+        user: As,
     },
     /// Sample once now and print each report as a line of JSON
     Probe {
@@ -128,6 +135,13 @@ struct Timeout {
     timeout: Duration,
 }
 
+#[derive(Args)]
+struct As {
+    /// Whom the agent becomes, if root starts it [default: `user` in the settings]
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+}
+
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -164,25 +178,39 @@ fn dispatch(Cli { global, command }: Cli) -> Result<u8, Failed> {
         (1, _) => &["-q"],
         (_, _) => &["-qq"],
     };
+    let user = match &command {
+        Command::Start(As { user })
+        | Command::Restart {
+            user: As { user }, ..
+        }
+        | Command::Run {
+            user: As { user }, ..
+        } => user.clone(),
+        _ => None,
+    };
     let source = Source {
         file: global.config,
         procfs: global.procfs,
         sysfs: global.sysfs,
         rootfs: global.rootfs,
+        user,
     };
     match command {
-        Command::Start => commands::start(&source, verbosity),
+        Command::Start(_) => commands::start(&source, verbosity),
         Command::Stop(Timeout { timeout }) => commands::stop(&source, timeout),
-        Command::Restart(Timeout { timeout }) => {
+        Command::Restart {
+            timeout: Timeout { timeout },
+            ..
+        } => {
             // A new agent with bad settings would leave none: they are read before the old one goes.
-            source.settings_with_access()?;
+            source.settings_to_start()?;
             commands::stop(&source, timeout)?;
             commands::start(&source, verbosity)
         }
         Command::Reload => commands::reload(&source),
         Command::Status { json, watch: false } => return commands::status(&source, json),
         Command::Status { json, watch: true } => return commands::watch_status(&source, json),
-        Command::Run { detached } => commands::run(&source, detached),
+        Command::Run { detached, .. } => commands::run(&source, detached),
         Command::Probe { list: true, .. } => commands::list_probes(),
         Command::Probe { plugins, wait, .. } => commands::probe(&source, &plugins, wait),
         Command::Check => commands::check(&source),

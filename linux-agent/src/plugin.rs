@@ -2,10 +2,13 @@
 //!
 //! A server only ever names one. It runs if the settings list it and it lies in the plugin folder as
 //! a regular executable file; without a shell, without arguments, in an environment that holds
-//! nothing but `PATH` and `LC_ALL`, with an empty standard input, in a process group of its own, and
-//! not for longer than its time limit. [`Running`] is one such run, for a loop around poll(2);
-//! [`Outcome`] is what it came to.
+//! nothing but `PATH` and `LC_ALL`, with an empty standard input and no other descriptor but its two
+//! pipes, in a session of its own, without any way to gain rights, within limits, and not for longer
+//! than its time limit. [`Running`] is one such run, for a loop around poll(2); [`Outcome`] is what it
+//! came to; [`leftovers`] ends what it leaves behind.
 
+mod confine;
+pub mod leftovers;
 mod output;
 mod running;
 
@@ -18,8 +21,9 @@ use std::time::Duration;
 
 use nix::unistd::Uid;
 
+pub use confine::{MAX_FILE_BYTES, MAX_FILES, MAX_MEMORY_BYTES, MAX_PROCESSES, close_on_exec};
 pub use output::{Ended, Outcome, PluginData};
-pub use running::{KILL_AFTER, MAX_ERROR_BYTES, MAX_OUTPUT_BYTES, Running};
+pub use running::{KILL_AFTER, MAX_COMPLAINT_BYTES, MAX_ERROR_BYTES, MAX_OUTPUT_BYTES, Running};
 
 /// Which plugins may run, where they are, and how long one may take.
 #[derive(Clone, Debug, PartialEq, Eq)]

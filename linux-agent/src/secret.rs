@@ -31,7 +31,7 @@ pub struct SecretFile {
 /// Who keeps a secret from others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keeper {
-    /// Root or this user owns the file, and nobody else may read it.
+    /// This user owns the file, or root if the agent does not leave root, and nobody else may read it.
     Owner {
         /// The user that the agent runs as.
         agent_uid: u32,
@@ -99,7 +99,10 @@ impl SecretFile {
             }
         };
         let uid = metadata.uid();
-        if uid != 0 && uid != agent_uid {
+        // Root's own are of no use to an agent that is about to become somebody else.
+        let is_roots =
+            uid == 0 && (agent_uid == nix::unistd::geteuid().as_raw() || closed != 0o077);
+        if uid != agent_uid && !is_roots {
             return Err(self.error(Fault::Owner { uid, agent_uid }));
         }
         match mode & closed {
@@ -196,7 +199,7 @@ impl fmt::Display for SecretError {
             Fault::Read(cause) => write!(f, "{path}: {cause}"),
             Fault::Owner { uid, agent_uid } => write!(
                 f,
-                "{path} belongs to user {uid}, who is neither root nor the agent's user {agent_uid}: chown {agent_uid} {path}"
+                "{path} belongs to user {uid}, and the agent runs as user {agent_uid}: chown {agent_uid} {path}"
             ),
             Fault::Mode(mode) => write!(
                 f,
@@ -280,7 +283,7 @@ mod tests {
         std::os::unix::fs::chown(&secret.path, Some(12345), None).unwrap();
         assert_eq!(
             refusal(&secret),
-            "token belongs to user 12345, who is neither root nor the agent's user 0: chown 0 token"
+            "token belongs to user 12345, and the agent runs as user 0: chown 0 token"
         );
         secret.keeper = Keeper::Owner { agent_uid: 12345 };
         assert!(secret.read_token().is_ok());

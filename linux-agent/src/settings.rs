@@ -25,7 +25,7 @@ use crate::access;
 use crate::plugin::Plugins;
 use crate::probes::Roots;
 use crate::regular_file;
-use rules::{below, integer, path, seconds};
+use rules::{below, integer, one_of, path, seconds};
 use source::Values;
 
 pub use boards::{Board, MAX_BOARDS};
@@ -42,6 +42,8 @@ pub struct Settings {
     pub client_id: ClientName,
     /// `state_dir`: lock, control socket, last services document, queue and dead letters.
     pub state_dir: PathBuf,
+    /// `user`: whom the agent becomes, if root starts it; none: it stays who it is.
+    pub user: Option<String>,
     /// `plugin_dir`, `plugins` and `plugin_timeout_s`.
     pub plugins: Plugins,
     /// `first_sample_spread_s`: the first samples are spread over at most this.
@@ -197,6 +199,7 @@ pub const DEFAULT_FILES: [&str; 2] = ["conf/agent.toml", "/etc/mote/agent.toml"]
 pub const KEYS: &[&str] = &[
     "client_id",
     "state_dir",
+    "user",
     "plugin_dir",
     "plugins",
     "plugin_timeout_s",
@@ -250,6 +253,7 @@ fn interpret(
         boards: boards::read(folder, values, &client_id)?,
         client_id,
         state_dir: path_or("state_dir", "../var")?,
+        user: values.get_or("user", None, rules::user)?,
         plugins: Plugins {
             folder: path_or("plugin_dir", "../plugins")?,
             allowed: values.get_or("plugins", Vec::new(), rules::plugin_names)?,
@@ -508,6 +512,7 @@ mod tests {
     const OTHER_VALUES: &[(&str, &str)] = &[
         ("client_id", "\"web-1\""),
         ("state_dir", "\"/s\""),
+        ("user", "\"mote\""),
         ("plugin_dir", "\"/p\""),
         ("plugins", "[\"a\", \"b\"]"),
         ("plugin_timeout_s", "0.5"),
@@ -550,6 +555,7 @@ mod tests {
             file,
             client_id: ClientName::Name("web-1".to_owned()),
             state_dir: "/s".into(),
+            user: Some("mote".to_owned()),
             plugins: Plugins {
                 folder: "/p".into(),
                 allowed: vec!["a".to_owned(), "b".to_owned()],

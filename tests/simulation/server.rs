@@ -71,7 +71,15 @@ impl Server {
     }
 
     pub fn change(&mut self) {
-        let fair = [State::Well, State::Slow, State::Gone, State::Late, State::Hangs, State::Busy, State::AsksForTime];
+        let fair = [
+            State::Well,
+            State::Slow,
+            State::Gone,
+            State::Late,
+            State::Hangs,
+            State::Busy,
+            State::AsksForTime,
+        ];
         self.state = match self.is_fair {
             true => self.dice.pick(&fair),
             false => self.dice.pick(&STATES),
@@ -92,7 +100,14 @@ impl Server {
             State::Gone => (0, Err(())),
             State::Late | State::Hangs => (TIMEOUT_MS, Err(())),
             State::Lies => {
-                let document = self.dice.pick(&["", "{}", "[]", "<html>", "{\"services\":7}", "{\"services\":{"]);
+                let document = self.dice.pick(&[
+                    "",
+                    "{}",
+                    "[]",
+                    "<html>",
+                    "{\"services\":7}",
+                    "{\"services\":{",
+                ]);
                 (self.dice.below(100), Ok(document.as_bytes().to_vec()))
             }
             State::Busy | State::AsksForTime => (5, Err(())),
@@ -138,15 +153,13 @@ impl Server {
 
     /// What it has.
     pub fn reports(&self) -> impl Iterator<Item = (&(String, u32), &[u8])> {
-        self.reports.iter().map(|(id, report)| (id, report.as_slice()))
+        self.reports
+            .iter()
+            .map(|(id, report)| (id, report.as_slice()))
     }
 
     pub fn has_id(&self, id: &(String, u32)) -> bool {
         self.reports.contains_key(id)
-    }
-
-    pub fn has(&self, report: &[u8]) -> bool {
-        self.has_id(&id(report))
     }
 
     /// Reports that came again.

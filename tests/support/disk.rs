@@ -96,7 +96,8 @@ impl MemoryFolder {
     pub fn listing(&self) -> String {
         let state = self.state.borrow();
         let files = state.files.iter().map(|(name, bytes)| {
-            let tail = String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(40)..]).into_owned();
+            let tail =
+                String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(40)..]).into_owned();
             let numbers: Vec<String> = String::from_utf8_lossy(bytes)
                 .lines()
                 .map(|line| line.chars().take(9).collect())
@@ -120,7 +121,6 @@ impl MemoryFolder {
     pub fn bytes(&self) -> usize {
         self.state.borrow().files.values().map(Vec::len).sum()
     }
-
 }
 
 impl State {

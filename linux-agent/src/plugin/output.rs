@@ -8,8 +8,6 @@ use nix::sys::signal::Signal;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value};
 
-use super::MAX_OUTPUT_BYTES;
-
 /// The status of a run that took too long, as timeout(1) has it.
 const TIMED_OUT: Status = Status(124);
 
@@ -22,8 +20,9 @@ pub enum Ended {
     Killed(i32),
     /// By the agent, after this time limit.
     TimedOut(Duration),
-    /// By the agent, because its output is larger than [`MAX_OUTPUT_BYTES`].
-    TooMuchOutput,
+    /// By the agent, because it printed more than so many bytes: [`MAX_OUTPUT_BYTES`](super::MAX_OUTPUT_BYTES) to
+    /// its standard output, or [`MAX_COMPLAINT_BYTES`](super::MAX_COMPLAINT_BYTES) to its standard error.
+    TooMuchOutput(usize),
     /// The system no longer knows.
     Lost(io::Error),
 }
@@ -58,10 +57,10 @@ impl Outcome {
                     format!("stopped after its time limit of {} s", limit.as_secs_f64()),
                 );
             }
-            Ended::TooMuchOutput => {
+            Ended::TooMuchOutput(max_bytes) => {
                 return PluginData::failed(
                     Status::FAILED,
-                    format!("printed more than {} KiB", MAX_OUTPUT_BYTES >> 10),
+                    format!("printed more than {} KiB", max_bytes >> 10),
                 );
             }
             Ended::Lost(cause) => {
@@ -97,7 +96,7 @@ impl Outcome {
                 Err(_) => format!("killed by signal {signal}"),
             },
             Ended::Exited(status) => format!("exit status {status}"),
-            Ended::TimedOut(_) | Ended::TooMuchOutput | Ended::Lost(_) => String::new(),
+            Ended::TimedOut(_) | Ended::TooMuchOutput(_) | Ended::Lost(_) => String::new(),
         }
     }
 }
@@ -388,7 +387,7 @@ mod tests {
             json!({"status": 124, "error": "stopped after its time limit of 1.5 s"})
         );
         assert_eq!(
-            outcome(Ended::TooMuchOutput, "{}", ""),
+            outcome(Ended::TooMuchOutput(64 << 10), "{}", ""),
             json!({"status": 1, "error": "printed more than 64 KiB"})
         );
         let lost = outcome(Ended::Lost(io::Error::other("gone")), "{}", "");

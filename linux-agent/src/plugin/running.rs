@@ -4,32 +4,35 @@
 //! [`Running::deadline`] and calls [`Running::on_deadline`]; after SIGCHLD it calls
 //! [`Running::try_finish`].
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::sys::signal::{SigSet, Signal, killpg};
+use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
-use super::{Ended, Outcome, PluginError, Plugins};
+use super::confine::{Confinement, OOM_SCORE_ADJ};
+use super::{Ended, Outcome, PluginError, Plugins, leftovers};
 
 /// A plugin may write this much to its standard output.
 pub const MAX_OUTPUT_BYTES: usize = 64 << 10;
 /// This much of a plugin's first line on standard error is kept.
 pub const MAX_ERROR_BYTES: usize = 256;
+/// A plugin may write this much to its standard error, though little of it is kept: reading what is thrown away
+/// takes the agent's time.
+pub const MAX_COMPLAINT_BYTES: usize = 1 << 20;
 /// How long a group that was sent SIGTERM may go on before it is sent SIGKILL.
 pub const KILL_AFTER: Duration = Duration::from_secs(2);
 
 const CHUNK_BYTES: usize = 8 << 10;
 
-/// A plugin at work. Dropping it kills its whole group and reaps it.
+/// A plugin at work. Dropping it kills its whole group, which is then reaped when it is gone.
 #[derive(Debug)]
 pub struct Running {
     slot: usize,
@@ -41,11 +44,15 @@ pub struct Running {
     stderr: Option<File>,
     output: Vec<u8>,
     complaint: Vec<u8>,
+    /// With what was not kept.
+    complaint_bytes: usize,
     time_limit: Duration,
     next_step: Option<(Instant, Step)>,
     /// Why the agent ended the run, if it did.
     stopped: Option<Stopped>,
     reaped: bool,
+    /// Whether the kernel knows that it is to end this before the agent.
+    is_expendable: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -57,7 +64,8 @@ enum Step {
 #[derive(Clone, Copy, Debug)]
 enum Stopped {
     TimedOut,
-    TooMuchOutput,
+    /// More than so many bytes.
+    TooMuchOutput(usize),
 }
 
 impl Running {
@@ -75,24 +83,24 @@ impl Running {
             .env("PATH", "/usr/bin:/bin")
             .env("LC_ALL", "C")
             .current_dir(path.parent().unwrap_or(&path))
-            .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        // SAFETY: between fork and exec, this makes one system call and allocates nothing.
+        let confinement = Confinement::new(plugins.time_limit);
+        // SAFETY: between fork and exec, this makes system calls on what was made up before; it allocates nothing,
+        // takes no lock and does not panic.
         unsafe {
-            // A child inherits the blocked signals of an agent that reads its own from a
-            // descriptor; with SIGTERM blocked it could not be asked to end.
-            command.pre_exec(|| SigSet::empty().thread_set_mask().map_err(io::Error::from));
+            command.pre_exec(move || confinement.apply());
         }
         let start = |cause| PluginError::Start { path, cause };
-        let mut child = match command.spawn() {
+        let pid = |child: &Child| Pid::from_raw(child.id().cast_signed());
+        let mut child = match leftovers::with_leader(|| command.spawn(), pid) {
             Ok(child) => child,
             Err(cause) => return Err(start(cause)),
         };
         let stdout = child.stdout.take().map(OwnedFd::from);
         let stderr = child.stderr.take().map(OwnedFd::from);
-        let group = Pid::from_raw(child.id().cast_signed());
+        let group = pid(&child);
         let mut running = Running {
             slot,
             child,
@@ -101,13 +109,16 @@ impl Running {
             stderr: None,
             output: Vec::new(),
             complaint: Vec::new(),
+            complaint_bytes: 0,
             time_limit: plugins.time_limit,
             next_step: now
                 .checked_add(plugins.time_limit)
                 .map(|at| (at, Step::Terminate)),
             stopped: None,
             reaped: false,
+            is_expendable: false,
         };
+        running.make_expendable();
         // From here on an error drops `running`, which ends what was started.
         match (non_blocking(stdout), non_blocking(stderr)) {
             (Ok(stdout), Ok(stderr)) => {
@@ -134,6 +145,7 @@ impl Running {
 
     /// Reads one piece from each pipe that has something. Too much output kills the group.
     pub fn on_readable(&mut self) {
+        self.make_expendable();
         self.read_stdout();
         self.read_stderr();
     }
@@ -177,7 +189,7 @@ impl Running {
         let status = self.kill_and_reap()?;
         let ended = match (self.stopped, status) {
             (Some(Stopped::TimedOut), _) => Ended::TimedOut(self.time_limit),
-            (Some(Stopped::TooMuchOutput), _) => Ended::TooMuchOutput,
+            (Some(Stopped::TooMuchOutput(max_bytes)), _) => Ended::TooMuchOutput(max_bytes),
             (None, Err(cause)) => Ended::Lost(cause),
             (None, Ok(status)) => match (status.code(), status.signal()) {
                 (Some(code), _) => Ended::Exited(code),
@@ -212,6 +224,7 @@ impl Running {
         self.signal_group(Signal::SIGKILL);
         let status = self.child.try_wait().transpose()?;
         self.reaped = true;
+        leftovers::ended(self.group);
         Some(status)
     }
 
@@ -229,13 +242,18 @@ impl Running {
         let piece = read_piece(&mut self.stdout, &mut chunk);
         self.output.extend_from_slice(piece);
         if self.output.len() > MAX_OUTPUT_BYTES {
-            self.stopped.get_or_insert(Stopped::TooMuchOutput);
             self.stdout = None;
-            self.next_step = None;
-            self.signal_group(Signal::SIGKILL);
+            self.stop_printing(MAX_OUTPUT_BYTES);
             return false;
         }
         !piece.is_empty()
+    }
+
+    fn stop_printing(&mut self, max_bytes: usize) {
+        self.stopped
+            .get_or_insert(Stopped::TooMuchOutput(max_bytes));
+        self.next_step = None;
+        self.signal_group(Signal::SIGKILL);
     }
 
     /// Whether there may be more. All of it is read, lest the plugin wait for room in the pipe.
@@ -244,7 +262,25 @@ impl Running {
         let piece = read_piece(&mut self.stderr, &mut chunk);
         let room = MAX_ERROR_BYTES.saturating_sub(self.complaint.len());
         self.complaint.extend(piece.iter().take(room));
+        self.complaint_bytes = self.complaint_bytes.saturating_add(piece.len());
+        if self.complaint_bytes > MAX_COMPLAINT_BYTES {
+            self.stderr = None;
+            self.stop_printing(MAX_COMPLAINT_BYTES);
+            return false;
+        }
         !piece.is_empty()
+    }
+
+    /// Has the kernel end this rather than the agent where memory is short. The file belongs to root for the moment
+    /// that the new process takes to execute its program, if the agent is another user.
+    fn make_expendable(&mut self) {
+        if !self.is_expendable && !self.reaped {
+            let file = format!("/proc/{}/oom_score_adj", self.group);
+            self.is_expendable = match fs::write(file, OOM_SCORE_ADJ) {
+                Ok(()) => true,
+                Err(error) => error.kind() != ErrorKind::PermissionDenied,
+            };
+        }
     }
 
     fn complaint_is_complete(&self) -> bool {
@@ -255,12 +291,9 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         // A killed process ends within moments, unless the kernel holds it, for instance on a dead
-        // network disk. Such a one is left behind rather than waited for.
-        for _ in 0..100 {
-            if self.reaped || self.kill_and_reap().is_some() {
-                return;
-            }
-            thread::sleep(Duration::from_millis(1));
+        // network disk. None is waited for here.
+        if !self.reaped && self.kill_and_reap().is_none() {
+            leftovers::abandon(self.group);
         }
     }
 }
@@ -304,11 +337,11 @@ fn first_line(text: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    use std::thread;
 
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-    use nix::sys::wait::waitpid;
+    use nix::sys::signal::SigSet;
     use serde_json::{Value, json};
     use tempfile::TempDir;
 
@@ -396,6 +429,19 @@ mod tests {
         }
     }
 
+    /// Waits until a plugin is no longer a child of this process. It is not this that reaps it.
+    fn wait_until_reaped(pid: Pid) {
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        for _ in 0..30_000 {
+            leftovers::reap_abandoned();
+            if waitid(Id::Pid(pid), flags) == Err(Errno::ECHILD) {
+                return;
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+        panic!("process {pid} was not reaped");
+    }
+
     /// Waits until a process is gone, or is a zombie of whoever inherited it; not for ever, because
     /// one that was left alive sleeps for an hour.
     fn wait_until_dead(pid: Pid) {
@@ -459,6 +505,15 @@ mod tests {
         assert_eq!(
             Bench::new(&padded(MAX_OUTPUT_BYTES + 1)).data(),
             json!({"status": 1, "error": "printed more than 64 KiB"})
+        );
+    }
+
+    #[test]
+    fn a_plugin_that_complains_without_end_is_killed() {
+        let bench = Bench::new("trap '' PIPE TERM; while :; do echo 0123456789abcdef >&2; done");
+        assert_eq!(
+            bench.data(),
+            json!({"status": 1, "error": "printed more than 1024 KiB"})
         );
     }
 
@@ -584,10 +639,7 @@ mod tests {
         let grandchild = pid_in(&bench, "pid", &mut running);
         let leader = running.group;
         drop(running);
-        assert_eq!(
-            waitpid(leader, Some(WaitPidFlag::WNOHANG)),
-            Err(Errno::ECHILD)
-        );
+        wait_until_reaped(leader);
         wait_until_dead(grandchild);
     }
 
@@ -657,7 +709,7 @@ mod tests {
         }
         assert_eq!(pipes.len(), 400);
         for pid in pids {
-            assert_eq!(waitpid(pid, Some(WaitPidFlag::WNOHANG)), Err(Errno::ECHILD));
+            wait_until_reaped(pid);
         }
         for entry in fs::read_dir("/proc/self/fd").unwrap() {
             if let Ok(target) = fs::read_link(entry.unwrap().path()) {

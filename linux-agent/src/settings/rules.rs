@@ -65,6 +65,15 @@ pub fn optional_path(value: &DeValue<'_>) -> Result<Option<String>, String> {
     }
 }
 
+/// The name of a user, or nothing.
+pub fn user(value: &DeValue<'_>) -> Result<Option<String>, String> {
+    match value.as_str() {
+        Some("") => Ok(None),
+        Some(name) if !name.contains(char::is_control) => Ok(Some(name.to_owned())),
+        _ => Err("must be the name of a user, or \"\" for the one who starts the agent".to_owned()),
+    }
+}
+
 pub fn plugin_names(value: &DeValue<'_>) -> Result<Vec<String>, String> {
     let names = value.as_array().and_then(|names| {
         names

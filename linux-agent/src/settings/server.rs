@@ -66,6 +66,16 @@ pub enum Encoding {
 }
 
 impl Server {
+    /// Has its secrets kept by the user that the agent becomes.
+    pub fn set_agent_uid(&mut self, uid: u32) {
+        let key = self.client_cert.as_mut().map(|it| &mut it.key_file);
+        for secret in self.token.as_mut().into_iter().chain(key) {
+            match &mut secret.keeper {
+                Keeper::Owner { agent_uid } | Keeper::Systemd { agent_uid } => *agent_uid = uid,
+            }
+        }
+    }
+
     /// A server at a valid address with defaults for the rest, to enrol at.
     pub fn at(url: &str, ca_file: Option<PathBuf>) -> Server {
         Server {

@@ -345,7 +345,7 @@ mod tests {
         for (text, key) in [
             ("log_level = 1", "log_level"),
             ("[server]\nport = 1", "server.port"),
-            ("[server]\nuser = 1", "server.user"),
+            ("[server]\ntoast = 1", "server.toast"),
             ("[logging]\npath = 1", "logging"),
             ("\"\" = 1", ""),
         ] {

@@ -1,0 +1,116 @@
+//! What a plugin's process may do and use, set between fork and exec.
+//!
+//! All limits are inherited and cannot be raised again, so they hold for whatever a plugin starts; those of memory,
+//! files and CPU time hold for each of its processes.
+
+use std::io;
+use std::time::Duration;
+
+use nix::libc::{self, c_int, c_uint};
+use nix::sys::signal::SigSet;
+use rustix::fs::Mode;
+use rustix::process::{
+    Pid, Resource, Rlimit, Signal, getpid, getppid, getrlimit, set_parent_process_death_signal,
+    setrlimit, setsid, umask,
+};
+use rustix::thread::set_no_new_privs;
+
+use super::running::KILL_AFTER;
+
+/// A plugin's process may have this much memory, reserved or in use.
+pub const MAX_MEMORY_BYTES: u64 = 1 << 30;
+/// No file that a plugin writes may become larger.
+pub const MAX_FILE_BYTES: u64 = 16 << 20;
+/// A plugin's process may have so many open files.
+pub const MAX_FILES: u64 = 256;
+/// A plugin cannot start another process while the agent's user has this many processes and threads, whatever they
+/// are; the kernel counts no others. It does not count root's, so a plugin of root has no such limit.
+pub const MAX_PROCESSES: u64 = 512;
+/// Plugins give way to others.
+const NICE: i32 = 10;
+/// Where memory is short, the kernel ends plugins before it ends the agent: proc_pid_oom_score_adj(5).
+pub const OOM_SCORE_ADJ: &[u8] = b"500";
+
+/// Where no `close_range` is known, descriptors up to this one are looked at. An agent has fewer.
+const MAX_INHERITED: c_int = 1024;
+
+/// What is to be set, made up before the fork.
+pub struct Confinement {
+    limits: [(Resource, Rlimit); 6],
+    agent: Pid,
+}
+
+impl Confinement {
+    /// For a plugin that is stopped after `time_limit`.
+    pub fn new(time_limit: Duration) -> Self {
+        // The agent's own limit of time comes first, unless the agent is held up.
+        let seconds = time_limit
+            .saturating_add(KILL_AFTER)
+            .as_secs()
+            .saturating_add(2);
+        let limits = [
+            (Resource::Core, 0),
+            (Resource::Nofile, MAX_FILES),
+            (Resource::Fsize, MAX_FILE_BYTES),
+            (Resource::As, MAX_MEMORY_BYTES),
+            (Resource::Cpu, seconds),
+            (Resource::Nproc, MAX_PROCESSES),
+        ];
+        Confinement {
+            limits: limits.map(|(resource, wanted)| {
+                // What is less already can only be raised by root.
+                let maximum = getrlimit(resource).maximum;
+                let limit = Some(maximum.map_or(wanted, |maximum| maximum.min(wanted)));
+                let (current, maximum) = (limit, limit);
+                (resource, Rlimit { current, maximum })
+            }),
+            agent: getpid(),
+        }
+    }
+
+    /// Sets it for this process, between fork and exec: system calls only, nothing allocates.
+    pub fn apply(&self) -> io::Result<()> {
+        // A child inherits the blocked signals of an agent that reads its own from a descriptor; with
+        // SIGTERM blocked it could not be asked to end.
+        SigSet::empty().thread_set_mask()?;
+        set_no_new_privs(true)?;
+        // A session is left by none of its processes but into a new one, so it tells what belongs together.
+        setsid()?;
+        umask(Mode::RWXG | Mode::RWXO);
+        for (resource, limit) in &self.limits {
+            setrlimit(*resource, *limit)?;
+        }
+        // A courtesy, which a filter of system calls may forbid.
+        let _ = rustix::process::nice(NICE);
+        set_parent_process_death_signal(Some(Signal::KILL))?;
+        if getppid() != Some(self.agent) {
+            // The agent was gone before the kernel was asked to tell.
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        close_on_exec();
+        Ok(())
+    }
+}
+
+/// Has all descriptors but the standard ones closed in whatever this process executes. Allocates nothing.
+pub fn close_on_exec() {
+    let (first, last): (c_uint, c_uint) = (3, c_uint::MAX);
+    // Closed on exec, not now: std tells by such a descriptor that exec failed.
+    // SAFETY: a flag of descriptors is set; none is closed in this process.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            first,
+            last,
+            libc::CLOSE_RANGE_CLOEXEC,
+        )
+    };
+    if done == 0 {
+        return;
+    }
+    // Before Linux 5.11.
+    for descriptor in 3..MAX_INHERITED {
+        // SAFETY: as above; where there is no such descriptor the call fails.
+        let _ = unsafe { libc::fcntl(descriptor, libc::F_SETFD, libc::FD_CLOEXEC) };
+    }
+}

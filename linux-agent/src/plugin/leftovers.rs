@@ -1,0 +1,266 @@
+//! Processes that plugins leave behind: found, killed and reaped, without waiting for any.
+//!
+//! A plugin's session is killed with its run. What left that session comes to the agent when its parent ends,
+//! because the agent adopts the orphans among its descendants (PR_SET_CHILD_SUBREAPER). So a child of the agent that
+//! it did not start is what a plugin left behind, unless it was there before, came from elsewhere (to an agent that
+//! is the first process of a container), or belongs to a session whose plugin still runs.
+//!
+//! Such a child and its descendants are first stopped, and killed only when all of them stand still. A fork bomb that
+//! is killed one by one puts another in each place that becomes free; one that is stopped keeps its places, and the
+//! limit of processes keeps it from having more.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, killpg};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::Pid;
+use rustix::process::{PidfdFlags, pidfd_open, pidfd_send_signal};
+
+/// No more processes are looked at in one call. They stand still or are gone when the next call looks at others.
+const MAX_LOOKED_AT: usize = 1024;
+
+/// Some may be woken by others that have not been found yet; so after this many calls they are killed as they are.
+const CALLS_TO_STOP: u32 = 8;
+
+/// When to look again, if nothing is heard of what is left. Doubled from the first to the second, for those that the
+/// kernel holds.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LAST_PAUSE: Duration = Duration::from_secs(1);
+
+/// The children of this process. A process has one list of them, however many agents a test has in it.
+static CHILDREN: Mutex<Children> = Mutex::new(Children {
+    leaders: Vec::new(),
+    abandoned: Vec::new(),
+    strangers: Vec::new(),
+    calls: 0,
+    pause: FIRST_PAUSE,
+});
+
+struct Children {
+    /// The plugins at work. Each leads a session.
+    leaders: Vec<Pid>,
+    /// Plugins that were killed, and that nobody waits for any more.
+    abandoned: Vec<Pid>,
+    /// Children that were there before any plugin.
+    strangers: Vec<Pid>,
+    /// How often something was left since all was well.
+    calls: u32,
+    pause: Duration,
+}
+
+/// A process that was left behind.
+struct LeftOver {
+    pid: Pid,
+    parent: Pid,
+}
+
+/// From `/proc/PID/stat`: proc_pid_stat(5).
+struct Facts {
+    state: u8,
+    parent: Pid,
+    group: Pid,
+    session: Pid,
+}
+
+/// Has orphans come to this process from now on.
+pub fn adopt() -> rustix::io::Result<()> {
+    children().strangers = children_of(Pid::this());
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+}
+
+/// Runs `start`, which gives the plugin that it started. It is known before anyone looks for left-overs.
+pub fn with_leader<T, E>(
+    start: impl FnOnce() -> Result<T, E>,
+    pid: impl FnOnce(&T) -> Pid,
+) -> Result<T, E> {
+    let mut children = children();
+    let started = start()?;
+    children.leaders.push(pid(&started));
+    Ok(started)
+}
+
+/// A plugin's leader has been reaped.
+pub fn ended(leader: Pid) {
+    children().leaders.retain(|it| *it != leader);
+}
+
+/// A plugin's leader has been killed, and is to be reaped whenever it is gone.
+pub fn abandon(leader: Pid) {
+    let mut children = children();
+    children.leaders.retain(|it| *it != leader);
+    children.abandoned.push(leader);
+}
+
+/// Stops, kills and reaps what is left. Gives when to look again if something still is; a SIGCHLD may come before.
+pub fn attend() -> Option<Duration> {
+    let mut children = children();
+    children.reap_abandoned();
+    let mut found = VecDeque::new();
+    let own = Pid::this();
+    for pid in children_of(own) {
+        if children.leaders.contains(&pid) || children.abandoned.contains(&pid) {
+            continue;
+        }
+        if reap(pid) {
+            children.strangers.retain(|it| *it != pid);
+        } else if !children.strangers.contains(&pid) && children.is_left_over(pid) {
+            found.push_back(LeftOver { pid, parent: own });
+        }
+    }
+    if found.is_empty() && children.abandoned.is_empty() {
+        (children.calls, children.pause) = (0, FIRST_PAUSE);
+        return None;
+    }
+    children.calls = children.calls.wrapping_add(1);
+    let mut still = signal_all(found.iter(), Signal::SIGSTOP);
+    let mut all = Vec::new();
+    // Breadth first: who is stopped starts no more of them.
+    while let Some(left_over) = found.pop_front() {
+        if all.len() + found.len() < MAX_LOOKED_AT {
+            let parent = left_over.pid;
+            let below: Vec<_> = children_of(parent)
+                .into_iter()
+                .map(|pid| LeftOver { pid, parent })
+                .collect();
+            still &= signal_all(below.iter(), Signal::SIGSTOP);
+            found.extend(below);
+        }
+        all.push(left_over);
+    }
+    if still || children.calls.is_multiple_of(CALLS_TO_STOP) {
+        signal_all(all.iter(), Signal::SIGKILL);
+    }
+    let pause = children.pause;
+    children.pause = (pause * 2).min(LAST_PAUSE);
+    Some(pause)
+}
+
+/// Does so until nothing is left, but not for longer than `limit`: for an agent that ends.
+pub fn end(limit: Duration) {
+    let began = Instant::now();
+    while attend().is_some() && began.elapsed() < limit {
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Reaps the abandoned plugins that have ended, and looks at no other process.
+pub fn reap_abandoned() {
+    children().reap_abandoned();
+}
+
+impl Children {
+    fn reap_abandoned(&mut self) {
+        self.abandoned.retain(|pid| {
+            // Until it is reaped, no other group can have its id.
+            let _ = killpg(*pid, Signal::SIGKILL);
+            !reap(*pid)
+        });
+    }
+
+    /// Whether a child is one. It has not been reaped, so its id means no other process.
+    fn is_left_over(&self, pid: Pid) -> bool {
+        // Every plugin is marked by no_new_privs for good, and with it what it starts.
+        facts(pid).is_some_and(|facts| !self.leaders.contains(&facts.session))
+            && has_no_new_privs(pid)
+    }
+}
+
+/// Signals processes, and gives whether all of them stood still before.
+fn signal_all<'l>(processes: impl Iterator<Item = &'l LeftOver>, signal: Signal) -> bool {
+    let mut still = true;
+    for process in processes {
+        // A descriptor means this process also when its id means another by now, so only then it is looked at.
+        let Some(pidfd) = rustix::process::Pid::from_raw(process.pid.as_raw())
+            .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok())
+        else {
+            continue;
+        };
+        let Some(facts) = facts(process.pid) else {
+            continue;
+        };
+        let is_stopped = matches!(facts.state, b'T' | b't');
+        if facts.parent != process.parent || matches!(facts.state, b'Z' | b'X') {
+            continue;
+        }
+        still &= is_stopped;
+        if signal == Signal::SIGKILL || !is_stopped {
+            // A group lies within a session, so no plugin at work is in it. While the agent has not reaped this
+            // child, the group means no other.
+            if process.parent == Pid::this() && facts.group.as_raw() > 1 {
+                let _ = killpg(facts.group, signal);
+            }
+            let signal = match signal {
+                Signal::SIGKILL => rustix::process::Signal::KILL,
+                _ => rustix::process::Signal::STOP,
+            };
+            let _ = pidfd_send_signal(&pidfd, signal);
+        }
+    }
+    still
+}
+
+fn children() -> MutexGuard<'static, Children> {
+    CHILDREN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Gives whether the child is gone: it had ended, or it was none.
+fn reap(pid: Pid) -> bool {
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
+    !matches!(
+        waitid(Id::Pid(pid), flags),
+        Ok(WaitStatus::StillAlive) | Err(Errno::EINTR)
+    )
+}
+
+/// The children of a process's first thread: for the agent the one that orphans come to, which also starts plugins.
+fn children_of(pid: Pid) -> Vec<Pid> {
+    match fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")) {
+        Ok(text) => text
+            .split_ascii_whitespace()
+            .filter_map(|pid| pid.parse().ok())
+            .take(MAX_LOOKED_AT)
+            .map(Pid::from_raw)
+            .collect(),
+        // A kernel without CONFIG_PROC_CHILDREN. The agent's own are enough: others become its own.
+        Err(_) if pid == Pid::this() => searched(pid),
+        Err(_) => Vec::new(),
+    }
+}
+
+fn searched(parent: Pid) -> Vec<Pid> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .map(Pid::from_raw)
+        .filter(|pid| facts(*pid).is_some_and(|facts| facts.parent == parent))
+        .take(MAX_LOOKED_AT)
+        .collect()
+}
+
+fn facts(pid: Pid) -> Option<Facts> {
+    let text = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    // The name stands in parentheses and may hold some itself.
+    let end = text.iter().rposition(|byte| *byte == b')')?;
+    let text = std::str::from_utf8(text.get(end..)?).ok()?;
+    let mut fields = text.split_ascii_whitespace().skip(1);
+    let state = *fields.next()?.as_bytes().first()?;
+    let mut next = || Some(Pid::from_raw(fields.next()?.parse().ok()?));
+    Some(Facts {
+        state,
+        parent: next()?,
+        group: next()?,
+        session: next()?,
+    })
+}
+
+fn has_no_new_privs(pid: Pid) -> bool {
+    let text = fs::read(format!("/proc/{pid}/status")).unwrap_or_default();
+    text.split(|byte| *byte == b'\n')
+        .filter_map(|line| line.strip_prefix(b"NoNewPrivs:"))
+        .any(|value| value.trim_ascii() == b"1")
+}
