@@ -119,6 +119,10 @@ struct Books {
     done: Ranges,
     /// Those of reports that were taken out and are not done yet.
     out: Ranges,
+    /// The number of the report that is on its way to the server, and whether it was given up for want of room
+    /// meanwhile.
+    flying: Option<u64>,
+    flying_is_lost: bool,
     /// All below were given up for want of room.
     lost_below: u64,
     /// Waiting records that have a number.
@@ -229,6 +233,8 @@ impl Queue {
             undone: 0,
             done: Ranges::default(),
             out: Ranges::default(),
+            flying: None,
+            flying_is_lost: false,
             lost_below: 0,
             numbered: 0,
             unstored: 0,
@@ -311,15 +317,32 @@ impl Queue {
         self.enforce(now)
     }
 
-    /// Takes out the first report that `wanted` says yes to. It is given back with [`Queue::put_back`] or
-    /// [`Queue::done`].
+    /// Takes out the first report that `wanted` says yes to, for the server. It comes back to [`Queue::landed`], and then
+    /// to [`Queue::put_back`] or [`Queue::done`].
     pub fn take(&mut self, now: Uptime, wanted: impl Fn(&Record) -> bool) -> Option<Record> {
         let waits = self.waits_for_disk(now);
         let index = self
             .waiting
             .iter()
             .position(|it| (it.stored || !waits) && wanted(it))?;
-        self.take_at(index)
+        let record = self.take_at(index)?;
+        if let Some(books) = &mut self.books {
+            books.flying = record.number;
+        }
+        Some(record)
+    }
+
+    /// The report that was on its way is back. Gives whether it was given up meanwhile, and counted as such.
+    pub fn landed(&mut self) -> bool {
+        self.books.as_mut().is_some_and(|books| {
+            books.flying = None;
+            std::mem::take(&mut books.flying_is_lost)
+        })
+    }
+
+    /// Whether the report that is on its way was given up meanwhile.
+    pub fn flying_is_lost(&self) -> bool {
+        self.books.as_ref().is_some_and(|it| it.flying_is_lost)
     }
 
     /// Takes out all reports of a service that are in memory.
@@ -635,7 +658,10 @@ impl Queue {
         let below = 0..books.lost_below;
         // These were done while the disk was at it, so they are accounted for already.
         let done_meanwhile = books.done.remove(below.clone());
-        let out = books.out.remove(below);
+        let is_lost = books.flying.is_some_and(|it| below.contains(&it)) && !books.flying_is_lost;
+        books.flying_is_lost |= is_lost;
+        // The others that were taken out are given up for another reason.
+        let out = books.out.remove(below) - u64::from(is_lost);
         books.undone = books.undone.saturating_sub(chore.lost - done_meanwhile);
         let mut index = 0;
         while let Some(record) = self.waiting.get(index) {

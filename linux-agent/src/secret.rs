@@ -276,7 +276,7 @@ mod tests {
         if uid != 0 {
             // Only the owner's side of the rule can be turned round.
             secret.keeper = Keeper::Owner { agent_uid: uid + 1 };
-            let says = format!("belongs to user {uid}, who is neither");
+            let says = format!("belongs to user {uid}, and the agent runs as");
             assert!(refusal(&secret).contains(&says));
             return;
         }
@@ -287,7 +287,10 @@ mod tests {
         );
         secret.keeper = Keeper::Owner { agent_uid: 12345 };
         assert!(secret.read_token().is_ok());
+        // It is about to become that user, who could not read what is root's.
         std::os::unix::fs::chown(&secret.path, Some(0), None).unwrap();
+        assert!(refusal(&secret).contains("belongs to user 0"));
+        secret.keeper = Keeper::Owner { agent_uid: 0 };
         assert!(secret.read_token().is_ok());
     }
 

@@ -271,6 +271,20 @@ impl Uplink {
     /// Says how the delivery of a report from [`Uplink::next`] ended. Gives whether the report is given up for it.
     pub fn delivered(&mut self, mut record: Record, outcome: Outcome, now: Uptime) -> bool {
         self.in_flight = false;
+        if self.queue.landed() {
+            // It was given up meanwhile, for want of room on disk.
+            if outcome == Outcome::Acknowledged {
+                self.account.dropped.overflow -= 1;
+                self.account.acknowledged += 1;
+            }
+            if matches!(outcome, Outcome::Acknowledged | Outcome::Refused) {
+                self.answered(record.service, now);
+            } else {
+                self.hold_until = self.back_off(now);
+            }
+            self.queue.done(record);
+            return false;
+        }
         match outcome {
             Outcome::Acknowledged => {
                 self.account.acknowledged += 1;
@@ -317,7 +331,7 @@ impl Uplink {
     /// Where all reports are.
     pub fn account(&self) -> Account {
         Account {
-            queued: self.queue.len() + u64::from(self.in_flight),
+            queued: self.queue.len() + u64::from(self.in_flight && !self.queue.flying_is_lost()),
             ..self.account
         }
     }

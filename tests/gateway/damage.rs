@@ -208,9 +208,8 @@ fn sealed_junk_is_counted_and_nothing_else() {
             unix_ms: 1_795_339_484_000 + n * 10,
             lain_ms: 0,
         };
-        board.receive(&sealed(&text), at, |bytes, service| {
+        board.receive(&sealed(&text), at, |bytes, _| {
             queued += 1;
-            assert!(service < 64);
             let stamped: Value = serde_json::from_slice(bytes).unwrap();
             assert!(bytes.starts_with(text.trim_ascii_end().strip_suffix(b"}").unwrap()));
             assert!(stamped["time"].is_number() && stamped["boot"].is_string());

@@ -140,6 +140,15 @@ pub fn read(line: &[u8]) -> Option<Line<'_>> {
     }
 }
 
+/// The number of a report whose line was cut after it.
+pub fn number_of_cut(text: &[u8]) -> Option<u64> {
+    if read(text).is_some() {
+        return None;
+    }
+    let end = text.iter().position(|byte| *byte == b' ')?;
+    number(std::str::from_utf8(text.get(..end)?).ok()?)
+}
+
 /// The numbers of a [`Line::Done`].
 pub fn ranges(numbers: &str) -> impl Iterator<Item = RangeInclusive<u64>> {
     numbers.split_ascii_whitespace().filter_map(|range| {

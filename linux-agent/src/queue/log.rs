@@ -204,8 +204,7 @@ impl<S: Storage> Log<S> {
             cursor: None,
             scratch: Vec::new(),
         };
-        let (last_ms, is_cut) = log.read_end();
-        let mut totals = log.told;
+        let (last_ms, cut, mut totals) = log.read_end();
         let mut orphans = Vec::new();
         for (name, bytes) in files {
             let Name::Done(first) = name else { continue };
@@ -217,10 +216,10 @@ impl<S: Storage> Log<S> {
                 }
             }
         }
-        if let Some(last) = log.segments.back_mut().filter(|_| is_cut) {
-            // It was about to have the next number.
-            log.next += 1;
-            last.undone += 1;
+        // One that was found at an earlier start is done with.
+        if let (Some(number), Some(last)) = (cut.filter(|it| *it >= log.next), log.segments.back_mut()) {
+            last.undone += number + 1 - log.next;
+            log.next = number + 1;
         }
         // The clock goes on from the last report, whatever the wall clock says.
         let behind = last_ms.saturating_sub(uptime_ms.saturating_add(log.clock.ahead_ms));
@@ -686,10 +685,10 @@ impl<S: Storage> Log<S> {
     }
 
     /// Finds out where the last segment ends: the next number, the clock and the totals by then. Gives the time of the
-    /// last report, and whether another was cut.
-    fn read_end(&mut self) -> (u64, bool) {
+    /// last report, the number of one that was cut, and the totals that the heads tell.
+    fn read_end(&mut self) -> (u64, Option<u64>, Totals) {
         let (mut last_ms, mut next, mut totals) = (0, 0, Totals::default());
-        let mut is_cut = false;
+        let mut cut = None;
         let mut clock = None;
         // One that was cut when it began has no head.
         for index in (0..self.segments.len()).rev() {
@@ -733,7 +732,7 @@ impl<S: Storage> Log<S> {
             }
             if is_last {
                 let rest = lines.rest();
-                is_cut = rest.first().is_some_and(u8::is_ascii_digit) && line::read(rest).is_none();
+                cut = line::number_of_cut(rest);
                 if let Some(last) = self.segments.get_mut(index) {
                     last.torn = !rest.is_empty();
                     last.has_head = has_head;
@@ -747,7 +746,6 @@ impl<S: Storage> Log<S> {
         if let Some((true, ahead_ms)) = clock {
             self.clock.ahead_ms = ahead_ms;
         }
-        self.told.raise(&totals);
         self.next = next;
         for index in 0..self.segments.len() {
             let numbers = self.numbers(index);
@@ -755,7 +753,7 @@ impl<S: Storage> Log<S> {
                 segment.undone = numbers.end - numbers.start;
             }
         }
-        (last_ms, is_cut)
+        (last_ms, cut, totals)
     }
 
     fn mark_unreadable(&mut self, index: usize) {
