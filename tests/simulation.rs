@@ -748,7 +748,10 @@ impl World {
             // A write that a kill cut is one report at most. It may be counted again if a kill comes between its count
             // and its number.
             let (cuts, kills) = (self.totals.cuts, self.totals.kills);
-            assert!(dropped.damaged <= 2 * cuts, "{dropped:?} after {cuts} cuts of {kills} kills");
+            assert!(
+                dropped.damaged <= 2 * cuts,
+                "{dropped:?} after {cuts} cuts of {kills} kills"
+            );
         }
         let totals = &mut self.totals;
         totals.delivered = self.server.reports().count() as u64;

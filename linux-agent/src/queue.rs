@@ -475,7 +475,7 @@ impl Queue {
         books.running = None;
         books.retry_at = (!worked).then(|| now.after_millis(RETRY_MS));
         if let Some(found) = chore.opened.take() {
-            let restored = Some(self.opened(found));
+            let restored = Some(self.opened(found, now));
             let given_up = self.enforce(now);
             return Finished { given_up, restored };
         }
@@ -592,7 +592,7 @@ impl Queue {
         books.is_some_and(|books| record.number.is_some_and(|it| it < books.lost_below))
     }
 
-    fn opened(&mut self, found: Found) -> Restored {
+    fn opened(&mut self, found: Found, now: Uptime) -> Restored {
         let Found {
             next,
             first,
@@ -611,6 +611,7 @@ impl Queue {
         self.ahead_ms = clock.ahead_ms;
         if let Some(books) = &mut self.books {
             books.is_open = true;
+            books.dirty = (undone > 0).then_some(now);
             books.next = next;
             books.read_from = first;
             books.undone = undone;

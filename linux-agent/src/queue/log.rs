@@ -43,6 +43,9 @@ pub struct Log<S> {
     segments: VecDeque<Segment>,
     /// The number after that of the last report.
     next: u64,
+    /// Those before were to be written by an earlier chore, and may be done since. A segment never begins with one of
+    /// them: what is done of it is noted beside the one before.
+    untried: u64,
     /// The totals that the files of the last segment tell.
     told: Totals,
     cursor: Option<Cursor>,
@@ -200,6 +203,7 @@ impl<S: Storage> Log<S> {
             clock,
             segments,
             next: 0,
+            untried: 0,
             told: Totals::default(),
             cursor: None,
             scratch: Vec::new(),
@@ -217,7 +221,9 @@ impl<S: Storage> Log<S> {
             }
         }
         // One that was found at an earlier start is done with.
-        if let (Some(number), Some(last)) = (cut.filter(|it| *it >= log.next), log.segments.back_mut()) {
+        if let (Some(number), Some(last)) =
+            (cut.filter(|it| *it >= log.next), log.segments.back_mut())
+        {
             last.undone += number + 1 - log.next;
             log.next = number + 1;
         }
@@ -253,6 +259,7 @@ impl<S: Storage> Log<S> {
         if let Some(last) = self.segments.back_mut() {
             last.undone += chore.next.saturating_sub(self.next);
         }
+        self.untried = self.next;
         self.next = self.next.max(chore.next);
         // Each step is tried, whatever became of those before: what is removed makes room, and a disk that cannot be
         // written can be read.
@@ -373,7 +380,7 @@ impl<S: Storage> Log<S> {
             let Some(last) = self.segments.back() else {
                 return Ok(());
             };
-            if last.bytes > target && last.first < number {
+            if last.bytes > target && last.first < number && number >= self.untried {
                 self.rotate(number);
             }
             self.make_room(number, chore.report(chore.stored).len() as u64, chore)?;
@@ -440,7 +447,9 @@ impl<S: Storage> Log<S> {
         while self.bytes() + needed > chore.max_bytes {
             if self.segments.len() == 1 {
                 let last = self.segments.back();
-                if last.is_none_or(|it| it.first >= number || it.bytes + it.done_bytes == 0) {
+                let is_new =
+                    last.is_none_or(|it| it.first >= number || it.bytes + it.done_bytes == 0);
+                if is_new || number < self.untried {
                     break;
                 }
                 self.rotate(number);
@@ -829,7 +838,8 @@ impl Segment {
             has_head: true,
             torn: false,
             done_torn: false,
-            synced: true,
+            // Whoever wrote it may have ended before.
+            synced: bytes == 0,
             unreadable: false,
         }
     }
