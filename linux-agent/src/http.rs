@@ -8,6 +8,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use ureq::http::{Method, Request, Response, StatusCode, Uri, header};
+use ureq::unversioned::transport::Connector;
 use ureq::{Agent, Body};
 
 use crate::settings::{self, Encoding, Server};
@@ -54,6 +55,14 @@ enum CallFault {
 impl Client {
     /// A client that has not connected yet.
     pub fn new(server: &Server, client_id: &str) -> Self {
+        let connector = TcpConnector {
+            timeout: server.request_timeout,
+        };
+        Self::over(connector, server, client_id)
+    }
+
+    /// As [`Client::new`], over other connections than those of TCP.
+    pub fn over(connector: impl Connector, server: &Server, client_id: &str) -> Self {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             // Redirects are followed here, within the origin only.
@@ -64,9 +73,6 @@ impl Client {
             .timeout_global(Some(server.request_timeout))
             .user_agent(concat!("mote/", env!("CARGO_PKG_VERSION")))
             .build();
-        let connector = TcpConnector {
-            timeout: server.request_timeout,
-        };
         Client {
             agent: Agent::with_parts(config, connector, CachingResolver::default()),
             report_url: url(server, &server.report_path),

@@ -29,5 +29,5 @@ pub mod sampling;
 pub mod serve;
 pub mod settings;
 pub mod status;
-mod transport;
+pub mod transport;
 pub mod uplink;

@@ -155,8 +155,17 @@ impl Settings {
                 file: file.to_owned(),
                 cause,
             })?;
-        let values = Values::read(file, &text, &variables)?;
-        interpret(file, &folder, &values)
+        Self::parse(file, &folder, &text, &variables)
+    }
+
+    /// Reads `text` as that of `file`, with `variables` over it. Paths in it are relative to `folder`.
+    pub fn parse(
+        file: &Path,
+        folder: &Path,
+        text: &str,
+        variables: &[(String, String)],
+    ) -> Result<Self, SettingsError> {
+        interpret(file, folder, &Values::read(file, text, variables)?)
     }
 }
 

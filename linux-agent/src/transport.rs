@@ -42,7 +42,7 @@ pub struct TcpTransport {
 }
 
 /// Input between `start` and `end`, output that grows until it is flushed.
-struct JoinedBuffers {
+pub struct JoinedBuffers {
     input: Vec<u8>,
     start: usize,
     end: usize,
@@ -80,15 +80,28 @@ impl TcpConnector {
         Ok(TcpTransport {
             local: stream.local_addr().ok(),
             stream,
-            buffers: JoinedBuffers {
-                input: vec![0; INPUT_SIZE],
-                start: 0,
-                end: 0,
-                progress: false,
-                output: vec![0; OUTPUT_SIZE],
-                pending: 0,
-            },
+            buffers: JoinedBuffers::new(),
         })
+    }
+}
+
+impl JoinedBuffers {
+    /// Empty ones.
+    pub fn new() -> Self {
+        JoinedBuffers {
+            input: vec![0; INPUT_SIZE],
+            start: 0,
+            end: 0,
+            progress: false,
+            output: vec![0; OUTPUT_SIZE],
+            pending: 0,
+        }
+    }
+}
+
+impl Default for JoinedBuffers {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
