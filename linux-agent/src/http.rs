@@ -271,7 +271,9 @@ impl fmt::Display for CallError {
             }
             CallFault::RedirectedAway(location) => write!(
                 f,
-                "{url} redirects to {location:.200}, which is another server and not followed"
+                "{url} redirects to {:.200}, which is another server and not followed",
+                // The only control character that the head of an answer may have.
+                location.replace('\t', " ")
             ),
             CallFault::TooManyRedirects => {
                 write!(f, "{url} redirects more than {MAX_REDIRECTS} times")
@@ -376,6 +378,15 @@ fn form_encoded(report: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn where_a_redirect_leads_is_told_without_control_characters() {
+        let away = CallFault::RedirectedAway("http://b/\tx".to_owned());
+        assert_eq!(
+            away.of(&Uri::from_static("http://a/")).to_string(),
+            "http://a/ redirects to http://b/ x, which is another server and not followed"
+        );
+    }
 
     #[test]
     fn redirects_stay_within_the_origin() {
