@@ -308,6 +308,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "a million ticks take Miri many minutes")]
     fn a_million_ticks_do_not_drift() {
         let mut table = started(&[("A", 0, 100)], at(0));
         let mut now = at(0);
