@@ -374,6 +374,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "10,000 hashes take Miri a minute")]
     fn spread_is_stable_and_even() {
         let service = |name: &str| Service::<u8, 16> {
             name: name.try_into().unwrap(),
