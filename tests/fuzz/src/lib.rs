@@ -1,5 +1,8 @@
 //! What the targets share. Each is a file in `src/bin`, with its seeds in `corpus` under the same name and, where
 //! words help, a dictionary in `dictionaries`.
+//!
+//! Seeds are the files of `tests/fixtures`, each behind the letter of its parser, documents and lines as the README and
+//! the unit tests have them, and inputs that made a target fail once.
 
 use mote_agent::probes::MAX_REPORT;
 use mote_core::{ClientId, Envelope, Stamp};
