@@ -88,6 +88,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "40,000 draws take Miri a quarter of a minute")]
     fn jitter_is_spread_over_the_whole_range() {
         let mut quarters = [0u32; 4];
         for seed in 1..4001u32 {

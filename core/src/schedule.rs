@@ -308,6 +308,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "a million ticks take Miri many minutes")]
     fn a_million_ticks_do_not_drift() {
         let mut table = started(&[("A", 0, 100)], at(0));
         let mut now = at(0);
@@ -373,6 +374,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "10,000 hashes take Miri a minute")]
     fn spread_is_stable_and_even() {
         let service = |name: &str| Service::<u8, 16> {
             name: name.try_into().unwrap(),

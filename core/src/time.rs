@@ -113,7 +113,8 @@ impl Interval {
         if millis < Self::MIN.0 || (millis == Self::MAX.0 && rest) {
             return None;
         }
-        Self::from_millis(millis + u32::from(half))
+        // The largest number becomes 0, which is no interval either.
+        Self::from_millis(millis.wrapping_add(u32::from(half)))
     }
 
     /// Milliseconds.
@@ -262,6 +263,7 @@ mod tests {
             "1e-99999999999",
             "0e99999999999",
             "18446744073709551616",
+            "4294967.2955",
             "01",
             "1.",
             ".5",

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use ureq::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use ureq::unversioned::transport::Connector;
 use ureq::{Agent, AsSendBody, Body};
 
 use crate::access::Access;
@@ -56,9 +57,18 @@ struct Session {
 impl Client {
     /// A client that has not connected yet.
     pub fn new(server: &Server, client_id: &str) -> Self {
+        Self::with(agent(server, None), server, client_id)
+    }
+
+    /// As [`Client::new`], over other connections than those of TCP, as long as neither token nor certificate changes.
+    pub fn over(connector: impl Connector, server: &Server, client_id: &str) -> Self {
+        Self::with(agent_over(connector), server, client_id)
+    }
+
+    fn with(agent: Agent, server: &Server, client_id: &str) -> Self {
         Client {
             session: Mutex::new(Session {
-                agent: agent(server, None),
+                agent,
                 access: Access::new(server),
             }),
             report_url: url(server, &server.report_path),
@@ -246,6 +256,13 @@ impl Client {
 }
 
 fn agent(server: &Server, tls: Option<tls::Config>) -> Agent {
+    agent_over(TcpConnector {
+        timeout: server.request_timeout,
+        tls,
+    })
+}
+
+fn agent_over(connector: impl Connector) -> Agent {
     let config = Agent::config_builder()
         .http_status_as_error(false)
         // Redirects are followed here, within the origin only.
@@ -256,10 +273,6 @@ fn agent(server: &Server, tls: Option<tls::Config>) -> Agent {
         .max_response_header_size(MAX_HEAD)
         .user_agent(concat!("mote/", env!("CARGO_PKG_VERSION")))
         .build();
-    let connector = TcpConnector {
-        timeout: server.request_timeout,
-        tls,
-    };
     Agent::with_parts(config, connector, CachingResolver::default())
 }
 
@@ -359,6 +372,15 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn where_a_redirect_leads_is_told_without_control_characters() {
+        let away = CallFault::RedirectedAway("http://b/\tx".to_owned());
+        assert_eq!(
+            away.of(&Uri::from_static("http://a/")).to_string(),
+            "http://a/ redirects to http://b/ x, which is another server and not followed"
+        );
+    }
 
     #[test]
     fn redirects_stay_within_the_origin() {

@@ -37,5 +37,5 @@ pub mod settings;
 pub mod status;
 #[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
 mod tls;
-mod transport;
+pub mod transport;
 pub mod uplink;

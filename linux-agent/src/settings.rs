@@ -157,8 +157,28 @@ impl Settings {
                 file: file.to_owned(),
                 cause,
             })?;
-        let values = Values::read(file, &text, &variables)?;
-        interpret(file, &folder, &values, credentials.as_deref())
+        Self::parse_with(file, &folder, &text, &variables, credentials.as_deref())
+    }
+
+    /// Reads `text` as that of `file`, with `variables` over it. Paths in it are relative to `folder`.
+    pub fn parse(
+        file: &Path,
+        folder: &Path,
+        text: &str,
+        variables: &[(String, String)],
+    ) -> Result<Self, SettingsError> {
+        Self::parse_with(file, folder, text, variables, None)
+    }
+
+    fn parse_with(
+        file: &Path,
+        folder: &Path,
+        text: &str,
+        variables: &[(String, String)],
+        credentials: Option<&Path>,
+    ) -> Result<Self, SettingsError> {
+        let values = Values::read(file, text, variables)?;
+        interpret(file, folder, &values, credentials)
     }
 }
 

@@ -62,7 +62,7 @@ pub struct Socket {
 }
 
 /// Input between `start` and `end`, output that grows until it is flushed.
-struct JoinedBuffers {
+pub struct JoinedBuffers {
     input: Vec<u8>,
     start: usize,
     end: usize,
@@ -125,14 +125,7 @@ impl TcpConnector {
         Ok(TcpTransport {
             stream,
             local,
-            buffers: JoinedBuffers {
-                input: vec![0; MAX_HEAD],
-                start: 0,
-                end: 0,
-                progress: false,
-                output: vec![0; OUTPUT_SIZE],
-                pending: 0,
-            },
+            buffers: JoinedBuffers::new(),
         })
     }
 }
@@ -312,6 +305,26 @@ fn failed(error: io::Error, reason: Timeout) -> Error {
     match tls::TlsError::in_use(error) {
         Ok(error) => Error::Other(Box::new(error)),
         Err(error) => Error::Io(error),
+    }
+}
+
+impl JoinedBuffers {
+    /// Empty ones.
+    pub fn new() -> Self {
+        JoinedBuffers {
+            input: vec![0; MAX_HEAD],
+            start: 0,
+            end: 0,
+            progress: false,
+            output: vec![0; OUTPUT_SIZE],
+            pending: 0,
+        }
+    }
+}
+
+impl Default for JoinedBuffers {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

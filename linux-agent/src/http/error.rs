@@ -150,7 +150,9 @@ impl CallFault {
             }
             CallFault::RedirectedAway(location) => write!(
                 f,
-                "{url} redirects to {location:.200}, which is another server and not followed"
+                "{url} redirects to {:.200}, which is another server and not followed",
+                // The only control character that the head of an answer may have.
+                location.replace('\t', " ")
             ),
             CallFault::TooManyRedirects => {
                 write!(f, "{url} redirects more than {MAX_REDIRECTS} times")

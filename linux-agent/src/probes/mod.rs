@@ -13,7 +13,7 @@ pub mod filesystem;
 pub mod items;
 pub mod load;
 pub mod memory;
-mod mounts;
+pub mod mounts;
 pub mod network;
 pub mod pressure;
 pub mod processes;

@@ -121,7 +121,7 @@ impl<'t> Values<'t> {
             let mut values = BTreeMap::new();
             for (name, value) in table {
                 let place = place(name.span().start);
-                let key = format!("board.{}", name.get_ref());
+                let key = format!("board.{}", name.get_ref().escape_debug());
                 let Some(known) = BOARD_KEYS.iter().find(|known| **known == key) else {
                     let nearest = nearest(|known| likeness_of_keys(known, &key));
                     return Err(SettingsError::UnknownKey {
@@ -141,7 +141,10 @@ impl<'t> Values<'t> {
     fn add_table(&mut self, parent: &str, table: DeTable<'t>) -> Result<(), SettingsError> {
         for (name, value) in table {
             let place = self.file.place(name.span().start);
-            let key = match (parent, name.get_ref().contains('.')) {
+            let is_odd = name
+                .get_ref()
+                .contains(|it: char| it == '.' || it.is_control());
+            let key = match (parent, is_odd) {
                 ("", false) => name.get_ref().clone().into_owned(),
                 (_, false) => format!("{parent}.{}", name.get_ref()),
                 // In quotes, it is one name and not that of a table and a key in it.
@@ -172,7 +175,7 @@ impl<'t> Values<'t> {
         }
         let Some(key) = KEYS.iter().find(|key| variable(key) == name) else {
             return Err(SettingsError::UnknownVariable {
-                name: name.to_owned(),
+                name: name.escape_debug().to_string(),
                 nearest: nearest_variable(name),
             });
         };
@@ -360,6 +363,22 @@ mod tests {
                 refusal("", &[(name, "1")]),
                 format!("the environment variable {name} names no setting")
             );
+        }
+    }
+
+    #[test]
+    fn a_name_with_control_characters_is_shown_without_them() {
+        for (text, variable, shown) in [
+            ("\"a\\nb\" = 1", "MOTE_CLIENT_ID", r#"`"a\nb"`"#),
+            (
+                "[server]\n\"a\\u001b\" = 1",
+                "MOTE_CLIENT_ID",
+                r#"`"a\u{1b}"`"#,
+            ),
+            ("", "MOTE_\u{1b}[2J", r"MOTE_\u{1b}[2J names"),
+        ] {
+            let error = refusal(text, &[(variable, "1")]);
+            assert!(error.contains(shown), "{error}");
         }
     }
 
