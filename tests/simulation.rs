@@ -661,6 +661,7 @@ impl World {
             sampled.died |= !sampled.stored;
         }
         self.tell(|| format!("starts with{}", self.folder.listing()));
+        self.folder.spare();
         self.folder.restart();
         self.runs += 1;
         self.agent = agent(
