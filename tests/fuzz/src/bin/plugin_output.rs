@@ -23,7 +23,7 @@ fuzz_target!(|input: &[u8]| -> Corpus {
     };
     let ended = match ended {
         b't' => Ended::TimedOut(Duration::from_secs(1)),
-        b'm' => Ended::TooMuchOutput,
+        b'm' => Ended::TooMuchOutput(64 << 10),
         b'a'..=b'l' => Ended::Killed(i32::from(ended - b'a')),
         _ => Ended::Exited(i32::from(ended.saturating_sub(b'0'))),
     };
