@@ -19,6 +19,7 @@ mod document;
 mod enroll;
 mod file;
 mod host;
+mod host_id;
 mod http;
 mod invitation;
 mod known;

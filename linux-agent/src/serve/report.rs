@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::host::HostId;
+use super::host_id::HostId;
 use crate::orders::MAX_NAME;
 
 /// Longest boot id, in bytes.

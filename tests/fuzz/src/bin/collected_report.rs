@@ -3,8 +3,8 @@
 
 // The parser alone: the library has it only together with the collector, and so with SQLite.
 #[allow(dead_code)]
-#[path = "../../../../linux-agent/src/serve/host.rs"]
-mod host;
+#[path = "../../../../linux-agent/src/serve/host_id.rs"]
+mod host_id;
 #[allow(dead_code)]
 #[path = "../../../../linux-agent/src/serve/report.rs"]
 mod report;
