@@ -1,7 +1,12 @@
 //! The queue and its disk: whatever call fails, and at whatever byte a write is cut, what was appended and is not
 //! done is there after a restart, once and as it was.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
 
 #[path = "support/disk.rs"]
 mod disk;

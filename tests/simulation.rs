@@ -188,7 +188,7 @@ struct Agent {
     monitor: HostMonitor,
     dispatcher: Dispatcher<()>,
     disk: Option<Disk<MemoryFolder>>,
-    spare: Option<Chore>,
+    spare: Option<Box<Chore>>,
     boot: String,
     document: Vec<u8>,
     workers: [Option<Busy>; WORKERS],
@@ -202,7 +202,7 @@ struct Busy {
 }
 
 enum Work {
-    Chore(Chore, bool, Disk<MemoryFolder>),
+    Chore(Box<Chore>, bool, Disk<MemoryFolder>),
     Fetch(Result<Vec<u8>, ()>),
     Deliver(mote_agent::queue::Record, Outcome),
 }

@@ -76,7 +76,7 @@ struct State {
     client: Option<Arc<Client>>,
     /// None while a thread has it.
     disk: Option<Disk<Folder>>,
-    spare: Option<Chore>,
+    spare: Option<Box<Chore>>,
     health: Health,
     /// Why the disk does not take reports.
     disk_fault: Fault,
@@ -311,7 +311,7 @@ impl Shared {
     fn do_chore<'s>(
         &'s self,
         mut state: MutexGuard<'s, State>,
-        mut chore: Chore,
+        mut chore: Box<Chore>,
     ) -> MutexGuard<'s, State> {
         // One chore is under way at a time, so the disk is there.
         let Some(mut disk) = state.disk.take() else {
@@ -410,7 +410,7 @@ impl State {
         }
     }
 
-    fn chore_done(&mut self, mut chore: Chore, error: Option<String>) {
+    fn chore_done(&mut self, mut chore: Box<Chore>, error: Option<String>) {
         let now = clock::uptime();
         self.dispatcher.chore_done(&mut chore, error.is_none(), now);
         self.spare = Some(chore);

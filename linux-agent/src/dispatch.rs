@@ -33,7 +33,7 @@ pub struct Dispatcher<E> {
 #[derive(Debug)]
 pub enum Job {
     /// What the queue's disk has to do, then [`Dispatcher::chore_done`].
-    Chore(Chore),
+    Chore(Box<Chore>),
     /// Ask the server for orders, then [`Dispatcher::fetched`].
     Fetch,
     /// Ask it for the services of a board, then [`Dispatcher::fetched_for`].
@@ -92,7 +92,7 @@ impl<E> Dispatcher<E> {
     }
 
     /// What to do at `now`. `spare`: a chore of before, whose memory is used again.
-    pub fn next(&mut self, now: Uptime, unix_ms: u64, spare: &mut Option<Chore>) -> Job {
+    pub fn next(&mut self, now: Uptime, unix_ms: u64, spare: &mut Option<Box<Chore>>) -> Job {
         let chore_at = self.uplink.queue().chore_at(now, false);
         if chore_at <= now {
             return self.begin_chore(now, unix_ms, spare);
@@ -190,7 +190,7 @@ impl<E> Dispatcher<E> {
         self.closing = Closing::Until(end);
     }
 
-    fn begin_chore(&mut self, now: Uptime, unix_ms: u64, spare: &mut Option<Chore>) -> Job {
+    fn begin_chore(&mut self, now: Uptime, unix_ms: u64, spare: &mut Option<Box<Chore>>) -> Job {
         let mut chore = spare.take().unwrap_or_default();
         self.uplink.begin_chore(&mut chore, now, unix_ms);
         Job::Chore(chore)

@@ -92,7 +92,7 @@ enum Command {
     Check,
     /// Exchange a one-time code of the server for this client's token
     Enroll {
-        /// Address of the server, like https://monitor.example
+        /// Address of the server, like `https://monitor.example`
         url: String,
         /// The code, or - to read it from standard input, where other users do not see it
         #[arg(long, value_name = "C")]

@@ -23,7 +23,7 @@ impl Ranges {
             .first()
             .map_or(range.start, |it| it.start.min(range.start));
         let last = touched.last().map_or(range.end, |it| it.end.max(range.end));
-        self.ranges.splice(begin..end, [start..last]);
+        self.ranges.splice(begin..end, std::iter::once(start..last));
         last - start - before
     }
 

@@ -11,7 +11,12 @@ use mote_agent::uplink::{Next, Outcome, Uplink};
 use mote_core::Uptime;
 
 /// Of the files, in the order of the input.
-const NAMES: [Name; 4] = [Name::Segment(0), Name::Done(0), Name::Segment(3), Name::Done(3)];
+const NAMES: [Name; 4] = [
+    Name::Segment(0),
+    Name::Done(0),
+    Name::Segment(3),
+    Name::Done(3),
+];
 
 fuzz_target!(|input: &[u8]| {
     let mut folder = MemoryFolder::default();
