@@ -399,7 +399,7 @@ impl Uplink {
             taken,
             given_up: was_given_up || is_given_up,
         };
-        if self.failing.len() >= MAX_FAILING {
+        if self.failing.len() >= MAX_FAILING && before.is_none() {
             // It fails again if it has to.
             self.failing.pop_first();
         }
@@ -760,6 +760,21 @@ mod tests {
         assert_eq!(account.dropped, before.dropped);
         assert_eq!(account.queued, 0);
         assert!(uplink.failing.is_empty());
+    }
+
+    #[test]
+    fn however_many_services_fail_so_many_are_remembered() {
+        let mut uplink = uplink();
+        for service in 0..2 * MAX_FAILING as u64 {
+            let now = at(service * 700_000);
+            uplink.push(b"report", service, now);
+            let record = send(&mut uplink, now);
+            assert_eq!(record.service, service);
+            uplink.delivered(record, Outcome::Unanswered, now);
+            let count = uplink.failing.len();
+            assert_eq!(count, MAX_FAILING.min(service as usize + 1));
+        }
+        balanced(&uplink);
     }
 
     #[test]

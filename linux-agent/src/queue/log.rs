@@ -31,6 +31,10 @@ const HEAD_OVERHEAD: usize = 512;
 /// Larger buffers are given back to the system, in bytes.
 const MAX_SPARE_BYTES: usize = 64 << 10;
 
+/// So many ranges of reports that are done with are read of a segment: more than it has room for, since reports lie
+/// between them. Those beyond are not known to be done, and are sent again.
+const MAX_DONE_RANGES: usize = MAX_SEGMENT_BYTES as usize / LINE_OVERHEAD;
+
 /// What is read at a time, in bytes.
 const PIECE_BYTES: usize = 64 << 10;
 
@@ -653,6 +657,9 @@ impl<S: Storage> Log<S> {
             }) = line::read(text)
             {
                 for range in line::ranges(numbers) {
+                    if done.len() >= MAX_DONE_RANGES {
+                        break;
+                    }
                     done.insert(*range.start()..range.end().saturating_add(1));
                 }
                 totals.raise(&told);
