@@ -29,13 +29,13 @@ pub const MAX_TRIES: u8 = 5;
 pub const CATCH_UP: f64 = 1.6;
 
 /// The longest delay after a failure, for clients that do not report more rarely than that.
-const MAX_DELAY_MS: u32 = 60_000;
+pub const MAX_DELAY_MS: u32 = 60_000;
 
 /// The pace of a backlog whose reports came at a rate that nobody knows any more is that of reports so far apart.
 const IDLE_GAP_MS: u32 = 1600;
 
 /// Services that are known to fail, at most: boards may name as many as they like.
-const MAX_FAILING: usize = 1024;
+pub const MAX_FAILING: usize = 1024;
 
 /// The longest distance between two reports of a backlog. Clients that report more rarely than this ask for
 /// their orders more often than they report.

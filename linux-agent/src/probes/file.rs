@@ -282,6 +282,33 @@ mod tests {
     }
 
     #[test]
+    fn so_many_files_are_open_and_no_more() {
+        static OPEN: AtomicUsize = AtomicUsize::new(0);
+        let mut permits: Vec<_> = (0..MAX_OPEN)
+            .map(|_| Permit::take(&OPEN).unwrap())
+            .collect();
+        let error = Permit::take(&OPEN).err().unwrap().to_string();
+        assert!(
+            error.contains("768 files open already; order fewer"),
+            "{error}"
+        );
+        // One that is closed makes room for one.
+        permits.pop();
+        permits.push(Permit::take(&OPEN).unwrap());
+        assert!(Permit::take(&OPEN).is_err());
+        drop(permits);
+        assert_eq!(OPEN.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_file_that_is_closed_makes_room() {
+        // One more than may be open at a time, also beside those of other tests.
+        for _ in 0..=MAX_OPEN {
+            SourceFile::open("/proc/stat").unwrap();
+        }
+    }
+
+    #[test]
     fn a_short_read_of_the_kernels_files_is_all_there_is() {
         let files = [
             "stat",

@@ -428,6 +428,41 @@ mod tests {
     }
 
     #[test]
+    fn owners_that_come_and_go_leave_no_more_than_so_many_threads_behind() {
+        static THREADS: AtomicUsize = AtomicUsize::new(0);
+        let down = Arc::new(Server::default());
+        down.set_down(true);
+        let subjects = || {
+            (0..MAX_WORKERS as u32).map(|number| Subject {
+                number,
+                server: Arc::clone(&down),
+            })
+        };
+        let mut told = 0;
+        for _ in 0..2 * MAX_THREADS / MAX_WORKERS {
+            let mut workers = Workers::counted(question, &THREADS);
+            workers.set_subjects(subjects());
+            workers.ask(Duration::from_millis(200), |_, answer| {
+                assert_eq!(answer, None);
+                told += 1;
+            });
+            assert!(THREADS.load(Ordering::Relaxed) <= MAX_THREADS);
+        }
+        assert_eq!(told, 2 * MAX_THREADS);
+        assert_eq!(THREADS.load(Ordering::Relaxed), MAX_THREADS);
+        // They end once they are not held up, and then others may begin.
+        down.set_down(false);
+        while THREADS.load(Ordering::Relaxed) > 0 {
+            thread::sleep(Duration::from_millis(1));
+        }
+        let mut workers = Workers::counted(question, &THREADS);
+        workers.set_subjects(subjects());
+        let mut answers = vec![];
+        workers.ask(AMPLE, |_, answer| answers.push(answer));
+        assert_eq!(answers, [Some(0), Some(10), Some(20), Some(30)]);
+    }
+
+    #[test]
     fn no_more_than_four_are_ever_stuck() {
         let mut fixture = Fixture::new(1..10, 10..11);
         let answers = fixture.ask(Duration::from_secs(2));

@@ -979,3 +979,27 @@ impl Lines {
         self.buffer.get(self.taken..).unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::Folder;
+
+    #[test]
+    fn what_is_done_takes_no_more_memory_than_a_segment_is_worth() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut storage = Folder::new(folder.path());
+        let many = MAX_DONE_RANGES as u64 + 1000;
+        let mut lines = Vec::new();
+        for start in (0..many).step_by(500) {
+            let numbers = (start..start + 500).map(|it| 2 * it..=2 * it);
+            line::write_done(&mut lines, numbers, &Totals::default());
+        }
+        storage.append(Name::Done(0), &lines).unwrap();
+        let clock = Clock::default();
+        let (mut log, _) = Log::open(storage, clock, 0).unwrap();
+        let done = log.read_done(0, lines.len() as u64, &mut Totals::default());
+        assert_eq!(done.len(), MAX_DONE_RANGES);
+        assert!(done.contains(2) && !done.contains(2 * many));
+    }
+}
