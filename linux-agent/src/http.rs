@@ -17,11 +17,12 @@ use ureq::{Agent, AsSendBody, Body};
 use crate::access::Access;
 use crate::settings::{self, Encoding, Server};
 use crate::tls;
-use crate::transport::{CachingResolver, MAX_HEAD, TcpConnector, port};
+use crate::transport::{CachingResolver, TcpConnector, port};
 use crate::uplink::Outcome;
 use error::CallFault;
 use form::form_encoded;
 
+pub use crate::transport::MAX_HEAD;
 pub use error::CallError;
 
 /// A services document may have this many bytes.

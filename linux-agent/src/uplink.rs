@@ -39,7 +39,7 @@ pub const MAX_FAILING: usize = 1024;
 
 /// The longest distance between two reports of a backlog. Clients that report more rarely than this ask for
 /// their orders more often than they report.
-const MAX_DISTANCE_MS: u32 = 300_000;
+pub const MAX_DISTANCE_MS: u32 = 300_000;
 
 /// How a delivery ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

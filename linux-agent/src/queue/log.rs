@@ -33,7 +33,7 @@ const MAX_SPARE_BYTES: usize = 64 << 10;
 
 /// So many ranges of reports that are done with are read of a segment: more than it has room for, since reports lie
 /// between them. Those beyond are not known to be done, and are sent again.
-const MAX_DONE_RANGES: usize = MAX_SEGMENT_BYTES as usize / LINE_OVERHEAD;
+pub const MAX_DONE_RANGES: usize = MAX_SEGMENT_BYTES as usize / LINE_OVERHEAD;
 
 /// What is read at a time, in bytes.
 const PIECE_BYTES: usize = 64 << 10;
