@@ -32,7 +32,7 @@ use crate::status;
 use crate::uplink::Uplink;
 
 /// One last attempt to deliver may take this long.
-const LAST_DELIVERY: Duration = Duration::from_secs(3);
+pub const LAST_DELIVERY: Duration = Duration::from_secs(3);
 
 /// When the agent ends, what plugins left behind has this long to go.
 const LAST_LEFTOVERS: Duration = Duration::from_millis(500);

@@ -21,10 +21,10 @@ const SOCKET_FILE: &str = "agent.sock";
 pub const MAX_CONNECTIONS: usize = 4;
 
 /// The longest request, in bytes.
-const MAX_REQUEST: usize = 64;
+pub const MAX_REQUEST: usize = 64;
 
 /// A connection that takes longer is closed.
-const MAX_AGE: Duration = Duration::from_secs(10);
+pub const MAX_AGE: Duration = Duration::from_secs(10);
 
 /// The longest answer that a client reads, in bytes.
 const MAX_ANSWER: u64 = 4 << 20;

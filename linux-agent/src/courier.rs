@@ -25,7 +25,7 @@ use crate::settings::Server;
 use crate::uplink::{Account, Outcome, Uplink};
 
 /// Threads.
-const WORKERS: usize = 2;
+pub const WORKERS: usize = 2;
 
 /// After the time for the last delivery, the disk gets this much to take what it does not have.
 const LAST_CHORE: Duration = Duration::from_secs(1);

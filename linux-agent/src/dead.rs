@@ -8,12 +8,14 @@
 //! ```
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde_json::value::RawValue;
+
+use crate::regular_file;
 
 /// How much all dead letters together may take, in bytes.
 pub const MAX_DEAD_BYTES: u64 = 1 << 20;
@@ -98,14 +100,14 @@ fn open(path: &Path) -> io::Result<File> {
 
 /// A letter that was cut is none.
 fn kept(path: &Path) -> Kept {
-    let Ok(file) = File::open(path) else {
+    let Ok(file) = regular_file::open(path) else {
         return Kept::default();
     };
     let mut kept = Kept {
         bytes: file.metadata().map_or(0, |facts| facts.len()),
         letters: 0,
     };
-    let mut lines = BufReader::new(file);
+    let mut lines = BufReader::new(file.take(MAX_DEAD_BYTES));
     let mut line = Vec::new();
     while let Ok(1..) = lines.read_until(b'\n', &mut line) {
         kept.letters += u64::from(line.ends_with(b"}\n"));

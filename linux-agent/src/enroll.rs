@@ -16,7 +16,7 @@ use crate::secret::{NewFile, Token};
 use crate::settings::{ClientName, Server, Settings, rules};
 
 /// A code may have this many bytes.
-const MAX_CODE: usize = 256;
+pub const MAX_CODE: usize = 256;
 
 /// What a server answers to a code.
 #[derive(Deserialize)]

@@ -18,24 +18,25 @@ use ureq::{Agent, AsSendBody, Body};
 use crate::access::Access;
 use crate::settings::{self, Encoding, Server};
 use crate::tls;
-use crate::transport::{CachingResolver, MAX_HEAD, TcpConnector, port};
+use crate::transport::{CachingResolver, TcpConnector, port};
 use crate::uplink::Outcome;
 use error::CallFault;
 use form::form_encoded;
 
+pub use crate::transport::MAX_HEAD;
 pub use error::CallError;
 
 /// A services document may have this many bytes.
 pub const MAX_DOCUMENT: usize = 64 << 10;
 
 /// Of the answer to a report, this many bytes are read so that the connection can be kept.
-const MAX_ANSWER: u64 = 64 << 10;
+pub const MAX_ANSWER: u64 = 64 << 10;
 
 /// A server that goes on redirecting is given up.
-const MAX_REDIRECTS: usize = 5;
+pub const MAX_REDIRECTS: usize = 5;
 
 /// Waiting longer than this is not granted to a server that asks for it with `Retry-After`.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
+pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
 /// Of an answer that says why a code is refused, this many bytes are shown.
 const MAX_SENTENCE: usize = 200;
@@ -380,6 +381,28 @@ mod tests {
             away.of(&Uri::from_static("http://a/")).to_string(),
             "http://a/ redirects to http://b/ x, which is another server and not followed"
         );
+    }
+
+    #[test]
+    fn a_server_may_ask_for_an_hour_and_no_more() {
+        let after = |text: &str| {
+            let response = Response::builder()
+                .status(503)
+                .header(header::RETRY_AFTER, text)
+                .body(Body::builder().data(""))
+                .unwrap();
+            match refusal(&Uri::default(), &response).outcome() {
+                Outcome::Busy { retry_after } => retry_after,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(after("3599"), Some(Duration::from_secs(3599)));
+        for more in ["3600", "3601", "18446744073709551615"] {
+            assert_eq!(after(more), Some(MAX_RETRY_AFTER), "{more}");
+        }
+        // Beyond what a number holds it says nothing.
+        assert_eq!(after("18446744073709551616"), None);
+        assert_eq!(after("-1"), None);
     }
 
     #[test]

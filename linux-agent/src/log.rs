@@ -21,7 +21,7 @@ use nix::libc::{self, c_int, c_uint};
 use crate::clock;
 
 /// A log file is started anew when it reaches this size, in bytes; the one before is kept.
-const MAX_FILE: u64 = 1 << 20;
+pub const MAX_FILE: u64 = 1 << 20;
 
 /// How much is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,7 +37,7 @@ pub enum Level {
 }
 
 /// So many lines wait for the disk at most.
-const MAX_WAITING: usize = 256;
+pub const MAX_WAITING: usize = 256;
 
 /// A line is formatted elsewhere; this writes it.
 const STACK_BYTES: usize = 64 << 10;

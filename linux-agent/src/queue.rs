@@ -30,7 +30,7 @@ use mote_core::{ClientId, Uptime};
 use serde::Deserialize;
 
 pub use line::Totals;
-pub use log::{Chore, Clock, DiskError};
+pub use log::{Chore, Clock, DiskError, MAX_DONE_RANGES};
 pub use storage::{Folder, Name, Storage};
 
 use log::{Found, Log, Read};

@@ -43,7 +43,7 @@ pub fn read_open(file: File, max_bytes: u64) -> io::Result<Vec<u8>> {
 }
 
 /// No settings file may be larger, in bytes.
-const MAX_SETTINGS: u64 = 1 << 20;
+pub const MAX_SETTINGS: u64 = 1 << 20;
 
 /// Reads a settings file: text of at most 1 MiB.
 pub fn read_settings(path: &Path) -> io::Result<String> {

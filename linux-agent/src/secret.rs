@@ -14,10 +14,10 @@ use ureq::http::HeaderValue;
 use crate::regular_file;
 
 /// A file of keys or a token may have this many bytes.
-const MAX_SECRET: u64 = 64 << 10;
+pub const MAX_SECRET: u64 = 64 << 10;
 
 /// The shortest and the longest token, in bytes.
-const TOKEN_BYTES: std::ops::RangeInclusive<usize> = 16..=256;
+pub const TOKEN_BYTES: std::ops::RangeInclusive<usize> = 16..=256;
 
 /// Where a secret is, and who keeps it from others.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -28,6 +28,7 @@ use crate::regular_file;
 use rules::{below, integer, one_of, path, seconds};
 use source::Values;
 
+pub use crate::regular_file::MAX_SETTINGS;
 pub use boards::{Board, MAX_BOARDS};
 pub use error::SettingsError;
 pub use server::{ClientCert, Encoding, Method, Server};

@@ -29,17 +29,17 @@ pub const MAX_TRIES: u8 = 5;
 pub const CATCH_UP: f64 = 1.6;
 
 /// The longest delay after a failure, for clients that do not report more rarely than that.
-const MAX_DELAY_MS: u32 = 60_000;
+pub const MAX_DELAY_MS: u32 = 60_000;
 
 /// The pace of a backlog whose reports came at a rate that nobody knows any more is that of reports so far apart.
 const IDLE_GAP_MS: u32 = 1600;
 
 /// Services that are known to fail, at most: boards may name as many as they like.
-const MAX_FAILING: usize = 1024;
+pub const MAX_FAILING: usize = 1024;
 
 /// The longest distance between two reports of a backlog. Clients that report more rarely than this ask for
 /// their orders more often than they report.
-const MAX_DISTANCE_MS: u32 = 300_000;
+pub const MAX_DISTANCE_MS: u32 = 300_000;
 
 /// How a delivery ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -413,7 +413,7 @@ impl Uplink {
             taken,
             given_up: was_given_up || is_given_up,
         };
-        if self.failing.len() >= MAX_FAILING {
+        if self.failing.len() >= MAX_FAILING && before.is_none() {
             // It fails again if it has to.
             self.failing.pop_first();
         }
@@ -774,6 +774,21 @@ mod tests {
         assert_eq!(account.dropped, before.dropped);
         assert_eq!(account.queued, 0);
         assert!(uplink.failing.is_empty());
+    }
+
+    #[test]
+    fn however_many_services_fail_so_many_are_remembered() {
+        let mut uplink = uplink();
+        for service in 0..2 * MAX_FAILING as u64 {
+            let now = at(service * 700_000);
+            uplink.push(b"report", service, now);
+            let record = send(&mut uplink, now);
+            assert_eq!(record.service, service);
+            uplink.delivered(record, Outcome::Unanswered, now);
+            let count = uplink.failing.len();
+            assert_eq!(count, MAX_FAILING.min(service as usize + 1));
+        }
+        balanced(&uplink);
     }
 
     #[test]

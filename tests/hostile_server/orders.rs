@@ -50,6 +50,19 @@ fn without_an_answer_the_last_good_orders_stay() {
             head(&format!("{}\r\n", "X: y\r\n".repeat(1000))),
             "does not answer in valid HTTP",
         ),
+        (
+            "129 headers",
+            head(&format!(
+                "Content-Length: 2\r\n{}\r\n{{}}",
+                "X: y\r\n".repeat(128)
+            )),
+            "does not answer in valid HTTP",
+        ),
+        (
+            "a head of 17 KiB",
+            head(&format!("X: {}\r\n\r\n", "y".repeat(17 << 10))),
+            "answered with a head of more than 16 KiB",
+        ),
         ("silence", Answer::Silence, late),
         (
             "a head that never ends",

@@ -15,7 +15,7 @@ use crate::sampling::new_boot_id;
 use crate::settings::ClientName;
 
 /// What waits to be written to a board, in bytes: a document and some acknowledgements.
-const MAX_OUTGOING: usize = 2 * MAX_LINE;
+pub const MAX_OUTGOING: usize = 2 * MAX_LINE;
 
 /// When bytes came.
 #[derive(Clone, Copy, Debug)]

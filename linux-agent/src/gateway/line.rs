@@ -322,6 +322,10 @@ mod tests {
             change("\"seq\":17", "\"seq\":17,\"boot\":\"\\u0000\""),
             change("\"Load\"", "\"\""),
             change("\"Load\"", "\"a\\nb\""),
+            change(
+                "\"seq\":17",
+                &format!("\"seq\":17,\"boot\":{:?}", "b".repeat(129)),
+            ),
             change("\"Load\"", &format!("{:?}", "x".repeat(201))),
             change("{\"status\":0}", "[0]"),
             change("{\"status\":0}", "{}"),

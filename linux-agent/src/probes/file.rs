@@ -5,12 +5,19 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::{Malformed, ProbeError};
 use crate::regular_file;
 
 /// No file that a probe reads whole may be larger, in bytes.
 pub const MAX_FILE: usize = 4 << 20;
+
+/// All probes of the process keep at most this many files open. A server may order 256 services of several files each,
+/// and the usual limit of a process is 1024: what is left is for connections, serial ports, plugins and the queue.
+pub const MAX_OPEN: usize = 768;
+
+static OPEN: AtomicUsize = AtomicUsize::new(0);
 
 const FIRST_SIZE: usize = 16 << 10;
 
@@ -38,14 +45,20 @@ impl Scratch {
 pub struct SourceFile {
     file: File,
     path: PathBuf,
+    _permit: Permit,
 }
 
 impl SourceFile {
-    /// Opens `path` for reading. Fails if it is not a regular file.
+    /// Opens `path` for reading. Fails if it is not a regular file, or if [`MAX_OPEN`] are open.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, ProbeError> {
         let path = path.into();
-        match regular_file::open(&path) {
-            Ok(file) => Ok(SourceFile { file, path }),
+        let open = || Ok((Permit::take(&OPEN)?, regular_file::open(&path)?));
+        match open() {
+            Ok((permit, file)) => Ok(SourceFile {
+                file,
+                path,
+                _permit: permit,
+            }),
             Err(cause) => Err(ProbeError::read(&path, cause)),
         }
     }
@@ -131,6 +144,27 @@ impl SourceFile {
 impl AsFd for SourceFile {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
+    }
+}
+
+/// One of the files that may be open.
+struct Permit(&'static AtomicUsize);
+
+impl Permit {
+    fn take(open: &'static AtomicUsize) -> io::Result<Permit> {
+        let one_more = |count| (count < MAX_OPEN).then_some(count + 1);
+        match open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more) {
+            Ok(_) => Ok(Permit(open)),
+            Err(_) => Err(io::Error::other(format!(
+                "the services of this agent have {MAX_OPEN} files open already; order fewer of them"
+            ))),
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -245,6 +279,33 @@ mod tests {
     fn a_cut_line_is_an_error() {
         assert!(collect(b"one\ntwo", 2, 64).is_none());
         assert!(collect(&vec![b'x'; MAX_FILE + 1], MAX_FILE, 64).is_none());
+    }
+
+    #[test]
+    fn so_many_files_are_open_and_no_more() {
+        static OPEN: AtomicUsize = AtomicUsize::new(0);
+        let mut permits: Vec<_> = (0..MAX_OPEN)
+            .map(|_| Permit::take(&OPEN).unwrap())
+            .collect();
+        let error = Permit::take(&OPEN).err().unwrap().to_string();
+        assert!(
+            error.contains("768 files open already; order fewer"),
+            "{error}"
+        );
+        // One that is closed makes room for one.
+        permits.pop();
+        permits.push(Permit::take(&OPEN).unwrap());
+        assert!(Permit::take(&OPEN).is_err());
+        drop(permits);
+        assert_eq!(OPEN.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_file_that_is_closed_makes_room() {
+        // One more than may be open at a time, also beside those of other tests.
+        for _ in 0..=MAX_OPEN {
+            SourceFile::open("/proc/stat").unwrap();
+        }
     }
 
     #[test]

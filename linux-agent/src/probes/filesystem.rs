@@ -433,6 +433,21 @@ mod tests {
     }
 
     #[test]
+    fn mounts_beyond_the_bound_are_counted() {
+        let mut host = Host::new();
+        for number in 0..MAX_MOUNTS {
+            let line = format!(
+                "{} 1 0:9999 / /none{number} rw - proc proc rw\n",
+                100 + number
+            );
+            host.table.extend_from_slice(line.as_bytes());
+        }
+        let data = host.sample().unwrap();
+        assert_eq!(data["data"].as_object().unwrap().len(), 1);
+        assert_eq!(data["omitted"], 1);
+    }
+
+    #[test]
     fn no_table_is_empty() {
         let mut host = Host::new();
         host.table.clear();

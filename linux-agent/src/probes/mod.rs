@@ -31,7 +31,9 @@ use std::time::Instant;
 use mote_core::Envelope;
 
 pub use agent_health::AgentCounters;
-pub use file::{Scratch, SourceFile};
+pub use file::{MAX_FILE, MAX_OPEN, Scratch, SourceFile};
+pub use mounts::MAX_MOUNTS;
+pub use statfs_worker::{MAX_THREADS, MAX_WORKERS};
 
 /// A report may be no larger, in bytes.
 pub const MAX_REPORT: usize = 128 << 10;

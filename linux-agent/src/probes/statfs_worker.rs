@@ -10,16 +10,23 @@
 //!
 //! A thread inside a system call that hangs can be neither stopped nor taken back, so each hanging
 //! subject costs one. They are few, and subjects beyond them are not asked. Nor can it always be
-//! killed: such a thread outlives the process, so it gives up its share of the open files.
+//! killed: such a thread outlives the process, so it gives up its share of the open files. It outlives its owner
+//! too, so threads are also counted over all owners there ever were.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::libc::{self, c_uint};
 
-/// No more threads than this exist, stuck or not.
+/// No more threads than this exist for one owner, stuck or not.
 pub const MAX_WORKERS: usize = 4;
+
+/// No more threads than this exist for all owners of the process, those of owners that are gone among them.
+pub const MAX_THREADS: usize = 32;
+
+static THREADS: AtomicUsize = AtomicUsize::new(0);
 
 /// While subjects wait because all workers are busy for this long, another worker is started.
 const PATIENCE: Duration = Duration::from_millis(10);
@@ -36,6 +43,8 @@ pub struct Workers<S, A> {
 
 struct Shared<S, A> {
     question: fn(&S) -> A,
+    /// The threads of the process.
+    threads: &'static AtomicUsize,
     desk: Mutex<Desk<S, A>>,
     /// Workers wait for subjects to ask here.
     work: Condvar,
@@ -77,9 +86,14 @@ where
 {
     /// No subjects yet, no thread yet.
     pub fn new(question: fn(&S) -> A) -> Self {
+        Workers::counted(question, &THREADS)
+    }
+
+    fn counted(question: fn(&S) -> A, threads: &'static AtomicUsize) -> Self {
         Workers {
             shared: Arc::new(Shared {
                 question,
+                threads,
                 desk: Mutex::new(Desk {
                     cases: Vec::new(),
                     next_id: 0,
@@ -167,11 +181,15 @@ where
         if desk.workers == MAX_WORKERS {
             return;
         }
+        let Some(permit) = Permit::take(self.shared.threads) else {
+            return;
+        };
         let shared = Arc::clone(&self.shared);
         let worker = thread::Builder::new()
             .name("mote-statfs".to_owned())
             .stack_size(STACK_BYTES)
             .spawn(move || {
+                let _permit = permit;
                 give_up_files();
                 shared.work();
             });
@@ -241,6 +259,23 @@ impl<S, A> Shared<S, A> {
             }
         }
         desk.workers -= 1;
+    }
+}
+
+/// One of the threads of the process.
+struct Permit(&'static AtomicUsize);
+
+impl Permit {
+    fn take(threads: &'static AtomicUsize) -> Option<Permit> {
+        let one_more = |count| (count < MAX_THREADS).then_some(count + 1);
+        let taken = threads.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
+        taken.ok().map(|_| Permit(threads))
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -390,6 +425,41 @@ mod tests {
             State::Resting
         ));
         assert_eq!(fixture.ask(AMPLE), [(1, Some(10))]);
+    }
+
+    #[test]
+    fn owners_that_come_and_go_leave_no_more_than_so_many_threads_behind() {
+        static THREADS: AtomicUsize = AtomicUsize::new(0);
+        let down = Arc::new(Server::default());
+        down.set_down(true);
+        let subjects = || {
+            (0..MAX_WORKERS as u32).map(|number| Subject {
+                number,
+                server: Arc::clone(&down),
+            })
+        };
+        let mut told = 0;
+        for _ in 0..2 * MAX_THREADS / MAX_WORKERS {
+            let mut workers = Workers::counted(question, &THREADS);
+            workers.set_subjects(subjects());
+            workers.ask(Duration::from_millis(200), |_, answer| {
+                assert_eq!(answer, None);
+                told += 1;
+            });
+            assert!(THREADS.load(Ordering::Relaxed) <= MAX_THREADS);
+        }
+        assert_eq!(told, 2 * MAX_THREADS);
+        assert_eq!(THREADS.load(Ordering::Relaxed), MAX_THREADS);
+        // They end once they are not held up, and then others may begin.
+        down.set_down(false);
+        while THREADS.load(Ordering::Relaxed) > 0 {
+            thread::sleep(Duration::from_millis(1));
+        }
+        let mut workers = Workers::counted(question, &THREADS);
+        workers.set_subjects(subjects());
+        let mut answers = vec![];
+        workers.ask(AMPLE, |_, answer| answers.push(answer));
+        assert_eq!(answers, [Some(0), Some(10), Some(20), Some(30)]);
     }
 
     #[test]

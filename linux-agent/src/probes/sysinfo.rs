@@ -259,22 +259,19 @@ fn append(to: &mut String, text: &[u8]) {
 
 fn list_addresses(data: &mut SysInfoData) {
     data.addresses.clear();
+    // Without them the rest is still worth a report.
+    let interfaces = getifaddrs().into_iter().flatten().filter(|interface| {
+        let up = interface.flags.contains(InterfaceFlags::IFF_UP);
+        up && !interface.flags.contains(InterfaceFlags::IFF_LOOPBACK)
+    });
+    let addresses = interfaces.filter_map(|it| it.address.as_ref().and_then(ip_address));
+    write_addresses(data, addresses.filter(is_reachable));
+}
+
+fn write_addresses(data: &mut SysInfoData, addresses: impl Iterator<Item = IpAddr>) {
     data.addresses_omitted = None;
     let mut listed = 0;
-    // Without them the rest is still worth a report.
-    for interface in getifaddrs().into_iter().flatten() {
-        let up = interface.flags.contains(InterfaceFlags::IFF_UP);
-        if !up || interface.flags.contains(InterfaceFlags::IFF_LOOPBACK) {
-            continue;
-        }
-        let Some(address) = interface
-            .address
-            .as_ref()
-            .and_then(ip_address)
-            .filter(is_reachable)
-        else {
-            continue;
-        };
+    for address in addresses {
         if listed == MAX_ADDRESSES {
             *data.addresses_omitted.get_or_insert(0) += 1;
             continue;
@@ -377,6 +374,20 @@ mod tests {
             error.ends_with("proc/meminfo: no valid `MemTotal` line"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn addresses_beyond_the_bound_are_counted() {
+        let roots = Roots::default();
+        let mut probe = SysInfo::open(&roots, &mut Context::new()).unwrap();
+        let addresses = |count: u8| (0..count).map(|n| IpAddr::from([192, 0, 2, n]));
+        for (count, omitted) in [(64, None), (67, Some(3)), (1, None)] {
+            probe.data.addresses.clear();
+            write_addresses(&mut probe.data, addresses(count));
+            assert_eq!(probe.data.addresses_omitted, omitted);
+            let listed = probe.data.addresses.split(' ').count();
+            assert_eq!(listed, MAX_ADDRESSES.min(count.into()));
+        }
     }
 
     #[test]

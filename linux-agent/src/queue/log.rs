@@ -31,6 +31,10 @@ const HEAD_OVERHEAD: usize = 512;
 /// Larger buffers are given back to the system, in bytes.
 const MAX_SPARE_BYTES: usize = 64 << 10;
 
+/// So many ranges of reports that are done with are read of a segment: more than it has room for, since reports lie
+/// between them. Those beyond are not known to be done, and are sent again.
+pub const MAX_DONE_RANGES: usize = MAX_SEGMENT_BYTES as usize / LINE_OVERHEAD;
+
 /// What is read at a time, in bytes.
 const PIECE_BYTES: usize = 64 << 10;
 
@@ -661,6 +665,9 @@ impl<S: Storage> Log<S> {
             }) = line::read(text)
             {
                 for range in line::ranges(numbers) {
+                    if done.len() >= MAX_DONE_RANGES {
+                        break;
+                    }
                     done.insert(*range.start()..range.end().saturating_add(1));
                 }
                 totals.raise(&told);
@@ -978,5 +985,29 @@ impl Lines {
     /// After the last line: what has no end.
     fn rest(&self) -> &[u8] {
         self.buffer.get(self.taken..).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::Folder;
+
+    #[test]
+    fn what_is_done_takes_no_more_memory_than_a_segment_is_worth() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut storage = Folder::new(folder.path());
+        let many = MAX_DONE_RANGES as u64 + 1000;
+        let mut lines = Vec::new();
+        for start in (0..many).step_by(500) {
+            let numbers = (start..start + 500).map(|it| 2 * it..=2 * it);
+            line::write_done(&mut lines, numbers, &Totals::default());
+        }
+        storage.append(Name::Done(0), &lines).unwrap();
+        let clock = Clock::default();
+        let (mut log, _) = Log::open(storage, clock, 0).unwrap();
+        let done = log.read_done(0, lines.len() as u64, &mut Totals::default());
+        assert_eq!(done.len(), MAX_DONE_RANGES);
+        assert!(done.contains(2) && !done.contains(2 * many));
     }
 }

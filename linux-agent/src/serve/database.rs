@@ -25,7 +25,7 @@ use super::schema;
 pub const MAX_PAGE: u32 = 10_000;
 
 /// A page ends with the report whose data brings it to this size, in bytes.
-const MAX_PAGE_BYTES: usize = 4 << 20;
+pub const MAX_PAGE_BYTES: usize = 4 << 20;
 
 /// How long another process may hold the file locked before a request is refused.
 pub const BUSY_TIMEOUT: Duration = Duration::from_secs(1);

@@ -14,6 +14,7 @@ use serde_json::json;
 
 use super::http::{self, Refusal, Shared};
 use super::invitation;
+use super::report;
 use super::secret::{self, Digest};
 use super::store::Unavailable;
 
@@ -86,7 +87,9 @@ pub async fn enroll(
 ) -> Result<Response, Refusal> {
     let bytes = http::read(&headers, body, MAX_BODY_BYTES).await?;
     // The parser's own words might quote the code.
-    let Request { code } = serde_json::from_slice(&bytes).map_err(|_| {
+    let request = Some(&bytes).filter(|it| report::is_object(it));
+    let request = request.and_then(|it| serde_json::from_slice(it).ok());
+    let Request { code } = request.ok_or_else(|| {
         Refusal::bad("the body is not an enrolment such as {\"code\": \"…\"} in JSON")
     })?;
     let token = new_token()?;

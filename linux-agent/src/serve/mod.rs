@@ -54,10 +54,13 @@ use tokio::runtime::Runtime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_rustls::TlsAcceptor;
 
-pub use database::OpenError;
+pub use accounting::{MAX_RUNS, MAX_RUNS_IN_ALL};
+pub use database::{MAX_PAGE, MAX_PAGE_BYTES, OpenError};
+pub use enroll::{MAX_BODY_BYTES as MAX_ENROLMENT_BYTES, MAX_WRONG, WINDOW as WRONG_WINDOW};
 pub use host::{Host, HostId, Service};
 pub use http::{BODY_TIMEOUT, MAX_BODY_BYTES};
-pub use invitation::{InviteError, Revoked, invite, revoke};
+pub use invitation::{InviteError, MAX_PER_HOST, Revoked, invite, revoke};
+pub use report::MAX_BOOT_BYTES;
 pub use secret::{Digest, SecretError};
 pub use settings::{Clash, Settings, SettingsError};
 pub use tls::{HANDSHAKE_TIMEOUT, TlsError, TlsFiles};

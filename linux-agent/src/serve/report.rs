@@ -67,6 +67,11 @@ impl Report {
     /// Reads a body. Fields that it does not know are left out.
     pub fn parse(encoding: Encoding, body: &[u8]) -> Result<Report, Invalid> {
         let report = match encoding {
+            // Derived readers take an array of the values in their order for the object, too.
+            Encoding::Json if !is_object(body) => {
+                let sentence = "the body is not a report in JSON: it is not an object";
+                return Err(Invalid(sentence.to_owned()));
+            }
             Encoding::Json => serde_json::from_slice(body)
                 .map_err(|cause| Invalid(format!("the body is not a report in JSON: {cause}")))?,
             Encoding::Form => from_form(body)?,
@@ -145,6 +150,11 @@ fn from_form(body: &[u8]) -> Result<Report, Invalid> {
     })
 }
 
+/// Whether a JSON text is an object, if it is a JSON text.
+pub fn is_object(text: &[u8]) -> bool {
+    text.trim_ascii_start().starts_with(b"{")
+}
+
 fn is_text(text: &str, max_bytes: usize) -> bool {
     text.len() <= max_bytes && !text.contains(char::is_control)
 }
@@ -207,6 +217,20 @@ mod tests {
         let board =
             json(r#"{"client_id":7,"service_name":"a","data":{},"uptime":3600,"seq":0}"#).unwrap();
         assert_eq!((board.uptime, board.seq), (Some(3600.0), Some(0)));
+    }
+
+    #[test]
+    fn an_array_is_no_report() {
+        let values = r#"1,"a",{},1.5,1.5,"b",0"#;
+        for body in [format!("[{values}]"), format!(" \n[{values}]")] {
+            let told = json(&body).unwrap_err().to_string();
+            assert_eq!(
+                told,
+                "the body is not a report in JSON: it is not an object"
+            );
+        }
+        let body = " \t\r\n{\"client_id\":1,\"service_name\":\"a\",\"data\":{}}";
+        assert!(json(body).is_ok());
     }
 
     #[test]

@@ -1,0 +1,174 @@
+//! A collector with more connections than it takes, and with clients that do nothing.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use mote_agent::serve::{BODY_TIMEOUT, IDLE_TIMEOUT, MAX_CONNECTIONS, WRITE_TIMEOUT};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tempfile::TempDir;
+
+use crate::process::open_files;
+use crate::support::{DEADLINE, Running, mote, need, wait_for};
+
+struct Collector {
+    process: Running,
+    address: SocketAddr,
+    _folder: TempDir,
+}
+
+impl Collector {
+    /// With the usual limit of open files, whatever this environment allows.
+    fn new() -> Collector {
+        let folder = TempDir::new().unwrap();
+        let toml = "listen = \"127.0.0.1:0\"\n[hosts.web]\nid = 1\n";
+        fs::write(folder.path().join("server.toml"), toml).unwrap();
+        let mut command = Command::new("/bin/sh");
+        command
+            .args(["-c", r#"ulimit -n 1024 && exec "$@""#, "sh"])
+            .arg(mote().get_program())
+            .args(["serve", "--config"])
+            .arg(folder.path().join("server.toml"));
+        let mut process = Running::start("serve", &mut command, folder.path());
+        let address = wait_for("the address of the collector", DEADLINE, || {
+            process.assert_running();
+            let output = process.output();
+            let line = output.lines().find(|line| line.contains("://"))?;
+            let (_, address) = line.split_once("://")?;
+            address.strip_suffix('/')?.parse().ok()
+        });
+        Collector {
+            process,
+            address,
+            _folder: folder,
+        }
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream
+    }
+}
+
+/// The first line of an answer; nothing if the connection ends.
+fn status(stream: &mut TcpStream) -> String {
+    let mut start = [0; 12];
+    match stream.read_exact(&mut start) {
+        Ok(()) => String::from_utf8_lossy(&start).into_owned(),
+        Err(_) => String::new(),
+    }
+}
+
+const ASK: &[u8] = b"GET /api/client/config/1 HTTP/1.1\r\nHost: x\r\n\r\n";
+
+#[test]
+fn connections_beyond_the_bound_wait_until_others_end() {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    let raised = match hard {
+        0..1200 => Err(format!(
+            "this test needs 1200 open files, and may have {hard}"
+        )),
+        _ => setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map_err(|errno| errno.to_string()),
+    };
+    let name = "connections_beyond_the_bound_wait_until_others_end";
+    let Some(()) = need(name, raised) else { return };
+    let mut collector = Collector::new();
+    let mut held: Vec<_> = (0..MAX_CONNECTIONS).map(|_| collector.connect()).collect();
+    let last = held.last_mut().unwrap();
+    last.write_all(ASK).unwrap();
+    assert_eq!(status(last), "HTTP/1.1 200");
+
+    let mut late: Vec<_> = (0..40).map(|_| collector.connect()).collect();
+    for stream in &mut late {
+        stream.write_all(ASK).unwrap();
+    }
+    let short = Some(Duration::from_millis(500));
+    late[0].set_read_timeout(short).unwrap();
+    assert_eq!(status(&mut late[0]), "", "it has to wait");
+    let files = open_files(collector.process.id());
+    assert!((MAX_CONNECTIONS..1024).contains(&files), "{files}");
+
+    drop(held);
+    late[0].set_read_timeout(Some(DEADLINE)).unwrap();
+    for stream in &mut late {
+        assert_eq!(status(stream), "HTTP/1.1 200");
+    }
+    collector.process.assert_running();
+    assert!(collector.process.terminate().success());
+}
+
+/// It takes a little longer than the bound, and what lies in the kernel's buffers is no answer.
+#[test]
+fn an_answer_that_nobody_reads_is_cut() {
+    let collector = Collector::new();
+    let text = "x".repeat(200 << 10);
+    for seq in 0..20 {
+        let body = format!(
+            r#"{{"client_id":1,"service_name":"a","data":{{"text":"{text}"}},"boot":"b","seq":{seq}}}"#
+        );
+        let mut stream = collector.connect();
+        write!(
+            stream,
+            "POST /api/client/service/report/ HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+             Connection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .unwrap();
+        // To its end, so that no file of it is open any more.
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+    let before = open_files(collector.process.id());
+    let mut stream = collector.connect();
+    // Far more than the kernel keeps for one who does not read.
+    for _ in 0..10 {
+        let ask = b"GET /api/reports?limit=10000 HTTP/1.1\r\nHost: x\r\n\r\n";
+        stream.write_all(ask).unwrap();
+    }
+    let pages = 10 * 20 * text.len();
+    wait_for("a connection", DEADLINE, || {
+        (open_files(collector.process.id()) > before).then_some(())
+    });
+    let began = Instant::now();
+    wait_for("its end", DEADLINE, || {
+        (open_files(collector.process.id()) <= before).then_some(())
+    });
+    let took = began.elapsed();
+    assert!(took >= WRITE_TIMEOUT - Duration::from_secs(2), "{took:?}");
+    let mut rest = Vec::new();
+    let _ = stream.read_to_end(&mut rest);
+    assert!(rest.len() < pages, "{}", rest.len());
+}
+
+/// It takes as long as the longest of the bounds.
+#[test]
+fn clients_that_do_nothing_have_their_time() {
+    let collector = Collector::new();
+    let post = b"POST /api/client/service/report/ HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+                 Content-Length: 100\r\n\r\n{";
+    let cases: [(&str, &[u8], Duration, &str); 4] = [
+        ("nothing", b"", IDLE_TIMEOUT, ""),
+        ("half a head", b"GET / HTTP/1.1\r\nHo", IDLE_TIMEOUT, ""),
+        ("idle after a request", ASK, IDLE_TIMEOUT, "HTTP/1.1 200"),
+        ("half a body", post, BODY_TIMEOUT, "HTTP/1.1 408"),
+    ];
+    std::thread::scope(|scope| {
+        for (name, sent, limit, answer) in cases {
+            let mut stream = collector.connect();
+            scope.spawn(move || {
+                let began = Instant::now();
+                stream.write_all(sent).unwrap();
+                let mut text = Vec::new();
+                let _ = stream.read_to_end(&mut text);
+                let took = began.elapsed();
+                assert!(text.starts_with(answer.as_bytes()), "{name}");
+                assert_eq!(text.is_empty(), answer.is_empty(), "{name}");
+                assert!(took >= limit - Duration::from_secs(1), "{name}: {took:?}");
+            });
+        }
+    });
+}
