@@ -4,6 +4,7 @@
 #![allow(dead_code)] // Every test crate takes a part of this.
 
 pub mod django;
+pub mod namespace;
 pub mod python;
 pub mod scripted_server;
 pub mod site;

@@ -90,6 +90,16 @@ impl Site {
         Running::start("agent", &mut self.command(&["run"]), self.folder())
     }
 
+    /// Starts `mote run` and waits until it answers.
+    pub fn run_until_up(&self) -> Running {
+        let mut agent = self.run();
+        wait_for("the agent to answer", DEADLINE, || {
+            agent.assert_running();
+            (self.call(&["status"]).code == 0).then_some(())
+        });
+        agent
+    }
+
     /// What `mote status --json` says of the agent that runs.
     pub fn status(&self) -> Value {
         let said = self.call(&["status", "--json"]);
