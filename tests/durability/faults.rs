@@ -75,7 +75,7 @@ fn a_disk_that_gave_up() {
             return;
         };
         // What the kernel writes then differs from version to version.
-        trial.breaks("the queue's disk: writing: ", || {
+        trial.breaks("the queue's disk: writing failed: ", || {
             let state = trial.state();
             run(Command::new("mount").args(["-o", "remount,abort"]).arg(state)).unwrap();
         });
