@@ -130,12 +130,18 @@ impl Drop for Lock {
 /// Who is the agent of `state_dir`.
 pub fn holder(state_dir: &Path) -> Result<Holder, DaemonError> {
     let path = state_dir.join(LOCK_FILE);
-    // The kernel tells about write locks only to who could take one.
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .custom_flags(NOT_ELSEWHERE)
-        .open(&path);
+    let open = |write| {
+        OpenOptions::new()
+            .read(true)
+            .write(write)
+            .custom_flags(NOT_ELSEWHERE)
+            .open(&path)
+    };
+    // Nobody who may not write it is told who runs, but a disk that became read-only hides no agent.
+    let file = match open(true) {
+        Err(cause) if cause.kind() == io::ErrorKind::ReadOnlyFilesystem => open(false),
+        result => result,
+    };
     match file {
         Ok(file) => asked(&file, &path),
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(Holder::None),

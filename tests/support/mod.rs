@@ -4,6 +4,7 @@
 #![allow(dead_code)] // Every test crate takes a part of this.
 
 pub mod django;
+pub mod namespace;
 pub mod python;
 pub mod scripted_server;
 pub mod site;
@@ -86,9 +87,11 @@ impl Running {
     /// Waits for the end.
     pub fn wait(&mut self) -> ExitStatus {
         let what = format!("the end of {}", self.name);
-        wait_for(&what, DEADLINE, || {
+        let status = wait_for(&what, DEADLINE, || {
             self.child.try_wait().expect("the child's state")
-        })
+        });
+        site::assert_final_accounts(&self.output());
+        status
     }
 }
 

@@ -90,6 +90,16 @@ impl Site {
         Running::start("agent", &mut self.command(&["run"]), self.folder())
     }
 
+    /// Starts `mote run` and waits until it answers.
+    pub fn run_until_up(&self) -> Running {
+        let mut agent = self.run();
+        wait_for("the agent to answer", DEADLINE, || {
+            agent.assert_running();
+            (self.call(&["status"]).code == 0).then_some(())
+        });
+        agent
+    }
+
     /// What `mote status --json` says of the agent that runs.
     pub fn status(&self) -> Value {
         let said = self.call(&["status", "--json"]);
@@ -101,7 +111,7 @@ impl Site {
     }
 
     /// Asks for the status until `wanted` gives something.
-    pub fn wait_for_status<T>(&self, what: &str, wanted: impl Fn(&Value) -> Option<T>) -> T {
+    pub fn wait_for_status<T>(&self, what: &str, mut wanted: impl FnMut(&Value) -> Option<T>) -> T {
         wait_for(what, DEADLINE, || {
             let status = self.status();
             wanted(&status)
@@ -129,16 +139,26 @@ impl Site {
 
 impl Drop for Site {
     fn drop(&mut self) {
-        let stop = ["stop", "--timeout", "1"];
-        let stopped = mote()
-            .arg("--config")
-            .arg(self.path("stop.toml"))
-            .args(stop)
-            .stdout(Stdio::null())
-            .status();
-        if std::thread::panicking() {
+        let is_failing = std::thread::panicking();
+        let call = |arguments: &[&str]| {
+            let settings = self.path("stop.toml");
+            let mut command = mote();
+            command.arg("--config").arg(settings).args(arguments);
+            command.stdin(Stdio::null()).output()
+        };
+        // Whatever a test was about, its agent accounts for each report in the end.
+        let last = call(&["status", "--json"]);
+        let stopped = call(&["stop", "--timeout", "1"]);
+        if is_failing {
             eprintln!("--- log of the agent, {stopped:?}:\n{}---", self.log());
+            return;
         }
+        if let Ok(last) = last
+            && last.status.success()
+        {
+            assert_balanced(&serde_json::from_slice(&last.stdout).expect("JSON"));
+        }
+        assert_final_accounts(&self.log());
     }
 }
 
@@ -174,6 +194,24 @@ pub fn assert_balanced(status: &Value) {
     let dropped: u64 = dropped.map(|count| count.as_u64().expect("a number")).sum();
     let found = count("acknowledged") + count("queued") + dropped;
     assert_eq!(count("sampled"), found, "{reports}");
+}
+
+/// The same in the last line of each agent that said something in this log.
+pub fn assert_final_accounts(log: &str) {
+    for line in log.lines() {
+        let Some((_, account)) = line.split_once(" stops: ") else {
+            continue;
+        };
+        let words: Vec<&str> = account.split_whitespace().collect();
+        let [sampled, "sampled", "=", acknowledged, "acknowledged", "+", queued, "queued", "+", dropped, "dropped"] =
+            words[..]
+        else {
+            panic!("no account in {line:?}");
+        };
+        let count = |word: &str| word.parse::<u64>().expect("a number");
+        let found = count(acknowledged) + count(queued) + count(dropped);
+        assert_eq!(count(sampled), found, "{line}");
+    }
 }
 
 /// The entry of a service in a status.
