@@ -12,11 +12,11 @@ mod client;
 #[path = "collector/program.rs"]
 mod program;
 
-#[path = "durability/faults.rs"]
-mod faults;
-#[path = "durability/dead.rs"]
-mod dead;
 #[path = "durability/backlog.rs"]
 mod backlog;
+#[path = "durability/dead.rs"]
+mod dead;
+#[path = "durability/faults.rs"]
+mod faults;
 #[path = "durability/kills.rs"]
 mod kills;

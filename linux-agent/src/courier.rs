@@ -85,8 +85,8 @@ struct State {
     dead_fault: Fault,
     /// The loop waits for the disk.
     tell_stored: bool,
-    /// A thread waits until a certain time. The other may then sleep until it is needed.
-    has_timekeeper: bool,
+    /// A thread waits until this time. If there is nothing to do before, the other may sleep until it is needed.
+    timekeeper: Option<Uptime>,
     running: usize,
 }
 
@@ -110,7 +110,7 @@ impl Courier {
                 dead_letters: dead.count(),
                 dead_fault: Fault::default(),
                 tell_stored: false,
-                has_timekeeper: false,
+                timekeeper: None,
                 running: WORKERS,
             }),
             changed: Condvar::new(),
@@ -296,15 +296,18 @@ impl Shared {
         now: Uptime,
         until: Uptime,
     ) -> MutexGuard<'s, State> {
-        if until == Uptime::NEVER || state.has_timekeeper {
+        if until == Uptime::NEVER || state.timekeeper.is_some_and(|at| at <= until) {
             let waited = self.changed.wait(state);
             return waited.unwrap_or_else(|poisoned| poisoned.into_inner());
         }
-        state.has_timekeeper = true;
+        state.timekeeper = Some(until);
         let left = Duration::from_millis(until.millis_since(now));
         let waited = self.changed.wait_timeout(state, left);
         let (mut state, _) = waited.unwrap_or_else(|poisoned| poisoned.into_inner());
-        state.has_timekeeper = false;
+        // Unless the other has taken over, for an earlier time.
+        if state.timekeeper == Some(until) {
+            state.timekeeper = None;
+        }
         state
     }
 

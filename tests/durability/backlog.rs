@@ -52,8 +52,14 @@ fn a_queue_of_1_gib_costs_no_more_at_the_start_than_an_empty_one() {
     assert!(full_cost.read_bytes <= empty_cost.read_bytes + (3 << 20));
     assert!(full_cost.resident_kib <= empty_cost.resident_kib + 1024);
     let reports = &site.status()["reports"];
-    assert!(reports["queued"].as_u64().unwrap() >= SEGMENTS * REPORTS_A_SEGMENT, "{reports}");
-    assert!(reports["queued_bytes"].as_u64().unwrap() > 1000 << 20, "{reports}");
+    assert!(
+        reports["queued"].as_u64().unwrap() >= SEGMENTS * REPORTS_A_SEGMENT,
+        "{reports}"
+    );
+    assert!(
+        reports["queued_bytes"].as_u64().unwrap() > 1000 << 20,
+        "{reports}"
+    );
 
     let server = Server::on(port, SERVICES);
     // What is in memory at a time is a quarter of a segment.
@@ -64,12 +70,19 @@ fn a_queue_of_1_gib_costs_no_more_at_the_start_than_an_empty_one() {
     for (report, expected) in sent.iter().zip(0u64..) {
         assert_eq!(report["seq"], expected);
     }
-    println!("{} reports in order after {:.1} s", sent.len(), began.elapsed().as_secs_f64());
+    println!(
+        "{} reports in order after {:.1} s",
+        sent.len(),
+        began.elapsed().as_secs_f64()
+    );
     assert!(agent.terminate().success());
 }
 
 fn remember_orders(site: &Site) {
-    DirBuilder::new().mode(0o700).create(site.path("state")).unwrap();
+    DirBuilder::new()
+        .mode(0o700)
+        .create(site.path("state"))
+        .unwrap();
     let document = format!("{{\"services\": {SERVICES}}}");
     fs::write(site.path("state/services.json"), document).unwrap();
 }
@@ -87,11 +100,13 @@ fn started(site: &Site, agent: &mut Running) -> (u128, Cost) {
         std::thread::sleep(std::time::Duration::from_millis(1));
     }
     let took_ms = began.elapsed().as_millis();
-    
+
     wait_for("an answer", DEADLINE, || {
         (site.call(&["status"]).code == 0).then_some(())
     });
-    site.wait_for_status("a failure", |status| status["server"]["error"].as_str().map(drop));
+    site.wait_for_status("a failure", |status| {
+        status["server"]["error"].as_str().map(drop)
+    });
     let number = |file: &str, key: &str| -> u64 {
         let text = fs::read_to_string(format!("/proc/{}/{file}", agent.id())).unwrap();
         let line = text.lines().find(|line| line.starts_with(key)).unwrap();
@@ -108,14 +123,20 @@ fn started(site: &Site, agent: &mut Running) -> (u128, Cost) {
 fn fill(folder: &Path) {
     DirBuilder::new().mode(0o700).create(folder).unwrap();
     let kernel = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
-    let tail = format!("\"data\":{{\"status\":0,\"filler\":\"{}\"}}}}", "x".repeat(FILLER_BYTES));
+    let tail = format!(
+        "\"data\":{{\"status\":0,\"filler\":\"{}\"}}}}",
+        "x".repeat(FILLER_BYTES)
+    );
     let mut tail_sum = Hasher::new();
     tail_sum.update(tail.as_bytes());
     for segment in 0..SEGMENTS {
         let first = segment * REPORTS_A_SEGMENT;
         let file = File::create(folder.join(format!("{first:020}.reports"))).unwrap();
         let mut file = BufWriter::new(file);
-        let head = format!("= {} 1700000000000 {{\"unstored\":0,\"dropped\":{{}}}}", kernel.trim());
+        let head = format!(
+            "= {} 1700000000000 {{\"unstored\":0,\"dropped\":{{}}}}",
+            kernel.trim()
+        );
         writeln!(file, "{head}*{:08X}", crc32fast::hash(head.as_bytes())).unwrap();
         for number in first..first + REPORTS_A_SEGMENT {
             let start = format!(
@@ -128,4 +149,3 @@ fn fill(folder: &Path) {
         }
     }
 }
-

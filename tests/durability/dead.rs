@@ -65,21 +65,35 @@ fn what_is_refused_or_fails_for_ever_is_kept_and_the_rest_arrives() {
     assert_eq!(mode(&folder), 0o700);
     assert_eq!(mode(&file), 0o600);
     let text = fs::read_to_string(&file).unwrap();
-    let letters: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let letters: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
     for (service, reason) in [("Bad", "400"), ("Weak", "500")] {
-        let of_service = letters.iter().filter(|it| it["report"]["service_name"] == service);
+        let of_service = letters
+            .iter()
+            .filter(|it| it["report"]["service_name"] == service);
         let of_service: Vec<&Value> = of_service.collect();
         assert!(of_service.len() >= 20, "{service}: {}", of_service.len());
         for letter in of_service {
-            assert!(letter["reason"].as_str().unwrap().contains(reason), "{letter}");
+            assert!(
+                letter["reason"].as_str().unwrap().contains(reason),
+                "{letter}"
+            );
             assert!(letter["report"]["data"].is_object(), "{letter}");
         }
     }
-    assert!(letters.iter().all(|it| it["report"]["service_name"] != "Good"));
+    assert!(
+        letters
+            .iter()
+            .all(|it| it["report"]["service_name"] != "Good")
+    );
 
     // They are counted after a restart as well.
     let mut agent = site.run_until_up();
-    let again = site.wait_for_status("a status", |status| status["reports"]["dead_letters"].as_u64());
+    let again = site.wait_for_status("a status", |status| {
+        status["reports"]["dead_letters"].as_u64()
+    });
     assert!(again >= letters.len() as u64, "{again}");
     assert!(agent.terminate().success());
 }

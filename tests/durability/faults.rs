@@ -77,10 +77,17 @@ fn a_disk_that_gave_up() {
         // What the kernel writes then differs from version to version.
         trial.breaks("the queue's disk: writing failed: ", || {
             let state = trial.state();
-            run(Command::new("mount").args(["-o", "remount,abort"]).arg(state)).unwrap();
+            run(Command::new("mount")
+                .args(["-o", "remount,abort"])
+                .arg(state))
+            .unwrap();
         });
         trial.goes_on();
-        assert!(trial.agent_says_once("the queue's disk: "), "{}", trial.agent.output());
+        assert!(
+            trial.agent_says_once("the queue's disk: "),
+            "{}",
+            trial.agent.output()
+        );
     });
 }
 
@@ -106,7 +113,12 @@ fn a_frozen_disk() {
 fn calls_that_fail() {
     for (calls, error, said, settings) in [
         ("write", "EIO", "Input/output error", ""),
-        ("fdatasync,fsync", "EIO", "syncing failed: Input/output error", "durability = \"power\"\nsync_interval_s = 1"),
+        (
+            "fdatasync,fsync",
+            "EIO",
+            "syncing failed: Input/output error",
+            "durability = \"power\"\nsync_interval_s = 1",
+        ),
     ] {
         let trial = Trial::new(None, settings);
         let pid = trial.agent.id().to_string();
@@ -142,7 +154,14 @@ fn a_disk_that_takes_long() {
         return;
     };
     let mut tracer = Command::new("strace");
-    tracer.args(["-f", "-qq", "-o", "/dev/null", "-p", &trial.agent.id().to_string()]);
+    tracer.args([
+        "-f",
+        "-qq",
+        "-o",
+        "/dev/null",
+        "-p",
+        &trial.agent.id().to_string(),
+    ]);
     tracer.args(["-e", "inject=write:delay_enter=4000000"]);
     for file in fs::read_dir(trial.state().join("queue")).unwrap() {
         tracer.arg("-P").arg(file.unwrap().path());
@@ -184,7 +203,14 @@ impl Trial {
     fn new(tmpfs: Option<&str>, queue: &str) -> Trial {
         Trial::at(queue, |state| {
             if let Some(options) = tmpfs {
-                mount(Some("none"), state, Some("tmpfs"), MsFlags::empty(), Some(options)).unwrap();
+                mount(
+                    Some("none"),
+                    state,
+                    Some("tmpfs"),
+                    MsFlags::empty(),
+                    Some(options),
+                )
+                .unwrap();
             }
         })
     }
@@ -192,7 +218,11 @@ impl Trial {
     fn on_ext4(test: &str) -> Option<(Trial, Image)> {
         let image = need(test, Image::new())?;
         let trial = Trial::at("", |state| {
-            run(Command::new("mount").args(["-o", "loop"]).arg(&image.path).arg(state)).unwrap();
+            run(Command::new("mount")
+                .args(["-o", "loop"])
+                .arg(&image.path)
+                .arg(state))
+            .unwrap();
         });
         Some((trial, image))
     }
@@ -241,7 +271,9 @@ impl Trial {
     fn goes_on(&self) {
         let sampled = || self.site.status()["reports"]["sampled"].as_u64().unwrap();
         let before = sampled();
-        wait_for("more samples", DEADLINE, || (sampled() >= before + 8).then_some(()));
+        wait_for("more samples", DEADLINE, || {
+            (sampled() >= before + 8).then_some(())
+        });
     }
 
     /// The fault goes, the disk is used again, and with the server back all arrives.
@@ -311,8 +343,14 @@ impl Image {
         run(Command::new("mkfs.ext4").arg("-q").arg(&path))?;
         let point = folder.path().join("point");
         fs::create_dir(&point).expect("a folder");
-        run(Command::new("mount").args(["-o", "loop"]).arg(&path).arg(&point))?;
+        run(Command::new("mount")
+            .args(["-o", "loop"])
+            .arg(&path)
+            .arg(&point))?;
         run(Command::new("umount").arg(&point))?;
-        Ok(Image { path, _folder: folder })
+        Ok(Image {
+            path,
+            _folder: folder,
+        })
     }
 }

@@ -159,7 +159,11 @@ struct Random(u64);
 impl Random {
     fn between(&mut self, low: u64, high: u64) -> u64 {
         for (shift, left) in [(13, true), (7, false), (17, true)] {
-            self.0 ^= if left { self.0 << shift } else { self.0 >> shift };
+            self.0 ^= if left {
+                self.0 << shift
+            } else {
+                self.0 >> shift
+            };
         }
         low + self.0 % (high - low + 1)
     }

@@ -203,8 +203,19 @@ pub fn assert_final_accounts(log: &str) {
             continue;
         };
         let words: Vec<&str> = account.split_whitespace().collect();
-        let [sampled, "sampled", "=", acknowledged, "acknowledged", "+", queued, "queued", "+", dropped, "dropped"] =
-            words[..]
+        let [
+            sampled,
+            "sampled",
+            "=",
+            acknowledged,
+            "acknowledged",
+            "+",
+            queued,
+            "queued",
+            "+",
+            dropped,
+            "dropped",
+        ] = words[..]
         else {
             panic!("no account in {line:?}");
         };
