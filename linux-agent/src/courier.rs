@@ -201,11 +201,9 @@ impl Courier {
 
     /// Why the queue's disk does not take reports; none if it does.
     pub fn disk_error(&self) -> Option<String> {
-        let state = self.shared.lock();
-        match state.dispatcher.uplink.queue().is_stalled(clock::uptime()) {
-            true => Some("the queue's disk does not answer; reports are kept in memory".to_owned()),
-            false => state.disk_fault.reason().map(str::to_owned),
-        }
+        let mut state = self.shared.lock();
+        state.note_stall(clock::uptime());
+        state.disk_fault.reason().map(str::to_owned)
     }
 
     /// Says that the server's orders are followed, or why they are not.
@@ -263,6 +261,7 @@ impl Shared {
         let mut state = self.lock();
         loop {
             let now = clock::uptime();
+            state.note_stall(now);
             let mut spare = state.spare.take();
             let job = state.dispatcher.next(now, clock::unix_ms(), &mut spare);
             state.spare = spare;
@@ -410,6 +409,14 @@ impl State {
         if let (Job::Chore(mut chore), Some(disk)) = (job, &mut self.disk) {
             let result = disk.perform(&mut chore);
             self.chore_done(chore, result.err().map(|error| error.to_string()));
+        }
+    }
+
+    /// A chore takes so long that it is not waited for.
+    fn note_stall(&mut self, now: Uptime) {
+        if self.dispatcher.uplink.queue().is_stalled(now) {
+            let sentence = "the queue's disk does not answer; reports are kept in memory";
+            self.disk_fault.failed(sentence.to_owned(), Instant::now());
         }
     }
 

@@ -398,6 +398,10 @@ impl<S: Storage> Log<S> {
             last.bytes += self.scratch.len() as u64;
             last.synced = false;
             last.torn = result.is_err();
+            if result.is_err() {
+                // The file may be another one by now.
+                self.cursor = None;
+            }
             result.map_err(failed("writing"))?;
             if !last.has_head {
                 last.has_head = true;

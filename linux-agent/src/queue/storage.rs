@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Files that are kept open: the segment that is written, one that is read, and what is done of each.
@@ -113,7 +113,17 @@ impl Storage for Folder {
     }
 
     fn append(&mut self, name: Name, bytes: &[u8]) -> io::Result<()> {
-        self.file(name, true)?.write_all(bytes)
+        let file = self.file(name, true)?;
+        file.write_all(bytes)?;
+        if file.metadata()?.nlink() == 0 {
+            // Somebody has removed it: what is written there is gone when the agent is.
+            self.open.retain(|(it, _)| *it != name);
+            return Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                "the file was removed",
+            ));
+        }
+        Ok(())
     }
 
     fn sync(&mut self, name: Name) -> io::Result<()> {
@@ -204,6 +214,10 @@ mod tests {
         let mut buffer = [0; 4];
         assert_eq!(storage.read(names[0], 4, &mut buffer).unwrap(), 2);
         assert_eq!(&buffer[..2], b"bc");
+        fs::remove_file(path.join(names[5].to_string())).unwrap();
+        assert!(storage.append(names[5], b"abc").is_err());
+        storage.append(names[5], b"abc").unwrap();
+        assert_eq!(storage.read(names[5], 0, &mut buffer).unwrap(), 3);
         storage.remove(names[0]).unwrap();
         storage.remove(names[0]).unwrap();
         assert!(storage.read(names[0], 0, &mut buffer).is_err());
