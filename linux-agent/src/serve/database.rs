@@ -21,7 +21,7 @@ use super::host::HostId;
 use super::report::Report;
 use super::schema;
 
-/// Most reports that one [`Query`] gives.
+/// Most reports that one query gives.
 pub const MAX_PAGE: u32 = 10_000;
 
 /// A page ends with the report whose data brings it to this size, in bytes.
