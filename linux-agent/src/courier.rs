@@ -271,6 +271,8 @@ impl Shared {
                 (Job::End, _) => {
                     state.running -= 1;
                     self.ended.notify_all();
+                    // The other one has nothing to wait for either.
+                    self.changed.notify_all();
                     return;
                 }
                 (Job::Chore(chore), _) => self.do_chore(state, chore),

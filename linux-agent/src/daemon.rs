@@ -8,7 +8,7 @@ use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -95,6 +95,7 @@ impl Lock {
             .mode(0o700)
             .create(state_dir)
             .map_err(|cause| file_error(state_dir, cause))?;
+        own(state_dir)?;
         let path = state_dir.join(LOCK_FILE);
         let mut file = OpenOptions::new()
             .read(true)
@@ -244,6 +245,26 @@ pub fn stop(state_dir: &Path, timeout: Duration) -> Result<Stopped, DaemonError>
     // Empties the file, as the agent would have: its end was no accident. Another agent may have it by now.
     drop(Lock::take(state_dir));
     Ok(Stopped::Killed(pid))
+}
+
+/// Nobody else may write the state folder. One of another user is none for root, whom that user could have write where
+/// it likes.
+fn own(state_dir: &Path) -> Result<(), DaemonError> {
+    let facts = fs::metadata(state_dir).map_err(|cause| file_error(state_dir, cause))?;
+    let own_uid = nix::unistd::geteuid().as_raw();
+    let mode = facts.permissions().mode();
+    if own_uid == 0 && facts.uid() != 0 {
+        let refusal = format!(
+            "it belongs to user {}, and the agent runs as root: start it with --user, or correct it with chown root",
+            facts.uid()
+        );
+        return Err(file_error(state_dir, io::Error::other(refusal)));
+    }
+    if facts.uid() == own_uid && mode & 0o022 != 0 {
+        fs::set_permissions(state_dir, fs::Permissions::from_mode(mode & !0o022))
+            .map_err(|cause| file_error(state_dir, cause))?;
+    }
+    Ok(())
 }
 
 fn wait_for_end(pidfd: &OwnedFd, timeout: Duration) -> Result<bool, DaemonError> {

@@ -7,9 +7,8 @@
 //! {"given_up":1795339484.886,"reason":"http://… answered 400 Bad Request","report":{"client_id":1,…}}
 //! ```
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -76,13 +75,8 @@ impl DeadLetters {
             fs::rename(&newest, self.folder.join(OLDER))?;
             self.older = std::mem::take(&mut self.newest);
         }
-        let mut file = match open(&newest) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                DirBuilder::new().mode(0o700).create(&self.folder)?;
-                open(&newest)?
-            }
-            result => result?,
-        };
+        regular_file::make_own_folder(&self.folder)?;
+        let mut file = regular_file::open_own(&newest, true)?;
         self.newest.bytes += bytes;
         file.write_all(&line)?;
         self.newest.letters += 1;
@@ -90,17 +84,9 @@ impl DeadLetters {
     }
 }
 
-fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .open(path)
-}
-
 /// A letter that was cut is none.
 fn kept(path: &Path) -> Kept {
-    let Ok(file) = regular_file::open(path) else {
+    let Ok(file) = regular_file::open_own(path, false) else {
         return Kept::default();
     };
     let mut kept = Kept {

@@ -19,21 +19,28 @@
 //! on disk, with threads of its own. A queue of append-only files is less than any of them, and can be cut at any
 //! byte.
 
+mod books;
+mod chore;
+mod chores;
+mod key;
 mod line;
+mod lines;
 mod log;
 mod ranges;
 mod storage;
 
 use std::collections::VecDeque;
 
-use mote_core::{ClientId, Uptime};
-use serde::Deserialize;
+use mote_core::Uptime;
 
+pub use chore::{Chore, Clock, DiskError};
+pub use key::service_key;
 pub use line::Totals;
-pub use log::{Chore, Clock, DiskError, MAX_DONE_RANGES};
+pub use log::MAX_DONE_RANGES;
 pub use storage::{Folder, Name, Storage};
 
-use log::{Found, Log, Read};
+use books::Books;
+use log::Log;
 use ranges::Ranges;
 
 /// What a report costs beyond its bytes, roughly.
@@ -52,17 +59,8 @@ pub const WINDOW_BYTES: usize = 256 << 10;
 /// Of what is not on disk while that is out of order, this much is kept, in bytes.
 pub const MEMORY_BYTES: usize = 1 << 20;
 
-/// A chore appends at most this much, in bytes, and one report.
-const MAX_APPEND_BYTES: usize = 256 << 10;
-
-/// After a call on the disk failed, the next is made after this time.
-const RETRY_MS: u64 = 5000;
-
 /// A disk that takes longer is not waited for.
 const STALL_MS: u64 = 1000;
-
-/// So many ranges of reports are done with before that is written although there is more to send.
-const MAX_DONE: usize = 64;
 
 /// One report that waits for its delivery.
 #[derive(Debug)]
@@ -100,47 +98,6 @@ pub struct Queue {
     /// What the queue's clock is ahead of the uptime.
     ahead_ms: u64,
     books: Option<Books>,
-}
-
-/// What is known of the disk.
-#[derive(Debug)]
-struct Books {
-    kernel: String,
-    /// With `durability = "power"`: how long what was appended may stay unsynced.
-    sync_interval_ms: Option<u64>,
-    is_open: bool,
-    /// The number that the next report gets.
-    next: u64,
-    /// What is not done and below this is in memory.
-    read_from: u64,
-    /// Numbers that are not done, in memory or not.
-    undone: u64,
-    /// Those that are done and the disk does not know it.
-    done: Ranges,
-    /// Those of reports that were taken out and are not done yet.
-    out: Ranges,
-    /// The number of the report that is on its way to the server, and whether it was given up for want of room
-    /// meanwhile.
-    flying: Option<u64>,
-    flying_is_lost: bool,
-    /// All below were given up for want of room.
-    lost_below: u64,
-    /// Waiting records that have a number.
-    numbered: u64,
-    /// Waiting records that are not on disk.
-    unstored: usize,
-    /// Reports of all runs that were done with before they had a number.
-    done_unnumbered: u64,
-    /// The disk does not know of all of them.
-    untold: bool,
-    /// What the files take.
-    bytes: u64,
-    /// When the chore that is under way was begun.
-    running: Option<Uptime>,
-    /// The last chore failed; when to try again.
-    retry_at: Option<Uptime>,
-    /// When something was appended that has not been synced.
-    dirty: Option<Uptime>,
 }
 
 /// How many reports a call gave up, by reason.
@@ -413,104 +370,6 @@ impl Queue {
         }
     }
 
-    /// When the disk has something to do: now, or at the instant that is given. `idle`: there is nothing else to do.
-    pub fn chore_at(&self, now: Uptime, idle: bool) -> Uptime {
-        let Some(books) = self.books.as_ref().filter(|it| it.running.is_none()) else {
-            return Uptime::NEVER;
-        };
-        if let Some(retry_at) = books.retry_at {
-            return retry_at;
-        }
-        let has_news = books.untold || !books.done.is_empty();
-        let wants_flush = has_news && (idle || books.done.len() > MAX_DONE);
-        if !books.is_open || books.unstored > 0 || wants_flush || self.wants_read(books) {
-            return now;
-        }
-        books.sync_at().unwrap_or(Uptime::NEVER)
-    }
-
-    /// Begins a chore. `chore` may be one that is finished; its memory is used again.
-    pub fn begin(&mut self, chore: &mut Chore, mut totals: Totals, now: Uptime, unix_ms: u64) {
-        let wants_read = self.books.as_ref().is_some_and(|it| self.wants_read(it));
-        let Some(books) = &mut self.books else { return };
-        books.running = Some(now);
-        chore.reset();
-        chore.uptime_ms = now.as_millis();
-        chore.clock = Clock {
-            kernel: books.kernel.clone(),
-            ahead_ms: unix_ms.saturating_sub(now.as_millis()),
-        };
-        if !books.is_open {
-            return;
-        }
-        totals.unstored = books.done_unnumbered;
-        books.untold = false;
-        chore.totals = totals;
-        chore.max_bytes = self.max_bytes as u64;
-        std::mem::swap(&mut chore.done, &mut books.done);
-        books.number(&mut self.waiting, chore);
-        chore.next = books.next;
-        chore.sync = books.sync_at().is_some_and(|at| at <= now);
-        if wants_read {
-            let waiting = self.waiting.iter().filter_map(|it| it.number);
-            let mut known = books.out.clone();
-            for number in waiting {
-                known.insert(number..number + 1);
-            }
-            chore.read = Some(Read {
-                from: books.read_from,
-                bytes: WINDOW_BYTES.saturating_sub(self.bytes),
-                known,
-            });
-            // What leaves memory meanwhile lowers it.
-            books.read_from = books.next;
-        }
-    }
-
-    /// Enters what became of a chore.
-    pub fn finish(&mut self, chore: &mut Chore, worked: bool, now: Uptime) -> Finished {
-        let Some(books) = &mut self.books else {
-            return Finished::default();
-        };
-        books.running = None;
-        books.retry_at = (!worked).then(|| now.after_millis(RETRY_MS));
-        if let Some(found) = chore.opened.take() {
-            let restored = Some(self.opened(found, now));
-            let given_up = self.enforce(now);
-            return Finished { given_up, restored };
-        }
-        if !books.is_open {
-            return Finished::default();
-        }
-        let mut given_up = GivenUp::default();
-        books.bytes = chore.bytes;
-        books.untold |= !worked;
-        // Those that could not be written.
-        for range in chore.done.iter() {
-            books.done.insert(range);
-        }
-        self.enter_stored(chore, now);
-        given_up.overflow += self.enter_lost(chore);
-        if let Some(books) = &mut self.books {
-            for range in chore.damaged.iter() {
-                let count = books.done.insert(range);
-                books.undone = books.undone.saturating_sub(count);
-                given_up.damaged += count;
-            }
-            if let Some(read) = &chore.read {
-                books.read_from = books.read_from.min(read.from);
-            }
-        }
-        self.enter_found(chore, now);
-        let enforced = self.enforce(now);
-        given_up.overflow += enforced.overflow;
-        given_up.expired += enforced.expired;
-        Finished {
-            given_up,
-            restored: None,
-        }
-    }
-
     /// Keeps the buffer of a report that is done with for another one.
     fn recycle(&mut self, record: Record) {
         if self.spare.len() < MAX_SPARE && record.report.capacity() <= MAX_SPARE_BYTES {
@@ -592,120 +451,6 @@ impl Queue {
         books.is_some_and(|books| record.number.is_some_and(|it| it < books.lost_below))
     }
 
-    fn opened(&mut self, found: Found, now: Uptime) -> Restored {
-        let Found {
-            next,
-            first,
-            undone,
-            totals,
-            clock,
-        } = found;
-        let shift = |at_ms: u64| {
-            at_ms
-                .saturating_add(clock.ahead_ms)
-                .saturating_sub(self.ahead_ms)
-        };
-        for record in &mut self.waiting {
-            record.queued_ms = shift(record.queued_ms);
-        }
-        self.ahead_ms = clock.ahead_ms;
-        if let Some(books) = &mut self.books {
-            books.is_open = true;
-            books.dirty = (undone > 0).then_some(now);
-            books.next = next;
-            books.read_from = first;
-            books.undone = undone;
-            books.done_unnumbered += totals.unstored;
-        }
-        let done = (next + totals.unstored).saturating_sub(undone);
-        Restored {
-            queued: undone,
-            acknowledged: done.saturating_sub(totals.dropped.total()),
-            totals,
-        }
-    }
-
-    fn enter_stored(&mut self, chore: &Chore, now: Uptime) {
-        let Some(books) = &mut self.books else { return };
-        if chore.sync && books.retry_at.is_none() {
-            books.dirty = None;
-        } else if chore.stored > 0 {
-            books.dirty.get_or_insert(now);
-        }
-        if chore.stored == 0 {
-            return;
-        }
-        let mut stored = Ranges::default();
-        for (number, ..) in chore.entries.iter().take(chore.stored) {
-            stored.insert(*number..number + 1);
-        }
-        for record in self.waiting.iter_mut().filter(|it| !it.stored) {
-            if record.number.is_some_and(|it| stored.contains(it)) {
-                record.stored = true;
-                books.unstored -= 1;
-            }
-        }
-    }
-
-    /// Enters which reports the disk gave up for want of room; gives how many that are.
-    fn enter_lost(&mut self, chore: &Chore) -> u64 {
-        let Some(books) = &mut self.books else {
-            return 0;
-        };
-        books.lost_below = books.lost_below.max(chore.lost_below);
-        if chore.lost == 0 {
-            return 0;
-        }
-        let below = 0..books.lost_below;
-        // These were done while the disk was at it, so they are accounted for already.
-        let done_meanwhile = books.done.remove(below.clone());
-        let is_lost = books.flying.is_some_and(|it| below.contains(&it)) && !books.flying_is_lost;
-        books.flying_is_lost |= is_lost;
-        // The others that were taken out are given up for another reason.
-        let out = books.out.remove(below) - u64::from(is_lost);
-        books.undone = books.undone.saturating_sub(chore.lost - done_meanwhile);
-        let mut index = 0;
-        while let Some(record) = self.waiting.get(index) {
-            if record.number.is_some_and(|it| it < chore.lost_below) {
-                if let Some(record) = self.remove(index) {
-                    self.recycle(record);
-                }
-            } else {
-                index += 1;
-            }
-        }
-        chore.lost - done_meanwhile - out
-    }
-
-    /// What was read belongs before what is newer.
-    fn enter_found(&mut self, chore: &mut Chore, now: Uptime) {
-        for found in chore.found.drain(..) {
-            let Some(books) = &mut self.books else { return };
-            let is_older = |it: &Record| !it.misplaced && it.queued_ms <= found.at_ms;
-            let is_older =
-                |it: &Record| is_older(it) && it.number.is_some_and(|it| it < found.number);
-            let index = self
-                .waiting
-                .iter()
-                .rposition(is_older)
-                .map_or(0, |index| index + 1);
-            books.numbered += 1;
-            self.bytes += found.report.len() + OVERHEAD_BYTES;
-            let record = Record {
-                service: key_of(&found.report),
-                report: found.report,
-                not_before: now,
-                tries: 0,
-                taken_when_failed: 0,
-                queued_ms: found.at_ms,
-                number: Some(found.number),
-                stored: true,
-                misplaced: false,
-            };
-            self.waiting.insert(index, record);
-        }
-    }
-
     fn enforce(&mut self, now: Uptime) -> GivenUp {
         let mut given_up = GivenUp::default();
         let now_ms = self.queue_ms(now);
@@ -772,94 +517,6 @@ impl Queue {
         ages.min_by_key(|(_, it)| it.queued_ms)
             .map(|(index, _)| index)
     }
-}
-
-impl Books {
-    fn note_done(&mut self, number: u64) {
-        self.out.remove(number..number + 1);
-        self.undone -= self.done.insert(number..number + 1).min(self.undone);
-    }
-
-    fn sync_at(&self) -> Option<Uptime> {
-        let interval_ms = self.sync_interval_ms?;
-        Some(self.dirty?.after_millis(interval_ms))
-    }
-
-    /// Gives the reports that are not on disk their numbers and copies them into the chore: first those that have
-    /// one from an attempt that failed, then the others by age.
-    fn number(&mut self, waiting: &mut VecDeque<Record>, chore: &mut Chore) {
-        let unstored = waiting
-            .iter()
-            .enumerate()
-            .rev()
-            .filter(|(_, it)| !it.stored);
-        // They are the newest, so the search ends soon.
-        let unstored = unstored
-            .take(self.unstored)
-            .map(|(index, it)| (it.number.unwrap_or(u64::MAX), it.queued_ms, index));
-        chore.order.extend(unstored);
-        chore.order.sort_unstable();
-        let all_is_in_memory = self.read_from == self.next;
-        for (_, at_ms, index) in chore.order.drain(..) {
-            let Some(record) = waiting.get_mut(index) else {
-                break;
-            };
-            if chore.reports.len() > MAX_APPEND_BYTES {
-                break;
-            }
-            let number = *record.number.get_or_insert_with(|| {
-                self.numbered += 1;
-                self.undone += 1;
-                self.next += 1;
-                self.next - 1
-            });
-            chore.reports.extend_from_slice(&record.report);
-            chore.entries.push((number, at_ms, chore.reports.len()));
-        }
-        if all_is_in_memory {
-            self.read_from = self.next;
-        }
-    }
-}
-
-/// Tells services apart, also those of boards, and after a restart: a hash (FNV-1a) of the client and the name.
-pub fn service_key(client: &ClientId<'_>, service: &str) -> u64 {
-    let number;
-    let (kind, client) = match client {
-        ClientId::Number(id) => {
-            number = id.to_le_bytes();
-            (0, number.as_slice())
-        }
-        ClientId::Name(name) => (1, name.as_bytes()),
-    };
-    let bytes = [kind].into_iter().chain(client.iter().copied());
-    let bytes = bytes.chain([0xFF]).chain(service.bytes());
-    bytes.fold(0xCBF2_9CE4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3)
-    })
-}
-
-/// The key of a report that was read.
-fn key_of(report: &[u8]) -> u64 {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Client {
-        Number(u32),
-        Name(String),
-    }
-    #[derive(Deserialize)]
-    struct Named {
-        client_id: Client,
-        service_name: String,
-    }
-    let Ok(named) = serde_json::from_slice::<Named>(report) else {
-        return 0;
-    };
-    let client = match &named.client_id {
-        Client::Number(number) => ClientId::Number(*number),
-        Client::Name(name) => ClientId::Name(name),
-    };
-    service_key(&client, &named.service_name)
 }
 
 #[cfg(test)]
@@ -948,14 +605,5 @@ mod tests {
         assert_eq!((queue.take_service(0).len(), queue.len()), (2, 1));
         assert_eq!(first(&mut queue).report, b"bb");
         assert_eq!(queue.bytes(), 0);
-    }
-
-    #[test]
-    fn a_report_that_was_read_belongs_to_the_service_that_sampled_it() {
-        let name = "N\u{f6}t";
-        for (json, client) in [("7", ClientId::Number(7)), ("\"7\"", ClientId::Name("7"))] {
-            let report = format!(r#"{{"client_id":{json},"service_name":{name:?},"data":{{}}}}"#);
-            assert_eq!(key_of(report.as_bytes()), service_key(&client, name));
-        }
     }
 }

@@ -3,9 +3,9 @@
 //! A FIFO in its place would hold up whoever opens it until somebody writes, and a device such as
 //! `/dev/zero` never ends.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 use nix::fcntl::OFlag;
@@ -18,11 +18,46 @@ pub fn open(path: &Path) -> io::Result<File> {
         .read(true)
         .custom_flags(flags.bits())
         .open(path)?;
-    if !file.metadata()?.is_file() {
-        let refusal = "it is not a regular file";
-        return Err(io::Error::new(ErrorKind::InvalidInput, refusal));
+    regular(file)
+}
+
+/// Opens one of the agent's own files for reading and appending, and makes it first if `create`. A link is not followed:
+/// whoever may write the folder must not choose what is written.
+pub fn open_own(path: &Path, create: bool) -> io::Result<File> {
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let file = OpenOptions::new()
+        .read(true)
+        .append(true)
+        .create(create)
+        .mode(0o600)
+        .custom_flags(flags.bits())
+        .open(path)?;
+    regular(file)
+}
+
+/// Makes a folder of the agent's own, unless it is there. A link to one is none.
+pub fn make_own_folder(path: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+        result => return result,
     }
-    Ok(file)
+    match path.symlink_metadata()?.is_dir() {
+        true => Ok(()),
+        false => Err(io::Error::new(
+            ErrorKind::NotADirectory,
+            "it is not a folder",
+        )),
+    }
+}
+
+fn regular(file: File) -> io::Result<File> {
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::new(
+            ErrorKind::InvalidInput,
+            "it is not a regular file",
+        )),
+    }
 }
 
 /// Reads the whole of a regular file. Fails if that is more than `max_bytes`.

@@ -13,7 +13,7 @@
 //! - After an outage the backlog goes out at [`CATCH_UP`] times the rate at which it came, and not faster: clients
 //!   that lost their server together must not run it down together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use mote_core::Uptime;
@@ -150,7 +150,7 @@ pub struct Uplink {
     catching_up: bool,
     in_flight: bool,
     /// Reports that were given up because of their server, until somebody has kept them elsewhere.
-    dead: Vec<Record>,
+    dead: VecDeque<Record>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -176,7 +176,7 @@ impl Uplink {
             failing_until: Uptime::from_millis(0),
             catching_up: false,
             in_flight: false,
-            dead: Vec::new(),
+            dead: VecDeque::new(),
         }
     }
 
@@ -240,7 +240,7 @@ impl Uplink {
     /// The next of the reports that the server will not take, to be kept elsewhere and then given to
     /// [`Uplink::buried`].
     pub fn take_dead(&mut self) -> Option<Record> {
-        self.dead.pop()
+        self.dead.pop_front()
     }
 
     /// A report of [`Uplink::take_dead`] needs to be kept no more.
@@ -295,7 +295,7 @@ impl Uplink {
             Outcome::Refused => {
                 self.account.dropped.refused += 1;
                 self.answered(record.service, now);
-                self.dead.push(record);
+                self.dead.push_back(record);
                 true
             }
             Outcome::Unreachable => {
@@ -424,7 +424,7 @@ impl Uplink {
     fn after_failure(&mut self, record: Record, is_given_up: bool, first: bool, now: Uptime) {
         if is_given_up {
             self.account.dropped.gave_up += 1;
-            self.dead.push(record);
+            self.dead.push_back(record);
         } else {
             let given_up = self.queue.put_back(record, first, now);
             self.count(given_up);

@@ -44,7 +44,7 @@ impl AgentCounters {
     }
 }
 
-/// The agent's own health since it started, but for the rates.
+/// The agent's own health: the reports over all runs since its queue began, the ticks since it started.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct AgentHealthData {
     /// Always [`Status::OK`].
@@ -70,6 +70,8 @@ pub struct AgentHealthData {
     pub dropped_refused: u64,
     /// Reports that the server failed on again and again.
     pub dropped_gave_up: u64,
+    /// Reports that were on disk and are not to be found there.
+    pub dropped_damaged: u64,
     /// Samples that were due and not taken.
     pub missed_ticks: u64,
     /// Samples that were taken late.
@@ -136,6 +138,7 @@ impl AgentHealth {
             dropped_expired: account.dropped.expired,
             dropped_refused: account.dropped.refused,
             dropped_gave_up: account.dropped.gave_up,
+            dropped_damaged: account.dropped.damaged,
             missed_ticks: missed,
             late_ticks: late,
             uplink_latency_ms: latency_ms,

@@ -34,6 +34,14 @@ pub struct Totals {
     pub dropped: Dropped,
 }
 
+impl Totals {
+    /// Takes the higher of each: they only grow.
+    pub fn raise(&mut self, other: &Totals) {
+        self.unstored = self.unstored.max(other.unstored);
+        self.dropped.raise(&other.dropped);
+    }
+}
+
 /// A line that is whole.
 #[derive(Debug, PartialEq)]
 pub enum Line<'a> {

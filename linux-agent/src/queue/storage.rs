@@ -2,10 +2,12 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+
+use crate::regular_file;
 
 /// Files that are kept open: the segment that is written, one that is read, and what is done of each.
 const MAX_OPEN: usize = 4;
@@ -51,19 +53,7 @@ impl Folder {
     }
 
     fn open(&self, name: Name, create: bool) -> io::Result<File> {
-        OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(create)
-            .mode(0o600)
-            .open(self.path.join(name.to_string()))
-    }
-
-    fn make(&self) -> io::Result<()> {
-        match DirBuilder::new().mode(0o700).create(&self.path) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-            _ => Ok(()),
-        }
+        regular_file::open_own(&self.path.join(name.to_string()), create)
     }
 
     fn file(&mut self, name: Name, create: bool) -> io::Result<&mut File> {
@@ -73,7 +63,7 @@ impl Folder {
             None => match self.open(name, create) {
                 Err(error) if create && error.kind() == io::ErrorKind::NotFound => {
                     // Somebody has removed the whole folder.
-                    self.make()?;
+                    regular_file::make_own_folder(&self.path)?;
                     (name, self.open(name, create)?)
                 }
                 result => (name, result?),
@@ -98,7 +88,7 @@ impl Clone for Folder {
 impl Storage for Folder {
     fn list(&mut self) -> io::Result<Vec<(Name, u64)>> {
         self.open.clear();
-        self.make()?;
+        regular_file::make_own_folder(&self.path)?;
         let mut files = Vec::new();
         for entry in fs::read_dir(&self.path)? {
             let entry = entry?;
@@ -214,10 +204,13 @@ mod tests {
         let mut buffer = [0; 4];
         assert_eq!(storage.read(names[0], 4, &mut buffer).unwrap(), 2);
         assert_eq!(&buffer[..2], b"bc");
+        storage.append(names[5], b"abc").unwrap();
         fs::remove_file(path.join(names[5].to_string())).unwrap();
         assert!(storage.append(names[5], b"abc").is_err());
         storage.append(names[5], b"abc").unwrap();
         assert_eq!(storage.read(names[5], 0, &mut buffer).unwrap(), 3);
+        std::os::unix::fs::symlink("/dev/null", path.join(Name::Done(1).to_string())).unwrap();
+        assert!(storage.append(Name::Done(1), b"abc").is_err());
         storage.remove(names[0]).unwrap();
         storage.remove(names[0]).unwrap();
         assert!(storage.read(names[0], 0, &mut buffer).is_err());

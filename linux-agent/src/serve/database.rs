@@ -4,7 +4,9 @@
 //! survives a killed process and a power failure.
 
 use std::fmt;
+use std::fs::{DirBuilder, OpenOptions};
 use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -125,11 +127,22 @@ pub fn open(path: &Path, busy_timeout: Duration) -> Result<Connection, OpenError
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
     {
-        std::fs::create_dir_all(folder).map_err(|cause| OpenError::Folder {
-            path: folder.to_owned(),
-            cause,
-        })?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(|cause| OpenError::Folder {
+                path: folder.to_owned(),
+                cause,
+            })?;
     }
+    // What hosts report is for nobody but those whom the collector lets read; SQLite's other files take after this one.
+    // If it is there already, or cannot be made, SQLite has the word.
+    let _ = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path);
     let sqlite = |cause| OpenError::Sqlite {
         path: path.to_owned(),
         cause,

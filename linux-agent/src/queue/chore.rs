@@ -1,0 +1,158 @@
+//! What the disk is to do, and what it did of it.
+
+use std::fmt;
+use std::io;
+
+use super::line::Totals;
+use super::ranges::Ranges;
+
+/// Larger buffers are given back to the system, in bytes.
+const MAX_SPARE_BYTES: usize = 64 << 10;
+
+/// How the queue tells time: milliseconds that only go on, also while no agent runs.
+///
+/// While one kernel runs they are its uptime and a constant. When another one has started, the constant is chosen by
+/// the wall clock, which is the only one that went on meanwhile; that it is set later changes nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Clock {
+    /// Linux's id of its run.
+    pub kernel: String,
+    /// What the queue's clock is ahead of the uptime, in milliseconds.
+    pub ahead_ms: u64,
+}
+
+/// What the disk has when it is opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The number that the next report gets.
+    pub next: u64,
+    /// The lowest number that may not be done.
+    pub first: u64,
+    /// Reports that are not done.
+    pub undone: u64,
+    /// What became of earlier ones.
+    pub totals: Totals,
+    /// The queue's clock.
+    pub clock: Clock,
+}
+
+/// What the disk is to do, and what it did of it.
+#[derive(Debug, Default)]
+pub struct Chore {
+    /// Numbers that are done with. Those that have been written are taken out.
+    pub done: Ranges,
+    /// What became of all reports so far.
+    pub totals: Totals,
+    /// The number that the next report gets, after those of this chore.
+    pub next: u64,
+    /// Reports to be appended: number, time, and where it ends in `reports`.
+    pub entries: Vec<(u64, u64, usize)>,
+    /// Their bytes.
+    pub reports: Vec<u8>,
+    /// How many of them have been appended.
+    pub stored: usize,
+    /// The files may have this many bytes together.
+    pub max_bytes: u64,
+    /// Whether what was appended has to survive a loss of power from now on.
+    pub sync: bool,
+    /// Reports to be read.
+    pub read: Option<Read>,
+    /// All numbers below were given up to make room.
+    pub lost_below: u64,
+    /// How many of them were not done.
+    pub lost: u64,
+    /// The files with this number and those after it were removed.
+    pub gone_from: Option<u64>,
+    /// Numbers that should be there and are not.
+    pub damaged: Ranges,
+    /// What was read.
+    pub found: Vec<StoredReport>,
+    /// Reports on disk that are not done.
+    pub undone: u64,
+    /// What the files take, in bytes.
+    pub bytes: u64,
+    /// The clock by which a disk is opened, should it know no earlier one, and the uptime then.
+    pub clock: Clock,
+    /// See [`Clock`].
+    pub uptime_ms: u64,
+    /// The disk was opened.
+    pub opened: Option<Found>,
+    /// Reports to be numbered: number, time, place.
+    pub order: Vec<(u64, u64, usize)>,
+}
+
+/// Which reports to read.
+#[derive(Debug, Default)]
+pub struct Read {
+    /// None below this number. Afterwards: what was read ended before it.
+    pub from: u64,
+    /// Enough is read when it has this many bytes.
+    pub bytes: usize,
+    /// Numbers that are in memory.
+    pub known: Ranges,
+}
+
+/// A report that was read.
+#[derive(Debug)]
+pub struct StoredReport {
+    /// Its number.
+    pub number: u64,
+    /// When it was queued, by the queue's clock.
+    pub at_ms: u64,
+    /// The report.
+    pub report: Vec<u8>,
+}
+
+/// A call on the storage that failed.
+#[derive(Debug)]
+pub struct DiskError {
+    /// What was tried.
+    pub what: &'static str,
+    /// Why.
+    pub cause: io::Error,
+}
+
+impl Chore {
+    /// Makes it an empty one that keeps its memory.
+    pub fn reset(&mut self) {
+        let Chore {
+            mut done,
+            mut entries,
+            mut reports,
+            mut found,
+            mut order,
+            ..
+        } = std::mem::take(self);
+        done.clear();
+        entries.clear();
+        reports.clear();
+        found.clear();
+        order.clear();
+        if reports.capacity() > MAX_SPARE_BYTES {
+            reports = Vec::new();
+        }
+        *self = Chore {
+            done,
+            entries,
+            reports,
+            found,
+            order,
+            ..Chore::default()
+        };
+    }
+
+    /// The bytes of a report that is to be appended.
+    pub fn report(&self, index: usize) -> &[u8] {
+        let end_of = |index: usize| self.entries.get(index).map_or(0, |it| it.2);
+        let start = index.checked_sub(1).map_or(0, end_of);
+        self.reports.get(start..end_of(index)).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for DiskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} failed: {}", self.what, self.cause)
+    }
+}
+
+impl std::error::Error for DiskError {}
