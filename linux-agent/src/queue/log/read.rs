@@ -180,6 +180,7 @@ mod tests {
     use crate::queue::Folder;
 
     #[test]
+    #[cfg_attr(miri, ignore = "17,000 ranges take Miri many minutes")]
     fn what_is_done_takes_no_more_memory_than_a_segment_is_worth() {
         let folder = tempfile::tempdir().unwrap();
         let mut storage = Folder::new(folder.path());
