@@ -184,6 +184,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri does not know the flags of open")]
     fn a_folder_keeps_what_is_appended() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("queue");
