@@ -52,24 +52,27 @@ pub struct Client {
 /// What changes when the files with token and certificates do.
 struct Session {
     agent: Agent,
+    /// The connections are not this module's to make anew.
+    stays: bool,
     access: Access,
 }
 
 impl Client {
     /// A client that has not connected yet.
     pub fn new(server: &Server, client_id: &str) -> Self {
-        Self::with(agent(server, None), server, client_id)
+        Self::with(agent(server, None), false, server, client_id)
     }
 
-    /// As [`Client::new`], over other connections than those of TCP, as long as neither token nor certificate changes.
+    /// As [`Client::new`], over other connections than those of TCP.
     pub fn over(connector: impl Connector, server: &Server, client_id: &str) -> Self {
-        Self::with(agent_over(connector), server, client_id)
+        Self::with(agent_over(connector), true, server, client_id)
     }
 
-    fn with(agent: Agent, server: &Server, client_id: &str) -> Self {
+    fn with(agent: Agent, stays: bool, server: &Server, client_id: &str) -> Self {
         Client {
             session: Mutex::new(Session {
                 agent,
+                stays,
                 access: Access::new(server),
             }),
             report_url: url(server, &server.report_path),
@@ -167,10 +170,14 @@ impl Client {
     /// Brings token and certificates up to date. Gives what a request is sent with.
     fn prepare(&self, url: &Uri) -> Result<(Agent, Option<HeaderValue>), CallError> {
         let mut session = self.session();
-        let Session { agent, access } = &mut *session;
+        let Session {
+            agent,
+            stays,
+            access,
+        } = &mut *session;
         let is_new = access.refresh(Instant::now());
         let no_access = |sentence| CallFault::NoAccess(sentence).of(url);
-        if is_new {
+        if is_new && !*stays {
             // With the agent go its connections, which were let in by the old certificates.
             *agent = self::agent(&self.server, access.tls().map_err(no_access)?);
         } else {
