@@ -305,9 +305,17 @@ fn cut_at(call: usize, kept: usize) -> bool {
     let damaged = world.account().dropped.damaged;
     assert!(damaged <= 1, "{what}: {damaged} damaged");
     // And it works on as if nothing had been.
-    world.step(&Step::Push(7));
-    let last = u32::try_from(world.known.len()).unwrap() - 1;
-    assert_eq!(world.drain(), [last], "{what}");
+    for _ in 0..4 {
+        let first = u32::try_from(world.known.len()).unwrap();
+        for _ in 0..2 {
+            world.step(&Step::Push(100));
+            world.step(&Step::Chore);
+        }
+        let account = world.account();
+        world.restart();
+        assert_eq!(world.account(), account, "{what}");
+        assert_eq!(world.drain(), [first, first + 1], "{what}");
+    }
     true
 }
 
@@ -392,6 +400,9 @@ proptest! {
             prop_assert!(!is_due || found.contains(id), "{} is lost", id);
             prop_assert!(!known.flushed || !found.contains(id), "{} is there again", id);
         }
+        let account = world.account();
+        world.restart();
+        prop_assert_eq!(world.account(), account);
     }
 
     #[test]

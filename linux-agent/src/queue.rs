@@ -192,6 +192,7 @@ impl Queue {
             out: Ranges::default(),
             flying: None,
             flying_is_lost: false,
+            flies_unstored: false,
             lost_below: 0,
             numbered: 0,
             unstored: 0,
@@ -285,6 +286,7 @@ impl Queue {
         let record = self.take_at(index)?;
         if let Some(books) = &mut self.books {
             books.flying = record.number;
+            books.flies_unstored = !record.stored;
         }
         Some(record)
     }
@@ -293,6 +295,7 @@ impl Queue {
     pub fn landed(&mut self) -> bool {
         self.books.as_mut().is_some_and(|books| {
             books.flying = None;
+            books.flies_unstored = false;
             std::mem::take(&mut books.flying_is_lost)
         })
     }
@@ -409,10 +412,11 @@ impl Queue {
         books.is_none_or(|it| it.is_open && it.retry_at.is_none())
     }
 
-    /// Whether no report waits for the disk, or the disk is not there to be waited for.
+    /// Whether no report waits for the disk, or the disk is not there to be waited for. One that is on its way to the
+    /// server, and was sent while there was no disk, counts until the server has it or it is back.
     pub fn is_stored(&self, now: Uptime) -> bool {
-        let unstored = self.books.as_ref().map_or(0, |it| it.unstored);
-        unstored == 0 || !self.waits_for_disk(now)
+        let books = self.books.as_ref();
+        books.is_none_or(|it| it.unstored == 0 && !it.flies_unstored) || !self.waits_for_disk(now)
     }
 
     /// Whether a chore is under way.
@@ -577,6 +581,31 @@ mod tests {
         assert_eq!(queue.push(b"c", 0, at(2)).overflow, 1);
         assert_eq!(first(&mut queue).report, b"b");
         assert_eq!(first(&mut queue).report, b"c");
+    }
+
+    #[test]
+    fn a_report_that_was_sent_while_there_was_no_disk_counts_until_it_is_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("queue");
+        let mut disk = Disk::new(Folder::new(&path));
+        let mut queue = Queue::on_disk(1 << 20, 1000, None, "kernel");
+        let mut chore = |queue: &mut Queue, works| {
+            let mut chore = Chore::default();
+            queue.begin(&mut chore, Totals::default(), at(0), 0);
+            let worked = works && disk.perform(&mut chore).is_ok();
+            queue.finish(&mut chore, worked, at(0));
+        };
+        chore(&mut queue, true);
+        queue.push(b"a", 0, at(0));
+        chore(&mut queue, false);
+        let a = first(&mut queue);
+        chore(&mut queue, true);
+        assert!(!queue.is_stored(at(0)));
+        queue.landed();
+        queue.put_back(a, true, at(0));
+        assert!(!queue.is_stored(at(0)));
+        chore(&mut queue, true);
+        assert!(queue.is_stored(at(0)));
     }
 
     #[test]

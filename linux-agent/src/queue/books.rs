@@ -32,6 +32,8 @@ pub struct Books {
     /// meanwhile.
     pub flying: Option<u64>,
     pub flying_is_lost: bool,
+    /// It was sent although it is not on disk, since there was none.
+    pub flies_unstored: bool,
     /// All below were given up for want of room.
     pub lost_below: u64,
     /// Waiting records that have a number.

@@ -38,6 +38,9 @@ pub struct Log<S> {
     clock: Clock,
     /// In the order of their numbers; there is always one, which is the one that is written.
     segments: VecDeque<Segment>,
+    /// Files with the name of a segment and without its beginning, each with its bytes. A kill in the midst of a first
+    /// write leaves one.
+    strays: Vec<(u64, u64)>,
     /// The number after that of the last report.
     next: u64,
     /// Those before were to be written by an earlier chore, and may be done since. A segment never begins with one of
@@ -299,7 +302,7 @@ impl<S: Storage> Log<S> {
     }
 
     fn rotate(&mut self, number: u64) {
-        let mut segment = Segment::new(number);
+        let mut segment = Segment::new(number, &self.strays);
         segment.undone = self.next.saturating_sub(number);
         if let Some(last) = self.segments.back_mut() {
             last.undone = last.undone.saturating_sub(segment.undone);
@@ -402,10 +405,14 @@ impl<S: Storage> Log<S> {
 }
 
 impl Segment {
-    fn new(first: u64) -> Self {
+    /// One that is to be written, behind whatever its file holds already.
+    fn new(first: u64, strays: &[(u64, u64)]) -> Self {
+        let stray = strays.iter().find(|(number, _)| *number == first);
+        let bytes = stray.map_or(0, |(_, bytes)| *bytes);
         Segment {
             has_head: false,
-            ..Segment::found(first, 0)
+            torn: bytes > 0,
+            ..Segment::found(first, bytes)
         }
     }
 

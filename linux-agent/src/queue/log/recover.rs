@@ -14,12 +14,13 @@ impl<S: Storage> Log<S> {
     pub fn open(mut storage: S, clock: Clock, uptime_ms: u64) -> Result<(Self, Found), DiskError> {
         let mut files = storage.list().map_err(failed("listing the folder"))?;
         files.sort_unstable();
-        let mut segments = VecDeque::new();
+        let (mut segments, mut strays) = (VecDeque::new(), Vec::new());
         for (name, bytes) in &files {
-            if let Name::Segment(first) = name
-                && begins_with(&mut storage, *first, *bytes)
-            {
-                segments.push_back(Segment::found(*first, *bytes));
+            if let Name::Segment(first) = name {
+                match begins_with(&mut storage, *first, *bytes) {
+                    true => segments.push_back(Segment::found(*first, *bytes)),
+                    false => strays.push((*first, *bytes)),
+                }
             }
         }
         if segments.is_empty() {
@@ -28,12 +29,13 @@ impl<S: Storage> Log<S> {
                 Name::Done(first) => Some(*first),
                 Name::Segment(_) => None,
             });
-            segments.push_back(Segment::new(done.max().unwrap_or(0)));
+            segments.push_back(Segment::new(done.max().unwrap_or(0), &strays));
         }
         let mut log = Log {
             storage,
             clock,
             segments,
+            strays,
             next: 0,
             untried: 0,
             told: Totals::default(),
