@@ -41,6 +41,8 @@ pub struct Health {
     pub delivery: Fault,
     /// Why its last services document is not followed; none if it is.
     pub orders: Fault,
+    /// Why a file with token or certificates is not used, though what it held before is.
+    pub access: Option<String>,
     /// Which report was given up last, and why.
     pub given_up: Option<GivenUp>,
 }
@@ -334,6 +336,12 @@ impl Shared {
     }
 
     fn call(&self, job: Job, client: &Client) {
+        self.call_server(job, client);
+        let trouble = client.trouble();
+        self.lock().health.access = trouble;
+    }
+
+    fn call_server(&self, job: Job, client: &Client) {
         match job {
             Job::Fetch => {
                 let answer = client.fetch_config();
