@@ -25,6 +25,10 @@ const MAX_SEGMENT_BYTES: u64 = 1 << 20;
 /// A queue has room for this many segments at least.
 const MIN_SEGMENTS: u64 = 16;
 
+/// A segment has no numbers that are so much higher than its first. Numbers are used up while the disk is out of
+/// order, but not so many.
+const REACH: u64 = 1 << 32;
+
 /// What a line has beside its report at most: two numbers, two spaces, the seal, a newline after a torn line.
 const LINE_OVERHEAD: usize = 64;
 

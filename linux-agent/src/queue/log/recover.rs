@@ -4,7 +4,13 @@ use std::collections::VecDeque;
 
 use super::super::line::{self, Line, Totals};
 use super::super::lines::Lines;
-use super::{Clock, DiskError, Found, LINE_OVERHEAD, Log, Name, Segment, Storage, failed};
+use super::{Clock, DiskError, Found, LINE_OVERHEAD, Log, Name, REACH, Segment, Storage, failed};
+
+/// A report may be so much later than the one before and the clock: longer than that none waits.
+const YEAR_MS: u64 = 366 * 24 * 3_600_000;
+
+/// The first one, and the clock of the agent that wrote it, may be so much ahead of a clock that has lost its time.
+const CENTURY_MS: u64 = 100 * YEAR_MS;
 
 /// Of each segment, this much is looked at when the disk is opened; there may be many.
 const BEGINNING_BYTES: u64 = 1024;
@@ -40,7 +46,7 @@ impl<S: Storage> Log<S> {
             cursor: None,
             scratch: Vec::new(),
         };
-        let (last_ms, cut, mut totals) = log.read_end();
+        let (last_ms, cut, mut totals) = log.read_end(uptime_ms);
         let mut orphans = Vec::new();
         for (name, bytes) in files {
             let Name::Done(first) = name else { continue };
@@ -88,7 +94,8 @@ impl<S: Storage> Log<S> {
         let done = self.read_done(first, bytes, &mut told);
         if index + 1 == self.segments.len() {
             // A report that could not be written may be done nevertheless, and its number is used.
-            self.next = self.next.max(done.end());
+            let own = done.iter().take_while(|it| it.end <= first + REACH);
+            self.next = own.last().map_or(self.next, |it| it.end.max(self.next));
         }
         let undone = self.numbers(index);
         let undone = undone.end - undone.start - done.count_within(undone.clone());
@@ -105,7 +112,8 @@ impl<S: Storage> Log<S> {
 
     /// Finds out where the last segment ends: the next number, the clock and the totals by then. Gives the time of the
     /// last report, the number of one that was cut, and the totals that the heads tell.
-    fn read_end(&mut self) -> (u64, Option<u64>, Totals) {
+    fn read_end(&mut self, uptime_ms: u64) -> (u64, Option<u64>, Totals) {
+        let now_ms = uptime_ms.saturating_add(self.clock.ahead_ms);
         let (mut last_ms, mut next, mut totals) = (0, 0, Totals::default());
         let mut cut = None;
         let mut clock = None;
@@ -119,15 +127,24 @@ impl<S: Storage> Log<S> {
             let is_last = index + 1 == self.segments.len();
             next = next.max(segment_first);
             let mut lines = Lines::new(name, 0, bytes);
+            let numbers = segment_first..segment_first + REACH;
             let mut has_head = false;
+            // The report of the highest number and its time.
+            let mut newest = None;
             loop {
                 match lines.next(&mut self.storage) {
                     Ok(Some(text)) => match line::read(text) {
                         Some(Line::Report { number, at_ms, .. }) => {
-                            if is_last && number >= segment_first {
-                                next = next.max(number.saturating_add(1));
+                            if is_last && numbers.contains(&number) {
+                                next = next.max(number + 1);
                             }
-                            last_ms = last_ms.max(at_ms);
+                            let (highest, latest_ms) = match newest {
+                                Some((highest, ms)) => (highest, now_ms.max(ms) + YEAR_MS),
+                                None => (0, now_ms + CENTURY_MS),
+                            };
+                            if number >= highest && at_ms <= latest_ms {
+                                newest = Some((number, at_ms));
+                            }
                         }
                         Some(Line::Head {
                             kernel,
@@ -136,7 +153,9 @@ impl<S: Storage> Log<S> {
                         }) => {
                             has_head = true;
                             totals.raise(&told);
-                            clock = Some((kernel == self.clock.kernel, ahead_ms));
+                            let is_same = kernel == self.clock.kernel
+                                && ahead_ms <= self.clock.ahead_ms + CENTURY_MS;
+                            clock = Some((is_same, ahead_ms));
                         }
                         _ => {}
                     },
@@ -149,9 +168,10 @@ impl<S: Storage> Log<S> {
                     }
                 }
             }
+            last_ms = newest.map_or(last_ms, |(_, at_ms)| last_ms.max(at_ms));
             if is_last {
                 let rest = lines.rest();
-                cut = line::number_of_cut(rest);
+                cut = line::number_of_cut(rest).filter(|it| numbers.contains(it));
                 if let Some(last) = self.segments.get_mut(index) {
                     last.torn = !rest.is_empty();
                     last.has_head = has_head;
@@ -163,7 +183,9 @@ impl<S: Storage> Log<S> {
             }
         }
         if let Some((true, ahead_ms)) = clock {
+            // No report of this run of the kernel is later than its clock.
             self.clock.ahead_ms = ahead_ms;
+            last_ms = 0;
         }
         self.next = next;
         for index in 0..self.segments.len() {
