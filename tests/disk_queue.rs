@@ -501,6 +501,18 @@ fn a_number_that_no_agent_can_have_come_to_is_damage() {
 }
 
 #[test]
+fn the_last_number_within_reach_is_not_the_last_one() {
+    let lines = [
+        head(),
+        line(0, NOW_MS, 0, 5),
+        line((1 << 32) - 1, NOW_MS, 1, 5),
+    ];
+    let mut world = found(&lines, PLENTY, u64::MAX);
+    assert_eq!(take_all(&mut world), [0, 1]);
+    works_on(&mut world);
+}
+
+#[test]
 fn a_time_far_ahead_neither_stays_nor_takes_others_along() {
     const HOUR_MS: u64 = 3_600_000;
     const DAY_MS: u64 = 24 * HOUR_MS;

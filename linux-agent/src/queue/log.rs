@@ -204,7 +204,9 @@ impl<S: Storage> Log<S> {
             let Some(last) = self.segments.back() else {
                 return Ok(());
             };
-            if last.bytes > target && last.first < number && number >= self.untried {
+            // Halfway, so that numbers which must stay with this segment are within reach, too.
+            let is_full = last.bytes > target || number.saturating_sub(last.first) > REACH / 2;
+            if is_full && last.first < number && number >= self.untried {
                 self.rotate(number);
             }
             self.make_room(number, chore.report(chore.stored).len() as u64, chore)?;
