@@ -355,6 +355,10 @@ fn found(lines: &[String], max_bytes: usize, max_age_ms: u64) -> World {
     folder
         .append(Name::Segment(0), lines.concat().as_bytes())
         .unwrap();
+    found_in(folder, max_bytes, max_age_ms)
+}
+
+fn found_in(folder: MemoryFolder, max_bytes: usize, max_age_ms: u64) -> World {
     let mut world = World::new(folder, max_bytes);
     world.uplink = Uplink::new(Queue::on_disk(max_bytes, max_age_ms, None, "kernel"), 7);
     world.uplink.set_rate(1000.0);
@@ -497,6 +501,32 @@ fn a_number_that_no_agent_can_have_come_to_is_damage() {
                 works_on(&mut world);
             }
         }
+    }
+}
+
+#[test]
+fn nothing_is_written_into_a_file_that_is_no_segment() {
+    let other = [head(), line(1, NOW_MS, 77, 5)].concat();
+    // Where the first one would be, and where others begin later.
+    for names in [vec![2], vec![5, 6, 9, 14]] {
+        let mut folder = MemoryFolder::default();
+        for first in &names {
+            let name = Name::Segment(*first);
+            folder.append(name, other.as_bytes()).unwrap();
+        }
+        if names.len() == 1 {
+            folder.append(Name::Done(2), b"\n").unwrap();
+        }
+        // Each report but those begins a segment.
+        let mut world = World::new(folder.clone(), 20_000);
+        for _ in 0..12 {
+            world.step(&Step::Push(1260));
+            world.step(&Step::Chore);
+        }
+        let mut again = found_in(folder, 20_000, u64::MAX);
+        let ids = take_all(&mut again);
+        assert_eq!(ids, (0..12).collect::<Vec<_>>(), "{names:?}");
+        works_on(&mut again);
     }
 }
 

@@ -42,6 +42,8 @@ pub struct Log<S> {
     clock: Clock,
     /// In the order of their numbers; there is always one, which is the one that is written.
     segments: VecDeque<Segment>,
+    /// The numbers of files that are no segments of ours, though their names say so.
+    others: Vec<u64>,
     /// The number after that of the last report.
     next: u64,
     /// Those before were to be written by an earlier chore, and may be done since. A segment never begins with one of
@@ -206,7 +208,7 @@ impl<S: Storage> Log<S> {
             };
             // Halfway, so that numbers which must stay with this segment are within reach, too.
             let is_full = last.bytes > target || number.saturating_sub(last.first) > REACH / 2;
-            if is_full && last.first < number && number >= self.untried {
+            if is_full && last.first < number && self.can_begin(number) {
                 self.rotate(number);
             }
             self.make_room(number, chore.report(chore.stored).len() as u64, chore)?;
@@ -282,7 +284,7 @@ impl<S: Storage> Log<S> {
                 let last = self.segments.back();
                 let is_new =
                     last.is_none_or(|it| it.first >= number || it.bytes + it.done_bytes == 0);
-                if is_new || number < self.untried {
+                if is_new || !self.can_begin(number) {
                     break;
                 }
                 self.rotate(number);
@@ -302,6 +304,11 @@ impl<S: Storage> Log<S> {
             }
         }
         told
+    }
+
+    /// Whether a segment may begin with this number.
+    fn can_begin(&self, number: u64) -> bool {
+        number >= self.untried && !self.others.contains(&number)
     }
 
     fn rotate(&mut self, number: u64) {

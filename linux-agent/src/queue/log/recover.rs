@@ -21,11 +21,13 @@ impl<S: Storage> Log<S> {
         let mut files = storage.list().map_err(failed("listing the folder"))?;
         files.sort_unstable();
         let mut segments = VecDeque::new();
+        let mut others = Vec::new();
         for (name, bytes) in &files {
-            if let Name::Segment(first) = name
-                && begins_with(&mut storage, *first, *bytes)
-            {
-                segments.push_back(Segment::found(*first, *bytes));
+            let Name::Segment(first) = name else { continue };
+            match beginning(&mut storage, *first, *bytes) {
+                Beginning::Right => segments.push_back(Segment::found(*first, *bytes)),
+                Beginning::None => {}
+                Beginning::Wrong => others.push(*first),
             }
         }
         if segments.is_empty() {
@@ -34,12 +36,17 @@ impl<S: Storage> Log<S> {
                 Name::Done(first) => Some(*first),
                 Name::Segment(_) => None,
             });
-            segments.push_back(Segment::new(done.max().unwrap_or(0)));
+            let mut first = done.max().unwrap_or(0);
+            while others.contains(&first) {
+                first += 1;
+            }
+            segments.push_back(Segment::new(first));
         }
         let mut log = Log {
             storage,
             clock,
             segments,
+            others,
             next: 0,
             untried: 0,
             told: Totals::default(),
@@ -214,27 +221,40 @@ impl<S: Storage> Log<S> {
     }
 }
 
-/// Whether a file begins like the segment that its name says. Another one is left alone: by its name, all that the
-/// segment before has from there on would not count. An unreadable one is what it says.
-fn begins_with<S: Storage>(storage: &mut S, first: u64, bytes: u64) -> bool {
-    // What a write that failed left at the beginning may be longer.
-    [bytes.min(BEGINNING_BYTES), bytes]
-        .into_iter()
-        .any(|end| has_beginning(storage, first, end))
+/// How a file begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Beginning {
+    /// Like the segment that its name says. An unreadable one is what it says.
+    Right,
+    /// With nothing whole.
+    None,
+    /// Like another one. It is left alone: by its name, all that the segment before has from there on would not
+    /// count.
+    Wrong,
 }
 
-fn has_beginning<S: Storage>(storage: &mut S, first: u64, end: u64) -> bool {
+fn beginning<S: Storage>(storage: &mut S, first: u64, bytes: u64) -> Beginning {
+    // What a write that failed left at the beginning may be longer.
+    match beginning_until(storage, first, bytes.min(BEGINNING_BYTES)) {
+        Beginning::None => beginning_until(storage, first, bytes),
+        found => found,
+    }
+}
+
+fn beginning_until<S: Storage>(storage: &mut S, first: u64, end: u64) -> Beginning {
     let mut lines = Lines::new(Name::Segment(first), 0, end);
     let mut has_head = false;
     loop {
         match lines.next(storage) {
             Ok(Some(text)) => match line::read(text) {
-                Some(Line::Report { number, .. }) => return number >= first,
+                Some(Line::Report { number, .. }) if number >= first => return Beginning::Right,
+                Some(Line::Report { .. }) => return Beginning::Wrong,
                 Some(Line::Head { .. }) => has_head = true,
                 _ => {}
             },
-            Ok(None) => return has_head,
-            Err(_) => return true,
+            Ok(None) if has_head => return Beginning::Right,
+            Ok(None) => return Beginning::None,
+            Err(_) => return Beginning::Right,
         }
     }
 }
