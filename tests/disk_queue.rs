@@ -476,7 +476,8 @@ fn a_number_that_no_agent_can_have_come_to_is_damage() {
         let good = line(0, NOW_MS, 0, 5);
         let bad = line(number, NOW_MS, 1, 5);
         let cut = bad[..bad.len() - 3].to_owned();
-        let done = sealed(&format!("- {number}-{number} 3-{number} {{}}"));
+        // From the number of the next report on.
+        let done = sealed(&format!("- {number}-{number} 1-{number} {{}}"));
         for last in [bad, cut] {
             for done in ["", &done] {
                 let lines = [head(), good.clone(), last.clone()];

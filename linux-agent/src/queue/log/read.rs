@@ -7,8 +7,8 @@ use super::super::line::{self, Line, Totals};
 use super::super::lines::Lines;
 use super::super::ranges::Ranges;
 use super::{
-    Chore, DiskError, LINE_OVERHEAD, Log, MAX_SEGMENT_BYTES, Name, Read, Storage, StoredReport,
-    failed,
+    Chore, DiskError, LINE_OVERHEAD, Log, MAX_SEGMENT_BYTES, Name, REACH, Read, Storage,
+    StoredReport, failed,
 };
 
 /// So many ranges of reports that are done with are read of a segment: more than it has room for, since reports lie
@@ -168,6 +168,10 @@ impl<S: Storage> Log<S> {
     /// Which reports of a segment are done with. What cannot be read is not known to be.
     pub(super) fn read_done(&mut self, first: u64, bytes: u64, totals: &mut Totals) -> Ranges {
         let mut done = Ranges::default();
+        // Others are damage, and would take reports along that are yet to come.
+        let after = self.segments.partition_point(|it| it.first <= first);
+        let after = self.segments.get(after).map(|it| it.first);
+        let end = after.unwrap_or(first + REACH);
         let mut lines = Lines::new(Name::Done(first), 0, bytes);
         while let Ok(Some(text)) = lines.next(&mut self.storage) {
             if let Some(Line::Done {
@@ -175,7 +179,7 @@ impl<S: Storage> Log<S> {
                 totals: told,
             }) = line::read(text)
             {
-                for range in line::ranges(numbers) {
+                for range in line::ranges(numbers).filter(|it| *it.end() < end) {
                     if done.len() >= MAX_DONE_RANGES {
                         break;
                     }

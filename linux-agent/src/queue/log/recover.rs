@@ -101,8 +101,7 @@ impl<S: Storage> Log<S> {
         let done = self.read_done(first, bytes, &mut told);
         if index + 1 == self.segments.len() {
             // A report that could not be written may be done nevertheless, and its number is used.
-            let own = done.iter().take_while(|it| it.end <= first + REACH);
-            self.next = own.last().map_or(self.next, |it| it.end.max(self.next));
+            self.next = self.next.max(done.end());
         }
         let undone = self.numbers(index);
         let undone = undone.end - undone.start - done.count_within(undone.clone());
