@@ -164,7 +164,10 @@ fn bodies_share_their_room() {
         "{refused}"
     );
     let resident_kib = process::status(collector.process.id(), "VmHWM");
-    assert!(resident_kib < 3 * MAX_BODIES_BYTES >> 10, "{resident_kib}");
+    assert!(
+        resident_kib < (3 * MAX_BODIES_BYTES) >> 10,
+        "{resident_kib}"
+    );
     drop(slow);
     wait_for("room again", DEADLINE, || {
         small().starts_with("HTTP/1.1 200").then_some(())
