@@ -14,7 +14,7 @@ mod disk;
 use std::collections::{BTreeMap, BTreeSet};
 
 use disk::{Fault, MemoryFolder};
-use mote_agent::queue::{Chore, Disk, Queue};
+use mote_agent::queue::{Chore, Disk, Name, Queue, Storage};
 use mote_agent::uplink::{Account, Next, Outcome, Uplink};
 use mote_core::Uptime;
 use proptest::prelude::*;
@@ -336,6 +336,265 @@ fn whatever_call_is_cut_at_whatever_byte_nothing_whole_is_lost() {
         }
     }
     assert!(cuts > 5000, "{cuts} cuts");
+}
+
+/// A line as the queue seals it.
+fn sealed(text: &str) -> String {
+    format!("{text}*{:08X}\n", crc32fast::hash(text.as_bytes()))
+}
+
+/// The report with this id, as [`World::step`] makes it and a segment holds it.
+fn line(number: u64, at_ms: u64, id: u32, length: usize) -> String {
+    let data = "x".repeat(length);
+    let report = format!(r#"{{"client_id":1,"service_name":"S","data":"{data}","seq":{id}}}"#);
+    sealed(&format!("{number} {at_ms} {report}"))
+}
+
+/// The queue's time of [`World::new`], after a start of the kernel.
+const NOW_MS: u64 = 1_800_000_000_000 + 1_000_000;
+
+fn head() -> String {
+    sealed("= another 1800000000000 {}")
+}
+
+/// A world that finds these lines in a segment whose name says 0; `max_age_ms` bounds the age of its reports.
+fn found(lines: &[String], max_bytes: usize, max_age_ms: u64) -> World {
+    let mut folder = MemoryFolder::default();
+    folder
+        .append(Name::Segment(0), lines.concat().as_bytes())
+        .unwrap();
+    found_in(folder, max_bytes, max_age_ms)
+}
+
+fn found_in(folder: MemoryFolder, max_bytes: usize, max_age_ms: u64) -> World {
+    let mut world = World::new(folder, max_bytes);
+    world.uplink = Uplink::new(Queue::on_disk(max_bytes, max_age_ms, None, "kernel"), 7);
+    world.uplink.set_rate(1000.0);
+    world.disk = Disk::new(world.folder.clone());
+    world.chores();
+    world
+}
+
+/// Takes all that is there, whatever it is, a few reports between restarts, and acknowledges it; gives the ids.
+fn take_all(world: &mut World) -> Vec<u32> {
+    let mut ids = vec![];
+    for _ in 0..10_000 {
+        world.chores();
+        let now = world.at();
+        match world.uplink.next(now) {
+            Next::Send(record) => {
+                ids.push(id(&record.report));
+                world.uplink.delivered(record, Outcome::Acknowledged, now);
+            }
+            Next::Wait(_) if world.uplink.queue().is_empty() => return ids,
+            Next::Wait(until) => {
+                assert_ne!(until, Uptime::NEVER, "{:?}", world.account());
+                world.now = until.as_millis();
+            }
+        }
+        world.check();
+        if ids.len() % 7 == 3 {
+            world.chores();
+            world.restart();
+        }
+    }
+    panic!("{:?}", world.account());
+}
+
+/// Whatever was found, one more report gets a number, gets through, and is not there again.
+fn works_on(world: &mut World) {
+    for _ in 0..2 {
+        let before = world.account();
+        world.uplink.push(br#"{"seq":77}"#, 1, world.at());
+        world.chores();
+        world.restart();
+        assert_eq!(
+            world.account().queued,
+            1,
+            "{before:?}, {:?}",
+            world.account()
+        );
+        assert_eq!(take_all(world), [77]);
+        world.chores();
+        assert_eq!(world.account().sampled, before.sampled + 1);
+    }
+}
+
+#[test]
+fn whole_lines_in_any_order_are_delivered_once_each() {
+    let orders = (0..120usize).map(|mut code| {
+        let mut left: Vec<u32> = (0..5).collect();
+        let mut order = vec![];
+        for base in (1..=5).rev() {
+            order.push(left.remove(code % base));
+            code /= base;
+        }
+        order
+    });
+    for order in orders {
+        for twice in [false, true] {
+            let mut lines = vec![head()];
+            lines.extend(order.iter().map(|id| line((*id).into(), NOW_MS, *id, 5)));
+            if twice {
+                lines.extend(order.iter().map(|id| line((*id).into(), NOW_MS, *id, 5)));
+            }
+            let mut world = found(&lines, PLENTY, u64::MAX);
+            let mut ids = take_all(&mut world);
+            ids.sort_unstable();
+            assert_eq!(ids, [0, 1, 2, 3, 4], "{order:?}");
+            assert_eq!(world.account().dropped.total(), 0, "{order:?}");
+            works_on(&mut world);
+        }
+    }
+}
+
+#[test]
+fn lines_in_another_order_are_delivered_though_memory_holds_a_part_of_them() {
+    let count = 700u32;
+    // Backwards; in steps; the first one last. One is damaged, which is one.
+    let backwards: Vec<u32> = (0..count).rev().collect();
+    let steps: Vec<u32> = (0..count).map(|it| it * 303 % count).collect();
+    let moved: Vec<u32> = (1..count).chain([0]).collect();
+    for order in [backwards, steps, moved] {
+        let mut lines = vec![head()];
+        lines.extend(order.iter().map(|id| line((*id).into(), NOW_MS, *id, 1200)));
+        lines[9].replace_range(40..41, "?");
+        let damaged = order[8];
+        let mut world = found(&lines, PLENTY, u64::MAX);
+        let mut ids = take_all(&mut world);
+        ids.sort_unstable();
+        let expected: Vec<u32> = (0..count).filter(|id| *id != damaged).collect();
+        assert_eq!(ids, expected);
+        assert_eq!(world.account().dropped.damaged, 1);
+        assert_eq!(world.account().dropped.total(), 1);
+        works_on(&mut world);
+    }
+}
+
+#[test]
+fn a_number_that_no_agent_can_have_come_to_is_damage() {
+    for number in [
+        1 << 32,
+        1 << 53,
+        (1 << 60) - 1,
+        1 << 60,
+        u64::MAX - 1,
+        u64::MAX,
+    ] {
+        let good = line(0, NOW_MS, 0, 5);
+        let bad = line(number, NOW_MS, 1, 5);
+        let cut = bad[..bad.len() - 3].to_owned();
+        // From the number of the next report on.
+        let done = sealed(&format!("- {number}-{number} 1-{number} {{}}"));
+        for last in [bad, cut] {
+            for done in ["", &done] {
+                let lines = [head(), good.clone(), last.clone()];
+                let mut world = found(&[], PLENTY, u64::MAX);
+                world.folder = MemoryFolder::default();
+                let text = lines.concat();
+                world
+                    .folder
+                    .append(Name::Segment(0), text.as_bytes())
+                    .unwrap();
+                if !done.is_empty() {
+                    world.folder.append(Name::Done(0), done.as_bytes()).unwrap();
+                }
+                world.restart();
+                assert_eq!(take_all(&mut world), [0], "{number}");
+                assert_eq!(
+                    world.account().sampled,
+                    1,
+                    "{number}: {:?}",
+                    world.account()
+                );
+                works_on(&mut world);
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_is_written_into_a_file_that_is_no_segment() {
+    let other = [head(), line(1, NOW_MS, 77, 5)].concat();
+    // Where the first one would be, and where others begin later.
+    for names in [vec![2], vec![5, 6, 9, 14]] {
+        let mut folder = MemoryFolder::default();
+        for first in &names {
+            let name = Name::Segment(*first);
+            folder.append(name, other.as_bytes()).unwrap();
+        }
+        if names.len() == 1 {
+            folder.append(Name::Done(2), b"\n").unwrap();
+        }
+        // Each report but those begins a segment.
+        let mut world = World::new(folder.clone(), 20_000);
+        for _ in 0..12 {
+            world.step(&Step::Push(1260));
+            world.step(&Step::Chore);
+        }
+        let mut again = found_in(folder, 20_000, u64::MAX);
+        let ids = take_all(&mut again);
+        assert_eq!(ids, (0..12).collect::<Vec<_>>(), "{names:?}");
+        works_on(&mut again);
+    }
+}
+
+#[test]
+fn the_last_number_within_reach_is_not_the_last_one() {
+    let lines = [
+        head(),
+        line(0, NOW_MS, 0, 5),
+        line((1 << 32) - 1, NOW_MS, 1, 5),
+    ];
+    let mut world = found(&lines, PLENTY, u64::MAX);
+    assert_eq!(take_all(&mut world), [0, 1]);
+    works_on(&mut world);
+}
+
+#[test]
+fn a_time_far_ahead_neither_stays_nor_takes_others_along() {
+    const HOUR_MS: u64 = 3_600_000;
+    const DAY_MS: u64 = 24 * HOUR_MS;
+    for kernel in ["kernel", "another"] {
+        for ahead in [
+            2 * DAY_MS,
+            400 * DAY_MS,
+            200 * 366 * DAY_MS,
+            (1 << 53) - NOW_MS,
+            u64::MAX - NOW_MS,
+        ] {
+            for place in 0..3 {
+                // The last one of another run of the kernel may be that of a clock which was right, if it is
+                // not very late.
+                if kernel == "another" && place == 2 && ahead < 366 * DAY_MS {
+                    continue;
+                }
+                let times =
+                    (0..3).map(|it| NOW_MS - HOUR_MS / 2 + if it == place { ahead } else { it });
+                let mut lines = vec![sealed(&format!("= {kernel} 1800000000000 {{}}"))];
+                let numbers = times.zip(0u32..);
+                lines.extend(numbers.map(|(at_ms, id)| line(id.into(), at_ms, id, 5)));
+                let what = format!("{kernel}, {ahead} ms, {place}");
+                let mut world = found(&lines, PLENTY, HOUR_MS);
+                world.uplink.push(br#"{"seq":3}"#, 1, world.at());
+                world.chores();
+                let account = world.account();
+                // A number of that size is no time. Nobody misses the last line, whose number nobody knows.
+                let unread = u64::from(NOW_MS + ahead > 1 << 53);
+                let damaged = if place < 2 { unread } else { 0 };
+                assert_eq!(account.dropped.expired, 0, "{what}: {account:?}");
+                assert_eq!(account.dropped.damaged, damaged, "{what}: {account:?}");
+                assert_eq!(account.queued, 4 - unread, "{what}: {account:?}");
+                // All of them are an hour old in time.
+                world.now += HOUR_MS + 1;
+                world.uplink.push(br#"{"seq":4}"#, 1, world.at());
+                world.chores();
+                let account = world.account();
+                assert_eq!(account.dropped.expired, 4 - unread, "{what}: {account:?}");
+                assert_eq!(account.queued, 1, "{what}: {account:?}");
+            }
+        }
+    }
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {

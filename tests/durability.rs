@@ -20,3 +20,5 @@ mod dead;
 mod faults;
 #[path = "durability/kills.rs"]
 mod kills;
+#[path = "durability/replaced.rs"]
+mod replaced;

@@ -100,9 +100,11 @@ impl Access {
         self.tls.get().cloned()
     }
 
-    /// Why a file is not used at the moment; what it held before is.
-    pub fn trouble(&self) -> Option<&str> {
-        self.token.fault.reason().or(self.tls.fault.reason())
+    /// Why files are not used at the moment; what they held before is.
+    pub fn trouble(&self) -> Option<String> {
+        let reasons = [self.token.fault.reason(), self.tls.fault.reason()];
+        let reasons: Vec<_> = reasons.into_iter().flatten().collect();
+        Some(reasons.join("; ")).filter(|it| !it.is_empty())
     }
 
     /// The file of the token.

@@ -326,9 +326,7 @@ impl<'a> Agent<'a> {
                 self.courier.note_orders(Ok(()));
                 self.sampling.apply(&orders, &self.courier);
                 self.sampling.monitor_mut().fetched(now);
-                if let Err(error) = orders::store_last(&self.settings.state_dir, &document) {
-                    log::warning(format_args!("the services document is not kept: {error}"));
-                }
+                self.courier.keep_orders(&document);
                 self.document = document;
             }
             Err(error) => {

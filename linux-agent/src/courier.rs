@@ -6,7 +6,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,11 +15,13 @@ use mote_core::Uptime;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::clock;
+use crate::daemon::DaemonError;
 use crate::dead::DeadLetters;
 use crate::dispatch::{Dispatcher, Job, Services};
 use crate::fault::{Fault, SAY_AGAIN};
 use crate::http::{CallError, Client};
 use crate::log;
+use crate::orders;
 use crate::queue::{Chore, Disk, Folder, Record};
 use crate::settings::Server;
 use crate::uplink::{Account, Outcome, Uplink};
@@ -41,6 +43,8 @@ pub struct Health {
     pub delivery: Fault,
     /// Why its last services document is not followed; none if it is.
     pub orders: Fault,
+    /// Why a file with token or certificates is not used, though what it held before is.
+    pub access: Option<String>,
     /// Which report was given up last, and why.
     pub given_up: Option<GivenUp>,
 }
@@ -69,6 +73,7 @@ struct Shared {
     wake: EventFd,
     /// Where what is given up is kept.
     dead: Mutex<DeadLetters>,
+    state_dir: PathBuf,
 }
 
 struct State {
@@ -83,6 +88,8 @@ struct State {
     /// Letters that are kept, and why the last one could not be.
     dead_letters: u64,
     dead_fault: Fault,
+    /// Why the last services document could not be kept.
+    document_fault: Fault,
     /// The loop waits for the disk.
     tell_stored: bool,
     /// A thread waits until this time. If there is nothing to do before, the other may sleep until it is needed.
@@ -109,6 +116,7 @@ impl Courier {
                 disk_fault: Fault::default(),
                 dead_letters: dead.count(),
                 dead_fault: Fault::default(),
+                document_fault: Fault::default(),
                 tell_stored: false,
                 timekeeper: None,
                 running: WORKERS,
@@ -117,6 +125,7 @@ impl Courier {
             ended: Condvar::new(),
             wake: EventFd::from_value_and_flags(0, flags)?,
             dead: Mutex::new(dead),
+            state_dir: state_dir.to_owned(),
         });
         // What earlier runs left is known before the first report of this one is made.
         shared.lock().open_disk();
@@ -213,6 +222,15 @@ impl Courier {
             Ok(()) => orders.worked("the server's services document is followed again"),
             Err(reason) => orders.failed(reason, Instant::now()),
         };
+    }
+
+    /// Has a services document kept for the next start. Of those that wait for the disk the newest counts.
+    pub fn keep_orders(&self, document: &[u8]) {
+        let now = clock::uptime();
+        let mut state = self.shared.lock();
+        state.dispatcher.keep(document.to_owned(), now);
+        drop(state);
+        self.wake();
     }
 
     /// How long the last delivery took.
@@ -321,9 +339,15 @@ impl Shared {
         let Some(mut disk) = state.disk.take() else {
             return state;
         };
+        // Along with the chore, so that a disk that hangs takes one thread and is known to hang.
+        let document = state.dispatcher.take_document();
         drop(state);
         let result = disk.perform(&mut chore);
+        let kept = document.map(|it| (orders::store_last(&self.state_dir, &it), it));
         let mut state = self.lock();
+        if let Some((result, document)) = kept {
+            state.document_kept(document, result);
+        }
         state.disk = Some(disk);
         state.chore_done(chore, result.err().map(|error| error.to_string()));
         self.ended.notify_all();
@@ -334,6 +358,12 @@ impl Shared {
     }
 
     fn call(&self, job: Job, client: &Client) {
+        self.call_server(job, client);
+        let trouble = client.trouble();
+        self.lock().health.access = trouble;
+    }
+
+    fn call_server(&self, job: Job, client: &Client) {
         match job {
             Job::Fetch => {
                 let answer = client.fetch_config();
@@ -420,6 +450,19 @@ impl State {
             let sentence = "the queue's disk does not answer; reports are kept in memory";
             self.disk_fault.failed(sentence.to_owned(), Instant::now());
         }
+    }
+
+    fn document_kept(&mut self, document: Vec<u8>, result: Result<(), DaemonError>) {
+        match result {
+            Ok(()) => self
+                .document_fault
+                .worked("the services document is kept again"),
+            Err(error) => {
+                self.dispatcher.keep_later(document, clock::uptime());
+                let sentence = format!("the services document is not kept: {error}");
+                self.document_fault.failed(sentence, Instant::now())
+            }
+        };
     }
 
     fn chore_done(&mut self, mut chore: Box<Chore>, error: Option<String>) {

@@ -384,7 +384,11 @@ pub fn write_whole(path: &Path, content: &[u8]) -> Result<(), DaemonError> {
             None => Ok(()),
         }
     };
-    write().map_err(|cause| file_error(path, cause))
+    write().map_err(|cause| {
+        // Of no use to anybody, and none if it was renamed.
+        let _ = fs::remove_file(&temporary);
+        file_error(path, cause)
+    })
 }
 
 #[cfg(test)]

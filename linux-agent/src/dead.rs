@@ -28,6 +28,8 @@ pub struct DeadLetters {
     folder: PathBuf,
     newest: Kept,
     older: Kept,
+    /// What was written last may lack its end.
+    torn: bool,
 }
 
 /// What a file holds.
@@ -48,6 +50,7 @@ impl DeadLetters {
     /// Those in `folder`, which is made when there is one to keep.
     pub fn open(folder: &Path) -> Self {
         DeadLetters {
+            torn: true,
             newest: kept(&folder.join(NEWEST)),
             older: kept(&folder.join(OLDER)),
             folder: folder.to_owned(),
@@ -69,6 +72,10 @@ impl DeadLetters {
         };
         let mut line = serde_json::to_vec(&letter).map_err(io::Error::other)?;
         line.push(b'\n');
+        if self.torn && self.newest.bytes > 0 {
+            // An empty line does no harm, and this one is not to be the end of another.
+            line.insert(0, b'\n');
+        }
         let bytes = line.len() as u64;
         let newest = self.folder.join(NEWEST);
         if self.newest.bytes > 0 && self.newest.bytes + bytes > MAX_DEAD_BYTES / 2 {
@@ -78,7 +85,9 @@ impl DeadLetters {
         regular_file::make_own_folder(&self.folder)?;
         let mut file = regular_file::open_own(&newest, true)?;
         self.newest.bytes += bytes;
+        self.torn = true;
         file.write_all(&line)?;
+        self.torn = false;
         self.newest.letters += 1;
         Ok(())
     }
@@ -121,7 +130,13 @@ mod tests {
         let first = r#"{"given_up":1.5,"reason":"it said \"no\"","report":{"seq":1.50}}"#;
         assert_eq!(text.lines().next(), Some(first));
         fs::write(folder.join(NEWEST), text + "{\"given_up").unwrap();
-        assert_eq!(DeadLetters::open(&folder).count(), 2);
+        let mut letters = DeadLetters::open(&folder);
+        assert_eq!(letters.count(), 2);
+        letters.keep(br#"{"seq":3}"#, "no", 3_000).unwrap();
+        let text = fs::read_to_string(folder.join(NEWEST)).unwrap();
+        let last = r#"{"given_up":3.0,"reason":"no","report":{"seq":3}}"#;
+        assert_eq!(text.lines().last(), Some(last));
+        assert_eq!(DeadLetters::open(&folder).count(), 3);
     }
 
     #[test]

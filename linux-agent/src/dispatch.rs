@@ -13,6 +13,9 @@ use crate::uplink::{Next, Outcome, Uplink};
 const BOARDS_PAUSE: u64 = 9;
 const MAX_BOARDS_PAUSE_MS: u64 = 300_000;
 
+/// A services document that could not be kept is tried again after this time.
+const KEEP_AGAIN_MS: u64 = 5000;
+
 /// A board's client id, and what the server answered about it.
 pub type Services<E> = (String, Result<Vec<u8>, E>);
 
@@ -25,6 +28,8 @@ pub struct Dispatcher<E> {
     pub has_server: bool,
     orders: Orders<E>,
     boards: Boards<E>,
+    /// The newest services document that is not on disk, and when to try.
+    document: Option<(Vec<u8>, Uptime)>,
     closing: Closing,
     is_calling: bool,
 }
@@ -86,14 +91,32 @@ impl<E> Dispatcher<E> {
                 not_before: None,
                 asked: None,
             },
+            document: None,
             closing: Closing::No,
             is_calling: false,
         }
     }
 
+    /// Has a services document kept on disk, instead of one that still waits for it.
+    pub fn keep(&mut self, document: Vec<u8>, now: Uptime) {
+        self.document = Some((document, now));
+    }
+
+    /// The document to be kept along with the chore that begins. One that cannot be kept goes to
+    /// [`Dispatcher::keep_later`].
+    pub fn take_document(&mut self) -> Option<Vec<u8>> {
+        self.document.take().map(|(document, _)| document)
+    }
+
+    /// Has it tried again in a while, unless there is a newer one.
+    pub fn keep_later(&mut self, document: Vec<u8>, now: Uptime) {
+        let at = now.after_millis(KEEP_AGAIN_MS);
+        self.document.get_or_insert((document, at));
+    }
+
     /// What to do at `now`. `spare`: a chore of before, whose memory is used again.
     pub fn next(&mut self, now: Uptime, unix_ms: u64, spare: &mut Option<Box<Chore>>) -> Job {
-        let chore_at = self.uplink.queue().chore_at(now, false);
+        let chore_at = self.chore_at(now, false);
         if chore_at <= now {
             return self.begin_chore(now, unix_ms, spare);
         }
@@ -101,7 +124,7 @@ impl<E> Dispatcher<E> {
             Ok(job) => return job,
             Err(call_at) => call_at,
         };
-        let chore_at = self.uplink.queue().chore_at(now, true);
+        let chore_at = self.chore_at(now, true);
         if chore_at <= now {
             return self.begin_chore(now, unix_ms, spare);
         }
@@ -116,12 +139,22 @@ impl<E> Dispatcher<E> {
     /// does not come back.
     pub fn is_flushed(&self, now: Uptime) -> bool {
         let queue = self.uplink.queue();
-        queue.is_stalled(now) || (!queue.has_chore() && queue.chore_at(now, true) > now)
+        queue.is_stalled(now) || (!queue.has_chore() && self.chore_at(now, true) > now)
     }
 
     /// Whether something of the disk has to be done at a certain time, also while a call is under way.
     pub fn has_timed_chore(&self, now: Uptime) -> bool {
-        self.uplink.queue().chore_at(now, false) != Uptime::NEVER
+        self.chore_at(now, false) != Uptime::NEVER
+    }
+
+    /// When the disk has something to do, reports or a document; never while it is at it.
+    fn chore_at(&self, now: Uptime, idle: bool) -> Uptime {
+        let queue = self.uplink.queue();
+        let at = queue.chore_at(now, idle);
+        match &self.document {
+            Some((_, document_at)) if !queue.has_chore() => at.min(*document_at),
+            _ => at,
+        }
     }
 
     /// Enters what became of a chore.
@@ -236,5 +269,74 @@ impl<E> Dispatcher<E> {
             Next::Wait(until) if !self.boards.wanted.is_empty() => Err(until.min(boards_at)),
             Next::Wait(until) => Err(until),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::Queue;
+
+    fn dispatcher() -> Dispatcher<()> {
+        let queue = Queue::on_disk(1 << 20, u64::MAX, None, "kernel");
+        Dispatcher::new(Uplink::new(queue, 7), true)
+    }
+
+    fn at(ms: u64) -> Uptime {
+        Uptime::from_millis(ms)
+    }
+
+    /// Begins a chore at `ms` if there is one, and gives what is kept with it.
+    fn kept(dispatcher: &mut Dispatcher<()>, ms: u64) -> Option<(Box<Chore>, Option<Vec<u8>>)> {
+        match dispatcher.next(at(ms), 0, &mut None) {
+            Job::Chore(chore) => Some((chore, dispatcher.take_document())),
+            _ => None,
+        }
+    }
+
+    fn opened() -> Dispatcher<()> {
+        let mut dispatcher = dispatcher();
+        let (mut chore, _) = kept(&mut dispatcher, 0).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let mut disk = crate::queue::Disk::new(crate::queue::Folder::new(folder.path()));
+        disk.perform(&mut chore).unwrap();
+        dispatcher.chore_done(&mut chore, true, at(0));
+        assert!(kept(&mut dispatcher, 0).is_none());
+        dispatcher
+    }
+
+    #[test]
+    fn of_documents_that_wait_the_newest_is_kept_with_one_chore_at_a_time() {
+        let mut dispatcher = opened();
+        dispatcher.keep(b"1".to_vec(), at(1));
+        let (mut chore, document) = kept(&mut dispatcher, 1).unwrap();
+        assert_eq!(document.as_deref(), Some(&b"1"[..]));
+        dispatcher.keep(b"2".to_vec(), at(2));
+        dispatcher.keep(b"3".to_vec(), at(3));
+        // The disk hangs; a second thread is not to hang with it.
+        assert!(kept(&mut dispatcher, 4).is_none());
+        dispatcher.keep_later(b"1".to_vec(), at(5));
+        dispatcher.chore_done(&mut chore, true, at(5));
+        let (mut chore, document) = kept(&mut dispatcher, 5).unwrap();
+        assert_eq!(document.as_deref(), Some(&b"3"[..]));
+        dispatcher.keep_later(b"3".to_vec(), at(6));
+        dispatcher.chore_done(&mut chore, true, at(6));
+        assert!(kept(&mut dispatcher, 6).is_none());
+        assert!(dispatcher.has_timed_chore(at(6)));
+        let (_, document) = kept(&mut dispatcher, 6 + KEEP_AGAIN_MS).unwrap();
+        assert_eq!(document.as_deref(), Some(&b"3"[..]));
+    }
+
+    #[test]
+    fn a_document_is_kept_before_the_end() {
+        let mut dispatcher = opened();
+        dispatcher.keep(b"1".to_vec(), at(1));
+        dispatcher.close(at(0));
+        assert!(!dispatcher.is_flushed(at(1)));
+        let (mut chore, document) = kept(&mut dispatcher, 1).unwrap();
+        assert!(document.is_some() && !dispatcher.is_flushed(at(1)));
+        dispatcher.chore_done(&mut chore, true, at(2));
+        assert!(dispatcher.is_flushed(at(2)));
+        assert!(matches!(dispatcher.next(at(2), 0, &mut None), Job::End));
     }
 }

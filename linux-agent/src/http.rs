@@ -161,6 +161,11 @@ impl Client {
         (outcome, Some(error))
     }
 
+    /// Why files with token or certificates are not used, as of the last call; what they held before is.
+    pub fn trouble(&self) -> Option<String> {
+        self.session().access.trouble()
+    }
+
     fn session(&self) -> MutexGuard<'_, Session> {
         self.session
             .lock()
@@ -210,8 +215,7 @@ impl Client {
             _ if error.is_of_tls() => access.doubt_tls(),
             _ => {}
         }
-        let trouble = access.trouble().map(str::to_owned);
-        let both = [reason, trouble].into_iter().flatten();
+        let both = [reason, access.trouble()].into_iter().flatten();
         let both = both.collect::<Vec<_>>().join("; ");
         error.because(Some(both).filter(|it| !it.is_empty()))
     }

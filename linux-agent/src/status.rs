@@ -50,6 +50,9 @@ pub struct ServerStatus {
     pub error: Option<String>,
     /// Why its services document is not followed.
     pub services_error: Option<String>,
+    /// Why a file with token or certificates is not used, though what it held before is.
+    #[serde(default)]
+    pub access_error: Option<String>,
     /// Which report was given up last, and why.
     pub given_up: Option<String>,
 }
@@ -207,6 +210,18 @@ impl Status {
                 if let Some(error) = &server.services_error {
                     writeln!(out, "services: {error}")?;
                 }
+                // An error of the last call says it already.
+                let shown = [&server.error, &server.services_error];
+                let is_shown = |sentence: &str| {
+                    shown
+                        .iter()
+                        .any(|it| it.as_deref().is_some_and(|it| it.contains(sentence)))
+                };
+                if let Some(sentence) = &server.access_error
+                    && !is_shown(sentence)
+                {
+                    writeln!(out, "access: {sentence}")?;
+                }
                 if let Some(sentence) = &server.given_up {
                     writeln!(out, "last given up: {sentence}")?;
                 }
@@ -328,6 +343,7 @@ impl ServerStatus {
             latency_ms: health.latency_ms,
             error,
             services_error,
+            access_error: health.access.clone(),
             given_up: health.given_up.as_ref().map(|it| it.sentence.clone()),
         }
     }

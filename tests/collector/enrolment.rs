@@ -125,6 +125,40 @@ fn a_code_expires_and_a_host_is_revoked() {
 }
 
 #[test]
+fn a_lost_database_opens_no_host_if_tokens_are_required() {
+    // Without the setting nothing is left that says who had a token; the settings say so of it.
+    for (keys, status) in [("", 200), ("require_tokens = true", 401)] {
+        let collector = Program::new(&format!("{keys}\n{TOML}"));
+        let first = token(&enroll(&collector, &collector.code("web")));
+        let sent = report(json!({"client_id": 1}));
+        assert_eq!(collector.services("1", "").status, 401);
+        assert_eq!(collector.report(&first, &sent).status, 200);
+
+        let folder = collector.terminate();
+        for name in std::fs::read_dir(folder.path()).unwrap().flatten() {
+            if name.file_name().to_string_lossy().starts_with("reports.db") {
+                std::fs::remove_file(name.path()).unwrap();
+            }
+        }
+        let collector = Program::start(folder);
+        for id in ["1", "7", "pump", "8"] {
+            let expected = if id == "8" && status == 200 {
+                404
+            } else {
+                status
+            };
+            assert_eq!(collector.services(id, "").status, expected, "{keys}: {id}");
+        }
+        assert_eq!(collector.report("", &sent).status, status, "{keys}");
+        // It is nobody's now; a collector without any tokens looks at none.
+        assert_eq!(collector.services("1", &first).status, status, "{keys}");
+        assert_eq!(collector.report(&first, &sent).status, status, "{keys}");
+        let again = token(&enroll(&collector, &collector.code("web")));
+        assert_eq!(collector.services("1", &again).status, 200);
+    }
+}
+
+#[test]
 fn who_guesses_is_told_to_wait() {
     let collector = Program::new(TOML);
     let code = collector.code("web");

@@ -329,13 +329,13 @@ fn away(request: &Request) -> Answer {
 }
 
 /// A file with an ext4 in it, if this kernel can mount one.
-struct Image {
-    path: PathBuf,
+pub struct Image {
+    pub path: PathBuf,
     _folder: tempfile::TempDir,
 }
 
 impl Image {
-    fn new() -> Result<Image, String> {
+    pub fn new() -> Result<Image, String> {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("image");
         let file = File::create(&path).expect("a file");

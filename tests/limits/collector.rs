@@ -1,16 +1,19 @@
 //! A collector with more connections than it takes, and with clients that do nothing.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use mote_agent::serve::{BODY_TIMEOUT, IDLE_TIMEOUT, MAX_CONNECTIONS, WRITE_TIMEOUT};
+use mote_agent::serve::{
+    BODY_TIMEOUT, IDLE_TIMEOUT, MAX_BODIES_BYTES, MAX_BODY_BYTES, MAX_CONNECTIONS, WRITE_TIMEOUT,
+};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tempfile::TempDir;
 
-use crate::process::open_files;
+use crate::process::{self, open_files};
 use crate::support::{DEADLINE, Running, mote, need, wait_for};
 
 struct Collector {
@@ -22,9 +25,17 @@ struct Collector {
 impl Collector {
     /// With the usual limit of open files, whatever this environment allows.
     fn new() -> Collector {
+        Collector::with("", "")
+    }
+
+    /// With more keys of its own and of its host.
+    fn with(keys: &str, of_host: &str) -> Collector {
         let folder = TempDir::new().unwrap();
-        let toml = "listen = \"127.0.0.1:0\"\n[hosts.web]\nid = 1\n";
+        let toml = format!("listen = \"127.0.0.1:0\"\n{keys}\n[hosts.web]\nid = 1\n{of_host}");
         fs::write(folder.path().join("server.toml"), toml).unwrap();
+        let token = folder.path().join("token");
+        fs::write(&token, TOKEN).unwrap();
+        fs::set_permissions(&token, Permissions::from_mode(0o600)).unwrap();
         let mut command = Command::new("/bin/sh");
         command
             .args(["-c", r#"ulimit -n 1024 && exec "$@""#, "sh"])
@@ -60,6 +71,16 @@ fn status(stream: &mut TcpStream) -> String {
         Ok(()) => String::from_utf8_lossy(&start).into_owned(),
         Err(_) => String::new(),
     }
+}
+
+const TOKEN: &str = "token-of-the-web-host";
+
+/// The head of a report whose body has so many bytes, and what it begins with.
+fn post(bytes: usize, body: &str) -> String {
+    format!(
+        "POST /api/client/service/report/ HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+         Connection: close\r\nContent-Length: {bytes}\r\n\r\n{body}"
+    )
 }
 
 const ASK: &[u8] = b"GET /api/client/config/1 HTTP/1.1\r\nHost: x\r\n\r\n";
@@ -98,6 +119,90 @@ fn connections_beyond_the_bound_wait_until_others_end() {
     }
     collector.process.assert_running();
     assert!(collector.process.terminate().success());
+}
+
+const SMALL: &str = r#"{"client_id":1,"service_name":"a","data":{}}"#;
+
+/// More slow bodies than there is room for: those that come then are refused, and let go of what they had.
+#[test]
+fn bodies_share_their_room() {
+    let collector = Collector::new();
+    let places = MAX_BODIES_BYTES / MAX_BODY_BYTES;
+    let text = "x".repeat(MAX_BODY_BYTES - 1);
+    let small = || {
+        let mut stream = collector.connect();
+        stream
+            .write_all(post(SMALL.len(), SMALL).as_bytes())
+            .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    // All but a byte, so that it is still awaited.
+    let slow_one = |length: usize, body: &str| {
+        let mut stream = collector.connect();
+        stream.write_all(post(length, body).as_bytes()).unwrap();
+        stream
+    };
+    let mut slow: Vec<_> = (0..places)
+        .map(|_| slow_one(MAX_BODY_BYTES, &text))
+        .collect();
+    wait_for("a refusal", DEADLINE, || {
+        let mut whole = slow_one(MAX_BODY_BYTES - 1, &text);
+        let answer = status(&mut whole);
+        // It may have come before one of the others was read, which was refused instead.
+        slow.push(slow_one(MAX_BODY_BYTES, &text));
+        (answer == "HTTP/1.1 503").then_some(())
+    });
+    // A small one finds what is left between the large ones, until that is used up.
+    let refused = wait_for("a refusal of a small one", DEADLINE, || {
+        slow.push(slow_one(SMALL.len(), &SMALL[1..]));
+        Some(small()).filter(|answer| answer.starts_with("HTTP/1.1 503"))
+    });
+    assert!(
+        refused.to_lowercase().contains("retry-after: 1\r\n"),
+        "{refused}"
+    );
+    let resident_kib = process::status(collector.process.id(), "VmHWM");
+    assert!(
+        resident_kib < (3 * MAX_BODIES_BYTES) >> 10,
+        "{resident_kib}"
+    );
+    drop(slow);
+    wait_for("room again", DEADLINE, || {
+        small().starts_with("HTTP/1.1 200").then_some(())
+    });
+}
+
+/// Nobody without a token has a body kept.
+#[test]
+fn bodies_of_strangers_take_no_room() {
+    let collector = Collector::with("require_tokens = true", "token_file = \"token\"\n");
+    let text = "x".repeat(MAX_BODY_BYTES - 1);
+    let slow: Vec<_> = (0..MAX_BODIES_BYTES / MAX_BODY_BYTES + 1)
+        .map(|_| {
+            let mut stream = collector.connect();
+            stream
+                .write_all(post(MAX_BODY_BYTES, &text).as_bytes())
+                .unwrap();
+            stream
+        })
+        .collect();
+    let with_token = post(MAX_BODY_BYTES, SMALL).replace(
+        "Host: x",
+        &format!("Host: x\r\nAuthorization: Bearer {TOKEN}"),
+    );
+    let mut stream = collector.connect();
+    let padding = " ".repeat(MAX_BODY_BYTES - SMALL.len());
+    stream
+        .write_all((with_token + &padding).as_bytes())
+        .unwrap();
+    assert_eq!(status(&mut stream), "HTTP/1.1 200");
+    // They have their answer at the end of what they send.
+    for mut stream in slow {
+        stream.write_all(b"x").unwrap();
+        assert_eq!(status(&mut stream), "HTTP/1.1 401");
+    }
 }
 
 /// It takes a little longer than the bound, and what lies in the kernel's buffers is no answer.

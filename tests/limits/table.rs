@@ -244,6 +244,10 @@ fn of_the_collector() -> Vec<(&'static str, String)> {
             format!("{}, 100 headers", size(serve::MAX_HEAD_BYTES)),
         ),
         ("body of a report", size(serve::MAX_BODY_BYTES)),
+        (
+            "all bodies that are being read",
+            size(serve::MAX_BODIES_BYTES),
+        ),
         ("body of an enrolment", size(serve::MAX_ENROLMENT_BYTES)),
         ("`boot` of a report", size(serve::MAX_BOOT_BYTES)),
         ("TLS handshake", seconds(serve::HANDSHAKE_TIMEOUT)),

@@ -48,6 +48,14 @@ impl Authority {
         self.0.pem()
     }
 
+    /// The authority's own certificate, as a server would show it.
+    pub fn itself(&self) -> Identity {
+        Identity {
+            cert: self.0.pem(),
+            key: self.0.key().serialize_pem(),
+        }
+    }
+
     /// A certificate for `name`, a host or an address.
     pub fn issue(&self, name: &str) -> Identity {
         self.issue_with(name, |_| {})

@@ -87,12 +87,8 @@ fn an_authority_can_be_mended_while_the_agent_runs() {
     put(&site, "ca.pem", &Authority::new("ours").pem());
     let mut agent = site.run();
     wait_for_agent(&site);
-    let sentence = "its certificate is not valid: ";
-    let unknown = "its certificate is from an authority that is not trusted here";
-    let status = site.wait_for_status("a refusal", |status| {
-        let reason = status["server"]["services_error"].as_str()?;
-        (reason.contains(sentence) || reason.contains(unknown)).then(|| status.clone())
-    });
+    let sentence = "its certificate is not signed by the authority that is trusted here under that name; name the right one's in `server.ca_file`";
+    let status = wait_for_reason(&site, "services_error", sentence);
     assert_eq!(status["services"], serde_json::json!([]));
     assert_eq!(server.orders_asked(), 0);
     put(&site, "ca.pem", &authority.pem());
@@ -172,6 +168,131 @@ fn a_certificate_that_is_not_the_server_s_is_named_and_waited_for() {
 }
 
 #[test]
+fn what_is_wrong_with_a_server_is_said_in_a_sentence() {
+    let authority = Authority::new("ours");
+    // What `openssl req -x509` makes, which many put into both places.
+    let own = authority.itself();
+    let nobody = authority.issue_with("127.0.0.1", |params| params.subject_alt_names.clear());
+    let client = authority.issue_with("127.0.0.1", |params| {
+        params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+    });
+    let with = |identity| Shown::only(identity).serve(GOOD);
+    let shown = [
+        (
+            with(own),
+            "its certificate is that of an authority; give the server one that the authority issues, with `CA:FALSE`",
+        ),
+        (
+            with(nobody),
+            "its certificate is for another name: it has no subjectAltName, which alone counts; have one issued with it",
+        ),
+        (
+            with(client),
+            "its certificate is not for servers; have one issued that is (extended key usage serverAuth)",
+        ),
+    ];
+    // RFC 5246: a hello of TLS 1.1; then alerts, fatal.
+    let mut old_hello = vec![0x16, 3, 2, 0, 42, 2, 0, 0, 38, 3, 2];
+    old_hello.extend([7; 32]);
+    old_hello.extend([0, 0xC0, 0x2F, 0]);
+    let no_version = "it speaks neither TLS 1.2 nor TLS 1.3; have it offer one of them";
+    let says = |record: &[u8]| answering(record.to_vec());
+    let raw = [
+        (says(&old_hello), no_version),
+        (says(&[0x15, 3, 1, 0, 2, 2, 70]), no_version),
+        (
+            says(&[0x15, 3, 3, 0, 2, 2, 71]),
+            "it has no cipher in common with this agent; have it offer those that are usual in TLS 1.2 or 1.3",
+        ),
+        (
+            says(&[0x15, 3, 3, 0, 2, 2, 112]),
+            "it does not know the host name in `server.url`; write the one that it is for",
+        ),
+        (
+            says(b"220 mail.example ESMTP\r\n"),
+            "it does not speak TLS; perhaps the port in `server.url` is another one's",
+        ),
+        (
+            says(b""),
+            "it closed the connection in the TLS handshake; perhaps it does not speak TLS at this port",
+        ),
+    ];
+    let cases = shown
+        .iter()
+        .map(|((_, url), sentence)| (url, *sentence))
+        .chain(raw.iter().map(|(url, sentence)| (url, *sentence)));
+    for (url, sentence) in cases {
+        let site = Site::new(&server_settings(url, CA));
+        put(&site, "ca.pem", &authority.pem());
+        let said = site.call(&["check"]);
+        assert_eq!(said.code, 69, "{said:?}");
+        let expected = format!("mote: {url}/api/client/config/1: {sentence}\n");
+        assert_eq!(said.err, expected);
+    }
+}
+
+#[test]
+fn a_certificate_and_a_key_that_do_not_fit_are_named() {
+    let authority = Authority::new("ours");
+    let own = authority.issue("web-1");
+    let other = authority.issue("web-1");
+    let keys = "client_cert_file = \"client.pem\"\nclient_key_file = \"client.key\"";
+    let url = "https://127.0.0.1:1";
+    let site = Site::new(&server_settings(url, &format!("{CA}\n{keys}")));
+    put(&site, "ca.pem", &authority.pem());
+    let cert = put(&site, "client.pem", &own.cert).canonicalize().unwrap();
+    let key = put(&site, "client.key", "").canonicalize().unwrap();
+    let (cert, key) = (cert.display(), key.display());
+    let pem = |kind: &str| format!("-----BEGIN {kind}-----\nMAA=\n-----END {kind}-----\n");
+    for (content, sentence) in [
+        (
+            other.key,
+            format!(
+                "{key} does not hold the key of the certificate in {cert}; put the two there that belong together"
+            ),
+        ),
+        (
+            pem("PRIVATE KEY"),
+            format!(
+                "the key in {key} is damaged or of a kind that is not supported; use RSA, or ECDSA over P-256 or P-384"
+            ),
+        ),
+        (
+            pem("ENCRYPTED PRIVATE KEY"),
+            format!(
+                "{key} holds no private key in PEM, or one that needs a password; write it there without one"
+            ),
+        ),
+    ] {
+        put(&site, "client.key", &content);
+        let said = site.call(&["check"]);
+        assert_eq!((said.code, said.err), (78, format!("mote: {sentence}\n")));
+    }
+    put(&site, "client.key", &own.key);
+    put(&site, "client.pem", &pem("CERTIFICATE"));
+    let said = site.call(&["check"]);
+    let sentence = format!(
+        "the certificate in {cert} is damaged or of a kind that is not supported; have another one issued"
+    );
+    assert_eq!((said.code, said.err), (78, format!("mote: {sentence}\n")));
+}
+
+/// The address of a server that answers whatever it is told with these bytes, and closes.
+fn answering(bytes: Vec<u8>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            // All of it, so that closing is no reset.
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(&bytes);
+        }
+    });
+    format!("https://127.0.0.1:{port}")
+}
+
+#[test]
 fn a_client_certificate_lets_the_agent_in() {
     for version in rustls::ALL_VERSIONS {
         let authority = Authority::new("ours");
@@ -189,7 +310,7 @@ fn a_client_certificate_lets_the_agent_in() {
         let refusals = [
             "it demands a client certificate; name one in",
             // TLS 1.2 has no word for it.
-            "the TLS handshake failed: received fatal alert: HandshakeFailure",
+            "it refuses the TLS handshake; it demands a client certificate (`server.client_cert_file`), or has no cipher",
         ];
         let refused = refusals.iter().any(|it| said.err.contains(it));
         assert!(refused, "{version:?}: {said:?}");

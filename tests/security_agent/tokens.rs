@@ -159,6 +159,57 @@ fn a_token_that_others_can_read_is_not_taken_and_the_old_one_stays() {
 }
 
 #[test]
+fn what_is_wrong_with_a_new_file_shows_until_it_is_mended() {
+    let authority = Authority::new("ours");
+    let (server, url) = Shown::only(authority.issue("127.0.0.1")).serve(GOOD);
+    let keys = format!("{KEYS}\nca_file = \"ca.pem\"");
+    let site = Site::new(&server_settings(&url, &keys));
+    let (ca, token) = (authority.pem(), TOKEN.to_owned());
+    put(&site, "ca.pem", &ca);
+    put(&site, "token", &token);
+    let mut agent = site.run();
+    server.wait_for_more("Good", 1);
+    let long = "x".repeat(300);
+    let huge = "x".repeat(65 << 10);
+    let open = 0o644;
+    for (name, bad, mode, good, sentence) in [
+        (
+            "token",
+            &*token,
+            open,
+            &token,
+            "may be read or changed by others",
+        ),
+        ("token", "", 0o600, &token, "holds no token"),
+        ("token", &long, 0o600, &token, "holds no token"),
+        ("token", &huge, 0o600, &token, "65536"),
+        (
+            "ca.pem",
+            "",
+            open,
+            &ca,
+            "holds no valid certificates in PEM",
+        ),
+    ] {
+        write_with_mode(&site.path(name), bad, mode);
+        let status = wait_for_reason(&site, "access_error", sentence);
+        let server_status = &status["server"];
+        assert_eq!(server_status["healthy"], true, "{status}");
+        let reason = server_status["access_error"].as_str().unwrap();
+        assert!(reason.ends_with("; what it held before stays in use"));
+        let line = format!("access: {reason}\n");
+        let said = site.call(&["status"]).out;
+        assert_eq!(said.matches(&line).count(), 1, "{said}");
+        put(&site, name, good);
+        site.wait_for_status("no complaint", |status| {
+            status["server"]["access_error"].is_null().then_some(())
+        });
+        assert!(!site.call(&["status"]).out.contains("access:"));
+    }
+    assert_eq!(agent.terminate().code(), Some(0));
+}
+
+#[test]
 fn the_token_shows_nowhere() {
     let guarded = Guarded::new(401);
     let site = guarded.site();

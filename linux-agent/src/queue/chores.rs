@@ -214,7 +214,10 @@ impl Queue {
 
     /// What was read belongs before what is newer.
     fn enter_found(&mut self, chore: &mut Chore, now: Uptime) {
-        for found in chore.found.drain(..) {
+        let now_ms = self.queue_ms(now);
+        for mut found in chore.found.drain(..) {
+            // No report is from the future, whatever its line says.
+            found.at_ms = found.at_ms.min(now_ms);
             let Some(books) = &mut self.books else { return };
             let is_older = |it: &Record| !it.misplaced && it.queued_ms <= found.at_ms;
             let is_older =

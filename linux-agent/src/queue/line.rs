@@ -17,8 +17,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::uplink::Dropped;
 
-/// No file of ours has a number, a time or a count above this, so sums of a few cannot overflow.
-const MAX_NUMBER: u64 = 1 << 60;
+/// No file of ours has a number, a time or a count above this, so sums of a few cannot overflow, and all are exact in
+/// JSON.
+const MAX_NUMBER: u64 = 1 << 53;
+
+/// No file's name has a number above this, so that there are always numbers for the reports to come.
+const MAX_FIRST: u64 = 1 << 52;
 
 /// What a line adds to its text: `*`, eight digits, a newline.
 const SEAL: usize = 10;
@@ -165,8 +169,13 @@ pub fn ranges(numbers: &str) -> impl Iterator<Item = RangeInclusive<u64>> {
     })
 }
 
-/// A number of a file's name or of a line.
-pub fn number(text: &str) -> Option<u64> {
+/// The number of a file's name.
+pub fn first(text: &str) -> Option<u64> {
+    number(text).filter(|first| *first <= MAX_FIRST)
+}
+
+/// A number of a line.
+fn number(text: &str) -> Option<u64> {
     text.parse().ok().filter(|number| *number <= MAX_NUMBER)
 }
 

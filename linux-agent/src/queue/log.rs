@@ -25,6 +25,10 @@ const MAX_SEGMENT_BYTES: u64 = 1 << 20;
 /// A queue has room for this many segments at least.
 const MIN_SEGMENTS: u64 = 16;
 
+/// A segment has no numbers that are so much higher than its first. Numbers are used up while the disk is out of
+/// order, but not so many.
+const REACH: u64 = 1 << 32;
+
 /// What a line has beside its report at most: two numbers, two spaces, the seal, a newline after a torn line.
 const LINE_OVERHEAD: usize = 64;
 
@@ -38,9 +42,11 @@ pub struct Log<S> {
     clock: Clock,
     /// In the order of their numbers; there is always one, which is the one that is written.
     segments: VecDeque<Segment>,
-    /// Files with the name of a segment and without its beginning, each with its bytes. A kill in the midst of a first
+    /// Files with the name of a segment and nothing whole in them, each with its bytes. A kill in the midst of a first
     /// write leaves one.
     strays: Vec<(u64, u64)>,
+    /// The numbers of files that are no segments of ours, though their names say so.
+    others: Vec<u64>,
     /// The number after that of the last report.
     next: u64,
     /// Those before were to be written by an earlier chore, and may be done since. A segment never begins with one of
@@ -203,7 +209,9 @@ impl<S: Storage> Log<S> {
             let Some(last) = self.segments.back() else {
                 return Ok(());
             };
-            if last.bytes > target && last.first < number && number >= self.untried {
+            // Halfway, so that numbers which must stay with this segment are within reach, too.
+            let is_full = last.bytes > target || number.saturating_sub(last.first) > REACH / 2;
+            if is_full && last.first < number && self.can_begin(number) {
                 self.rotate(number);
             }
             self.make_room(number, chore.report(chore.stored).len() as u64, chore)?;
@@ -279,7 +287,7 @@ impl<S: Storage> Log<S> {
                 let last = self.segments.back();
                 let is_new =
                     last.is_none_or(|it| it.first >= number || it.bytes + it.done_bytes == 0);
-                if is_new || number < self.untried {
+                if is_new || !self.can_begin(number) {
                     break;
                 }
                 self.rotate(number);
@@ -299,6 +307,11 @@ impl<S: Storage> Log<S> {
             }
         }
         told
+    }
+
+    /// Whether a segment may begin with this number.
+    fn can_begin(&self, number: u64) -> bool {
+        number >= self.untried && !self.others.contains(&number)
     }
 
     fn rotate(&mut self, number: u64) {

@@ -144,7 +144,7 @@ impl Name {
     /// The file that is called `text`, if it is one of the queue's.
     pub fn parse(text: &str) -> Option<Name> {
         let (number, kind) = text.split_once('.')?;
-        let number = super::line::number(number)?;
+        let number = super::line::first(number)?;
         let name = match kind {
             "reports" => Name::Segment(number),
             "done" => Name::Done(number),

@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::http::{self, Refusal, Shared};
+use super::http::{Refusal, Shared};
 use super::invitation;
 use super::report;
 use super::secret::{self, Digest};
@@ -85,9 +85,9 @@ pub async fn enroll(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
-    let bytes = http::read(&headers, body, MAX_BODY_BYTES).await?;
+    let held = app.room.read(&headers, body, MAX_BODY_BYTES).await?;
     // The parser's own words might quote the code.
-    let request = Some(&bytes).filter(|it| report::is_object(it));
+    let request = Some(&held.bytes).filter(|it| report::is_object(it));
     let request = request.and_then(|it| serde_json::from_slice(it).ok());
     let Request { code } = request.ok_or_else(|| {
         Refusal::bad("the body is not an enrolment such as {\"code\": \"…\"} in JSON")

@@ -4,24 +4,24 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::body::Body;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::header::{
-    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, REFRESH,
-    WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+    CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, REFRESH, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use http_body_util::BodyExt;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::accounting;
+use super::body::Room;
 use super::database::{self, MAX_PAGE, Page, Stored};
 use super::enroll::{self, Guesses};
 use super::host::{Host, HostId};
@@ -33,13 +33,6 @@ use super::tokens::Guard;
 /// Largest body of a report, in bytes.
 pub const MAX_BODY_BYTES: usize = 256 << 10;
 
-/// How long a body may take to arrive.
-pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// So much of a body that is too large is read and thrown away, in bytes: a client that is cut off
-/// while it sends would never see the answer, and would send it all again.
-const MAX_DRAIN_BYTES: usize = 8 << 20;
-
 const DEFAULT_PAGE: u32 = 1000;
 
 /// What the answers come from.
@@ -50,6 +43,8 @@ pub struct App {
     pub store: Store,
     /// Who may have which answer.
     pub guard: Guard,
+    /// Where the bodies of requests are while they come.
+    pub room: Room,
     /// Wrong codes of late.
     pub guesses: Guesses,
 }
@@ -184,9 +179,16 @@ async fn receive(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<serde_json::Value>, Refusal> {
-    let bytes = read(&headers, body, MAX_BODY_BYTES).await?;
-    // Before the body is looked at: nobody without a token shall have it parsed.
-    let caller = app.guard.caller(&headers).await?;
+    // Nobody without a token shall have a body kept or parsed; it is read to its end all the same, as such a client
+    // would not see the answer before.
+    let caller = match app.guard.caller(&headers).await {
+        Ok(caller) => caller,
+        Err(denied) => {
+            let _ = app.room.read(&headers, body, 0).await;
+            return Err(denied.into());
+        }
+    };
+    let held = app.room.read(&headers, body, MAX_BODY_BYTES).await?;
     let encoding = headers
         .get(CONTENT_TYPE)
         .and_then(|kind| Encoding::of(kind.to_str().ok()?))
@@ -197,61 +199,14 @@ async fn receive(
                  application/x-www-form-urlencoded",
             )
         })?;
-    let report =
-        Report::parse(encoding, &bytes).map_err(|invalid| Refusal::bad(invalid.to_string()))?;
+    let report = Report::parse(encoding, &held.bytes)
+        .map_err(|invalid| Refusal::bad(invalid.to_string()))?;
     caller.admit(&report.client_id)?;
     if !app.hosts.contains_key(&report.client_id) {
         return Err(Refusal::unknown_client(&report.client_id));
     }
     app.store.insert(report).await?;
     Ok(Json(json!({ "status": "ok" })))
-}
-
-/// Reads the body of a request, at most `max_bytes`.
-pub async fn read(headers: &HeaderMap, body: Body, max_bytes: usize) -> Result<Vec<u8>, Refusal> {
-    let bytes = tokio::time::timeout(BODY_TIMEOUT, read_body(body, max_bytes))
-        .await
-        .map_err(|_| {
-            Refusal::new(
-                StatusCode::REQUEST_TIMEOUT,
-                format!("the body took longer than {} s", BODY_TIMEOUT.as_secs()),
-            )
-        })??;
-    // There is nothing that decompresses, so nothing can swell.
-    let is_plain = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"identity");
-    match headers.get_all(CONTENT_ENCODING).iter().all(is_plain) {
-        true => Ok(bytes),
-        false => Err(Refusal::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "a body with a Content-Encoding is not taken; send it uncompressed",
-        )
-        .with(ACCEPT_ENCODING, HeaderValue::from_static("identity"))),
-    }
-}
-
-async fn read_body(mut body: Body, max_bytes: usize) -> Result<Vec<u8>, Refusal> {
-    let mut bytes = Vec::new();
-    let mut total = 0;
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| Refusal::bad("the body ends early"))?;
-        let Some(data) = frame.data_ref() else {
-            continue;
-        };
-        total += data.len();
-        if total <= max_bytes {
-            bytes.extend_from_slice(data);
-        } else if total > MAX_DRAIN_BYTES {
-            break;
-        }
-    }
-    if total <= max_bytes {
-        Ok(bytes)
-    } else {
-        Err(Refusal::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            format!("the body has more than {max_bytes} bytes"),
-        ))
-    }
 }
 
 #[derive(Deserialize)]

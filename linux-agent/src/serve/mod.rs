@@ -14,6 +14,7 @@
 
 mod accounting;
 mod authorization;
+mod body;
 mod database;
 mod document;
 mod enroll;
@@ -55,10 +56,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_rustls::TlsAcceptor;
 
 pub use accounting::{MAX_RUNS, MAX_RUNS_IN_ALL};
+pub use body::{BODY_TIMEOUT, MAX_BODIES_BYTES};
 pub use database::{MAX_PAGE, MAX_PAGE_BYTES, OpenError};
 pub use enroll::{MAX_BODY_BYTES as MAX_ENROLMENT_BYTES, MAX_WRONG, WINDOW as WRONG_WINDOW};
 pub use host::{Host, HostId, Service};
-pub use http::{BODY_TIMEOUT, MAX_BODY_BYTES};
+pub use http::MAX_BODY_BYTES;
 pub use invitation::{InviteError, MAX_PER_HOST, Revoked, invite, revoke};
 pub use report::MAX_BOOT_BYTES;
 pub use secret::{Digest, SecretError};
@@ -170,6 +172,7 @@ impl Collector {
         }
         let app = App {
             hosts,
+            room: body::Room::default(),
             store,
             guard,
             guesses: Guesses::default(),

@@ -71,7 +71,7 @@ pub fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, TlsError> {
     };
     let mut config = builder
         .with_single_cert(chain, key)
-        .map_err(|cause| unusable(&files.certificates, cause))?;
+        .map_err(|cause| unfit(files, &cause))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
@@ -102,6 +102,27 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
         .ok()
         .filter(|certificates| !certificates.is_empty())
         .ok_or_else(|| content(path, "holds no certificate in PEM"))
+}
+
+/// Why a certificate and a key cannot be used together.
+fn unfit(files: &TlsFiles, cause: &rustls::Error) -> TlsError {
+    use rustls::{Error, InconsistentKeys::KeyMismatch};
+    let certificates = files.certificates.display();
+    match cause {
+        Error::InconsistentKeys(KeyMismatch) => content(
+            &files.key,
+            format_args!("does not hold the key of the certificate in {certificates}"),
+        ),
+        Error::General(_) => content(
+            &files.key,
+            "holds a key that is damaged or of a kind that is not supported; use RSA, or ECDSA over P-256 or P-384",
+        ),
+        Error::InvalidCertificate(_) => content(
+            &files.certificates,
+            "holds a certificate that is damaged or of a kind that is not supported",
+        ),
+        cause => unusable(&files.certificates, cause),
+    }
 }
 
 fn unusable(path: &Path, cause: impl fmt::Display) -> TlsError {

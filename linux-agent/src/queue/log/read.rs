@@ -7,8 +7,8 @@ use super::super::line::{self, Line, Totals};
 use super::super::lines::Lines;
 use super::super::ranges::Ranges;
 use super::{
-    Chore, DiskError, LINE_OVERHEAD, Log, MAX_SEGMENT_BYTES, Name, Read, Storage, StoredReport,
-    failed,
+    Chore, DiskError, LINE_OVERHEAD, Log, MAX_SEGMENT_BYTES, Name, REACH, Read, Storage,
+    StoredReport, failed,
 };
 
 /// So many ranges of reports that are done with are read of a segment: more than it has room for, since reports lie
@@ -94,11 +94,17 @@ impl<S: Storage> Log<S> {
                 done: self.read_done(first, done_bytes, &mut Totals::default()),
             },
         };
-        let mut lines = Lines::new(Name::Segment(first), cursor.offset, bytes);
+        let from = order.from;
+        let name = Name::Segment(first);
+        let mut lines = Lines::new(name, cursor.offset, bytes);
+        // Lines that stand behind those of higher numbers. The agent writes none such, but they are whole.
+        let mut all_late = None;
+        let mut late = Ranges::default();
         let is_over = loop {
             if *left == 0 {
                 break false;
             }
+            let start = lines.offset();
             let Some(text) = lines.next(&mut self.storage).map_err(failed("reading"))? else {
                 break true;
             };
@@ -110,17 +116,33 @@ impl<S: Storage> Log<S> {
             else {
                 continue;
             };
-            // Another one may stand there from an attempt to write that failed.
-            if number < cursor.expected || number >= numbers.end {
+            if number >= numbers.end {
                 continue;
             }
-            let missing = cursor.expected.max(order.from)..number;
-            note_missing(missing, &cursor.done, &order.known, &mut chore.damaged);
-            cursor.expected = number + 1;
-            let is_wanted = number >= order.from
-                && !cursor.done.contains(number)
-                && !order.known.contains(number);
-            order.from = order.from.max(number + 1);
+            if number < cursor.expected {
+                // Others may stand there twice, from an attempt to write that failed.
+                if late.remove(number..number + 1) == 0 {
+                    continue;
+                }
+            } else {
+                let missing = cursor.expected.max(from)..number;
+                if !missing.is_empty() {
+                    let all_late = all_late
+                        .get_or_insert_with(|| self::late(&mut self.storage, name, start, bytes));
+                    for range in all_late.within(missing.clone()) {
+                        note_missing(range, &cursor.done, &order.known, &mut late);
+                    }
+                    note_missing(missing, &cursor.done, &order.known, &mut chore.damaged);
+                    for range in late.iter() {
+                        chore.damaged.remove(range);
+                    }
+                }
+                cursor.expected = number + 1;
+            }
+            let is_wanted =
+                number >= from && !cursor.done.contains(number) && !order.known.contains(number);
+            // Reading again from one that is late finds it, and knows the others.
+            order.from = late.first().unwrap_or(cursor.expected).max(from);
             if is_wanted {
                 *left = left.saturating_sub(report.len());
                 chore.found.push(StoredReport {
@@ -131,8 +153,11 @@ impl<S: Storage> Log<S> {
             }
         };
         if is_over {
-            let missing = cursor.expected.max(order.from)..numbers.end;
+            let missing = cursor.expected.max(from)..numbers.end;
             note_missing(missing, &cursor.done, &order.known, &mut chore.damaged);
+            for range in late.iter() {
+                chore.damaged.insert(range);
+            }
             cursor.expected = cursor.expected.max(numbers.end);
         }
         cursor.offset = lines.offset();
@@ -143,6 +168,10 @@ impl<S: Storage> Log<S> {
     /// Which reports of a segment are done with. What cannot be read is not known to be.
     pub(super) fn read_done(&mut self, first: u64, bytes: u64, totals: &mut Totals) -> Ranges {
         let mut done = Ranges::default();
+        // Others are damage, and would take reports along that are yet to come.
+        let after = self.segments.partition_point(|it| it.first <= first);
+        let after = self.segments.get(after).map(|it| it.first);
+        let end = after.unwrap_or(first + REACH);
         let mut lines = Lines::new(Name::Done(first), 0, bytes);
         while let Ok(Some(text)) = lines.next(&mut self.storage) {
             if let Some(Line::Done {
@@ -150,7 +179,7 @@ impl<S: Storage> Log<S> {
                 totals: told,
             }) = line::read(text)
             {
-                for range in line::ranges(numbers) {
+                for range in line::ranges(numbers).filter(|it| *it.end() < end) {
                     if done.len() >= MAX_DONE_RANGES {
                         break;
                     }
@@ -161,6 +190,23 @@ impl<S: Storage> Log<S> {
         }
         done
     }
+}
+
+/// The numbers of the lines from `offset` on that stand behind one of a higher number. Those that are too many count as
+/// missing.
+fn late<S: Storage>(storage: &mut S, name: Name, offset: u64, bytes: u64) -> Ranges {
+    let mut late = Ranges::default();
+    let mut highest = 0;
+    let mut lines = Lines::new(name, offset, bytes);
+    while let Ok(Some(text)) = lines.next(storage) {
+        if let Some(Line::Report { number, .. }) = line::read(text) {
+            if number < highest && late.len() < MAX_DONE_RANGES {
+                late.insert(number..number + 1);
+            }
+            highest = highest.max(number);
+        }
+    }
+    late
 }
 
 fn note_missing(range: Range<u64>, done: &Ranges, known: &Ranges, damaged: &mut Ranges) {

@@ -4,7 +4,13 @@ use std::collections::VecDeque;
 
 use super::super::line::{self, Line, Totals};
 use super::super::lines::Lines;
-use super::{Clock, DiskError, Found, LINE_OVERHEAD, Log, Name, Segment, Storage, failed};
+use super::{Clock, DiskError, Found, LINE_OVERHEAD, Log, Name, REACH, Segment, Storage, failed};
+
+/// A report may be so much later than the one before and the clock: longer than that none waits.
+const YEAR_MS: u64 = 366 * 24 * 3_600_000;
+
+/// The first one, and the clock of the agent that wrote it, may be so much ahead of a clock that has lost its time.
+const CENTURY_MS: u64 = 100 * YEAR_MS;
 
 /// Of each segment, this much is looked at when the disk is opened; there may be many.
 const BEGINNING_BYTES: u64 = 1024;
@@ -14,13 +20,13 @@ impl<S: Storage> Log<S> {
     pub fn open(mut storage: S, clock: Clock, uptime_ms: u64) -> Result<(Self, Found), DiskError> {
         let mut files = storage.list().map_err(failed("listing the folder"))?;
         files.sort_unstable();
-        let (mut segments, mut strays) = (VecDeque::new(), Vec::new());
+        let (mut segments, mut strays, mut others) = (VecDeque::new(), Vec::new(), Vec::new());
         for (name, bytes) in &files {
-            if let Name::Segment(first) = name {
-                match begins_with(&mut storage, *first, *bytes) {
-                    true => segments.push_back(Segment::found(*first, *bytes)),
-                    false => strays.push((*first, *bytes)),
-                }
+            let Name::Segment(first) = name else { continue };
+            match beginning(&mut storage, *first, *bytes) {
+                Beginning::Right => segments.push_back(Segment::found(*first, *bytes)),
+                Beginning::None => strays.push((*first, *bytes)),
+                Beginning::Wrong => others.push(*first),
             }
         }
         if segments.is_empty() {
@@ -29,20 +35,25 @@ impl<S: Storage> Log<S> {
                 Name::Done(first) => Some(*first),
                 Name::Segment(_) => None,
             });
-            segments.push_back(Segment::new(done.max().unwrap_or(0), &strays));
+            let mut first = done.max().unwrap_or(0);
+            while others.contains(&first) {
+                first += 1;
+            }
+            segments.push_back(Segment::new(first, &strays));
         }
         let mut log = Log {
             storage,
             clock,
             segments,
             strays,
+            others,
             next: 0,
             untried: 0,
             told: Totals::default(),
             cursor: None,
             scratch: Vec::new(),
         };
-        let (last_ms, cut, mut totals) = log.read_end();
+        let (last_ms, cut, mut totals) = log.read_end(uptime_ms);
         let mut orphans = Vec::new();
         for (name, bytes) in files {
             let Name::Done(first) = name else { continue };
@@ -107,7 +118,8 @@ impl<S: Storage> Log<S> {
 
     /// Finds out where the last segment ends: the next number, the clock and the totals by then. Gives the time of the
     /// last report, the number of one that was cut, and the totals that the heads tell.
-    fn read_end(&mut self) -> (u64, Option<u64>, Totals) {
+    fn read_end(&mut self, uptime_ms: u64) -> (u64, Option<u64>, Totals) {
+        let now_ms = uptime_ms.saturating_add(self.clock.ahead_ms);
         let (mut last_ms, mut next, mut totals) = (0, 0, Totals::default());
         let mut cut = None;
         let mut clock = None;
@@ -121,15 +133,24 @@ impl<S: Storage> Log<S> {
             let is_last = index + 1 == self.segments.len();
             next = next.max(segment_first);
             let mut lines = Lines::new(name, 0, bytes);
+            let numbers = segment_first..segment_first + REACH;
             let mut has_head = false;
+            // The report of the highest number and its time.
+            let mut newest = None;
             loop {
                 match lines.next(&mut self.storage) {
                     Ok(Some(text)) => match line::read(text) {
                         Some(Line::Report { number, at_ms, .. }) => {
-                            if is_last && number >= segment_first {
-                                next = next.max(number.saturating_add(1));
+                            if is_last && numbers.contains(&number) {
+                                next = next.max(number + 1);
                             }
-                            last_ms = last_ms.max(at_ms);
+                            let (highest, latest_ms) = match newest {
+                                Some((highest, ms)) => (highest, now_ms.max(ms) + YEAR_MS),
+                                None => (0, now_ms + CENTURY_MS),
+                            };
+                            if number >= highest && at_ms <= latest_ms {
+                                newest = Some((number, at_ms));
+                            }
                         }
                         Some(Line::Head {
                             kernel,
@@ -138,7 +159,9 @@ impl<S: Storage> Log<S> {
                         }) => {
                             has_head = true;
                             totals.raise(&told);
-                            clock = Some((kernel == self.clock.kernel, ahead_ms));
+                            let is_same = kernel == self.clock.kernel
+                                && ahead_ms <= self.clock.ahead_ms + CENTURY_MS;
+                            clock = Some((is_same, ahead_ms));
                         }
                         _ => {}
                     },
@@ -151,9 +174,10 @@ impl<S: Storage> Log<S> {
                     }
                 }
             }
+            last_ms = newest.map_or(last_ms, |(_, at_ms)| last_ms.max(at_ms));
             if is_last {
                 let rest = lines.rest();
-                cut = line::number_of_cut(rest);
+                cut = line::number_of_cut(rest).filter(|it| numbers.contains(it));
                 if let Some(last) = self.segments.get_mut(index) {
                     last.torn = !rest.is_empty();
                     last.has_head = has_head;
@@ -165,7 +189,9 @@ impl<S: Storage> Log<S> {
             }
         }
         if let Some((true, ahead_ms)) = clock {
+            // No report of this run of the kernel is later than its clock.
             self.clock.ahead_ms = ahead_ms;
+            last_ms = 0;
         }
         self.next = next;
         for index in 0..self.segments.len() {
@@ -194,27 +220,40 @@ impl<S: Storage> Log<S> {
     }
 }
 
-/// Whether a file begins like the segment that its name says. Another one is left alone: by its name, all that the
-/// segment before has from there on would not count. An unreadable one is what it says.
-fn begins_with<S: Storage>(storage: &mut S, first: u64, bytes: u64) -> bool {
-    // What a write that failed left at the beginning may be longer.
-    [bytes.min(BEGINNING_BYTES), bytes]
-        .into_iter()
-        .any(|end| has_beginning(storage, first, end))
+/// How a file begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Beginning {
+    /// Like the segment that its name says. An unreadable one is what it says.
+    Right,
+    /// With nothing whole.
+    None,
+    /// Like another one. It is left alone: by its name, all that the segment before has from there on would not
+    /// count.
+    Wrong,
 }
 
-fn has_beginning<S: Storage>(storage: &mut S, first: u64, end: u64) -> bool {
+fn beginning<S: Storage>(storage: &mut S, first: u64, bytes: u64) -> Beginning {
+    // What a write that failed left at the beginning may be longer.
+    match beginning_until(storage, first, bytes.min(BEGINNING_BYTES)) {
+        Beginning::None => beginning_until(storage, first, bytes),
+        found => found,
+    }
+}
+
+fn beginning_until<S: Storage>(storage: &mut S, first: u64, end: u64) -> Beginning {
     let mut lines = Lines::new(Name::Segment(first), 0, end);
     let mut has_head = false;
     loop {
         match lines.next(storage) {
             Ok(Some(text)) => match line::read(text) {
-                Some(Line::Report { number, .. }) => return number >= first,
+                Some(Line::Report { number, .. }) if number >= first => return Beginning::Right,
+                Some(Line::Report { .. }) => return Beginning::Wrong,
                 Some(Line::Head { .. }) => has_head = true,
                 _ => {}
             },
-            Ok(None) => return has_head,
-            Err(_) => return true,
+            Ok(None) if has_head => return Beginning::Right,
+            Ok(None) => return Beginning::None,
+            Err(_) => return Beginning::Right,
         }
     }
 }
