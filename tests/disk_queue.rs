@@ -167,6 +167,10 @@ impl World {
         let id = id(&record.report);
         let known = self.known.get_mut(&id).expect("a report that was pushed");
         assert_eq!(record.report, known.report);
+        // Otherwise the server would have a report that no account knows of once the agent is killed.
+        let is_in_memory_only = !self.folder.holds(&record.report);
+        let disk_works = self.uplink.queue().disk_works();
+        assert!(!(is_in_memory_only && disk_works), "{id} is sent too early");
         if outcome == Outcome::Acknowledged {
             *self.taken.entry(id).or_default() += 1;
         }
@@ -260,7 +264,16 @@ fn workload() -> Vec<Step> {
             2 => steps.extend([Step::Fail, Step::Restart, Step::Deliver(3)]),
             3 => steps.extend([Step::Deliver(6), Step::Chore, Step::Push(400), Step::Chore]),
             4 => steps.extend([Step::Busy, Step::Chore, Step::Restart]),
-            _ => steps.push(Step::Deliver(2)),
+            // Nothing waits but what the disk does not have yet.
+            _ => steps.extend([
+                Step::Deliver(40),
+                Step::Push(30),
+                Step::Deliver(1),
+                Step::Chore,
+                Step::Deliver(1),
+                Step::Push(40),
+                Step::Deliver(1),
+            ]),
         }
         steps.push(Step::Chore);
     }
@@ -290,7 +303,7 @@ fn cut_at(call: usize, kept: usize) -> bool {
     assert!(recovered.dropped.overflow == 0, "{what}: {recovered:?}");
     let known = world.known.clone();
     let ids = world.drain();
-    let found: BTreeSet<u32> = ids.iter().copied().collect();
+    let mut found: BTreeSet<u32> = ids.iter().copied().collect();
     assert_eq!(found.len(), ids.len(), "{what}: twice in {ids:?}");
     assert!(ids.is_sorted(), "{what}: {ids:?}");
     for (id, known) in &known {
@@ -302,8 +315,15 @@ fn cut_at(call: usize, kept: usize) -> bool {
         }
     }
     // Only the report that was being written can have been cut.
-    let damaged = world.account().dropped.damaged;
+    let account = world.account();
+    let damaged = account.dropped.damaged;
     assert!(damaged <= 1, "{what}: {damaged} damaged");
+    // What the server has was sampled, says the account, whenever the agent ended.
+    found.extend(world.taken.keys());
+    assert!(
+        account.sampled >= found.len() as u64,
+        "{what}: {account:?}, {found:?}"
+    );
     // And it works on as if nothing had been.
     world.step(&Step::Push(7));
     let last = u32::try_from(world.known.len()).unwrap() - 1;

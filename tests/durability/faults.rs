@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::support::namespace::run_in_namespace;
 use crate::support::scripted_server::{Answer, Request, Server, good};
 use crate::support::site::{Site, server_settings};
+use crate::support::strace::strace;
 use crate::support::{DEADLINE, Running, need, run, wait_for};
 
 /// Enough that segments of 4 KiB are full soon.
@@ -108,7 +109,7 @@ fn a_frozen_disk() {
     });
 }
 
-/// strace fails each of these calls of the agent from its third on, until it is told to go.
+/// strace fails each of these calls of the agent until it is told to go.
 #[test]
 fn calls_that_fail() {
     for (calls, error, said, settings) in [
@@ -121,18 +122,8 @@ fn calls_that_fail() {
         ),
     ] {
         let trial = Trial::new(None, settings);
-        let pid = trial.agent.id().to_string();
-        let traced = trial.state().join("queue");
-        let queue_files = fs::read_dir(&traced).unwrap();
-        let mut tracer = Command::new("strace");
-        tracer.args(["-f", "-qq", "-o", "/dev/null", "-p", &pid]);
-        tracer.args(["-e", &format!("inject={calls}:error={error}")]);
-        tracer.arg("-P").arg(&traced);
-        for file in queue_files {
-            tracer.arg("-P").arg(file.unwrap().path());
-        }
-        let found = run(Command::new("strace").arg("-V")).map(|_| ());
-        let Some(()) = need("calls_that_fail", found) else {
+        let inject = format!("{calls}:error={error}");
+        let Some(mut tracer) = trial.tracer("calls_that_fail", &inject) else {
             return;
         };
         let mut running = None;
@@ -149,23 +140,10 @@ fn calls_that_fail() {
 #[test]
 fn a_disk_that_takes_long() {
     let trial = Trial::new(None, "");
-    let found = run(Command::new("strace").arg("-V")).map(|_| ());
-    let Some(()) = need("a_disk_that_takes_long", found) else {
+    let inject = "write:delay_enter=4000000";
+    let Some(mut tracer) = trial.tracer("a_disk_that_takes_long", inject) else {
         return;
     };
-    let mut tracer = Command::new("strace");
-    tracer.args([
-        "-f",
-        "-qq",
-        "-o",
-        "/dev/null",
-        "-p",
-        &trial.agent.id().to_string(),
-    ]);
-    tracer.args(["-e", "inject=write:delay_enter=4000000"]);
-    for file in fs::read_dir(trial.state().join("queue")).unwrap() {
-        tracer.arg("-P").arg(file.unwrap().path());
-    }
     let mut running = None;
     trial.breaks("the queue's disk does not answer", || {
         running = Some(Running::start("strace", &mut tracer, trial.site.folder()));
@@ -252,6 +230,13 @@ impl Trial {
 
     fn state(&self) -> PathBuf {
         self.site.path("state")
+    }
+
+    /// Does `inject` to the agent's calls on the queue's files.
+    fn tracer(&self, test: &str, inject: &str) -> Option<Command> {
+        let mut tracer = strace(test, inject, &self.state().join("queue"))?;
+        tracer.args(["-p", &self.agent.id().to_string()]);
+        Some(tracer)
     }
 
     /// The fault comes, and the agent says so and goes on.
