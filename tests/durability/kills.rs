@@ -25,7 +25,7 @@ const COLLECTOR_EVERY: usize = 20;
 
 /// In the last of so many runs the disk takes long for each write, so that a report is sent beside others that are being
 /// written, and the agent is killed then.
-const SLOW_EVERY: usize = 10;
+const SLOW_EVERY: usize = 20;
 const SLOW: &str = "write:delay_enter=150000";
 
 const SERVICES: &str = r#"

@@ -202,7 +202,13 @@ pub fn assert_final_accounts(log: &str) {
         let Some((_, account)) = line.split_once(" stops: ") else {
             continue;
         };
-        let words: Vec<&str> = account.split_whitespace().collect();
+        let (account, _) = account.split_once("; ").unwrap_or((account, ""));
+        let mut parts = account.split(", ");
+        let words: Vec<&str> = parts
+            .next()
+            .unwrap_or_default()
+            .split_whitespace()
+            .collect();
         let [
             sampled,
             "sampled",
@@ -222,6 +228,9 @@ pub fn assert_final_accounts(log: &str) {
         let count = |word: &str| word.parse::<u64>().expect("a number");
         let found = count(acknowledged) + count(queued) + count(dropped);
         assert_eq!(count(sampled), found, "{line}");
+        let reasons = parts.map(|part| part.split_once(' ').expect("a count and a reason"));
+        let reasons: u64 = reasons.map(|(number, _)| count(number)).sum();
+        assert_eq!(count(dropped), reasons, "{line}");
     }
 }
 
