@@ -172,9 +172,11 @@ impl World {
         let known = self.known.get_mut(&id).expect("a report that was pushed");
         assert_eq!(record.report, known.report);
         // Otherwise the server would have a report that no account knows of once the agent is killed.
-        let is_in_memory_only = !self.folder.holds(&record.report);
-        let disk_works = self.uplink.queue().disk_works();
-        assert!(!(is_in_memory_only && disk_works), "{id} is sent too early");
+        // It takes Miri too long to find out.
+        if self.uplink.queue().disk_works() && !cfg!(miri) {
+            let is_stored = self.folder.holds(&record.report);
+            assert!(is_stored, "{id} is sent too early");
+        }
         if outcome == Outcome::Acknowledged {
             *self.taken.entry(id).or_default() += 1;
         }

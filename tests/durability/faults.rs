@@ -1,5 +1,6 @@
 //! Disks that do not take reports: the agent goes on, says so, and nothing is lost that fits its memory.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use serde_json::Value;
 
 use crate::support::namespace::run_in_namespace;
 use crate::support::scripted_server::{Answer, Request, Server, good};
-use crate::support::site::{Site, server_settings};
+use crate::support::site::{Site, final_accounts, server_settings};
 use crate::support::strace::strace;
 use crate::support::{DEADLINE, Running, need, run, wait_for};
 
@@ -24,16 +25,52 @@ const NAMES: [&str; 4] = ["Load", "Alive", "Memory", "Cpu"];
 fn a_full_disk() {
     run_in_namespace("faults::a_full_disk", || {
         let trial = Trial::new(Some("size=1m"), "");
-        let filler = trial.state().join("filler");
-        trial.breaks("No space left on device", || {
-            let mut file = File::create(&filler).unwrap();
-            let mut piece = 64 << 10;
-            while piece > 0 {
-                while file.write_all(&vec![0; piece]).is_ok() {}
-                piece /= 2;
-            }
-        });
+        let filler = trial.fill_up();
         trial.recovers(|| fs::remove_file(&filler).unwrap());
+    });
+}
+
+/// What only memory has is lost, and the last line says so.
+#[test]
+fn a_disk_that_is_full_to_the_end() {
+    run_in_namespace("faults::a_disk_that_is_full_to_the_end", || {
+        let mut trial = Trial::new(Some("size=1m"), "");
+        let filler = trial.fill_up();
+        assert!(trial.agent.terminate().success());
+        let log = trial.agent.output();
+        let last = log.lines().last().unwrap();
+        let account = final_accounts(&log).pop().unwrap();
+        let forgotten = account["forgotten"];
+        let why = format!("; {forgotten} were in memory only and are lost: the queue's disk: ");
+        assert!(last.contains(&why), "{last}");
+        assert!(last.contains("No space left on device"), "{last}");
+        assert!(account["queued"] >= 8 && forgotten >= 8, "{last}");
+        assert_eq!(account["dropped"], forgotten, "{last}");
+
+        fs::remove_file(&filler).unwrap();
+        // Of the write that found no room, the first reports may be there whole.
+        let arrived = trial.arrive_later();
+        let possible = account["queued"]..account["sampled"];
+        assert!(possible.contains(&arrived), "{arrived} arrive: {last}");
+    });
+}
+
+/// It is tried once more, whenever the next time would be.
+#[test]
+fn a_disk_that_has_room_again_at_the_end() {
+    run_in_namespace("faults::a_disk_that_has_room_again_at_the_end", || {
+        let mut trial = Trial::new(Some("size=1m"), "");
+        let filler = trial.fill_up();
+        fs::remove_file(&filler).unwrap();
+        assert!(trial.agent.terminate().success());
+        let log = trial.agent.output();
+        let account = final_accounts(&log).pop().unwrap();
+        assert_eq!(
+            (account["dropped"], account["acknowledged"]),
+            (0, 0),
+            "{log}"
+        );
+        assert_eq!(trial.arrive_later(), account["sampled"]);
     });
 }
 
@@ -252,6 +289,20 @@ impl Trial {
         self.goes_on();
     }
 
+    /// Leaves no room on the disk; gives the file to be removed.
+    fn fill_up(&self) -> PathBuf {
+        let filler = self.state().join("filler");
+        self.breaks("No space left on device", || {
+            let mut file = File::create(&filler).unwrap();
+            let mut piece = 64 << 10;
+            while piece > 0 {
+                while file.write_all(&vec![0; piece]).is_ok() {}
+                piece /= 2;
+            }
+        });
+        filler
+    }
+
     /// Samples are taken, and asking for the status does not wait.
     fn goes_on(&self) {
         let sampled = || self.site.status()["reports"]["sampled"].as_u64().unwrap();
@@ -292,6 +343,22 @@ impl Trial {
         let status = self.site.status();
         let dropped = status["reports"]["dropped"].as_object().unwrap();
         assert!(dropped.values().all(|count| *count == 0), "{status}");
+    }
+
+    /// With another agent and a server that takes them: how many reports of the agent before.
+    fn arrive_later(&self) -> u64 {
+        let server = Server::new("{}");
+        self.site.write_settings(&settings(&server, &self.queue));
+        let _agent = self.site.run_until_up();
+        let status = self.site.wait_for_status("nothing to wait", |status| {
+            (status["reports"]["queued"] == 0).then(|| status.clone())
+        });
+        let reports = NAMES.iter().flat_map(|name| server.acknowledged(name));
+        let ids: BTreeSet<(String, u64)> = reports
+            .filter(|it| it["boot"] != status["boot"])
+            .map(|it| (it["boot"].to_string(), it["seq"].as_u64().unwrap()))
+            .collect();
+        ids.len() as u64
     }
 
     fn agent_says_once(&self, words: &str) -> bool {
