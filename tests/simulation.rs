@@ -19,6 +19,7 @@ mod server;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 
@@ -106,10 +107,12 @@ struct Totals {
     expired: u64,
     refused: u64,
     gave_up: u64,
+    forgotten: u64,
+    agreed: u64,
 }
 
 impl Totals {
-    fn each(&self) -> [(&'static str, u64); 16] {
+    fn each(&self) -> [(&'static str, u64); 18] {
         [
             ("sampled", self.sampled),
             ("delivered", self.delivered),
@@ -127,6 +130,8 @@ impl Totals {
             ("expired", self.expired),
             ("refused", self.refused),
             ("gave up", self.gave_up),
+            ("forgotten", self.forgotten),
+            ("accounts that agreed", self.agreed),
         ]
     }
 }
@@ -150,6 +155,8 @@ impl std::iter::Sum for Totals {
             sum.expired += it.expired;
             sum.refused += it.refused;
             sum.gave_up += it.gave_up;
+            sum.forgotten += it.forgotten;
+            sum.agreed += it.agreed;
             sum
         })
     }
@@ -242,8 +249,10 @@ struct World {
     is_roomy: bool,
     /// Whether the disk ever fails or stalls.
     has_disk_trouble: bool,
-    /// Reports that were given up and whose count power may have taken with it.
-    forgotten: u64,
+    /// Reports that were given up and whose count may have gone with the agent or with power.
+    untold: u64,
+    /// What an agent that was stopped said last, if its disk was told all of it.
+    last_word: Option<Account>,
     /// One chore in so many takes long; 0: none.
     stalls: u64,
     totals: Totals,
@@ -299,7 +308,8 @@ impl World {
             sync_ms,
             is_roomy,
             has_disk_trouble,
-            forgotten: 0,
+            untold: 0,
+            last_word: None,
             stalls: if has_disk_trouble { 200 } else { 0 },
             totals: Totals::default(),
         }
@@ -565,9 +575,23 @@ impl World {
                 agent.dispatcher.chore_done(&mut chore, worked, now);
                 agent.spare = Some(chore);
                 let queue = agent.dispatcher.uplink.queue();
-                if queue.is_stored(now) && queue.disk_works() {
-                    let boot = agent.boot.clone();
-                    let range = (boot.clone(), 0)..=(boot, u32::MAX);
+                let range = boot_of(agent);
+                if queue.disk_works()
+                    && let Some(last_word) = self.last_word.take()
+                    && self.sampled.range(range.clone()).next().is_none()
+                {
+                    let account = agent.dispatcher.uplink.account();
+                    let (now, then) = (account.dropped.forgotten, last_word.dropped.forgotten);
+                    assert_eq!(now, then, "{account:?} after {last_word:?}");
+                    // What was given up just before a kill or a call that failed may be counted twice.
+                    if self.totals.kills + self.totals.power_losses == 0 {
+                        assert_eq!(account.sampled, last_word.sampled);
+                        assert!(account == last_word || self.has_disk_trouble, "{account:?}");
+                    }
+                    self.totals.agreed += 1;
+                }
+                let forgot = agent.dispatcher.uplink.forgotten() > 0;
+                if queue.is_stored(now) && queue.disk_works() && !forgot {
                     for (_, sampled) in self
                         .sampled
                         .range_mut(range)
@@ -623,13 +647,43 @@ impl World {
             self.uptime += 50;
             self.unix_ms += 50;
         }
+        self.agent.dispatcher.uplink.forget();
+        self.check();
+        self.check_end();
+        for (_, sampled) in self.sampled.range_mut(boot_of(&self.agent)) {
+            // It is where the account says.
+            if !sampled.stored {
+                sampled.stored = true;
+                sampled.stored_ms = self.uptime;
+            }
+        }
+        let queue = self.agent.dispatcher.uplink.queue();
+        let is_told = queue.disk_works() && queue.chore_at(self.now(), true) > self.now();
+        let last_word = (is_told && !queue.has_chore()).then(|| self.account());
         self.start();
+        self.last_word = last_word;
+    }
+
+    /// What only memory had is said to be lost, and nothing else.
+    fn check_end(&mut self) {
+        let uplink = &self.agent.dispatcher.uplink;
+        let (account, forgotten) = (uplink.account(), uplink.forgotten());
+        self.tell(|| format!("ends with {account:?}"));
+        let unstored = self.sampled.range(boot_of(&self.agent));
+        let unstored: Vec<_> = unstored.filter(|(_, it)| !it.stored).collect();
+        assert!(forgotten <= unstored.len() as u64, "{forgotten} forgotten");
+        let is_gone = |id, report| !self.server.has_id(id) && !self.folder.holds(report);
+        let gone = unstored.iter().filter(|(id, it)| is_gone(id, &it.report));
+        let (gone, dropped) = (gone.count() as u64, account.dropped);
+        let others = dropped.total() - dropped.forgotten;
+        assert!(gone <= forgotten + others, "{gone} are gone: {account:?}");
+        self.totals.forgotten += forgotten;
     }
 
     /// Power is lost: what was not synced may be gone, and another kernel starts.
     fn lose_power(&mut self) {
         self.totals.power_losses += 1;
-        self.forgotten += self.account().dropped.total();
+        self.untold += self.account().dropped.total();
         let off = self.dice.below(HOUR);
         self.tell(|| format!("power is lost for {off} ms"));
         let mut dice = self.dice.clone();
@@ -655,11 +709,12 @@ impl World {
     fn start(&mut self) {
         if self.has_disk_trouble {
             // What a disk that fails could not be told dies with the agent.
-            self.forgotten += self.account().dropped.total();
+            self.untold += self.account().dropped.total();
         }
         for sampled in self.sampled.values_mut() {
             sampled.died |= !sampled.stored;
         }
+        self.last_word = None;
         self.tell(|| format!("starts with{}", self.folder.listing()));
         self.folder.spare();
         self.folder.restart();
@@ -734,7 +789,7 @@ impl World {
             .map(|(id, _)| id)
             .collect();
         assert!(
-            ids.len() as u64 <= dropped.total() + self.forgotten,
+            ids.len() as u64 <= dropped.total() + self.untold,
             "{} are missing and {dropped:?} accounted for: {ids:?}",
             ids.len(),
         );
@@ -801,6 +856,11 @@ fn agent(
         workers: [const { None }; WORKERS],
         buffer: vec![0; 4096],
     }
+}
+
+/// What an agent sampled.
+fn boot_of(agent: &Agent) -> RangeInclusive<(String, u32)> {
+    (agent.boot.clone(), 0)..=(agent.boot.clone(), u32::MAX)
 }
 
 /// The boot and number of a report.

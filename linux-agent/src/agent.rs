@@ -16,7 +16,7 @@ use nix::sys::time::TimeSpec;
 
 use crate::clock;
 use crate::control::{self, Control};
-use crate::courier::Courier;
+use crate::courier::{Closed, Courier};
 use crate::daemon::{DaemonError, Lock};
 use crate::gateway::{self, Gateway};
 use crate::log;
@@ -149,14 +149,12 @@ impl<'a> Agent<'a> {
         } = self;
         drop(sampling);
         leftovers::end(LAST_LEFTOVERS);
-        let account = courier.close(LAST_DELIVERY);
-        log::info(format_args!(
-            "stops: {} sampled = {} acknowledged + {} queued + {} dropped",
-            account.sampled,
-            account.acknowledged,
-            account.queued,
-            account.dropped.total()
-        ));
+        let Closed { account, forgot } = courier.close(LAST_DELIVERY);
+        let sentence = format!("stops: {account}");
+        match forgot {
+            None => log::info(format_args!("{sentence}")),
+            Some(why) => log::warning(format_args!("{sentence}; {why}")),
+        }
     }
 
     /// One wake-up. Gives whether there is to be another.

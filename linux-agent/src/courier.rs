@@ -32,6 +32,18 @@ pub const WORKERS: usize = 2;
 /// After the time for the last delivery, the disk gets this much to take what it does not have.
 const LAST_CHORE: Duration = Duration::from_secs(1);
 
+/// What becomes of reports while the disk is out of order.
+const KEPT_IN_MEMORY: &str = "; reports are kept in memory";
+
+/// How it all ended.
+#[derive(Debug)]
+pub struct Closed {
+    /// Where all reports are; what is queued is on disk.
+    pub account: Account,
+    /// Some were in memory only and are lost: why.
+    pub forgot: Option<String>,
+}
+
 /// What is said of the server and the disk in `status`.
 #[derive(Debug, Default)]
 pub struct Health {
@@ -239,8 +251,8 @@ impl Courier {
     }
 
     /// One last attempt to deliver what waits, within `limit`; a call that is under way then is left alone. What is not
-    /// delivered goes to the disk. Gives the final account.
-    pub fn close(self, limit: Duration) -> Account {
+    /// delivered goes to the disk, and what that does not take is given up.
+    pub fn close(self, limit: Duration) -> Closed {
         let end = Instant::now() + limit;
         let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
         let mut state = self.shared.lock();
@@ -264,7 +276,18 @@ impl Courier {
                 self.shared.changed.notify_all();
             }
         }
-        state.dispatcher.uplink.account()
+        state.note_stall(clock::uptime());
+        let uplink = &mut state.dispatcher.uplink;
+        // Unless that has been done: a disk that hangs is not waited for.
+        uplink.forget();
+        let (account, forgotten) = (uplink.account(), uplink.forgotten());
+        let why = match state.disk_fault.reason() {
+            Some(sentence) => sentence.strip_suffix(KEPT_IN_MEMORY).unwrap_or(sentence),
+            None => "the queue's disk does not answer",
+        };
+        let forgot =
+            (forgotten > 0).then(|| format!("{forgotten} were in memory only and are lost: {why}"));
+        Closed { account, forgot }
     }
 }
 
@@ -447,8 +470,8 @@ impl State {
     /// A chore takes so long that it is not waited for.
     fn note_stall(&mut self, now: Uptime) {
         if self.dispatcher.uplink.queue().is_stalled(now) {
-            let sentence = "the queue's disk does not answer; reports are kept in memory";
-            self.disk_fault.failed(sentence.to_owned(), Instant::now());
+            let sentence = format!("the queue's disk does not answer{KEPT_IN_MEMORY}");
+            self.disk_fault.failed(sentence, Instant::now());
         }
     }
 
@@ -469,12 +492,16 @@ impl State {
         let now = clock::uptime();
         self.dispatcher.chore_done(&mut chore, error.is_none(), now);
         self.spare = Some(chore);
+        if self.dispatcher.uplink.forgotten() > 0 {
+            // This was a note of it. Why the disk did not take the reports is still true.
+            return;
+        }
         match error {
             None => self
                 .disk_fault
                 .worked("the queue's disk takes reports again"),
             Some(error) => {
-                let sentence = format!("the queue's disk: {error}; reports are kept in memory");
+                let sentence = format!("the queue's disk: {error}{KEPT_IN_MEMORY}");
                 self.disk_fault.failed(sentence, Instant::now())
             }
         };

@@ -76,6 +76,10 @@ enum Closing {
     Until(Uptime),
     /// Only the disk has to get what it does not have.
     Flush,
+    /// It was tried once more, whatever it said before.
+    Retried,
+    /// What it did not take is given up.
+    Forgot,
 }
 
 impl<E> Dispatcher<E> {
@@ -128,18 +132,25 @@ impl<E> Dispatcher<E> {
         if chore_at <= now {
             return self.begin_chore(now, unix_ms, spare);
         }
-        if self.closing != Closing::No && !self.is_calling {
-            // What the disk cannot do now it cannot do in time.
-            return Job::End;
+        if !self.is_ending(now) {
+            return Job::Wait(chore_at.min(call_at));
         }
-        Job::Wait(chore_at.min(call_at))
+        if !self.uplink.queue().has_chore() && self.takes_leave(now) {
+            return self.begin_chore(now, unix_ms, spare);
+        }
+        match self.is_calling {
+            true => Job::Wait(Uptime::NEVER),
+            false => Job::End,
+        }
     }
 
     /// Whether all is done after [`Dispatcher::close`] that can be done without waiting for a call or for a disk that
     /// does not come back.
     pub fn is_flushed(&self, now: Uptime) -> bool {
         let queue = self.uplink.queue();
-        queue.is_stalled(now) || (!queue.has_chore() && self.chore_at(now, true) > now)
+        let has_left = self.closing == Closing::Forgot || queue.unstored() == 0;
+        let is_idle = !queue.has_chore() && self.chore_at(now, true) > now;
+        queue.is_stalled(now) || (has_left && is_idle)
     }
 
     /// Whether something of the disk has to be done at a certain time, also while a call is under way.
@@ -223,6 +234,35 @@ impl<E> Dispatcher<E> {
         self.closing = Closing::Until(end);
     }
 
+    /// Whether nothing more is to be sent.
+    fn is_ending(&self, now: Uptime) -> bool {
+        match self.closing {
+            Closing::No => false,
+            Closing::Until(end) => !self.is_calling || now >= end,
+            Closing::Flush | Closing::Retried | Closing::Forgot => true,
+        }
+    }
+
+    /// The last things, of which each is done once: a disk that is out of order may be back, and what it does not take is
+    /// given up, of which it may take a note. Gives whether there is a chore for it.
+    fn takes_leave(&mut self, now: Uptime) -> bool {
+        if !matches!(self.closing, Closing::Retried | Closing::Forgot) {
+            self.closing = Closing::Retried;
+            self.uplink.queue_mut().retry_disk(now);
+            if self.uplink.queue().chore_at(now, true) <= now {
+                return true;
+            }
+        }
+        if self.closing == Closing::Retried {
+            self.closing = Closing::Forgot;
+            if self.uplink.queue().unstored() > 0 {
+                self.uplink.forget();
+                self.uplink.queue_mut().retry_disk(now);
+            }
+        }
+        self.uplink.queue().chore_at(now, true) <= now
+    }
+
     fn begin_chore(&mut self, now: Uptime, unix_ms: u64, spare: &mut Option<Box<Chore>>) -> Job {
         let mut chore = spare.take().unwrap_or_default();
         self.uplink.begin_chore(&mut chore, now, unix_ms);
@@ -231,19 +271,20 @@ impl<E> Dispatcher<E> {
 
     /// A call to the server, or when there is one to make.
     fn next_call(&mut self, now: Uptime) -> Result<Job, Uptime> {
-        if self.is_calling || !self.has_server || self.closing == Closing::Flush {
+        if self.is_calling || !self.has_server {
             return Err(Uptime::NEVER);
         }
         let is_closing = match self.closing {
-            Closing::Until(end) if now >= end => {
-                self.closing = Closing::Flush;
-                return Err(Uptime::NEVER);
-            }
-            Closing::Until(_) => {
+            Closing::No => false,
+            Closing::Until(end) if now < end => {
                 self.uplink.retry_now(now);
                 true
             }
-            _ => false,
+            Closing::Until(_) => {
+                self.closing = Closing::Flush;
+                return Err(Uptime::NEVER);
+            }
+            Closing::Flush | Closing::Retried | Closing::Forgot => return Err(Uptime::NEVER),
         };
         if matches!(self.orders, Orders::Wanted) && !is_closing {
             self.orders = Orders::Idle;

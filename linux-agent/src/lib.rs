@@ -37,5 +37,7 @@ pub mod settings;
 pub mod status;
 #[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
 mod tls;
+#[cfg(feature = "tls")]
+pub use tls::MAX_CERTIFICATES;
 pub mod transport;
 pub mod uplink;

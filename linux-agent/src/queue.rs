@@ -191,8 +191,8 @@ impl Queue {
             done: Ranges::default(),
             out: Ranges::default(),
             flying: None,
+            flying_is_unstored: false,
             flying_is_lost: false,
-            flies_unstored: false,
             lost_below: 0,
             numbered: 0,
             unstored: 0,
@@ -286,7 +286,7 @@ impl Queue {
         let record = self.take_at(index)?;
         if let Some(books) = &mut self.books {
             books.flying = record.number;
-            books.flies_unstored = !record.stored;
+            books.flying_is_unstored = !record.stored;
         }
         Some(record)
     }
@@ -295,7 +295,7 @@ impl Queue {
     pub fn landed(&mut self) -> bool {
         self.books.as_mut().is_some_and(|books| {
             books.flying = None;
-            books.flies_unstored = false;
+            books.flying_is_unstored = false;
             std::mem::take(&mut books.flying_is_lost)
         })
     }
@@ -319,15 +319,43 @@ impl Queue {
         if !self.is_lost(&record)
             && let Some(books) = &mut self.books
         {
-            match record.number {
-                Some(number) => books.note_done(number),
-                None => {
-                    books.done_unnumbered += 1;
-                    books.untold = true;
-                }
-            }
+            books.note_done_of(record.number);
         }
         self.recycle(record);
+    }
+
+    /// Reports that only memory has; that on its way to the server is one of them if it is not on disk.
+    pub fn unstored(&self) -> u64 {
+        match &self.books {
+            Some(books) => books.unstored as u64 + u64::from(books.flying_is_unstored),
+            None => self.waiting.len() as u64,
+        }
+    }
+
+    /// Gives up the reports that only memory has, since the agent ends; gives how many they are. The disk is to be told as
+    /// of others that are done with.
+    pub fn forget(&mut self) -> u64 {
+        let mut count = 0;
+        while let Some(index) = self.waiting.iter().position(|it| !it.stored) {
+            self.give_up(index);
+            count += 1;
+        }
+        if let Some(books) = &mut self.books
+            && std::mem::take(&mut books.flying_is_unstored)
+            && !books.flying_is_lost
+        {
+            books.flying_is_lost = true;
+            books.note_done_of(books.flying);
+            count += 1;
+        }
+        count
+    }
+
+    /// Has a disk that is out of order tried again at once.
+    pub fn retry_disk(&mut self, now: Uptime) {
+        if let Some(retry_at) = self.books.as_mut().and_then(|it| it.retry_at.as_mut()) {
+            *retry_at = now.min(*retry_at);
+        }
     }
 
     /// The reports in memory, in their order, each with the instant from which it may be sent as far as the disk is
@@ -415,8 +443,7 @@ impl Queue {
     /// Whether no report waits for the disk, or the disk is not there to be waited for. One that is on its way to the
     /// server, and was sent while there was no disk, counts until the server has it or it is back.
     pub fn is_stored(&self, now: Uptime) -> bool {
-        let books = self.books.as_ref();
-        books.is_none_or(|it| it.unstored == 0 && !it.flies_unstored) || !self.waits_for_disk(now)
+        self.unstored() == 0 || !self.waits_for_disk(now)
     }
 
     /// Whether a chore is under way.

@@ -19,7 +19,7 @@ use crate::transport::Socket;
 pub use error::{ConfigError, TlsError};
 
 /// A file of certificates may have this many bytes; that of all authorities of a system has about 220 KiB.
-const MAX_CERTIFICATES: u64 = 1 << 20;
+pub const MAX_CERTIFICATES: u64 = 1 << 20;
 
 /// Whom to trust, and who the agent is to a server that asks.
 #[derive(Clone, Debug)]

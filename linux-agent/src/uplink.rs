@@ -14,6 +14,7 @@
 //!   that lost their server together must not run it down together.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::time::Duration;
 
 use mote_core::Uptime;
@@ -95,6 +96,23 @@ pub struct Dropped {
     pub gave_up: u64,
     /// They were on a disk that does not have them any more, or only in part.
     pub damaged: u64,
+    /// They were in memory only when the agent ended, since the disk did not take them.
+    pub forgotten: u64,
+}
+
+impl fmt::Display for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let dropped = self.dropped.total();
+        write!(
+            f,
+            "{} sampled = {} acknowledged + {} queued + {dropped} dropped",
+            self.sampled, self.acknowledged, self.queued
+        )?;
+        for (reason, count) in self.dropped.reasons().filter(|(_, count)| *count > 0) {
+            write!(f, ", {count} {reason}")?;
+        }
+        Ok(())
+    }
 }
 
 impl Dropped {
@@ -106,6 +124,7 @@ impl Dropped {
             ("refused", self.refused),
             ("gave_up", self.gave_up),
             ("damaged", self.damaged),
+            ("forgotten", self.forgotten),
         ]
         .into_iter()
     }
@@ -118,6 +137,7 @@ impl Dropped {
             (&mut self.refused, other.refused),
             (&mut self.gave_up, other.gave_up),
             (&mut self.damaged, other.damaged),
+            (&mut self.forgotten, other.forgotten),
         ] {
             *own = other.max(*own);
         }
@@ -149,6 +169,9 @@ pub struct Uplink {
     /// An outage left a backlog; then sends keep a distance.
     catching_up: bool,
     in_flight: bool,
+    /// Reports that this run forgot, and whether that on its way is one of them.
+    forgotten: u64,
+    forgot_in_flight: bool,
     /// Reports that were given up because of their server, until somebody has kept them elsewhere.
     dead: VecDeque<Record>,
 }
@@ -176,6 +199,8 @@ impl Uplink {
             failing_until: Uptime::from_millis(0),
             catching_up: false,
             in_flight: false,
+            forgotten: 0,
+            forgot_in_flight: false,
             dead: VecDeque::new(),
         }
     }
@@ -237,6 +262,20 @@ impl Uplink {
             .trim(|service| self.failing.contains_key(&service));
     }
 
+    /// Gives up the reports that only memory has, since the agent ends.
+    pub fn forget(&mut self) {
+        let was_lost = self.queue.flying_is_lost();
+        let count = self.queue.forget();
+        self.forgot_in_flight |= self.queue.flying_is_lost() && !was_lost;
+        self.account.dropped.forgotten += count;
+        self.forgotten += count;
+    }
+
+    /// How many that were.
+    pub fn forgotten(&self) -> u64 {
+        self.forgotten
+    }
+
     /// The next of the reports that the server will not take, to be kept elsewhere and then given to
     /// [`Uplink::buried`].
     pub fn take_dead(&mut self) -> Option<Record> {
@@ -272,7 +311,10 @@ impl Uplink {
     pub fn delivered(&mut self, mut record: Record, outcome: Outcome, now: Uptime) -> bool {
         self.in_flight = false;
         if self.queue.landed() {
-            // It was given up meanwhile, for want of room on disk.
+            // It was given up meanwhile, for want of room on disk or since the agent ends.
+            if std::mem::take(&mut self.forgot_in_flight) {
+                return false;
+            }
             if outcome == Outcome::Acknowledged {
                 self.account.dropped.overflow -= 1;
                 self.account.acknowledged += 1;
@@ -469,6 +511,7 @@ impl Uplink {
         dropped.refused += totals.dropped.refused;
         dropped.gave_up += totals.dropped.gave_up;
         dropped.damaged += totals.dropped.damaged;
+        dropped.forgotten += totals.dropped.forgotten;
         if *queued > 0 {
             // What waited for the server while no agent ran is a backlog like any other.
             self.catching_up = true;

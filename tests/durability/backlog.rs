@@ -1,4 +1,4 @@
-//! A queue of 1 GiB.
+//! A queue of 1 GiB, and one that is sent whole.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{BufWriter, Write};
@@ -12,11 +12,8 @@ use crate::support::scripted_server::Server;
 use crate::support::site::{Site, server_settings};
 use crate::support::{DEADLINE, Running, free_port, wait_for};
 
-const SEGMENTS: u64 = 1023;
-const REPORTS_A_SEGMENT: u64 = 256;
-
-/// With its line, 4 KiB less some.
-const FILLER_BYTES: usize = 3900;
+/// Segments are about so large, whatever is in them.
+const SEGMENT_BYTES: u64 = 1 << 20;
 
 /// A backlog goes out at 1.6 times the rate of these.
 const SERVICES: &str = r#"{"A": ["host_alive_check", 0.1], "B": ["host_alive_check", 0.1],
@@ -38,7 +35,11 @@ fn a_queue_of_1_gib_costs_no_more_at_the_start_than_an_empty_one() {
     agent.terminate();
     let site = Site::new(&settings);
     remember_orders(&site);
-    fill(&site.path("state/queue"));
+    let backlog = Backlog {
+        segments: 1023,
+        reports_a_segment: 256,
+    };
+    backlog.fill(&site.path("state/queue"));
     let began = Instant::now();
     let mut agent = site.run();
     let (full_ms, full_cost) = started(&site, &mut agent);
@@ -53,7 +54,7 @@ fn a_queue_of_1_gib_costs_no_more_at_the_start_than_an_empty_one() {
     assert!(full_cost.resident_kib <= empty_cost.resident_kib + 1024);
     let reports = &site.status()["reports"];
     assert!(
-        reports["queued"].as_u64().unwrap() >= SEGMENTS * REPORTS_A_SEGMENT,
+        reports["queued"].as_u64().unwrap() >= backlog.reports(),
         "{reports}"
     );
     assert!(
@@ -78,12 +79,62 @@ fn a_queue_of_1_gib_costs_no_more_at_the_start_than_an_empty_one() {
     assert!(agent.terminate().success());
 }
 
+/// Each report once and in order, and the agent's memory never knows how many there are.
+#[test]
+fn a_backlog_of_64_mib_goes_out_whole_through_a_window() {
+    let port = free_port();
+    let url = format!("http://127.0.0.1:{port}");
+    let site = Site::new(&server_settings(&url, ""));
+    // Reports that came 800 times a second are sent as fast as they are taken. The server's orders are
+    // to sample nothing, so that nothing is measured but the backlog.
+    let many: Vec<String> = (0..80)
+        .map(|n| format!("\"S{n}\": [\"host_alive_check\", 0.1]"))
+        .collect();
+    remember(&site, &format!("{{{}}}", many.join(",")));
+    let backlog = Backlog {
+        segments: 63,
+        reports_a_segment: 256,
+    };
+    backlog.fill(&site.path("state/queue"));
+    let began = Instant::now();
+    let server = Server::on(port, "{}");
+    let mut agent = site.run_until_up();
+    let status = site.wait_for_status("an empty queue", |status| {
+        let is_idle = status["services"].as_array()?.is_empty();
+        (is_idle && status["reports"]["queued"] == 0).then(|| status.clone())
+    });
+    let peak_kib = number(&agent, "status", "VmHWM:");
+    let sent = server.acknowledged("Old");
+    println!(
+        "{} reports in {:.1} s, at most {peak_kib} KiB resident",
+        sent.len(),
+        began.elapsed().as_secs_f64()
+    );
+    let seqs: Vec<u64> = sent.iter().map(|it| it["seq"].as_u64().unwrap()).collect();
+    let expected: Vec<u64> = (0..backlog.reports()).collect();
+    assert!(seqs == expected, "{seqs:?}");
+    assert!(
+        status["reports"]["dropped"]
+            .as_object()
+            .unwrap()
+            .values()
+            .all(|it| *it == 0)
+    );
+    // A backlog of this size is four times that.
+    assert!(peak_kib < 16 << 10, "{peak_kib} KiB");
+    assert!(agent.terminate().success());
+}
+
 fn remember_orders(site: &Site) {
+    remember(site, SERVICES);
+}
+
+fn remember(site: &Site, services: &str) {
     DirBuilder::new()
         .mode(0o700)
         .create(site.path("state"))
         .unwrap();
-    let document = format!("{{\"services\": {SERVICES}}}");
+    let document = format!("{{\"services\": {services}}}");
     fs::write(site.path("state/services.json"), document).unwrap();
 }
 
@@ -107,45 +158,61 @@ fn started(site: &Site, agent: &mut Running) -> (u128, Cost) {
     site.wait_for_status("a failure", |status| {
         status["server"]["error"].as_str().map(drop)
     });
-    let number = |file: &str, key: &str| -> u64 {
-        let text = fs::read_to_string(format!("/proc/{}/{file}", agent.id())).unwrap();
-        let line = text.lines().find(|line| line.starts_with(key)).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse().unwrap()
-    };
     let cost = Cost {
-        read_bytes: number("io", "rchar:"),
-        resident_kib: number("status", "VmRSS:"),
+        read_bytes: number(agent, "io", "rchar:"),
+        resident_kib: number(agent, "status", "VmRSS:"),
     };
     (took_ms, cost)
 }
 
-/// Segments as a server that was away for long leaves them behind. See the queue's own description of its lines.
-fn fill(folder: &Path) {
-    DirBuilder::new().mode(0o700).create(folder).unwrap();
-    let kernel = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
-    let tail = format!(
-        "\"data\":{{\"status\":0,\"filler\":\"{}\"}}}}",
-        "x".repeat(FILLER_BYTES)
-    );
-    let mut tail_sum = Hasher::new();
-    tail_sum.update(tail.as_bytes());
-    for segment in 0..SEGMENTS {
-        let first = segment * REPORTS_A_SEGMENT;
-        let file = File::create(folder.join(format!("{first:020}.reports"))).unwrap();
-        let mut file = BufWriter::new(file);
-        let head = format!(
-            "= {} 1700000000000 {{\"unstored\":0,\"dropped\":{{}}}}",
-            kernel.trim()
+/// What Linux says of a process.
+fn number(agent: &Running, file: &str, key: &str) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{}/{file}", agent.id())).unwrap();
+    let line = text.lines().find(|line| line.starts_with(key)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// What a server that was away for long leaves behind.
+struct Backlog {
+    segments: u64,
+    reports_a_segment: u64,
+}
+
+impl Backlog {
+    fn reports(&self) -> u64 {
+        self.segments * self.reports_a_segment
+    }
+
+    /// See the queue's own description of its lines.
+    fn fill(&self, folder: &Path) {
+        DirBuilder::new().mode(0o700).create(folder).unwrap();
+        let kernel = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+        // A report has 200 bytes beside, in its line.
+        let filler_bytes = usize::try_from(SEGMENT_BYTES / self.reports_a_segment).unwrap() - 200;
+        let tail = format!(
+            "\"data\":{{\"status\":0,\"filler\":\"{}\"}}}}",
+            "x".repeat(filler_bytes)
         );
-        writeln!(file, "{head}*{:08X}", crc32fast::hash(head.as_bytes())).unwrap();
-        for number in first..first + REPORTS_A_SEGMENT {
-            let start = format!(
-                "{number} 1700000000000 {{\"client_id\":1,\"service_name\":\"Old\",\"boot\":\"old\",\"seq\":{number},"
+        let mut tail_sum = Hasher::new();
+        tail_sum.update(tail.as_bytes());
+        for segment in 0..self.segments {
+            let first = segment * self.reports_a_segment;
+            let file = File::create(folder.join(format!("{first:020}.reports"))).unwrap();
+            let mut file = BufWriter::new(file);
+            let head = format!(
+                "= {} 1700000000000 {{\"unstored\":0,\"dropped\":{{}}}}",
+                kernel.trim()
             );
-            let mut sum = Hasher::new();
-            sum.update(start.as_bytes());
-            sum.combine(&tail_sum);
-            writeln!(file, "{start}{tail}*{:08X}", sum.finalize()).unwrap();
+            writeln!(file, "{head}*{:08X}", crc32fast::hash(head.as_bytes())).unwrap();
+            for number in first..first + self.reports_a_segment {
+                let start = format!(
+                    "{number} 1700000000000 {{\"client_id\":1,\"service_name\":\"Old\",\"boot\":\"old\",\"seq\":{number},"
+                );
+                let mut sum = Hasher::new();
+                sum.update(start.as_bytes());
+                sum.combine(&tail_sum);
+                writeln!(file, "{start}{tail}*{:08X}", sum.finalize()).unwrap();
+            }
         }
     }
 }

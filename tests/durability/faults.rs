@@ -1,5 +1,6 @@
 //! Disks that do not take reports: the agent goes on, says so, and nothing is lost that fits its memory.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,8 @@ use serde_json::Value;
 
 use crate::support::namespace::run_in_namespace;
 use crate::support::scripted_server::{Answer, Request, Server, good};
-use crate::support::site::{Site, server_settings};
+use crate::support::site::{Site, final_accounts, server_settings};
+use crate::support::strace::strace;
 use crate::support::{DEADLINE, Running, need, run, wait_for};
 
 /// Enough that segments of 4 KiB are full soon.
@@ -23,16 +25,52 @@ const NAMES: [&str; 4] = ["Load", "Alive", "Memory", "Cpu"];
 fn a_full_disk() {
     run_in_namespace("faults::a_full_disk", || {
         let trial = Trial::new(Some("size=1m"), "");
-        let filler = trial.state().join("filler");
-        trial.breaks("No space left on device", || {
-            let mut file = File::create(&filler).unwrap();
-            let mut piece = 64 << 10;
-            while piece > 0 {
-                while file.write_all(&vec![0; piece]).is_ok() {}
-                piece /= 2;
-            }
-        });
+        let filler = trial.fill_up();
         trial.recovers(|| fs::remove_file(&filler).unwrap());
+    });
+}
+
+/// What only memory has is lost, and the last line says so.
+#[test]
+fn a_disk_that_is_full_to_the_end() {
+    run_in_namespace("faults::a_disk_that_is_full_to_the_end", || {
+        let mut trial = Trial::new(Some("size=1m"), "");
+        let filler = trial.fill_up();
+        assert!(trial.agent.terminate().success());
+        let log = trial.agent.output();
+        let last = log.lines().last().unwrap();
+        let account = final_accounts(&log).pop().unwrap();
+        let forgotten = account["forgotten"];
+        let why = format!("; {forgotten} were in memory only and are lost: the queue's disk: ");
+        assert!(last.contains(&why), "{last}");
+        assert!(last.contains("No space left on device"), "{last}");
+        assert!(account["queued"] >= 8 && forgotten >= 8, "{last}");
+        assert_eq!(account["dropped"], forgotten, "{last}");
+
+        fs::remove_file(&filler).unwrap();
+        // Of the write that found no room, the first reports may be there whole.
+        let arrived = trial.arrive_later();
+        let possible = account["queued"]..account["sampled"];
+        assert!(possible.contains(&arrived), "{arrived} arrive: {last}");
+    });
+}
+
+/// It is tried once more, whenever the next time would be.
+#[test]
+fn a_disk_that_has_room_again_at_the_end() {
+    run_in_namespace("faults::a_disk_that_has_room_again_at_the_end", || {
+        let mut trial = Trial::new(Some("size=1m"), "");
+        let filler = trial.fill_up();
+        fs::remove_file(&filler).unwrap();
+        assert!(trial.agent.terminate().success());
+        let log = trial.agent.output();
+        let account = final_accounts(&log).pop().unwrap();
+        assert_eq!(
+            (account["dropped"], account["acknowledged"]),
+            (0, 0),
+            "{log}"
+        );
+        assert_eq!(trial.arrive_later(), account["sampled"]);
     });
 }
 
@@ -108,7 +146,7 @@ fn a_frozen_disk() {
     });
 }
 
-/// strace fails each of these calls of the agent from its third on, until it is told to go.
+/// strace fails each of these calls of the agent until it is told to go.
 #[test]
 fn calls_that_fail() {
     for (calls, error, said, settings) in [
@@ -121,18 +159,8 @@ fn calls_that_fail() {
         ),
     ] {
         let trial = Trial::new(None, settings);
-        let pid = trial.agent.id().to_string();
-        let traced = trial.state().join("queue");
-        let queue_files = fs::read_dir(&traced).unwrap();
-        let mut tracer = Command::new("strace");
-        tracer.args(["-f", "-qq", "-o", "/dev/null", "-p", &pid]);
-        tracer.args(["-e", &format!("inject={calls}:error={error}")]);
-        tracer.arg("-P").arg(&traced);
-        for file in queue_files {
-            tracer.arg("-P").arg(file.unwrap().path());
-        }
-        let found = run(Command::new("strace").arg("-V")).map(|_| ());
-        let Some(()) = need("calls_that_fail", found) else {
+        let inject = format!("{calls}:error={error}");
+        let Some(mut tracer) = trial.tracer("calls_that_fail", &inject) else {
             return;
         };
         let mut running = None;
@@ -149,23 +177,10 @@ fn calls_that_fail() {
 #[test]
 fn a_disk_that_takes_long() {
     let trial = Trial::new(None, "");
-    let found = run(Command::new("strace").arg("-V")).map(|_| ());
-    let Some(()) = need("a_disk_that_takes_long", found) else {
+    let inject = "write:delay_enter=4000000";
+    let Some(mut tracer) = trial.tracer("a_disk_that_takes_long", inject) else {
         return;
     };
-    let mut tracer = Command::new("strace");
-    tracer.args([
-        "-f",
-        "-qq",
-        "-o",
-        "/dev/null",
-        "-p",
-        &trial.agent.id().to_string(),
-    ]);
-    tracer.args(["-e", "inject=write:delay_enter=4000000"]);
-    for file in fs::read_dir(trial.state().join("queue")).unwrap() {
-        tracer.arg("-P").arg(file.unwrap().path());
-    }
     let mut running = None;
     trial.breaks("the queue's disk does not answer", || {
         running = Some(Running::start("strace", &mut tracer, trial.site.folder()));
@@ -254,6 +269,13 @@ impl Trial {
         self.site.path("state")
     }
 
+    /// Does `inject` to the agent's calls on the queue's files.
+    fn tracer(&self, test: &str, inject: &str) -> Option<Command> {
+        let mut tracer = strace(test, inject, &self.state().join("queue"))?;
+        tracer.args(["-p", &self.agent.id().to_string()]);
+        Some(tracer)
+    }
+
     /// The fault comes, and the agent says so and goes on.
     fn breaks(&self, said: &str, fault: impl FnOnce()) {
         fault();
@@ -265,6 +287,20 @@ impl Trial {
         let text = self.site.call(&["status"]).out;
         assert!(text.contains(&error), "{text}");
         self.goes_on();
+    }
+
+    /// Leaves no room on the disk; gives the file to be removed.
+    fn fill_up(&self) -> PathBuf {
+        let filler = self.state().join("filler");
+        self.breaks("No space left on device", || {
+            let mut file = File::create(&filler).unwrap();
+            let mut piece = 64 << 10;
+            while piece > 0 {
+                while file.write_all(&vec![0; piece]).is_ok() {}
+                piece /= 2;
+            }
+        });
+        filler
     }
 
     /// Samples are taken, and asking for the status does not wait.
@@ -307,6 +343,22 @@ impl Trial {
         let status = self.site.status();
         let dropped = status["reports"]["dropped"].as_object().unwrap();
         assert!(dropped.values().all(|count| *count == 0), "{status}");
+    }
+
+    /// With another agent and a server that takes them: how many reports of the agent before.
+    fn arrive_later(&self) -> u64 {
+        let server = Server::new("{}");
+        self.site.write_settings(&settings(&server, &self.queue));
+        let _agent = self.site.run_until_up();
+        let status = self.site.wait_for_status("nothing to wait", |status| {
+            (status["reports"]["queued"] == 0).then(|| status.clone())
+        });
+        let reports = NAMES.iter().flat_map(|name| server.acknowledged(name));
+        let ids: BTreeSet<(String, u64)> = reports
+            .filter(|it| it["boot"] != status["boot"])
+            .map(|it| (it["boot"].to_string(), it["seq"].as_u64().unwrap()))
+            .collect();
+        ids.len() as u64
     }
 
     fn agent_says_once(&self, words: &str) -> bool {

@@ -7,19 +7,26 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{self, Signal};
+use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::program::Program;
 use crate::support::site::{Site, server_settings};
-use crate::support::{DEADLINE, free_port, wait_for};
+use crate::support::strace::strace;
+use crate::support::{DEADLINE, Running, free_port, wait_for};
 
 const KILLS: usize = 500;
 
 /// Every so many kills of the agent the collector is killed, too, and is away for as many again in every second
 /// case.
 const COLLECTOR_EVERY: usize = 20;
+
+/// In the last of so many runs the disk takes long for each write, so that a report is sent beside others that are being
+/// written, and the agent is killed then.
+const SLOW_EVERY: usize = 20;
+const SLOW: &str = "write:delay_enter=150000";
 
 const SERVICES: &str = r#"
     Cpu = ["get_linux_cpu", 0.1]
@@ -60,11 +67,18 @@ fn after_500_kills_no_number_is_missing() {
             }
             _ => {}
         }
-        let mut agent = site.run();
         // The first samples are taken after 0.1 s, so half of the runs have that much longer.
         let rest_ms = if kills % 2 == 0 { 100 } else { 0 };
-        sleep(Duration::from_millis(rest_ms + random.between(30, 150)));
-        kill(&mut agent);
+        let rest_ms = rest_ms + random.between(10, 110);
+        if kills % SLOW_EVERY == SLOW_EVERY - 1 {
+            if !kill_with_slow_disk(&site, 150 + rest_ms) {
+                return;
+            }
+        } else {
+            let mut agent = site.run();
+            sleep(Duration::from_millis(rest_ms));
+            kill(&mut agent);
+        }
         kills += 1;
     }
 
@@ -119,10 +133,36 @@ fn after_500_kills_no_number_is_missing() {
     assert!(agent.terminate().success());
 }
 
-fn kill(agent: &mut crate::support::Running) {
+fn kill(agent: &mut Running) {
     agent.assert_running();
     agent.signal(Signal::SIGKILL);
     assert_eq!(agent.wait().signal(), Some(Signal::SIGKILL as i32));
+}
+
+/// Gives whether there is a strace.
+fn kill_with_slow_disk(site: &Site, rest_ms: u64) -> bool {
+    let queue = site.path("state/queue");
+    let Some(mut command) = strace("after_500_kills_no_number_is_missing", SLOW, &queue) else {
+        return false;
+    };
+    let agent = site.command(&["run"]);
+    command.arg(agent.get_program()).args(agent.get_args());
+    let mut tracer = Running::start("strace", &mut command, site.folder());
+    let pid = wait_for("the agent to be traced", DEADLINE, || {
+        tracer.assert_running();
+        // Until the agent is there, strace tries things with children of its own.
+        let is_agent = |pid: &u32| {
+            let name = fs::read_to_string(format!("/proc/{pid}/comm"));
+            name.is_ok_and(|name| name == "mote\n")
+        };
+        site.processes().into_iter().find(is_agent)
+    });
+    sleep(Duration::from_millis(rest_ms));
+    let pid = Pid::from_raw(i32::try_from(pid).unwrap());
+    signal::kill(pid, Signal::SIGKILL).unwrap();
+    // It ends as what it traced.
+    assert_eq!(tracer.wait().signal(), Some(Signal::SIGKILL as i32));
+    true
 }
 
 fn order(folder: &Path, port: u16, services: &str) {

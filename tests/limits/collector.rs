@@ -8,9 +8,11 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use mote_agent::serve::{
-    BODY_TIMEOUT, IDLE_TIMEOUT, MAX_BODIES_BYTES, MAX_BODY_BYTES, MAX_CONNECTIONS, WRITE_TIMEOUT,
+    BODY_TIMEOUT, IDLE_TIMEOUT, MAX_BODIES_BYTES, MAX_BODY_BYTES, MAX_CONNECTIONS, STOP_TIMEOUT,
+    WRITE_TIMEOUT,
 };
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use crate::process::{self, open_files};
@@ -203,6 +205,55 @@ fn bodies_of_strangers_take_no_room() {
         stream.write_all(b"x").unwrap();
         assert_eq!(status(&mut stream), "HTTP/1.1 401");
     }
+}
+
+/// Half of a report, and then the collector is told to end. Gives the connection once it waits for the other half.
+fn post_half(collector: &Collector) -> TcpStream {
+    let mut stream = collector.connect();
+    let head = format!(
+        "POST /api/client/service/report/ HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+         Expect: 100-continue\r\nContent-Length: {}\r\n\r\n",
+        HALVES.concat().len()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut go_on = [0; 25];
+    stream.read_exact(&mut go_on).unwrap();
+    assert_eq!(go_on, *b"HTTP/1.1 100 Continue\r\n\r\n");
+    stream.write_all(HALVES[0].as_bytes()).unwrap();
+    stream
+}
+
+const HALVES: [&str; 2] = [
+    r#"{"client_id":1,"service_name":"a","data":{"status":0},"#,
+    r#""boot":"b","seq":0}"#,
+];
+
+/// One that is done in half of the time is answered, one that is never done is cut.
+#[test]
+fn requests_under_way_have_their_time_when_the_collector_ends() {
+    // On a machine that is so busy that this process comes too late itself, once more.
+    for _ in 0..10 {
+        let mut collector = Collector::new();
+        let mut soon = post_half(&collector);
+        let mut never = post_half(&collector);
+        let began = Instant::now();
+        collector.process.signal(Signal::SIGTERM);
+        std::thread::sleep(STOP_TIMEOUT / 2);
+        let sent = soon.write_all(HALVES[1].as_bytes());
+        let is_in_time = began.elapsed() < STOP_TIMEOUT * 3 / 4;
+        let answer = status(&mut soon);
+        let mut rest = Vec::new();
+        let _ = never.read_to_end(&mut rest);
+        let cut = began.elapsed();
+        assert!(collector.process.wait().success());
+        assert!(rest.is_empty(), "{}", String::from_utf8_lossy(&rest));
+        assert!(cut >= STOP_TIMEOUT, "cut after {cut:?}");
+        if is_in_time {
+            sent.unwrap();
+            return assert_eq!(answer, "HTTP/1.1 200");
+        }
+    }
+    panic!("this machine is too busy");
 }
 
 /// It takes a little longer than the bound, and what lies in the kernel's buffers is no answer.

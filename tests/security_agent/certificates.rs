@@ -4,6 +4,8 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::time::Duration;
 
+use mote_agent::MAX_CERTIFICATES;
+
 use crate::authority::{Authority, Shown};
 use crate::support::scripted_server::{Answer, Request, Server};
 use crate::support::site::{Site, server_settings};
@@ -474,4 +476,50 @@ fn a_server_without_tls_is_not_spoken_to() {
         assert_eq!(said.code, 69, "{said:?}");
         assert!(said.err.contains(sentence), "{said:?}");
     }
+}
+
+/// Filled up to the bound with what stands between certificates, and then a byte more.
+#[test]
+fn a_file_of_certificates_is_bounded() {
+    let authority = Authority::new("ours");
+    let own = authority.issue("agent");
+    let shown = Shown {
+        client_authority: Some(authority.pem()),
+        ..Shown::only(authority.issue("127.0.0.1"))
+    };
+    let (_server, url) = shown.serve(GOOD);
+    let keys =
+        "ca_file = \"ca.pem\"\nclient_cert_file = \"own.pem\"\nclient_key_file = \"own.key\"";
+    let site = Site::new(&server_settings(&url, keys));
+    put(&site, "own.key", &own.key);
+    let filled = |pem: &str, more: usize| {
+        let bytes = usize::try_from(MAX_CERTIFICATES).unwrap() + more;
+        format!("{pem}{}", "\n".repeat(bytes - pem.len()))
+    };
+    let check = |more_authority, more_own| {
+        put(&site, "ca.pem", &filled(&authority.pem(), more_authority));
+        put(&site, "own.pem", &filled(&own.cert, more_own));
+        site.call(&["check"])
+    };
+    let said = check(0, 0);
+    assert_eq!((said.code, &*said.err), (0, ""), "{said:?}");
+    for (name, said) in [("ca.pem", check(1, 0)), ("own.pem", check(0, 1))] {
+        let sentence = format!("{name}: it is larger than 1048576 bytes");
+        assert!(said.err.contains(&sentence), "{said:?}");
+        assert_eq!((said.code, said.err.lines().count()), (78, 1), "{said:?}");
+    }
+
+    // While it runs, the old ones stay.
+    assert_eq!(check(0, 0).code, 0);
+    let mut agent = site.run();
+    wait_for_agent(&site);
+    wait_for_health(&site);
+    put(&site, "ca.pem", &filled(&authority.pem(), 1));
+    wait_for("the file to be refused", DEADLINE, || {
+        let log = agent.output();
+        log.contains("it is larger than 1048576 bytes")
+            .then_some(())
+    });
+    wait_for_health(&site);
+    assert!(agent.terminate().success());
 }

@@ -120,6 +120,13 @@ impl MemoryFolder {
         self.state.borrow().written.clone()
     }
 
+    /// Whether these bytes are in one of the files.
+    pub fn holds(&self, bytes: &[u8]) -> bool {
+        let state = self.state.borrow();
+        let mut files = state.files.values();
+        files.any(|file| file.windows(bytes.len()).any(|it| it == bytes))
+    }
+
     /// What the files take.
     pub fn bytes(&self) -> usize {
         self.state.borrow().files.values().map(Vec::len).sum()

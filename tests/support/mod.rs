@@ -8,6 +8,7 @@ pub mod namespace;
 pub mod python;
 pub mod scripted_server;
 pub mod site;
+pub mod strace;
 
 use std::fs::{self, File};
 use std::io::Write;

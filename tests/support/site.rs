@@ -1,5 +1,6 @@
 //! A folder with settings, from which the commands of one agent are called.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -198,31 +199,41 @@ pub fn assert_balanced(status: &Value) {
 
 /// The same in the last line of each agent that said something in this log.
 pub fn assert_final_accounts(log: &str) {
-    for line in log.lines() {
-        let Some((_, account)) = line.split_once(" stops: ") else {
-            continue;
-        };
-        let words: Vec<&str> = account.split_whitespace().collect();
-        let [
-            sampled,
-            "sampled",
-            "=",
-            acknowledged,
-            "acknowledged",
-            "+",
-            queued,
-            "queued",
-            "+",
-            dropped,
-            "dropped",
-        ] = words[..]
-        else {
-            panic!("no account in {line:?}");
-        };
-        let count = |word: &str| word.parse::<u64>().expect("a number");
-        let found = count(acknowledged) + count(queued) + count(dropped);
-        assert_eq!(count(sampled), found, "{line}");
-    }
+    let _ = final_accounts(log);
+}
+
+/// What the last line of each agent says: its four sums, and each reason for which something was dropped.
+pub fn final_accounts(log: &str) -> Vec<BTreeMap<String, u64>> {
+    let accounts = log.lines().filter_map(|line| line.split_once(" stops: "));
+    accounts
+        .map(|(_, account)| final_account(account))
+        .collect()
+}
+
+fn final_account(line: &str) -> BTreeMap<String, u64> {
+    let (account, _) = line.split_once("; ").unwrap_or((line, ""));
+    let (sums, reasons) = account.split_once(", ").unwrap_or((account, ""));
+    let count = |part: &str| {
+        let (count, what) = part.split_once(' ').expect("a count and what it is of");
+        (what.to_owned(), count.parse::<u64>().expect("a number"))
+    };
+    let reasons = reasons.split(", ").filter(|part| !part.is_empty());
+    let reasons: BTreeMap<String, u64> = reasons.map(count).collect();
+    let (sampled, rest) = sums.split_once(" = ").expect("a sum");
+    let parts: BTreeMap<String, u64> = rest.split(" + ").map(count).collect();
+    let names: Vec<&str> = parts.keys().map(String::as_str).collect();
+    assert_eq!(names, ["acknowledged", "dropped", "queued"], "{line}");
+    assert_eq!(
+        count(sampled),
+        ("sampled".to_owned(), parts.values().sum()),
+        "{line}"
+    );
+    assert_eq!(parts["dropped"], reasons.values().sum::<u64>(), "{line}");
+    parts
+        .into_iter()
+        .chain(reasons)
+        .chain([count(sampled)])
+        .collect()
 }
 
 /// The entry of a service in a status.

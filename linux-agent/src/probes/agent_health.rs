@@ -72,6 +72,8 @@ pub struct AgentHealthData {
     pub dropped_gave_up: u64,
     /// Reports that were on disk and are not to be found there.
     pub dropped_damaged: u64,
+    /// Reports that were in memory only when an earlier run ended.
+    pub dropped_forgotten: u64,
     /// Samples that were due and not taken.
     pub missed_ticks: u64,
     /// Samples that were taken late.
@@ -139,6 +141,7 @@ impl AgentHealth {
             dropped_refused: account.dropped.refused,
             dropped_gave_up: account.dropped.gave_up,
             dropped_damaged: account.dropped.damaged,
+            dropped_forgotten: account.dropped.forgotten,
             missed_ticks: missed,
             late_ticks: late,
             uplink_latency_ms: latency_ms,

@@ -28,12 +28,11 @@ pub struct Books {
     pub done: Ranges,
     /// Those of reports that were taken out and are not done yet.
     pub out: Ranges,
-    /// The number of the report that is on its way to the server, and whether it was given up for want of room
+    /// The number of the report that is on its way to the server, whether only memory has it, and whether it was given up
     /// meanwhile.
     pub flying: Option<u64>,
+    pub flying_is_unstored: bool,
     pub flying_is_lost: bool,
-    /// It was sent although it is not on disk, since there was none.
-    pub flies_unstored: bool,
     /// All below were given up for want of room.
     pub lost_below: u64,
     /// Waiting records that have a number.
@@ -55,7 +54,18 @@ pub struct Books {
 }
 
 impl Books {
-    pub fn note_done(&mut self, number: u64) {
+    /// A report is done with, whether it has a number or not.
+    pub fn note_done_of(&mut self, number: Option<u64>) {
+        match number {
+            Some(number) => self.note_done(number),
+            None => {
+                self.done_unnumbered += 1;
+                self.untold = true;
+            }
+        }
+    }
+
+    fn note_done(&mut self, number: u64) {
         self.out.remove(number..number + 1);
         self.undone -= self.done.insert(number..number + 1).min(self.undone);
     }

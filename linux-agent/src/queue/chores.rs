@@ -161,6 +161,9 @@ impl Queue {
         for (number, ..) in chore.entries.iter().take(chore.stored) {
             stored.insert(*number..number + 1);
         }
+        if books.flying.is_some_and(|it| stored.contains(it)) {
+            books.flying_is_unstored = false;
+        }
         for record in self.waiting.iter_mut().filter(|it| !it.stored) {
             if record.number.is_some_and(|it| stored.contains(it)) {
                 record.stored = true;
