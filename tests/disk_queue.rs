@@ -26,8 +26,8 @@ const MAX_BYTES: usize = 6000;
 const PLENTY: usize = 1 << 20;
 
 /// Miri, which takes a thousand times as long, looks at some of the cuts and runs.
-const CUTS_STEP: usize = if cfg!(miri) { 199 } else { 1 };
-const RUNS: u32 = if cfg!(miri) { 60 } else { 2000 };
+const CUTS_STEP: usize = if cfg!(miri) { 997 } else { 1 };
+const RUNS: u32 = if cfg!(miri) { 20 } else { 2000 };
 
 #[derive(Clone, Debug)]
 enum Step {

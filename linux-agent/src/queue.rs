@@ -192,6 +192,7 @@ impl Queue {
             out: Ranges::default(),
             flying: None,
             flying_is_unstored: false,
+            stored_in_flight: None,
             flying_is_lost: false,
             lost_below: 0,
             numbered: 0,
@@ -256,6 +257,7 @@ impl Queue {
             if let Some(number) = record.number {
                 books.out.remove(number..number + 1);
                 books.numbered += 1;
+                record.stored |= books.stored_in_flight == Some(number);
             }
             books.unstored += usize::from(!record.stored);
         }
@@ -287,6 +289,7 @@ impl Queue {
         if let Some(books) = &mut self.books {
             books.flying = record.number;
             books.flying_is_unstored = !record.stored;
+            books.stored_in_flight = None;
         }
         Some(record)
     }

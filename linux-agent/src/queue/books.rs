@@ -33,6 +33,8 @@ pub struct Books {
     pub flying: Option<u64>,
     pub flying_is_unstored: bool,
     pub flying_is_lost: bool,
+    /// The number of one that got to the disk while it was on its way.
+    pub stored_in_flight: Option<u64>,
     /// All below were given up for want of room.
     pub lost_below: u64,
     /// Waiting records that have a number.

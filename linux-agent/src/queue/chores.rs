@@ -163,6 +163,7 @@ impl Queue {
         }
         if books.flying.is_some_and(|it| stored.contains(it)) {
             books.flying_is_unstored = false;
+            books.stored_in_flight = books.flying;
         }
         for record in self.waiting.iter_mut().filter(|it| !it.stored) {
             if record.number.is_some_and(|it| stored.contains(it)) {
