@@ -142,7 +142,7 @@ fn of_the_agent() -> Vec<(&'static str, String)> {
             "files that the probes keep open",
             probes::MAX_OPEN.to_string(),
         ),
-        ("at a time", sampling::MAX_RUNNING.to_string()),
+        ("at a time", plugin::MAX_RUNNING.to_string()),
         (
             "time (`plugin_timeout_s`)",
             format!(
