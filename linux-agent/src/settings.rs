@@ -542,6 +542,7 @@ mod tests {
         ("client_id", "\"web-1\""),
         ("state_dir", "\"/s\""),
         ("user", "\"mote\""),
+        ("plugin_user", "\"mote-plugin\""),
         ("plugin_dir", "\"/p\""),
         ("plugins", "[\"a\", \"b\"]"),
         ("plugin_timeout_s", "0.5"),
@@ -585,6 +586,7 @@ mod tests {
             client_id: ClientName::Name("web-1".to_owned()),
             state_dir: "/s".into(),
             user: Some("mote".to_owned()),
+            plugin_user: Some("mote-plugin".to_owned()),
             plugins: Plugins {
                 folder: "/p".into(),
                 allowed: vec!["a".to_owned(), "b".to_owned()],
