@@ -34,9 +34,10 @@ pub use confine::{
     MAX_FILE_BYTES, MAX_FILES, MAX_MEMORY_BYTES, MAX_PROCESSES, close_on_exec, limit_capabilities,
 };
 pub use output::{Ended, Outcome, PluginData};
-pub use remote::RunnerError;
+pub use remote::{ANSWER_TIME, RunnerError};
 pub use running::{KILL_AFTER, MAX_COMPLAINT_BYTES, MAX_ERROR_BYTES, MAX_OUTPUT_BYTES, Running};
 pub use runs::{MAX_RUNNING, Runs, RunsError};
+pub use wire::MAX_REQUEST_BYTES;
 
 /// No run has a longer time limit.
 pub const MAX_TIME_LIMIT: Duration = Duration::from_secs(3600);

@@ -381,7 +381,7 @@ fn a_hostile_plugin_gets_at_nothing_of_the_agent() {
                 (&data["status"], &data["limits raised"]),
                 (&json!(0), &json!("0"))
             );
-            assert_eq!(tried.len(), 44, "{tried:?}");
+            assert_eq!(tried.len(), 47, "{tried:?}");
         }
         scene.end();
     }
@@ -806,4 +806,45 @@ fn probe_runs_a_plugin_as_its_user() {
     let error = data(&probe.out)["error"].as_str().unwrap().to_owned();
     assert_eq!(probe.code, 1);
     assert!(error.starts_with("only root, "), "{error}");
+}
+
+#[test]
+fn systemd_s_drop_in_leaves_the_rights_that_it_takes_and_no_other() {
+    if skipped("systemd_s_drop_in_leaves_the_rights_that_it_takes_and_no_other") {
+        return;
+    }
+    let drop_in = include_str!("../../conf/plugin-user.conf");
+    let left: Vec<String> = drop_in
+        .lines()
+        .filter_map(|line| line.strip_prefix("CapabilityBoundingSet="))
+        .flat_map(str::split_whitespace)
+        .map(|name| format!("+{}", name.strip_prefix("CAP_").unwrap().to_lowercase()))
+        .collect();
+    let server = Server::new(r#"{"Bad": ["bad", 0.3]}"#);
+    let users = format!("plugin_user = \"{PLUGINS}\"");
+    let script = "#!/bin/sh\nsetsid sleep 1000 &\necho '{}'\n";
+    let site = site(&server, Some(AGENT), &users, script, 60.0);
+    let with = |rights: &[String]| {
+        let run = site.command(&["run"]);
+        let mut limited = Command::new("setpriv");
+        limited.arg("--bounding-set");
+        limited.arg(format!("-all,{}", rights.join(",")));
+        limited.args(["--inh-caps", "-all", "--"]);
+        limited.arg(run.get_program()).args(run.get_args());
+        Running::start("agent", &mut limited, site.folder())
+    };
+    for _ in 0..2 {
+        let mut agent = with(&left);
+        let data = server.wait_for_more("Bad", 1)[0]["data"].clone();
+        assert_eq!(data, json!({"status": 0}));
+        assert_eq!(agent.terminate().code(), Some(0));
+        // As systemd has it before the next start.
+        chown(site.path("state"), Some(0), None).unwrap();
+    }
+    for index in 0..left.len() {
+        let mut rights = left.clone();
+        let missing = rights.remove(index);
+        let failed = with(&rights).wait().code().is_some_and(|code| code != 0);
+        assert!(failed, "without {missing}");
+    }
 }

@@ -21,7 +21,7 @@ use crate::log;
 const START_TIME: Duration = Duration::from_secs(10);
 
 /// What a run may take beyond its time limit until it is given up. More than the kernel needs to end a process.
-const ANSWER_TIME: Duration = Duration::from_secs(30);
+pub const ANSWER_TIME: Duration = Duration::from_secs(30);
 
 const ENDED: &str =
     "the process that runs plugins was ended by somebody: start the agent anew with mote restart";
