@@ -686,6 +686,7 @@ fn signals_for_a_whole_service_leave_the_runner_to_the_agent() {
         return;
     }
     let scene = Scene::new(Some(AGENT), Some(PLUGINS), "#!/bin/sh\necho '{}'\n", 60.0);
+    scene.data();
     let runner = scene.runner();
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
         send(runner, signal);

@@ -62,11 +62,22 @@ fn prepare(plugin_user: &str) -> Result<(Account, SignalFd), String> {
     // So that what a terminal, or whoever stops all processes of a service, sends to the agent does not end this
     // before it: it ends when the agent does.
     let _ = setsid();
+    let signals = watch_signals().map_err(|errno| failed("signals", errno.into()))?;
     let _ = rustix::thread::set_name(c"mote-runner");
     let account = Account::find(plugin_user, None).map_err(|error| error.to_string())?;
     privileges::keep_only(CAPABILITIES).map_err(|error| error.to_string())?;
     leftovers::adopt(Some(account.uid))
         .map_err(|errno| failed("adopting what plugins leave", errno.into()))?;
+    // What a plugin prints is more than some hosts let wait. More than they allow is not given.
+    let _ = setsockopt(
+        &rustix::stdio::stdin(),
+        sockopt::SndBuf,
+        &(2 * MAX_ANSWER_BYTES),
+    );
+    Ok((account, signals))
+}
+
+fn watch_signals() -> nix::Result<SignalFd> {
     let mut set = SigSet::empty();
     for signal in [
         Signal::SIGTERM,
@@ -77,18 +88,8 @@ fn prepare(plugin_user: &str) -> Result<(Account, SignalFd), String> {
     ] {
         set.add(signal);
     }
-    let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
-    let signals = set
-        .thread_block()
-        .and_then(|()| SignalFd::with_flags(&set, flags))
-        .map_err(|errno| failed("signals", errno.into()))?;
-    // What a plugin prints is more than some hosts let wait. More than they allow is not given.
-    let _ = setsockopt(
-        &rustix::stdio::stdin(),
-        sockopt::SndBuf,
-        &(2 * MAX_ANSWER_BYTES),
-    );
-    Ok((account, signals))
+    set.thread_block()?;
+    SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
 }
 
 /// Runs on the requests of whoever is at the other end of a socket, who is not trusted.
@@ -393,6 +394,7 @@ mod tests {
         }
         assert!(runner.work());
         assert_eq!(runner.runs.count(), MAX_RUNNING);
+        assert!(runner.runs.is_running(MAX_RUNNING - 1), "one ran twice");
         assert!(scene.answer().is_none());
 
         scene.ask(&Request::Stop { id: 3 });
