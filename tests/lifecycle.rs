@@ -20,6 +20,8 @@ mod hostile_plugins;
 mod log;
 #[path = "lifecycle/overload.rs"]
 mod overload;
+#[path = "lifecycle/plugin_user.rs"]
+mod plugin_user;
 #[path = "lifecycle/plugins.rs"]
 mod plugins;
 #[path = "lifecycle/privileges.rs"]

@@ -22,7 +22,7 @@ use crate::gateway::{self, Gateway};
 use crate::log;
 use crate::notify::Manager;
 use crate::orders;
-use crate::plugin::leftovers;
+use crate::plugin::{self, Runs, RunsError, leftovers};
 use crate::privileges::{self, PrivilegeError};
 use crate::queue::Queue;
 use crate::regular_file;
@@ -42,7 +42,7 @@ const ALWAYS_POLLED: usize = 2;
 
 /// These, serial ports, the control socket and its connections, two pipes a plugin.
 const MAX_POLLED: usize =
-    ALWAYS_POLLED + settings::MAX_BOARDS + 1 + control::MAX_CONNECTIONS + 2 * sampling::MAX_RUNNING;
+    ALWAYS_POLLED + settings::MAX_BOARDS + 1 + control::MAX_CONNECTIONS + 2 * plugin::MAX_RUNNING;
 
 /// How the settings are read anew when an operator asks for it.
 pub type Reread<'a> = &'a dyn Fn() -> Result<Settings, String>;
@@ -70,6 +70,8 @@ pub struct Agent<'a> {
 pub enum AgentError {
     /// Whom to run as.
     Privileges(PrivilegeError),
+    /// Whom to run plugins as.
+    Plugins(RunsError),
     /// The state folder, or another agent.
     Daemon(DaemonError),
     /// The services in the settings are not valid.
@@ -82,9 +84,11 @@ impl<'a> Agent<'a> {
     /// Becomes the user that the settings name, then the agent of the state folder. A process that has other threads by then calls [`block_signals`]
     /// before it starts them.
     pub fn start(settings: Settings, reread: Reread<'a>) -> Result<Self, AgentError> {
-        privileges::settle(settings.user.as_deref(), &settings.state_dir)
-            .map_err(AgentError::Privileges)?;
-        leftovers::adopt()
+        let user = settings.user.as_deref();
+        let runs =
+            Runs::prepare(user, settings.plugin_user.as_deref()).map_err(AgentError::Plugins)?;
+        privileges::settle(user, &settings.state_dir).map_err(AgentError::Privileges)?;
+        runs.adopt()
             .map_err(|errno| AgentError::System("adopting what plugins leave", errno.into()))?;
         let lock = Lock::take(&settings.state_dir).map_err(AgentError::Daemon)?;
         let control = Control::bind(&settings.state_dir).map_err(AgentError::Daemon)?;
@@ -105,7 +109,7 @@ impl<'a> Agent<'a> {
         )
         .map_err(|cause| AgentError::System("the uplink's thread", cause))?;
         let mut agent = Agent {
-            sampling: Sampling::new(&settings, clock::uptime()),
+            sampling: Sampling::new(&settings, runs, clock::uptime()),
             gateway: Gateway::new(),
             settings,
             reread,
@@ -147,8 +151,7 @@ impl<'a> Agent<'a> {
         let Agent {
             courier, sampling, ..
         } = self;
-        drop(sampling);
-        leftovers::end(LAST_LEFTOVERS);
+        sampling.end(LAST_LEFTOVERS);
         let Closed { account, forgot } = courier.close(LAST_DELIVERY);
         let sentence = format!("stops: {account}");
         match forgot {
@@ -196,7 +199,7 @@ impl<'a> Agent<'a> {
         let polled = always
             .map(readable)
             .chain(self.gateway.interests())
-            .chain(self.sampling.pipes().map(readable))
+            .chain(self.sampling.interests())
             .chain(self.control.interests());
         // Nothing is left out: the bound is the sum of what each part can have.
         let mut fds: heapless::Vec<PollFd<'_>, MAX_POLLED> = polled
@@ -341,6 +344,7 @@ impl<'a> Agent<'a> {
         for (key, changed) in [
             ("state_dir", new.state_dir != self.settings.state_dir),
             ("user", new.user != self.settings.user),
+            ("plugin_user", new.plugin_user != self.settings.plugin_user),
             ("client_id", new.client_id != self.settings.client_id),
             ("procfs, sysfs or rootfs", new.roots != self.settings.roots),
         ] {
@@ -421,6 +425,7 @@ impl fmt::Display for AgentError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             AgentError::Privileges(error) => error.fmt(f),
+            AgentError::Plugins(error) => error.fmt(f),
             AgentError::Daemon(error) => error.fmt(f),
             AgentError::Services(file, error) => {
                 write!(f, "{}: services: {error}", Path::display(file))

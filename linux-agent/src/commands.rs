@@ -14,7 +14,7 @@ use crate::daemon::{self, DaemonError, Holder, Stopped};
 use crate::http::Client;
 use crate::log;
 use crate::orders::{self, Plugin};
-use crate::plugin::{Running, leftovers};
+use crate::plugin::{self, Account, AccountError, Running, RunsError, leftovers};
 use crate::privileges::{self, PrivilegeError};
 use crate::probes::{Context, MAX_REPORT, PROBES, Probe, Roots, Sampler};
 use crate::settings::{Orders, Settings};
@@ -96,6 +96,7 @@ impl Source {
         if let Some(user) = &settings.user {
             privileges::user_to_become(user).map_err(privilege_failure)?;
         }
+        account(&settings)?;
         Ok(settings)
     }
 
@@ -168,7 +169,10 @@ pub fn run_agent(settings: Settings, source: &Source, detached: bool) -> Result<
     };
     let agent = Agent::start(settings, &reread).map_err(|error| match error {
         AgentError::Services(..) => failed(exit::SETTINGS, error),
-        AgentError::Privileges(error) => privilege_failure(error),
+        AgentError::Privileges(error) | AgentError::Plugins(RunsError::Agent(error)) => {
+            privilege_failure(error)
+        }
+        AgentError::Plugins(RunsError::Account(error)) => account_failure(error),
         error => failed(exit::FAILED, error),
     })?;
     if detached {
@@ -370,6 +374,12 @@ pub fn check(source: &Source) -> Result<(), Failed> {
     {
         return Err(privilege_failure(error));
     }
+    if let Some(name) = &settings.plugin_user
+        && let Err(error) = Account::find(name, settings.user.as_deref())
+        && error.is_of_settings()
+    {
+        return Err(account_failure(error));
+    }
     let (document, from) = match &settings.orders {
         Orders::Local { document, place } => (document.clone().into_bytes(), place.to_string()),
         Orders::Server(server) => {
@@ -532,10 +542,15 @@ fn run_plugin(
         )
     };
     // What it leaves behind would otherwise outlive this.
-    if let Err(error) = leftovers::adopt() {
+    let account = match account(settings) {
+        Ok(account) => account,
+        Err(failed) => return fail(&failed.sentence, buffer),
+    };
+    if let Err(error) = leftovers::adopt(account.as_ref().map(|it| it.uid)) {
         return fail(&error.to_string(), buffer);
     }
-    let mut run = match Running::start(&settings.plugins, name, 0, std::time::Instant::now()) {
+    let now = std::time::Instant::now();
+    let mut run = match Running::start(&settings.plugins, account.as_ref(), name, 0, now) {
         Ok(run) => run,
         Err(error) => return fail(&error.to_string(), buffer),
     };
@@ -552,6 +567,11 @@ fn run_plugin(
         }
         thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Runs plugins for an agent; only that can start it. It has been told of any failure.
+pub fn run_plugins(plugin_user: &str) -> Result<(), Failed> {
+    plugin::runner::run(plugin_user).map_err(|sentence| failed(exit::FAILED, sentence))
 }
 
 /// Prints a line. Nobody reading any more is no failure of the command.
@@ -580,6 +600,20 @@ fn privilege_failure(error: PrivilegeError) -> Failed {
     match error {
         PrivilegeError::UnknownUser(_) => failed(exit::SETTINGS, error),
         _ => failed(exit::FAILED, error),
+    }
+}
+
+/// The user of the plugins, if it is another than the agent's.
+fn account(settings: &Settings) -> Result<Option<Account>, Failed> {
+    let find = |name: &String| Account::find(name, settings.user.as_deref());
+    let account = settings.plugin_user.as_ref().map(find).transpose();
+    account.map_err(account_failure)
+}
+
+fn account_failure(error: AccountError) -> Failed {
+    match error.is_of_settings() {
+        true => failed(exit::SETTINGS, error),
+        false => failed(exit::FAILED, error),
     }
 }
 

@@ -104,6 +104,12 @@ enum Command {
         #[arg(long)]
         force: bool,
     },
+    /// What an agent that gives up root starts, to run plugins as another user
+    #[command(hide = true)]
+    PluginRunner {
+        /// Whom plugins run as
+        user: String,
+    },
     /// Collect what agents report
     #[cfg(feature = "serve")]
     Serve,
@@ -214,6 +220,7 @@ fn dispatch(Cli { global, command }: Cli) -> Result<u8, Failed> {
         Command::Probe { list: true, .. } => commands::list_probes(),
         Command::Probe { plugins, wait, .. } => commands::probe(&source, &plugins, wait),
         Command::Check => commands::check(&source),
+        Command::PluginRunner { user } => commands::run_plugins(&user),
         Command::Enroll {
             url,
             code,

@@ -6,11 +6,19 @@
 //! pipes, in a session of its own, without any way to gain rights, within limits, and not for longer
 //! than its time limit. [`Running`] is one such run, for a loop around poll(2); [`Outcome`] is what it
 //! came to; [`leftovers`] ends what it leaves behind.
+//!
+//! They run as the agent's user, or as an [`Account`] of their own. Only root can have them do that, so an agent that
+//! gives up root leaves a [`runner`] behind, which can do nothing else. [`Runs`] is either.
 
+mod account;
 mod confine;
 pub mod leftovers;
 mod output;
+mod remote;
+pub mod runner;
 mod running;
+mod runs;
+mod wire;
 
 use std::fmt;
 use std::fs;
@@ -21,9 +29,18 @@ use std::time::Duration;
 
 use nix::unistd::Uid;
 
-pub use confine::{MAX_FILE_BYTES, MAX_FILES, MAX_MEMORY_BYTES, MAX_PROCESSES, close_on_exec};
+pub use account::{Account, AccountError, CAPABILITIES};
+pub use confine::{
+    MAX_FILE_BYTES, MAX_FILES, MAX_MEMORY_BYTES, MAX_PROCESSES, close_on_exec, limit_capabilities,
+};
 pub use output::{Ended, Outcome, PluginData};
+pub use remote::{ANSWER_TIME, RunnerError};
 pub use running::{KILL_AFTER, MAX_COMPLAINT_BYTES, MAX_ERROR_BYTES, MAX_OUTPUT_BYTES, Running};
+pub use runs::{MAX_RUNNING, Runs, RunsError};
+pub use wire::MAX_REQUEST_BYTES;
+
+/// No run has a longer time limit.
+pub const MAX_TIME_LIMIT: Duration = Duration::from_secs(3600);
 
 /// Which plugins may run, where they are, and how long one may take.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,12 +56,7 @@ pub struct Plugins {
 impl Plugins {
     /// The executable that `name` stands for, as an absolute path.
     pub fn find(&self, name: &str) -> Result<PathBuf, PluginError> {
-        if !is_plugin_name(name) {
-            return Err(PluginError::BadName(name.to_owned()));
-        }
-        if !self.allowed.iter().any(|allowed| allowed == name) {
-            return Err(PluginError::NotListed(name.to_owned()));
-        }
+        self.check_name(name)?;
         let folder = fs::canonicalize(&self.folder)
             .map_err(|cause| PluginError::read(&self.folder, cause))?;
         let path = folder.join(name);
@@ -66,6 +78,17 @@ impl Plugins {
             check_only_root_writes(&path, &facts)?;
         }
         Ok(path)
+    }
+
+    /// Whether `name` may run, wherever it is.
+    pub fn check_name(&self, name: &str) -> Result<(), PluginError> {
+        if !is_plugin_name(name) {
+            return Err(PluginError::BadName(name.to_owned()));
+        }
+        if !self.allowed.iter().any(|allowed| allowed == name) {
+            return Err(PluginError::NotListed(name.to_owned()));
+        }
+        Ok(())
     }
 }
 

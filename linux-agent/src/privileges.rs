@@ -20,9 +20,8 @@ use nix::unistd::{Gid, Uid, User, getresgid, getresuid, initgroups, setresgid, s
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, chownat, fstat, openat};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use rustix::thread::{
-    CapabilitySet, CapabilitySets, capabilities, capability_is_in_bounding_set,
-    clear_ambient_capability_set, remove_capability_from_bounding_set, set_capabilities,
-    set_no_new_privs,
+    CapabilitySet, capabilities, capability_is_in_bounding_set,
+    remove_capability_from_bounding_set, set_no_new_privs,
 };
 
 use crate::plugin;
@@ -86,6 +85,19 @@ pub fn settle(user: Option<&str>, state_dir: &Path) -> Result<(), PrivilegeError
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(step("hiding its memory"))
 }
 
+/// Has this process, which stays root, keep `kept` and no other capability, nor any way to more. It passes on no
+/// descriptor, leaves no core dump, and shows its memory to nobody but root.
+pub fn keep_only(kept: CapabilitySet) -> Result<(), PrivilegeError> {
+    plugin::close_on_exec();
+    for capability in every_capability() {
+        remove_capability_from_bounding_set(capability)
+            .map_err(step("emptying the set of capabilities that can be had"))?;
+    }
+    set_no_new_privs(true).map_err(step("giving up setuid programs"))?;
+    limit_capabilities(kept)?;
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(step("hiding its memory"))
+}
+
 /// Whether this is root, although it need not be.
 pub fn is_root_without_need(user: Option<&str>) -> bool {
     user.is_none() && Uid::effective().is_root()
@@ -104,17 +116,11 @@ fn become_user(user: &User) -> Result<(), PrivilegeError> {
     setresgid(user.gid, user.gid, user.gid).map_err(nix_step("taking the user's group"))?;
     setresuid(user.uid, user.uid, user.uid).map_err(nix_step("becoming the user"))?;
     // With the change of user most are gone, unless whoever started this has asked the kernel to keep them.
-    match clear_ambient_capability_set() {
-        // Before Linux 4.3 there is no such set.
-        Ok(()) | Err(rustix::io::Errno::INVAL) => {}
-        Err(errno) => return Err(step("giving up capabilities")(errno)),
-    }
-    let none = CapabilitySets {
-        effective: CapabilitySet::empty(),
-        permitted: CapabilitySet::empty(),
-        inheritable: CapabilitySet::empty(),
-    };
-    set_capabilities(None, none).map_err(step("giving up capabilities"))
+    limit_capabilities(CapabilitySet::empty())
+}
+
+fn limit_capabilities(kept: CapabilitySet) -> Result<(), PrivilegeError> {
+    plugin::limit_capabilities(kept).map_err(step("giving up capabilities"))
 }
 
 /// That the steps succeeded is not enough: whether there is a way back is tried.

@@ -5,18 +5,16 @@ use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use mote_core::{Action, Envelope, Failure, Interval, SlotId, Stamp, Uptime};
+use nix::poll::PollFlags;
 
 use crate::clock;
 use crate::courier::Courier;
 use crate::log;
 use crate::orders::{HostMonitor, Orders, Plugin};
-use crate::plugin::{Outcome, Running};
+use crate::plugin::{Outcome, Runs};
 use crate::probes::{AgentCounters, Context, MAX_REPORT, Probe, ProbeError, Sampler};
 use crate::queue::service_key;
 use crate::settings::Settings;
-
-/// Executable plugins that run at a time.
-pub const MAX_RUNNING: usize = 16;
 
 /// A sample is late if it is taken this long after it was due, in milliseconds.
 const LATE_MS: u64 = 100;
@@ -26,7 +24,7 @@ pub struct Sampling {
     /// Boxed, since it is large and this is moved.
     monitor: Box<HostMonitor>,
     slots: Vec<Slot>,
-    running: Vec<Running>,
+    runs: Runs,
     context: Context,
     buffer: Vec<u8>,
     boot: String,
@@ -45,12 +43,12 @@ pub struct Slot {
 }
 
 impl Sampling {
-    /// No services yet.
-    pub fn new(settings: &Settings, now: Uptime) -> Self {
+    /// No services yet. Executable plugins will run among `runs`.
+    pub fn new(settings: &Settings, runs: Runs, now: Uptime) -> Self {
         Sampling {
             monitor: Box::new(HostMonitor::new(monitor_settings(settings), now)),
             slots: Vec::new(),
-            running: Vec::new(),
+            runs,
             context: Context::new(),
             buffer: vec![0; MAX_REPORT],
             boot: new_boot_id(),
@@ -85,7 +83,7 @@ impl Sampling {
         for (index, slot) in self.slots.iter_mut().enumerate() {
             if !self.monitor.entries().any(|(it, _)| it.index() == index) {
                 *slot = Slot::default();
-                self.running.retain(|run| run.slot() != index);
+                self.runs.stop(index);
             }
         }
         let rate = self
@@ -121,31 +119,27 @@ impl Sampling {
         fetch
     }
 
-    /// What the running plugins write to.
-    pub fn pipes(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.running.iter().flat_map(Running::pipes)
+    /// What the running plugins write to, or who runs them.
+    pub fn interests(&self) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
+        self.runs.interests()
     }
 
     /// When a running plugin has had its time.
     pub fn deadline(&self) -> Option<Instant> {
-        self.running.iter().filter_map(Running::deadline).min()
+        self.runs.deadline()
     }
 
     /// Reads from the running plugins, ends those that have had their time, and reports those that have ended.
     pub fn attend_plugins(&mut self, settings: &Settings, courier: &Courier) {
-        let now = Instant::now();
-        let mut index = 0;
-        while let Some(run) = self.running.get_mut(index) {
-            run.on_readable();
-            run.on_deadline(now);
-            match run.try_finish() {
-                Some(outcome) => {
-                    self.running.swap_remove(index);
-                    self.finished(&outcome, settings, courier);
-                }
-                None => index += 1,
-            }
+        for outcome in self.runs.attend(Instant::now()) {
+            self.finished(&outcome, settings, courier);
         }
+    }
+
+    /// Ends the running plugins and what they left behind, for an agent that ends. What is not gone after `limit` is
+    /// left.
+    pub fn end(self, limit: Duration) {
+        self.runs.end(limit);
     }
 
     fn start(&mut self, id: SlotId, settings: &Settings, courier: &Courier) -> bool {
@@ -156,7 +150,7 @@ impl Sampling {
             return false;
         };
         *slot = Slot::default();
-        self.running.retain(|run| run.slot() != id.index());
+        self.runs.stop(id.index());
         let Some(entry) = self.monitor.entry(id) else {
             return false;
         };
@@ -212,22 +206,15 @@ impl Sampling {
                 }
             }
             Plugin::Executable(name) => {
-                if self.running.iter().any(|run| run.slot() == id.index()) {
+                if self.runs.is_running(id.index()) {
                     self.missed += 1;
                     self.monitor.missed(id);
                     return false;
                 }
-                if self.running.len() >= MAX_RUNNING {
-                    format!("not run, since {MAX_RUNNING} plugins are running")
-                } else {
-                    let now = Instant::now();
-                    match Running::start(&settings.plugins, name, id.index(), now) {
-                        Ok(run) => {
-                            self.running.push(run);
-                            return false;
-                        }
-                        Err(error) => error.to_string(),
-                    }
+                let now = Instant::now();
+                match self.runs.start(&settings.plugins, name, id.index(), now) {
+                    Ok(()) => return false,
+                    Err(sentence) => sentence,
                 }
             }
             Plugin::Unknown(_) => return false,

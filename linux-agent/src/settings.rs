@@ -22,7 +22,7 @@ use nix::unistd::geteuid;
 use toml::de::DeValue;
 
 use crate::access;
-use crate::plugin::Plugins;
+use crate::plugin::{MAX_TIME_LIMIT, Plugins};
 use crate::probes::Roots;
 use crate::regular_file;
 use rules::{below, integer, one_of, path, seconds};
@@ -45,6 +45,8 @@ pub struct Settings {
     pub state_dir: PathBuf,
     /// `user`: whom the agent becomes, if root starts it; none: it stays who it is.
     pub user: Option<String>,
+    /// `plugin_user`: whom plugins run as; none: as the agent.
+    pub plugin_user: Option<String>,
     /// `plugin_dir`, `plugins` and `plugin_timeout_s`.
     pub plugins: Plugins,
     /// `first_sample_spread_s`: the first samples are spread over at most this.
@@ -221,6 +223,7 @@ pub const KEYS: &[&str] = &[
     "client_id",
     "state_dir",
     "user",
+    "plugin_user",
     "plugin_dir",
     "plugins",
     "plugin_timeout_s",
@@ -274,12 +277,17 @@ fn interpret(
         boards: boards::read(folder, values, &client_id)?,
         client_id,
         state_dir: path_or("state_dir", "../var")?,
-        user: values.get_or("user", None, rules::user)?,
+        user: values.get_or("user", None, |value| {
+            rules::user(value, "for the one who starts the agent")
+        })?,
+        plugin_user: values.get_or("plugin_user", None, |value| {
+            rules::user(value, "for the agent's")
+        })?,
         plugins: Plugins {
             folder: path_or("plugin_dir", "../plugins")?,
             allowed: values.get_or("plugins", Vec::new(), rules::plugin_names)?,
             time_limit: values.get_or("plugin_timeout_s", Duration::from_secs(10), |value| {
-                seconds(value, 0.1, 3600.0)
+                seconds(value, 0.1, MAX_TIME_LIMIT.as_secs_f64())
             })?,
         },
         first_sample_spread: values.get_or(
@@ -534,6 +542,7 @@ mod tests {
         ("client_id", "\"web-1\""),
         ("state_dir", "\"/s\""),
         ("user", "\"mote\""),
+        ("plugin_user", "\"mote-plugin\""),
         ("plugin_dir", "\"/p\""),
         ("plugins", "[\"a\", \"b\"]"),
         ("plugin_timeout_s", "0.5"),
@@ -577,6 +586,7 @@ mod tests {
             client_id: ClientName::Name("web-1".to_owned()),
             state_dir: "/s".into(),
             user: Some("mote".to_owned()),
+            plugin_user: Some("mote-plugin".to_owned()),
             plugins: Plugins {
                 folder: "/p".into(),
                 allowed: vec!["a".to_owned(), "b".to_owned()],

@@ -260,6 +260,48 @@ while time.monotonic() < end:
 }
 
 #[test]
+fn what_is_left_stands_still_before_any_of_it_is_killed() {
+    // The first that is left holds the other end of what the others wait for: one that sees it die, and could put
+    // another in its place, makes a note instead.
+    let scene = Scene::python(
+        r#"
+import os, time
+open("../rounds", "a").write(".")
+waits, holds = os.pipe()
+known, tells = os.pipe()
+for number in range(40):
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            os.close(0), os.close(1), os.close(2)
+            if number != 0: os.close(holds)
+            os.write(tells, b".")
+            if number == 0: time.sleep(1000)
+            os.read(waits, 1)
+            os.close(os.open("../moved", os.O_CREAT | os.O_WRONLY))
+        os._exit(0)
+    os.wait()
+os.close(holds)
+told = 0
+while told < 40: told += len(os.read(known, 40))
+print("{}")"#,
+        60.0,
+    );
+    wait_for("five rounds", DEADLINE, || {
+        let rounds = fs::read_to_string(scene.site.path("rounds")).unwrap_or_default();
+        (rounds.len() >= 5).then_some(())
+    });
+    let path = scene.site.path("plugins/bad").canonicalize().unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    scene.wait_until_gone(path.to_str().unwrap());
+    assert!(
+        !scene.site.path("moved").exists(),
+        "some ran while others were killed"
+    );
+    scene.end();
+}
+
+#[test]
 fn one_that_hears_no_signal_is_killed() {
     let scene = Scene::sh("trap '' TERM INT HUP; while :; do :; done", 0.3);
     let expected = json!({"status": 124, "error": "stopped after its time limit of 0.3 s"});

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use mote_agent::control;
 use mote_agent::orders::MAX_SERVICES;
-use mote_agent::sampling::MAX_RUNNING;
+use mote_agent::plugin::MAX_RUNNING;
 use mote_agent::settings::MAX_BOARDS;
 use nix::pty::openpty;
 use nix::unistd::ttyname;

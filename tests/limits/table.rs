@@ -6,8 +6,8 @@ use std::time::Duration;
 use mote_agent::gateway::{board, line, run};
 use mote_agent::probes::{self, filesystem, items, processes, sysinfo, temperature};
 use mote_agent::{
-    agent, control, courier, dead, enroll, http, log, orders, plugin, queue, sampling, secret,
-    settings, uplink,
+    agent, control, courier, dead, enroll, http, log, orders, plugin, queue, secret, settings,
+    uplink,
 };
 use mote_core::{Interval, backoff, json};
 
@@ -141,7 +141,7 @@ fn of_the_agent() -> Vec<(&'static str, String)> {
             "files that the probes keep open",
             probes::MAX_OPEN.to_string(),
         ),
-        ("at a time", sampling::MAX_RUNNING.to_string()),
+        ("at a time", plugin::MAX_RUNNING.to_string()),
         (
             "time (`plugin_timeout_s`)",
             format!(
@@ -171,8 +171,16 @@ fn of_the_agent() -> Vec<(&'static str, String)> {
             ),
         ),
         (
-            "processes and threads of the agent's user",
+            "processes and threads of the plugins' user, unless that is root",
             plugin::MAX_PROCESSES.to_string(),
+        ),
+        (
+            "request to the runner of plugins",
+            size(plugin::MAX_REQUEST_BYTES),
+        ),
+        (
+            "its answer, once the run must be over",
+            seconds(plugin::ANSWER_TIME),
         ),
         ("window of the backlog in memory", size(queue::WINDOW_BYTES)),
         (

@@ -8,13 +8,18 @@ use std::time::Duration;
 
 use nix::libc::{self, c_int, c_uint};
 use nix::sys::signal::SigSet;
-use rustix::fs::Mode;
+use rustix::fs::{CWD, Mode, OFlags, fchmod, openat};
 use rustix::process::{
     Pid, Resource, Rlimit, Signal, getpid, getppid, getrlimit, set_parent_process_death_signal,
     setrlimit, setsid, umask,
 };
-use rustix::thread::set_no_new_privs;
+use rustix::stdio::{stderr, stdout};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, clear_ambient_capability_set, set_capabilities,
+    set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+};
 
+use super::Account;
 use super::running::KILL_AFTER;
 
 /// A plugin's process may have this much memory, reserved or in use.
@@ -23,13 +28,19 @@ pub const MAX_MEMORY_BYTES: u64 = 1 << 30;
 pub const MAX_FILE_BYTES: u64 = 16 << 20;
 /// A plugin's process may have so many open files.
 pub const MAX_FILES: u64 = 256;
-/// A plugin cannot start another process while the agent's user has this many processes and threads, whatever they
-/// are; the kernel counts no others. It does not count root's, so a plugin of root has no such limit.
+/// A plugin cannot start another process while the user that it runs as has this many processes and threads, whatever
+/// they are; the kernel counts no others. It does not count root's, so a plugin of root has no such limit.
 pub const MAX_PROCESSES: u64 = 512;
 /// Plugins give way to others.
 const NICE: i32 = 10;
 /// Where memory is short, the kernel ends plugins before it ends the agent: proc_pid_oom_score_adj(5).
 pub const OOM_SCORE_ADJ: &[u8] = b"500";
+
+/// Anybody who gets at a plugin's pipes may write to them.
+const PIPE_MODE: Mode = Mode::RUSR
+    .union(Mode::WUSR)
+    .union(Mode::WGRP)
+    .union(Mode::WOTH);
 
 /// Where no `close_range` is known, descriptors up to this one are looked at. An agent has fewer.
 const MAX_INHERITED: c_int = 1024;
@@ -38,11 +49,13 @@ const MAX_INHERITED: c_int = 1024;
 pub struct Confinement {
     limits: [(Resource, Rlimit); 6],
     agent: Pid,
+    /// The user to become; none: it stays the agent's.
+    account: Option<Account>,
 }
 
 impl Confinement {
     /// For a plugin that is stopped after `time_limit`.
-    pub fn new(time_limit: Duration) -> Self {
+    pub fn new(time_limit: Duration, account: Option<Account>) -> Self {
         // The agent's own limit of time comes first, unless the agent is held up.
         let seconds = time_limit
             .saturating_add(KILL_AFTER)
@@ -65,6 +78,7 @@ impl Confinement {
                 (resource, Rlimit { current, maximum })
             }),
             agent: getpid(),
+            account,
         }
     }
 
@@ -77,6 +91,11 @@ impl Confinement {
         // A session is left by none of its processes but into a new one, so it tells what belongs together.
         setsid()?;
         umask(Mode::RWXG | Mode::RWXO);
+        // Before the limits, which are then those of the user; and before the signal of the agent's death, which the
+        // kernel forgets when a process becomes another user.
+        if let Some(account) = &self.account {
+            become_user(account)?;
+        }
         for (resource, limit) in &self.limits {
             setrlimit(*resource, *limit)?;
         }
@@ -90,6 +109,42 @@ impl Confinement {
         close_on_exec();
         Ok(())
     }
+}
+
+/// Becomes a user for good. System calls only: those of the C library would ask other threads to do the same, and there
+/// are none after a fork.
+fn become_user(account: &Account) -> io::Result<()> {
+    // While it may still be written. A courtesy, as there may be no /proc.
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+    if let Ok(file) = openat(CWD, c"/proc/self/oom_score_adj", flags, Mode::empty()) {
+        let _ = rustix::io::write(file, OOM_SCORE_ADJ);
+    }
+    // The pipes are this user's own. By their mode a plugin may open them anew, as for `echo >/dev/stderr`; who else
+    // sees them there could as well read its memory.
+    for mode in [fchmod(stdout(), PIPE_MODE), fchmod(stderr(), PIPE_MODE)] {
+        mode?;
+    }
+    set_thread_groups(&account.groups)?;
+    let (uid, gid) = (account.uid, account.gid);
+    set_thread_res_gid(gid, gid, gid)?;
+    set_thread_res_uid(uid, uid, uid)?;
+    // With the change of user most are gone, unless whoever started the agent has asked the kernel to keep them.
+    Ok(limit_capabilities(CapabilitySet::empty())?)
+}
+
+/// Has this thread hold `kept` and no other capability, and pass on none. Allocates nothing.
+pub fn limit_capabilities(kept: CapabilitySet) -> rustix::io::Result<()> {
+    match clear_ambient_capability_set() {
+        // Before Linux 4.3 there is no such set.
+        Ok(()) | Err(rustix::io::Errno::INVAL) => {}
+        Err(errno) => return Err(errno),
+    }
+    let sets = CapabilitySets {
+        effective: kept,
+        permitted: kept,
+        inheritable: CapabilitySet::empty(),
+    };
+    set_capabilities(None, sets)
 }
 
 /// Has all descriptors but the standard ones closed in whatever this process executes. Allocates nothing.

@@ -19,7 +19,7 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
-use rustix::process::{PidfdFlags, pidfd_open, pidfd_send_signal};
+use rustix::process::{PidfdFlags, Uid, pidfd_open, pidfd_send_signal};
 
 /// No more processes are looked at in one call. They stand still or are gone when the next call looks at others.
 const MAX_LOOKED_AT: usize = 1024;
@@ -37,6 +37,7 @@ static CHILDREN: Mutex<Children> = Mutex::new(Children {
     leaders: Vec::new(),
     abandoned: Vec::new(),
     strangers: Vec::new(),
+    user: None,
     calls: 0,
     pause: FIRST_PAUSE,
 });
@@ -48,6 +49,8 @@ struct Children {
     abandoned: Vec<Pid>,
     /// Children that were there before any plugin.
     strangers: Vec<Pid>,
+    /// Whose all processes of plugins are, if that is another user than this process's.
+    user: Option<Uid>,
     /// How often something was left since all was well.
     calls: u32,
     pause: Duration,
@@ -67,9 +70,11 @@ struct Facts {
     session: Pid,
 }
 
-/// Has orphans come to this process from now on.
-pub fn adopt() -> rustix::io::Result<()> {
-    children().strangers = children_of(Pid::this());
+/// Has orphans come to this process from now on. Plugins run as `user`; none: as the user that this is.
+pub fn adopt(user: Option<Uid>) -> rustix::io::Result<()> {
+    let mut children = children();
+    children.strangers = children_of(Pid::this());
+    children.user = user;
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
 }
 
@@ -117,7 +122,7 @@ pub fn attend() -> Option<Duration> {
         return None;
     }
     children.calls = children.calls.wrapping_add(1);
-    let mut still = signal_all(found.iter(), Signal::SIGSTOP);
+    let mut still = children.signal_all(found.iter(), Signal::SIGSTOP);
     let mut all = Vec::new();
     // Breadth first: who is stopped starts no more of them.
     while let Some(left_over) = found.pop_front() {
@@ -127,13 +132,13 @@ pub fn attend() -> Option<Duration> {
                 .into_iter()
                 .map(|pid| LeftOver { pid, parent })
                 .collect();
-            still &= signal_all(below.iter(), Signal::SIGSTOP);
+            still &= children.signal_all(below.iter(), Signal::SIGSTOP);
             found.extend(below);
         }
         all.push(left_over);
     }
     if still || children.calls.is_multiple_of(CALLS_TO_STOP) {
-        signal_all(all.iter(), Signal::SIGKILL);
+        children.signal_all(all.iter(), Signal::SIGKILL);
     }
     let pause = children.pause;
     children.pause = (pause * 2).min(LAST_PAUSE);
@@ -168,40 +173,51 @@ impl Children {
         facts(pid).is_some_and(|facts| !self.leaders.contains(&facts.session))
             && has_no_new_privs(pid)
     }
-}
 
-/// Signals processes, and gives whether all of them stood still before.
-fn signal_all<'l>(processes: impl Iterator<Item = &'l LeftOver>, signal: Signal) -> bool {
-    let mut still = true;
-    for process in processes {
-        // A descriptor means this process also when its id means another by now, so only then it is looked at.
-        let Some(pidfd) = rustix::process::Pid::from_raw(process.pid.as_raw())
-            .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok())
-        else {
-            continue;
-        };
-        let Some(facts) = facts(process.pid) else {
-            continue;
-        };
-        let is_stopped = matches!(facts.state, b'T' | b't');
-        if facts.parent != process.parent || matches!(facts.state, b'Z' | b'X') {
-            continue;
-        }
-        still &= is_stopped;
-        if signal == Signal::SIGKILL || !is_stopped {
-            // A group lies within a session, so no plugin at work is in it. While the agent has not reaped this
-            // child, the group means no other.
-            if process.parent == Pid::this() && facts.group.as_raw() > 1 {
-                let _ = killpg(facts.group, signal);
-            }
-            let signal = match signal {
-                Signal::SIGKILL => rustix::process::Signal::KILL,
-                _ => rustix::process::Signal::STOP,
+    /// Signals processes, and gives whether all of them stood still before.
+    fn signal_all<'l>(
+        &self,
+        processes: impl Iterator<Item = &'l LeftOver>,
+        signal: Signal,
+    ) -> bool {
+        let mut still = true;
+        for process in processes {
+            // A descriptor means this process also when its id means another by now, so only then it is looked at.
+            let Some(pidfd) = rustix::process::Pid::from_raw(process.pid.as_raw())
+                .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok())
+            else {
+                continue;
             };
-            let _ = pidfd_send_signal(&pidfd, signal);
+            let Some(facts) = facts(process.pid) else {
+                continue;
+            };
+            let is_stopped = matches!(facts.state, b'T' | b't');
+            if facts.parent != process.parent || matches!(facts.state, b'Z' | b'X') {
+                continue;
+            }
+            // The parent's id may mean another process by now. Without another user, the kernel asks whose it is.
+            if self
+                .user
+                .is_some_and(|user| uid_of(process.pid) != Some(user))
+            {
+                continue;
+            }
+            still &= is_stopped;
+            if signal == Signal::SIGKILL || !is_stopped {
+                // A group lies within a session, so no plugin at work is in it. While the agent has not reaped this
+                // child, the group means no other.
+                if process.parent == Pid::this() && facts.group.as_raw() > 1 {
+                    let _ = killpg(facts.group, signal);
+                }
+                let signal = match signal {
+                    Signal::SIGKILL => rustix::process::Signal::KILL,
+                    _ => rustix::process::Signal::STOP,
+                };
+                let _ = pidfd_send_signal(&pidfd, signal);
+            }
         }
+        still
     }
-    still
 }
 
 fn children() -> MutexGuard<'static, Children> {
@@ -259,8 +275,22 @@ fn facts(pid: Pid) -> Option<Facts> {
 }
 
 fn has_no_new_privs(pid: Pid) -> bool {
-    let text = fs::read(format!("/proc/{pid}/status")).unwrap_or_default();
+    status_of(pid, b"NoNewPrivs:").is_some_and(|value| value == b"1")
+}
+
+/// The real user.
+fn uid_of(pid: Pid) -> Option<Uid> {
+    let value = status_of(pid, b"Uid:")?;
+    let text = std::str::from_utf8(&value).ok()?;
+    Some(Uid::from_raw(
+        text.split_ascii_whitespace().next()?.parse().ok()?,
+    ))
+}
+
+/// The value of a line of `/proc/PID/status`: proc_pid_status(5).
+fn status_of(pid: Pid, name: &[u8]) -> Option<Vec<u8>> {
+    let text = fs::read(format!("/proc/{pid}/status")).ok()?;
     text.split(|byte| *byte == b'\n')
-        .filter_map(|line| line.strip_prefix(b"NoNewPrivs:"))
-        .any(|value| value.trim_ascii() == b"1")
+        .find_map(|line| line.strip_prefix(name))
+        .map(|value| value.trim_ascii().to_owned())
 }

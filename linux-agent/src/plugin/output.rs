@@ -1,10 +1,10 @@
 //! What a plugin's run came to, as the data of a report.
 
-use std::io;
 use std::time::Duration;
 
 use mote_core::Status;
 use nix::sys::signal::Signal;
+use serde::Deserialize;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value};
 
@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 const TIMED_OUT: Status = Status(124);
 
 /// How a run ended.
-#[derive(Debug)]
+#[derive(Clone, Debug, serde::Serialize, Deserialize)]
 pub enum Ended {
     /// By itself, with this exit status.
     Exited(i32),
@@ -23,8 +23,8 @@ pub enum Ended {
     /// By the agent, because it printed more than so many bytes: [`MAX_OUTPUT_BYTES`](super::MAX_OUTPUT_BYTES) to
     /// its standard output, or [`MAX_COMPLAINT_BYTES`](super::MAX_COMPLAINT_BYTES) to its standard error.
     TooMuchOutput(usize),
-    /// The system no longer knows.
-    Lost(io::Error),
+    /// Nobody knows, or it did not even begin: one sentence says why.
+    Failed(String),
 }
 
 /// A finished run.
@@ -41,6 +41,16 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Of a run of which nothing is known but why.
+    pub fn failed(slot: usize, sentence: impl Into<String>) -> Self {
+        Outcome {
+            slot,
+            ended: Ended::Failed(sentence.into()),
+            output: Vec::new(),
+            complaint: String::new(),
+        }
+    }
+
     /// The data of this run's report.
     ///
     /// `status` is the exit status, or 128 and the signal's number. A run with exit status 0 whose
@@ -63,12 +73,7 @@ impl Outcome {
                     format!("printed more than {} KiB", max_bytes >> 10),
                 );
             }
-            Ended::Lost(cause) => {
-                return PluginData::failed(
-                    Status::FAILED,
-                    format!("its exit status was lost: {cause}"),
-                );
-            }
+            Ended::Failed(sentence) => return PluginData::failed(Status::FAILED, sentence.clone()),
         };
         let (own_status, mut fields) = match parse(&self.output) {
             Ok(parsed) => parsed,
@@ -96,7 +101,7 @@ impl Outcome {
                 Err(_) => format!("killed by signal {signal}"),
             },
             Ended::Exited(status) => format!("exit status {status}"),
-            Ended::TimedOut(_) | Ended::TooMuchOutput(_) | Ended::Lost(_) => String::new(),
+            Ended::TimedOut(_) | Ended::TooMuchOutput(_) | Ended::Failed(_) => String::new(),
         }
     }
 }
@@ -390,11 +395,8 @@ mod tests {
             outcome(Ended::TooMuchOutput(64 << 10), "{}", ""),
             json!({"status": 1, "error": "printed more than 64 KiB"})
         );
-        let lost = outcome(Ended::Lost(io::Error::other("gone")), "{}", "");
-        assert_eq!(
-            lost,
-            json!({"status": 1, "error": "its exit status was lost: gone"})
-        );
+        let lost = outcome(Ended::Failed("lost: gone".to_owned()), "{}", "late");
+        assert_eq!(lost, json!({"status": 1, "error": "lost: gone"}));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
 use super::confine::{Confinement, OOM_SCORE_ADJ};
-use super::{Ended, Outcome, PluginError, Plugins, leftovers};
+use super::{Account, Ended, Outcome, PluginError, Plugins, leftovers};
 
 /// A plugin may write this much to its standard output.
 pub const MAX_OUTPUT_BYTES: usize = 64 << 10;
@@ -69,9 +69,11 @@ enum Stopped {
 }
 
 impl Running {
-    /// Starts the plugin `name` if it may run. Its outcome will carry `slot`.
+    /// Starts the plugin `name` if it may run, as the user `account` or as this process's. Its outcome will carry
+    /// `slot`.
     pub fn start(
         plugins: &Plugins,
+        account: Option<&Account>,
         name: &str,
         slot: usize,
         now: Instant,
@@ -86,7 +88,7 @@ impl Running {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        let confinement = Confinement::new(plugins.time_limit);
+        let confinement = Confinement::new(plugins.time_limit, account.cloned());
         // SAFETY: between fork and exec, this makes system calls on what was made up before; it allocates nothing,
         // takes no lock and does not panic.
         unsafe {
@@ -116,7 +118,8 @@ impl Running {
                 .map(|at| (at, Step::Terminate)),
             stopped: None,
             reaped: false,
-            is_expendable: false,
+            // A process that is to be another user has told the kernel itself.
+            is_expendable: account.is_some(),
         };
         running.make_expendable();
         // From here on an error drops `running`, which ends what was started.
@@ -190,7 +193,7 @@ impl Running {
         let ended = match (self.stopped, status) {
             (Some(Stopped::TimedOut), _) => Ended::TimedOut(self.time_limit),
             (Some(Stopped::TooMuchOutput(max_bytes)), _) => Ended::TooMuchOutput(max_bytes),
-            (None, Err(cause)) => Ended::Lost(cause),
+            (None, Err(cause)) => Ended::Failed(format!("its exit status was lost: {cause}")),
             (None, Ok(status)) => match (status.code(), status.signal()) {
                 (Some(code), _) => Ended::Exited(code),
                 (None, signal) => Ended::Killed(signal.unwrap_or_default()),
@@ -367,7 +370,7 @@ mod tests {
 
         fn start(&self) -> Running {
             loop {
-                match Running::start(&self.plugins, "check", 7, Instant::now()) {
+                match Running::start(&self.plugins, None, "check", 7, Instant::now()) {
                     // A child that another test forks holds the script open until it executes.
                     Err(PluginError::Start { cause, .. })
                         if cause.kind() == ErrorKind::ExecutableFileBusy => {}
@@ -685,7 +688,7 @@ mod tests {
     fn a_program_that_the_system_cannot_run_is_named() {
         let bench = Bench::new("");
         fs::write(bench.folder.path().join("check"), "#!/no/such/shell\n").unwrap();
-        let error = Running::start(&bench.plugins, "check", 0, Instant::now()).unwrap_err();
+        let error = Running::start(&bench.plugins, None, "check", 0, Instant::now()).unwrap_err();
         let error = error.to_string();
         assert!(error.contains("/check could not be started: "), "{error}");
     }

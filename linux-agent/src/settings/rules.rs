@@ -65,12 +65,12 @@ pub fn optional_path(value: &DeValue<'_>) -> Result<Option<String>, String> {
     }
 }
 
-/// The name of a user, or nothing.
-pub fn user(value: &DeValue<'_>) -> Result<Option<String>, String> {
+/// The name of a user, or nothing, which is `else_whom`.
+pub fn user(value: &DeValue<'_>, else_whom: &str) -> Result<Option<String>, String> {
     match value.as_str() {
         Some("") => Ok(None),
         Some(name) if !name.contains(char::is_control) => Ok(Some(name.to_owned())),
-        _ => Err("must be the name of a user, or \"\" for the one who starts the agent".to_owned()),
+        _ => Err(format!("must be the name of a user, or \"\" {else_whom}")),
     }
 }
 

@@ -1,0 +1,142 @@
+//! The user that plugins run as, where it is another than the agent's.
+
+use std::ffi::CString;
+use std::fmt;
+use std::io;
+
+use nix::errno::Errno;
+use nix::unistd::{User, getgrouplist};
+use rustix::process::{Gid, Uid, geteuid};
+use rustix::thread::{CapabilitySet, capabilities};
+
+/// What becoming another user, and ending its processes, takes.
+pub const CAPABILITIES: CapabilitySet = CapabilitySet::SETUID
+    .union(CapabilitySet::SETGID)
+    .union(CapabilitySet::KILL);
+
+/// A user that is neither root nor the agent's, with its groups as they were when it was looked up.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// As the settings have it.
+    pub name: String,
+    /// Never root's.
+    pub uid: Uid,
+    /// The user's own group.
+    pub gid: Gid,
+    /// All its groups.
+    pub groups: Vec<Gid>,
+}
+
+/// Why plugins cannot run as a user.
+#[derive(Debug)]
+pub enum AccountError {
+    /// There is no such user.
+    Unknown(String),
+    /// The list of users, or that of groups, cannot be read.
+    Lookup(String, io::Error),
+    /// It is root, by whatever name.
+    Root(String),
+    /// It is the agent's user, so nothing would be kept apart.
+    Agents(String),
+    /// This process cannot become it.
+    NotRoot(String),
+}
+
+impl AccountError {
+    /// Whether the settings are wrong whoever starts the agent.
+    pub fn is_of_settings(&self) -> bool {
+        matches!(
+            self,
+            AccountError::Unknown(_) | AccountError::Root(_) | AccountError::Agents(_)
+        )
+    }
+}
+
+impl Account {
+    /// The user `name`, if this process can run plugins as it for an agent that is or becomes the user `agent`; none:
+    /// that stays who this is.
+    pub fn find(name: &str, agent: Option<&str>) -> Result<Self, AccountError> {
+        let lookup = |errno: Errno| AccountError::Lookup(name.to_owned(), errno.into());
+        let user = User::from_name(name)
+            .map_err(lookup)?
+            .ok_or_else(|| AccountError::Unknown(name.to_owned()))?;
+        if user.uid.is_root() {
+            return Err(AccountError::Root(name.to_owned()));
+        }
+        // An agent's user that does not exist is said elsewhere.
+        let agent = agent.map(User::from_name).transpose().map_err(lookup)?;
+        let agent_uid = agent.map_or(Some(geteuid().as_raw()), |user| {
+            user.map(|it| it.uid.as_raw())
+        });
+        if agent_uid == Some(user.uid.as_raw()) {
+            return Err(AccountError::Agents(name.to_owned()));
+        }
+        let can = geteuid().is_root()
+            && capabilities(None).is_ok_and(|held| held.effective.contains(CAPABILITIES));
+        if !can {
+            return Err(AccountError::NotRoot(name.to_owned()));
+        }
+        let text = CString::new(name).map_err(|_| AccountError::Unknown(name.to_owned()))?;
+        let groups = getgrouplist(&text, user.gid).map_err(lookup)?;
+        let group = |gid: nix::unistd::Gid| Gid::from_raw(gid.as_raw());
+        Ok(Account {
+            name: name.to_owned(),
+            uid: Uid::from_raw(user.uid.as_raw()),
+            gid: group(user.gid),
+            groups: groups.into_iter().map(group).collect(),
+        })
+    }
+}
+
+impl fmt::Display for AccountError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AccountError::Unknown(name) => write!(
+                f,
+                "there is no user {name:?} on this host: create it or name another with `plugin_user`"
+            ),
+            AccountError::Lookup(name, cause) => {
+                write!(f, "looking for the user {name:?} of plugins: {cause}")
+            }
+            AccountError::Root(name) => write!(
+                f,
+                "the user {name:?} is root: name one without rights with `plugin_user`"
+            ),
+            AccountError::Agents(name) => write!(
+                f,
+                "the user {name:?} is the agent's own: name another with `plugin_user`"
+            ),
+            AccountError::NotRoot(name) => write!(
+                f,
+                "only root, with CAP_SETUID, CAP_SETGID and CAP_KILL, can run plugins as the user {name:?}: start the agent so, or without `plugin_user`"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for AccountError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(name: &str, agent: Option<&str>) -> String {
+        Account::find(name, agent).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn who_keeps_nothing_apart_is_refused() {
+        assert_eq!(
+            refusal("no-such-user", None),
+            "there is no user \"no-such-user\" on this host: create it or name another with `plugin_user`"
+        );
+        assert_eq!(
+            refusal("root", Some("nobody")),
+            "the user \"root\" is root: name one without rights with `plugin_user`"
+        );
+        assert_eq!(
+            refusal("nobody", Some("nobody")),
+            "the user \"nobody\" is the agent's own: name another with `plugin_user`"
+        );
+    }
+}

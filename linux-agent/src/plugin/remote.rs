@@ -1,0 +1,435 @@
+//! The agent's side of a runner: what it was asked to run, and what came of it. Nothing here waits for it but its start
+//! and its end.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
+
+use super::wire::{MAX_ANSWER_BYTES, READY, Request, decode_answer};
+use super::{KILL_AFTER, MAX_RUNNING, Outcome, Plugins, close_on_exec};
+use crate::log;
+
+/// A runner has this long to begin.
+const START_TIME: Duration = Duration::from_secs(10);
+
+/// What a run may take beyond its time limit until it is given up. More than the kernel needs to end a process.
+pub const ANSWER_TIME: Duration = Duration::from_secs(30);
+
+const ENDED: &str =
+    "the process that runs plugins was ended by somebody: start the agent anew with mote restart";
+const SILENT: &str = "the process that runs plugins has not answered";
+const FULL: &str = "the process that runs plugins takes no more orders";
+
+/// A runner, from the agent that started it.
+#[derive(Debug)]
+pub struct Remote {
+    process: Child,
+    /// `None` once the runner is gone.
+    socket: Option<OwnedFd>,
+    asked: Vec<Asked>,
+    next_id: usize,
+    buffer: Vec<u8>,
+}
+
+/// Why there is no runner.
+#[derive(Debug)]
+pub enum RunnerError {
+    /// The system did not start it.
+    Start(io::Error),
+    /// It ended, or did not answer.
+    Silent,
+    /// Its own sentence.
+    Refused(String),
+}
+
+/// A run that has not been answered.
+#[derive(Debug)]
+struct Asked {
+    id: usize,
+    slot: usize,
+    state: State,
+}
+
+#[derive(Debug, PartialEq)]
+enum State {
+    /// An answer is due by then.
+    Running(Instant),
+    /// It was reported as a failure, and still takes its place.
+    GivenUp,
+    /// It is to be stopped, as soon as the socket takes that.
+    Stopping,
+}
+
+impl Remote {
+    /// Starts a runner that runs plugins as the user `plugin_user`.
+    pub fn start(plugin_user: &str) -> Result<Self, RunnerError> {
+        // What is open here is not for it.
+        close_on_exec();
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let (socket, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)
+            .map_err(|errno| RunnerError::Start(errno.into()))?;
+        let process = Command::new("/proc/self/exe")
+            .arg0("mote")
+            .args(["plugin-runner", plugin_user])
+            .env_clear()
+            .current_dir("/")
+            .stdin(theirs)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(RunnerError::Start)?;
+        let mut remote = Remote {
+            process,
+            socket: Some(socket),
+            asked: Vec::new(),
+            next_id: 0,
+            buffer: vec![0; MAX_ANSWER_BYTES],
+        };
+        match remote.first_message() {
+            Some(READY) => Ok(remote),
+            Some(sentence) => Err(RunnerError::Refused(
+                String::from_utf8_lossy(sentence).into_owned(),
+            )),
+            None => Err(RunnerError::Silent),
+        }
+    }
+
+    /// As [`Runs::start`](super::Runs::start).
+    pub fn start_run(
+        &mut self,
+        plugins: &Plugins,
+        name: &str,
+        slot: usize,
+        now: Instant,
+    ) -> Result<(), String> {
+        // The runner does not know what is listed. It looks at the file, which need not be this user's to see.
+        plugins
+            .check_name(name)
+            .map_err(|error| error.to_string())?;
+        let id = self.next_id;
+        let request = Request::Run {
+            id,
+            folder: plugins.folder.clone(),
+            name: name.to_owned(),
+            time_limit: plugins.time_limit,
+        };
+        self.send(&request)?;
+        self.next_id = id.wrapping_add(1);
+        let by = now + plugins.time_limit + KILL_AFTER + ANSWER_TIME;
+        self.asked.push(Asked {
+            id,
+            slot,
+            state: State::Running(by),
+        });
+        Ok(())
+    }
+
+    /// As [`Runs::is_running`](super::Runs::is_running).
+    pub fn is_running(&self, slot: usize) -> bool {
+        self.asked
+            .iter()
+            .any(|run| run.slot == slot && run.state != State::Stopping)
+    }
+
+    /// How many take a place.
+    pub fn count(&self) -> usize {
+        self.asked.len()
+    }
+
+    /// As [`Runs::stop`](super::Runs::stop).
+    pub fn stop(&mut self, slot: usize) {
+        for run in self.asked.iter_mut().filter(|run| run.slot == slot) {
+            run.state = State::Stopping;
+        }
+        self.send_stops();
+    }
+
+    /// Its socket, while it is there.
+    pub fn interest(&self) -> Option<(BorrowedFd<'_>, PollFlags)> {
+        let mut flags = PollFlags::POLLIN;
+        if self.asked.iter().any(|run| run.state == State::Stopping) {
+            flags |= PollFlags::POLLOUT;
+        }
+        self.socket.as_ref().map(|socket| (socket.as_fd(), flags))
+    }
+
+    /// When an answer is overdue.
+    pub fn deadline(&self) -> Option<Instant> {
+        let due = |run: &Asked| match run.state {
+            // Those of a runner that is gone have failed already.
+            State::Running(by) if self.socket.is_some() => Some(by),
+            State::Running(_) => Some(Instant::now()),
+            State::GivenUp | State::Stopping => None,
+        };
+        self.asked.iter().filter_map(due).min()
+    }
+
+    /// As [`Runs::attend`](super::Runs::attend).
+    pub fn attend(&mut self, now: Instant) -> Vec<Outcome> {
+        self.send_stops();
+        let mut outcomes = Vec::new();
+        for _ in 0..MAX_RUNNING {
+            let Some(answer) = self.receive() else { break };
+            let asked = self.asked.iter().position(|run| run.id == answer.slot);
+            // One that was stopped may have ended just before.
+            if let Some(asked) = asked.map(|index| self.asked.swap_remove(index))
+                && let State::Running(_) = asked.state
+            {
+                outcomes.push(Outcome {
+                    slot: asked.slot,
+                    ..answer
+                });
+            }
+        }
+        for run in &mut self.asked {
+            if let State::Running(by) = run.state
+                && (by <= now || self.socket.is_none())
+            {
+                let sentence = match self.socket {
+                    Some(_) => SILENT,
+                    None => ENDED,
+                };
+                outcomes.push(Outcome::failed(run.slot, sentence));
+                run.state = State::GivenUp;
+            }
+        }
+        if self.socket.is_none() {
+            self.asked.clear();
+        }
+        outcomes
+    }
+
+    /// Lets the runner end, with all that it runs; waits `limit` for that at most.
+    pub fn end(mut self, limit: Duration) {
+        self.socket = None;
+        let began = Instant::now();
+        // Where left-overs have been looked for, it may have been reaped already.
+        while matches!(self.process.try_wait(), Ok(None)) && began.elapsed() < limit {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn first_message(&mut self) -> Option<&[u8]> {
+        let socket = self.socket.as_ref()?;
+        let end = Instant::now() + START_TIME;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
+            match poll(&mut fds, timeout) {
+                Ok(0) => return None,
+                Ok(_) => break,
+                Err(Errno::EINTR) => {}
+                Err(_) => return None,
+            }
+        }
+        let length = recv(socket.as_raw_fd(), &mut self.buffer, MsgFlags::empty()).ok()?;
+        self.buffer.get(..length).filter(|it| !it.is_empty())
+    }
+
+    fn send_stops(&mut self) {
+        let mut asked = std::mem::take(&mut self.asked);
+        asked.retain(|run| {
+            run.state != State::Stopping || self.send(&Request::Stop { id: run.id }).is_err()
+        });
+        self.asked = asked;
+    }
+
+    fn send(&mut self, request: &Request) -> Result<(), String> {
+        let socket = self.socket.as_ref().ok_or(ENDED)?;
+        let message = request
+            .encode()
+            .ok_or("the name of its folder is too long, or no text")?;
+        loop {
+            return match send(socket.as_raw_fd(), &message, MsgFlags::MSG_NOSIGNAL) {
+                Ok(_) => Ok(()),
+                Err(Errno::EINTR) => continue,
+                Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM) => Err(FULL.to_owned()),
+                Err(_) => {
+                    self.is_gone();
+                    Err(ENDED.to_owned())
+                }
+            };
+        }
+    }
+
+    /// The next answer, if there is one.
+    fn receive(&mut self) -> Option<Outcome> {
+        loop {
+            let socket = self.socket.as_ref()?;
+            match recv(socket.as_raw_fd(), &mut self.buffer, MsgFlags::empty()) {
+                Ok(length) if length > 0 => {
+                    if let Some(outcome) = self.buffer.get(..length).and_then(decode_answer) {
+                        return Some(outcome);
+                    }
+                }
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => return None,
+                Ok(_) | Err(_) => self.is_gone(),
+            }
+        }
+    }
+
+    fn is_gone(&mut self) {
+        self.socket = None;
+        log::error(format_args!("{ENDED}"));
+    }
+}
+
+impl fmt::Display for RunnerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RunnerError::Start(cause) => {
+                write!(f, "starting the process that runs plugins: {cause}")
+            }
+            RunnerError::Silent => {
+                f.write_str("the process that runs plugins did not begin its work")
+            }
+            RunnerError::Refused(sentence) => f.write_str(sentence),
+        }
+    }
+}
+
+impl std::error::Error for RunnerError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use super::super::wire::encode_answer;
+
+    /// A runner that is played by the test: its end of the socket, and a process that does nothing.
+    fn remote() -> (Remote, OwnedFd) {
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let (socket, theirs) =
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags).unwrap();
+        let mut process = Command::new("/bin/true").spawn().unwrap();
+        process.wait().unwrap();
+        let remote = Remote {
+            process,
+            socket: Some(socket),
+            asked: Vec::new(),
+            next_id: usize::MAX,
+            buffer: vec![0; MAX_ANSWER_BYTES],
+        };
+        (remote, theirs)
+    }
+
+    fn plugins() -> Plugins {
+        Plugins {
+            folder: "/plugins".into(),
+            allowed: vec!["check".to_owned()],
+            time_limit: Duration::from_secs(1),
+        }
+    }
+
+    fn request(runner: &OwnedFd) -> Option<Request> {
+        let mut buffer = [0; 9000];
+        match recv(runner.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
+            Ok(length) => Some(Request::decode(&buffer[..length]).unwrap()),
+            Err(Errno::EAGAIN) => None,
+            Err(errno) => panic!("{errno}"),
+        }
+    }
+
+    fn answer(runner: &OwnedFd, id: usize) {
+        let message = encode_answer(Outcome::failed(id, "no disk"));
+        send(runner.as_raw_fd(), &message, MsgFlags::empty()).unwrap();
+    }
+
+    fn sentences(outcomes: Vec<Outcome>) -> Vec<(usize, String)> {
+        let sentence = |it: Outcome| (it.slot, it.data().error().unwrap().to_owned());
+        outcomes.into_iter().map(sentence).collect()
+    }
+
+    #[test]
+    fn an_answer_comes_to_its_slot_unless_the_run_was_stopped() {
+        let (mut remote, runner) = remote();
+        let now = Instant::now();
+        for slot in [4, 5] {
+            remote.start_run(&plugins(), "check", slot, now).unwrap();
+        }
+        assert!(remote.start_run(&plugins(), "other", 6, now).is_err());
+        let ids = [request(&runner), request(&runner)].map(|it| match it {
+            Some(Request::Run { id, .. }) => id,
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(ids, [usize::MAX, 0]);
+        assert!(request(&runner).is_none());
+
+        answer(&runner, ids[1]);
+        assert_eq!(sentences(remote.attend(now)), [(5, "no disk".to_owned())]);
+        assert!(remote.is_running(4) && !remote.is_running(5));
+
+        remote.stop(4);
+        assert_eq!(request(&runner), Some(Request::Stop { id: ids[0] }));
+        assert_eq!(remote.count(), 0);
+        answer(&runner, ids[0]);
+        assert!(remote.attend(now).is_empty());
+    }
+
+    #[test]
+    fn a_runner_that_hangs_fails_each_run_once_and_is_told_of_stops_later() {
+        let (mut remote, runner) = remote();
+        let now = Instant::now();
+        let mut slots = 0;
+        // Until the socket is full.
+        while remote.start_run(&plugins(), "check", slots, now).is_ok() {
+            slots += 1;
+        }
+        assert_eq!(
+            remote.start_run(&plugins(), "check", slots, now),
+            Err(FULL.to_owned())
+        );
+        remote.stop(0);
+        assert!(!remote.is_running(0));
+        assert_eq!(remote.count(), slots);
+        let (_, flags) = remote.interest().unwrap();
+        assert!(flags.contains(PollFlags::POLLOUT));
+
+        let late = remote.deadline().unwrap();
+        assert_eq!(late, now + Duration::from_secs(33));
+        assert!(remote.attend(now).is_empty());
+        let failed = sentences(remote.attend(late));
+        assert!(failed.iter().all(|it| it.1 == SILENT));
+        assert!(failed.iter().map(|it| it.0).eq(1..slots));
+        assert!(remote.attend(late).is_empty());
+        assert!(remote.is_running(1), "a place was given away");
+        assert_eq!(remote.deadline(), None);
+
+        // It goes on: what it is asked to stop, it is; late answers count for nothing.
+        while request(&runner).is_some() {}
+        assert!(remote.attend(late).is_empty());
+        assert_eq!(request(&runner), Some(Request::Stop { id: usize::MAX }));
+        answer(&runner, 0);
+        assert!(remote.attend(late).is_empty());
+        assert!(!remote.is_running(1) && remote.is_running(2));
+    }
+
+    #[test]
+    fn a_runner_that_is_gone_fails_what_it_ran_and_whatever_comes() {
+        let (mut remote, runner) = remote();
+        let now = Instant::now();
+        for slot in [1, 2] {
+            remote.start_run(&plugins(), "check", slot, now).unwrap();
+        }
+        while request(&runner).is_some() {}
+        answer(&runner, usize::MAX);
+        drop(runner);
+        let expected = [(1, "no disk".to_owned()), (2, ENDED.to_owned())];
+        assert_eq!(sentences(remote.attend(now)), expected);
+        let started = remote.start_run(&plugins(), "check", 3, now);
+        assert_eq!(started, Err(ENDED.to_owned()));
+        assert!(remote.attend(now).is_empty());
+        assert_eq!((remote.count(), remote.deadline()), (0, None));
+        assert!(remote.interest().is_none());
+    }
+}

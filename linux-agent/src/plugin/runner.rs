@@ -1,0 +1,443 @@
+//! What runs plugins for an agent that has given up root: a process of its own, which the agent starts before.
+//!
+//! It stays root with no capability but those to become the plugins' user and to end its processes, and reads nothing
+//! but the agent's requests. The worst that they can make it do is to run what only root can have put somewhere, as
+//! the plugins' user and without arguments. It ends with the agent, after all that plugins left.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::socket::{MsgFlags, recv, send, setsockopt, sockopt};
+use nix::sys::time::TimeSpec;
+use nix::unistd::setsid;
+
+use super::runs::Own;
+use super::wire::{MAX_ANSWER_BYTES, MAX_REQUEST_BYTES, READY, Request, encode_answer};
+use super::{Account, CAPABILITIES, MAX_RUNNING, MAX_TIME_LIMIT, Outcome, Plugins, leftovers};
+use crate::privileges;
+
+/// Requests that are read before the runs are looked at again.
+const REQUESTS_A_TURN: usize = 2 * MAX_RUNNING;
+
+/// Socket, signals, and two pipes a run.
+const MAX_POLLED: usize = 2 + 2 * MAX_RUNNING;
+
+/// Once the agent is gone, what plugins left behind has this long to go, unless the kernel holds it.
+const LAST_LEFTOVERS: Duration = Duration::from_secs(10);
+
+/// Runs plugins as the user `plugin_user` for the agent at the other end of standard input, until that is gone. A
+/// failure is one sentence, which the agent has been told.
+pub fn run(plugin_user: &str) -> Result<(), String> {
+    let socket = rustix::stdio::stdin();
+    match prepare(plugin_user) {
+        Ok((account, signals)) => {
+            let mut runner = Runner::new(socket, Own::new(Some(account)));
+            if runner.transmit(READY) == Sent::Now {
+                while runner.turn(&signals) {}
+            }
+            drop(runner);
+            leftovers::end(LAST_LEFTOVERS);
+            Ok(())
+        }
+        Err(sentence) => {
+            let _ = send(
+                socket.as_raw_fd(),
+                sentence.as_bytes(),
+                MsgFlags::MSG_NOSIGNAL,
+            );
+            Err(sentence)
+        }
+    }
+}
+
+fn prepare(plugin_user: &str) -> Result<(Account, SignalFd), String> {
+    let failed =
+        |what: &str, cause: io::Error| format!("the process that runs plugins: {what}: {cause}");
+    // So that what a terminal, or whoever stops all processes of a service, sends to the agent does not end this
+    // before it: it ends when the agent does.
+    let _ = setsid();
+    let signals = watch_signals().map_err(|errno| failed("signals", errno.into()))?;
+    let _ = rustix::thread::set_name(c"mote-runner");
+    let account = Account::find(plugin_user, None).map_err(|error| error.to_string())?;
+    privileges::keep_only(CAPABILITIES).map_err(|error| error.to_string())?;
+    leftovers::adopt(Some(account.uid))
+        .map_err(|errno| failed("adopting what plugins leave", errno.into()))?;
+    // What a plugin prints is more than some hosts let wait. More than they allow is not given.
+    let _ = setsockopt(
+        &rustix::stdio::stdin(),
+        sockopt::SndBuf,
+        &(2 * MAX_ANSWER_BYTES),
+    );
+    Ok((account, signals))
+}
+
+fn watch_signals() -> nix::Result<SignalFd> {
+    let mut set = SigSet::empty();
+    for signal in [
+        Signal::SIGTERM,
+        Signal::SIGINT,
+        Signal::SIGHUP,
+        Signal::SIGQUIT,
+        Signal::SIGCHLD,
+    ] {
+        set.add(signal);
+    }
+    set.thread_block()?;
+    SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
+}
+
+/// Runs on the requests of whoever is at the other end of a socket, who is not trusted.
+struct Runner<'s> {
+    socket: BorrowedFd<'s>,
+    runs: Own,
+    /// Answers that the socket did not take yet, each with its run's id.
+    unsent: VecDeque<(usize, Vec<u8>)>,
+    leftovers_due: Option<Instant>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sent {
+    Now,
+    Later,
+    /// Not this one.
+    Never,
+    /// Nobody is there.
+    Gone,
+}
+
+impl<'s> Runner<'s> {
+    fn new(socket: BorrowedFd<'s>, runs: Own) -> Self {
+        Runner {
+            socket,
+            runs,
+            unsent: VecDeque::new(),
+            leftovers_due: None,
+        }
+    }
+
+    /// One wake-up. Gives whether there is to be another.
+    fn turn(&mut self, signals: &SignalFd) -> bool {
+        self.wait(signals);
+        while let Ok(Some(_)) = signals.read_signal() {
+            self.leftovers_due = Some(Instant::now());
+        }
+        let goes_on = self.work();
+        if self.leftovers_due.is_some_and(|due| due <= Instant::now()) {
+            self.leftovers_due = leftovers::attend().map(|pause| Instant::now() + pause);
+        }
+        goes_on
+    }
+
+    /// Does what there is to do, and waits for nothing. Gives whether anybody still is at the other end.
+    fn work(&mut self) -> bool {
+        let is_asked = self.read_requests();
+        for outcome in self.runs.attend(Instant::now()) {
+            self.answer(outcome);
+        }
+        is_asked && self.send_answers()
+    }
+
+    fn wait(&self, signals: &SignalFd) {
+        let mut flags = PollFlags::POLLIN;
+        if !self.unsent.is_empty() {
+            flags |= PollFlags::POLLOUT;
+        }
+        let pipes = self.runs.pipes().map(|pipe| (pipe, PollFlags::POLLIN));
+        let mut fds: heapless::Vec<PollFd<'_>, MAX_POLLED> =
+            [(self.socket, flags), (signals.as_fd(), PollFlags::POLLIN)]
+                .into_iter()
+                .chain(pipes)
+                .take(MAX_POLLED)
+                .map(|(fd, flags)| PollFd::new(fd, flags))
+                .collect();
+        let now = Instant::now();
+        let due = [self.runs.deadline(), self.leftovers_due];
+        let timeout = due
+            .into_iter()
+            .flatten()
+            .map(|at| at.saturating_duration_since(now))
+            .min();
+        match ppoll(&mut fds, timeout.map(TimeSpec::from_duration), None) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            // Nothing to wait with: do not spin.
+            Err(_) => std::thread::sleep(Duration::from_secs(1)),
+        }
+    }
+
+    fn read_requests(&mut self) -> bool {
+        let mut buffer = [0; MAX_REQUEST_BYTES];
+        for _ in 0..REQUESTS_A_TURN {
+            match recv(
+                self.socket.as_raw_fd(),
+                &mut buffer,
+                MsgFlags::MSG_TRUNC | MsgFlags::MSG_DONTWAIT,
+            ) {
+                Ok(0) => return false,
+                // With its real length, one that is too long has no such piece.
+                Ok(length) => {
+                    if let Some(request) = buffer.get(..length).and_then(Request::decode) {
+                        self.follow(request);
+                    }
+                }
+                Err(Errno::EAGAIN) => return true,
+                Err(Errno::EINTR) => {}
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+
+    /// Does what is asked; nothing, if an agent would not ask for it.
+    fn follow(&mut self, request: Request) {
+        match request {
+            Request::Run {
+                id,
+                folder,
+                name,
+                time_limit,
+            } => {
+                let is_known = self.runs.is_running(id) || self.unsent.iter().any(|it| it.0 == id);
+                let is_full = self.runs.count() + self.unsent.len() >= MAX_RUNNING;
+                if is_known || is_full || time_limit > MAX_TIME_LIMIT {
+                    return;
+                }
+                let plugins = Plugins {
+                    folder,
+                    allowed: vec![name.clone()],
+                    time_limit,
+                };
+                if let Err(sentence) = self.runs.start(&plugins, &name, id, Instant::now()) {
+                    self.answer(Outcome::failed(id, sentence));
+                }
+            }
+            Request::Stop { id } => {
+                self.runs.stop(id);
+                self.unsent.retain(|it| it.0 != id);
+            }
+        }
+    }
+
+    fn answer(&mut self, outcome: Outcome) {
+        self.unsent
+            .push_back((outcome.slot, encode_answer(outcome)));
+    }
+
+    fn send_answers(&mut self) -> bool {
+        while let Some((id, message)) = self.unsent.pop_front() {
+            match self.transmit(&message) {
+                Sent::Now => {}
+                Sent::Later => {
+                    self.unsent.push_front((id, message));
+                    return true;
+                }
+                Sent::Never => self.answer(Outcome::failed(
+                    id,
+                    "it printed more than net.core.wmem_max of this host lets through",
+                )),
+                Sent::Gone => return false,
+            }
+        }
+        true
+    }
+
+    fn transmit(&self, message: &[u8]) -> Sent {
+        let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
+        loop {
+            return match send(self.socket.as_raw_fd(), message, flags) {
+                Ok(_) => Sent::Now,
+                Err(Errno::EINTR) => continue,
+                Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM) => Sent::Later,
+                Err(Errno::EMSGSIZE) => Sent::Never,
+                Err(_) => Sent::Gone,
+            };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::fd::OwnedFd;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::super::Ended;
+    use super::super::wire::decode_answer;
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+
+    /// A folder with a plugin `check`, and both ends of a socket.
+    struct Scene {
+        folder: tempfile::TempDir,
+        agent: OwnedFd,
+        socket: OwnedFd,
+    }
+
+    impl Scene {
+        fn new(script: &str) -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("check");
+            fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+            let (agent, socket) = socketpair(
+                AddressFamily::Unix,
+                SockType::SeqPacket,
+                None,
+                SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
+            )
+            .unwrap();
+            Scene {
+                folder,
+                agent,
+                socket,
+            }
+        }
+
+        fn runner(&self) -> Runner<'_> {
+            Runner::new(self.socket.as_fd(), Own::new(None))
+        }
+
+        fn say(&self, message: &[u8]) {
+            send(self.agent.as_raw_fd(), message, MsgFlags::empty()).unwrap();
+        }
+
+        fn run(&self, id: usize) -> Request {
+            Request::Run {
+                id,
+                folder: self.folder.path().to_owned(),
+                name: "check".to_owned(),
+                time_limit: Duration::from_secs(60),
+            }
+        }
+
+        fn ask(&self, request: &Request) {
+            self.say(&request.encode().unwrap());
+        }
+
+        fn answer(&self) -> Option<Outcome> {
+            let mut buffer = vec![0; MAX_ANSWER_BYTES];
+            match recv(self.agent.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
+                Ok(length) => Some(decode_answer(&buffer[..length]).unwrap()),
+                Err(Errno::EAGAIN) => None,
+                Err(errno) => panic!("{errno}"),
+            }
+        }
+
+        /// SIGCHLD belongs to the whole test process, so this looks every few milliseconds instead.
+        fn wait_for_answer(&self, runner: &mut Runner<'_>) -> Outcome {
+            loop {
+                assert!(runner.work());
+                if let Some(answer) = self.answer() {
+                    return answer;
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+    }
+
+    #[test]
+    fn a_run_is_answered_under_its_id() {
+        let scene = Scene::new("echo '{\"n\": 1}'; echo no >&2; exit 3");
+        let mut runner = scene.runner();
+        scene.ask(&scene.run(42));
+        let outcome = scene.wait_for_answer(&mut runner);
+        assert_eq!(outcome.slot, 42);
+        assert!(matches!(outcome.ended, Ended::Exited(3)), "{outcome:?}");
+        assert_eq!(
+            (&*outcome.output, &*outcome.complaint),
+            (&b"{\"n\": 1}\n"[..], "no")
+        );
+        // It is free for another.
+        scene.ask(&scene.run(42));
+        assert_eq!(scene.wait_for_answer(&mut runner).slot, 42);
+
+        let mut other = scene.run(7);
+        if let Request::Run { name, .. } = &mut other {
+            *name = "../check".to_owned();
+        }
+        scene.ask(&other);
+        let outcome = scene.wait_for_answer(&mut runner);
+        let data = serde_json::to_value(outcome.data()).unwrap();
+        assert_eq!(outcome.slot, 7);
+        assert!(
+            data["error"]
+                .as_str()
+                .unwrap()
+                .starts_with("\"../check\" cannot name a plugin"),
+            "{data}"
+        );
+    }
+
+    #[test]
+    fn what_no_agent_asks_for_is_not_done() {
+        let scene = Scene::new("exec sleep 1000");
+        let mut runner = scene.runner();
+        let long = format!("{{\"Stop\":{{\"id\":1}}}}{}", " ".repeat(MAX_REQUEST_BYTES));
+        scene.say(long.as_bytes());
+        scene.say(b"\xff\0");
+        let mut slow = scene.run(99);
+        if let Request::Run { time_limit, .. } = &mut slow {
+            *time_limit = MAX_TIME_LIMIT + Duration::from_nanos(1);
+        }
+        scene.ask(&slow);
+        assert!(runner.work());
+        assert_eq!(runner.runs.count(), 0);
+
+        // No second one of the same id, and no more than there may be.
+        for id in [0, 0].into_iter().chain(1..MAX_RUNNING + 3) {
+            scene.ask(&scene.run(id));
+        }
+        assert!(runner.work());
+        assert_eq!(runner.runs.count(), MAX_RUNNING);
+        assert!(runner.runs.is_running(MAX_RUNNING - 1), "one ran twice");
+        assert!(scene.answer().is_none());
+
+        scene.ask(&Request::Stop { id: 3 });
+        scene.ask(&Request::Stop { id: 1000 });
+        scene.ask(&scene.run(1000));
+        assert!(runner.work());
+        assert_eq!(runner.runs.count(), MAX_RUNNING);
+        assert!(!runner.runs.is_running(3) && runner.runs.is_running(1000));
+        assert!(scene.answer().is_none());
+
+        let Scene { agent, .. } = &scene;
+        nix::sys::socket::shutdown(agent.as_raw_fd(), nix::sys::socket::Shutdown::Both).unwrap();
+        assert!(!runner.work());
+    }
+
+    #[test]
+    fn what_an_agent_does_not_read_waits_and_takes_a_place() {
+        let scene = Scene::new("head -c 65000 /dev/zero");
+        let mut runner = scene.runner();
+        let mut asked = 0;
+        // As much as the socket holds, then as many as may wait.
+        for _ in 0..100_000 {
+            if runner.unsent.len() == MAX_RUNNING {
+                break;
+            }
+            if runner.runs.count() + runner.unsent.len() < MAX_RUNNING {
+                scene.ask(&scene.run(asked));
+                asked += 1;
+            }
+            assert!(runner.work());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert_eq!(runner.unsent.len(), MAX_RUNNING);
+        scene.ask(&scene.run(asked));
+        assert!(runner.work());
+        assert_eq!(runner.runs.count(), 0);
+
+        // Every one of them arrives.
+        let mut answered: Vec<usize> = (0..asked)
+            .map(|_| scene.wait_for_answer(&mut runner).slot)
+            .collect();
+        answered.sort_unstable();
+        assert!(answered.into_iter().eq(0..asked));
+        assert!(runner.unsent.is_empty());
+    }
+}

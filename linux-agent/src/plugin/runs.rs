@@ -1,0 +1,224 @@
+//! The plugins that are running, whoever runs them.
+
+use std::fmt;
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
+
+use nix::poll::PollFlags;
+
+use super::account::{Account, AccountError};
+use super::remote::{Remote, RunnerError};
+use super::{Outcome, Plugins, Running, leftovers};
+use crate::privileges::{self, PrivilegeError};
+
+/// Plugins that run at a time.
+pub const MAX_RUNNING: usize = 16;
+
+/// The plugins of an agent that are running. Each run has a slot of its own.
+#[derive(Debug)]
+pub enum Runs {
+    /// Its own children.
+    Own(Own),
+    /// A runner's.
+    Remote(Remote),
+}
+
+/// Why no plugin could run as the settings want it.
+#[derive(Debug)]
+pub enum RunsError {
+    /// Whom the agent becomes.
+    Agent(PrivilegeError),
+    /// Whom plugins run as.
+    Account(AccountError),
+    /// What runs them for an agent that gives up root.
+    Runner(RunnerError),
+}
+
+impl Runs {
+    /// For an agent that is to become `user`, with plugins that run as `plugin_user`, if the settings say so. Called
+    /// while the agent still is who started it.
+    pub fn prepare(user: Option<&str>, plugin_user: Option<&str>) -> Result<Self, RunsError> {
+        let Some(plugin_user) = plugin_user else {
+            return Ok(Runs::Own(Own::new(None)));
+        };
+        let account = Account::find(plugin_user, user).map_err(RunsError::Account)?;
+        let user = user.map(privileges::user_to_become).transpose();
+        match user.map_err(RunsError::Agent)?.flatten() {
+            None => Ok(Runs::Own(Own::new(Some(account)))),
+            Some(_) => Remote::start(&account.name)
+                .map(Runs::Remote)
+                .map_err(RunsError::Runner),
+        }
+    }
+
+    /// Has what plugins leave behind come to this process, if it runs them.
+    pub fn adopt(&self) -> rustix::io::Result<()> {
+        match self {
+            Runs::Own(own) => own.adopt(),
+            Runs::Remote(_) => leftovers::adopt(None),
+        }
+    }
+
+    /// Starts the plugin `name`, if it may run. A failure is one sentence.
+    pub fn start(
+        &mut self,
+        plugins: &Plugins,
+        name: &str,
+        slot: usize,
+        now: Instant,
+    ) -> Result<(), String> {
+        if self.count() >= MAX_RUNNING {
+            return Err(format!("not run, since {MAX_RUNNING} plugins are running"));
+        }
+        match self {
+            Runs::Own(own) => own.start(plugins, name, slot, now),
+            Runs::Remote(remote) => remote.start_run(plugins, name, slot, now),
+        }
+    }
+
+    /// Whether the run of `slot` has not ended.
+    pub fn is_running(&self, slot: usize) -> bool {
+        match self {
+            Runs::Own(own) => own.is_running(slot),
+            Runs::Remote(remote) => remote.is_running(slot),
+        }
+    }
+
+    /// Ends the run of `slot`, if there is one. It has no outcome.
+    pub fn stop(&mut self, slot: usize) {
+        match self {
+            Runs::Own(own) => own.stop(slot),
+            Runs::Remote(remote) => remote.stop(slot),
+        }
+    }
+
+    /// What to wait for before [`attend`](Self::attend): two descriptors a run at most.
+    pub fn interests(&self) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
+        let (own, remote) = match self {
+            Runs::Own(own) => (Some(own), None),
+            Runs::Remote(remote) => (None, remote.interest()),
+        };
+        let pipes = own.into_iter().flat_map(Own::pipes);
+        pipes.map(|pipe| (pipe, PollFlags::POLLIN)).chain(remote)
+    }
+
+    /// When [`attend`](Self::attend) is to be called, if nothing happens before.
+    pub fn deadline(&self) -> Option<Instant> {
+        match self {
+            Runs::Own(own) => own.deadline(),
+            Runs::Remote(remote) => remote.deadline(),
+        }
+    }
+
+    /// Gives what has ended. Nothing is waited for.
+    pub fn attend(&mut self, now: Instant) -> Vec<Outcome> {
+        match self {
+            Runs::Own(own) => own.attend(now),
+            Runs::Remote(remote) => remote.attend(now),
+        }
+    }
+
+    /// Ends all of them, and what they left behind, for an agent that ends: after `limit` at the latest it goes on.
+    pub fn end(self, limit: Duration) {
+        match self {
+            Runs::Own(own) => drop(own),
+            Runs::Remote(remote) => remote.end(limit),
+        }
+        leftovers::end(limit);
+    }
+
+    fn count(&self) -> usize {
+        match self {
+            Runs::Own(own) => own.count(),
+            Runs::Remote(remote) => remote.count(),
+        }
+    }
+}
+
+/// Runs that are this process's children.
+#[derive(Debug)]
+pub struct Own {
+    /// Whom they run as; none: as this process's user.
+    account: Option<Account>,
+    running: Vec<Running>,
+}
+
+impl Own {
+    /// None yet.
+    pub fn new(account: Option<Account>) -> Self {
+        Own {
+            account,
+            running: Vec::new(),
+        }
+    }
+
+    /// As [`Runs::adopt`].
+    pub fn adopt(&self) -> rustix::io::Result<()> {
+        leftovers::adopt(self.account.as_ref().map(|it| it.uid))
+    }
+
+    /// As [`Runs::start`].
+    pub fn start(
+        &mut self,
+        plugins: &Plugins,
+        name: &str,
+        slot: usize,
+        now: Instant,
+    ) -> Result<(), String> {
+        let run = Running::start(plugins, self.account.as_ref(), name, slot, now)
+            .map_err(|error| error.to_string())?;
+        self.running.push(run);
+        Ok(())
+    }
+
+    /// As [`Runs::is_running`].
+    pub fn is_running(&self, slot: usize) -> bool {
+        self.running.iter().any(|run| run.slot() == slot)
+    }
+
+    /// How many run.
+    pub fn count(&self) -> usize {
+        self.running.len()
+    }
+
+    /// As [`Runs::stop`].
+    pub fn stop(&mut self, slot: usize) {
+        self.running.retain(|run| run.slot() != slot);
+    }
+
+    /// What they write to.
+    pub fn pipes(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.running.iter().flat_map(Running::pipes)
+    }
+
+    /// When one of them has had its time.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.running.iter().filter_map(Running::deadline).min()
+    }
+
+    /// Reads what they print, ends those that have had their time, and gives those that have ended.
+    pub fn attend(&mut self, now: Instant) -> Vec<Outcome> {
+        let mut outcomes = Vec::new();
+        self.running.retain_mut(|run| {
+            run.on_readable();
+            run.on_deadline(now);
+            let outcome = run.try_finish();
+            let goes_on = outcome.is_none();
+            outcomes.extend(outcome);
+            goes_on
+        });
+        outcomes
+    }
+}
+
+impl fmt::Display for RunsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RunsError::Agent(error) => error.fmt(f),
+            RunsError::Account(error) => error.fmt(f),
+            RunsError::Runner(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for RunsError {}

@@ -1,0 +1,161 @@
+//! What an agent and the runner of its plugins say to each other, one message a packet.
+//!
+//! A request is a JSON object. An answer is one too, on a line of its own, and after it come the bytes that the plugin
+//! printed.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Ended, MAX_OUTPUT_BYTES, Outcome};
+
+/// No request is longer: a path of Linux has 4096 bytes at most.
+pub const MAX_REQUEST_BYTES: usize = 8 << 10;
+
+/// No answer is longer: a sentence may name a path twice, and JSON may take six bytes for one.
+pub const MAX_ANSWER_BYTES: usize = MAX_OUTPUT_BYTES + (64 << 10);
+
+/// A runner's first message, if it can run plugins; else it is a sentence that says why not.
+pub const READY: &[u8] = b"ready";
+
+/// What an agent wants.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub enum Request {
+    /// A run. Exactly one answer comes, unless it is stopped.
+    Run {
+        /// The agent's name for it, of no other run that has not been answered.
+        id: usize,
+        /// See [`Plugins`](super::Plugins).
+        folder: PathBuf,
+        /// Of the plugin.
+        name: String,
+        /// See [`Plugins`](super::Plugins).
+        time_limit: Duration,
+    },
+    /// Its end. No answer comes from now on.
+    Stop {
+        /// As it was named.
+        id: usize,
+    },
+}
+
+impl Request {
+    /// Its bytes; `None` if they are too many, or no text.
+    pub fn encode(&self) -> Option<Vec<u8>> {
+        let message = serde_json::to_vec(self).ok()?;
+        (message.len() <= MAX_REQUEST_BYTES).then_some(message)
+    }
+
+    /// What `message` says, if it is a request.
+    pub fn decode(message: &[u8]) -> Option<Self> {
+        serde_json::from_slice(message).ok()
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Head {
+    id: usize,
+    ended: Ended,
+    complaint: String,
+}
+
+/// The answer to the run whose id is the outcome's slot.
+pub fn encode_answer(outcome: Outcome) -> Vec<u8> {
+    // What was printed counts for these only.
+    let counts = matches!(outcome.ended, Ended::Exited(_) | Ended::Killed(_));
+    let head = Head {
+        id: outcome.slot,
+        ended: outcome.ended,
+        complaint: outcome.complaint,
+    };
+    // Only maps with keys that are no texts cannot be written.
+    let mut message = serde_json::to_vec(&head).unwrap_or_default();
+    message.push(b'\n');
+    if counts {
+        message.extend(outcome.output);
+    }
+    message
+}
+
+/// The outcome of a run, with its id as the slot.
+pub fn decode_answer(message: &[u8]) -> Option<Outcome> {
+    let end = message.iter().position(|byte| *byte == b'\n')?;
+    let (head, output) = message.split_at_checked(end)?;
+    let head: Head = serde_json::from_slice(head).ok()?;
+    Some(Outcome {
+        slot: head.id,
+        ended: head.ended,
+        output: output.strip_prefix(b"\n")?.to_owned(),
+        complaint: head.complaint,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_is_understood() {
+        let run = Request::Run {
+            id: 3,
+            folder: "/etc/mote/plugins \"\u{e4}\n".into(),
+            name: "check".to_owned(),
+            time_limit: Duration::from_millis(2500),
+        };
+        assert_eq!(Request::decode(&run.encode().unwrap()), Some(run));
+        let stop = Request::Stop { id: usize::MAX };
+        assert_eq!(Request::decode(&stop.encode().unwrap()), Some(stop));
+
+        for ended in [
+            Ended::Exited(3),
+            Ended::Killed(9),
+            Ended::TimedOut(Duration::from_millis(500)),
+            Ended::TooMuchOutput(MAX_OUTPUT_BYTES),
+            Ended::Failed("no such\nfile".to_owned()),
+        ] {
+            let outcome = || Outcome {
+                slot: 5,
+                ended: ended.clone(),
+                output: b"{\"n\": 1}\n\xff\0\n".to_vec(),
+                complaint: "no \"disk\"".to_owned(),
+            };
+            let understood = decode_answer(&encode_answer(outcome())).unwrap();
+            assert_eq!(understood.slot, 5);
+            assert_eq!(understood.data(), outcome().data(), "{ended:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_too_long_or_no_message_is_none() {
+        let long = Request::Run {
+            id: 0,
+            folder: "/".repeat(MAX_REQUEST_BYTES).into(),
+            name: String::new(),
+            time_limit: Duration::ZERO,
+        };
+        assert_eq!(long.encode(), None);
+        for bytes in [&b""[..], b"\n", b"{}", b"{}\n", b"\xff\n", b"{\"Run\":{}}"] {
+            assert_eq!(Request::decode(bytes), None);
+            assert!(decode_answer(bytes).is_none());
+        }
+    }
+
+    #[test]
+    fn the_longest_answer_fits() {
+        let outcome = Outcome {
+            slot: usize::MAX,
+            ended: Ended::Failed("\u{1}".repeat(2 * 4096)),
+            output: Vec::new(),
+            complaint: "\u{fffd}".repeat(super::super::MAX_ERROR_BYTES),
+        };
+        assert!(encode_answer(outcome).len() <= MAX_ANSWER_BYTES);
+        let outcome = Outcome {
+            slot: usize::MAX,
+            ended: Ended::Exited(i32::MIN),
+            output: vec![b' '; MAX_OUTPUT_BYTES],
+            complaint: "\u{fffd}".repeat(super::super::MAX_ERROR_BYTES),
+        };
+        assert!(encode_answer(outcome).len() <= MAX_ANSWER_BYTES);
+    }
+}
