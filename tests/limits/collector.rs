@@ -273,12 +273,17 @@ fn an_answer_that_nobody_reads_is_cut() {
             body.len()
         )
         .unwrap();
-        // To its end, so that no file of it is open any more.
+        // To its end, which comes a moment before the collector closes it.
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     }
-    let before = open_files(collector.process.id());
+    let mut before = usize::MAX;
+    wait_for("the end of the others", DEADLINE, || {
+        std::thread::sleep(Duration::from_millis(200));
+        let last = std::mem::replace(&mut before, open_files(collector.process.id()));
+        (last == before).then_some(())
+    });
     let mut stream = collector.connect();
     // Far more than the kernel keeps for one who does not read.
     for _ in 0..10 {

@@ -133,7 +133,10 @@ impl Queue {
         self.ahead_ms = clock.ahead_ms;
         if let Some(books) = &mut self.books {
             books.is_open = true;
-            books.dirty = (undone > 0).then_some(now);
+            // Whoever wrote it may have been about to sync it, and whoever was before, too: so it is due at once.
+            let interval_ms = books.sync_interval_ms.unwrap_or_default();
+            let since = Uptime::from_millis(now.as_millis().saturating_sub(interval_ms));
+            books.dirty = (undone > 0).then_some(since);
             books.next = next;
             books.read_from = first;
             books.undone = undone;
