@@ -25,9 +25,11 @@ const MAX_BYTES: usize = 6000;
 /// A queue that loses nothing.
 const PLENTY: usize = 1 << 20;
 
-/// Miri, which takes a thousand times as long, looks at some of the cuts and runs.
-const CUTS_STEP: usize = if cfg!(miri) { 997 } else { 1 };
-const RUNS: u32 = if cfg!(miri) { 20 } else { 2000 };
+/// Miri, which takes ten thousand times as long, looks at some of the cuts and runs, and at short ones.
+const CUTS_STEP: usize = if cfg!(miri) { 797 } else { 1 };
+const ROUNDS: usize = if cfg!(miri) { 6 } else { 12 };
+const RUNS: u32 = if cfg!(miri) { 4 } else { 2000 };
+const MAX_STEPS: usize = if cfg!(miri) { 30 } else { 120 };
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -257,7 +259,7 @@ fn id(report: &[u8]) -> u32 {
 /// Appends, acknowledgements out of order, rotations, removals and restarts.
 fn workload() -> Vec<Step> {
     let mut steps = vec![];
-    for round in 0..12 {
+    for round in 0..ROUNDS {
         for n in 0..4 {
             steps.push(Step::Push(10 * n + 5));
             if n % 2 == 1 {
@@ -353,7 +355,7 @@ fn whatever_call_is_cut_at_whatever_byte_nothing_whole_is_lost() {
         world.step(step);
     }
     let calls = folder.written();
-    assert!(calls.len() > 60, "{} calls", calls.len());
+    assert!(calls.len() > 5 * ROUNDS, "{} calls", calls.len());
     let all = calls.iter().enumerate();
     let all = all.flat_map(|(call, bytes)| (0..=*bytes).map(move |kept| (call, kept)));
     let mut cuts = 0;
@@ -361,7 +363,7 @@ fn whatever_call_is_cut_at_whatever_byte_nothing_whole_is_lost() {
         assert!(cut_at(call, kept), "call {call} is not made");
         cuts += 1;
     }
-    assert!(cuts > 5000 / CUTS_STEP, "{cuts} cuts");
+    assert!(cuts > 400 * ROUNDS / CUTS_STEP, "{cuts} cuts");
 }
 
 /// A line as the queue seals it.
@@ -635,7 +637,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Step::Restart),
         4 => (0..20_000u64).prop_map(Step::Pass),
     ];
-    prop::collection::vec(step, 1..120)
+    prop::collection::vec(step, 1..MAX_STEPS)
 }
 
 /// What the calls come to, by a cheap generator: one in `rarity` fails or is cut.
