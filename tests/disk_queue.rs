@@ -625,6 +625,37 @@ fn a_time_far_ahead_neither_stays_nor_takes_others_along() {
     }
 }
 
+/// Power went when a segment began, and took so many of its bytes: its name is used again for its number.
+#[test]
+fn a_head_is_written_anew_behind_what_is_left_of_one() {
+    let folder = MemoryFolder::default();
+    let mut world = World::new(folder.clone(), MAX_BYTES);
+    world.step(&Step::Push(7));
+    world.step(&Step::Chore);
+    world.step(&Step::Refuse);
+    world.step(&Step::Chore);
+    let mut storage = folder.clone();
+    let left = &b"= kernel 1800000000000 {\"unstored\":0,\"drop"[..];
+    for first in 2..9 {
+        storage.append(Name::Segment(first), left).unwrap();
+    }
+    world.restart();
+    // A segment is full after two or three of them.
+    for _ in 0..10 {
+        world.step(&Step::Push(200));
+        world.step(&Step::Chore);
+    }
+    let before = world.account();
+    assert_eq!((before.dropped.refused, before.queued), (1, 10));
+    for _ in 0..9 {
+        world.step(&Step::Deliver(1));
+        world.step(&Step::Chore);
+    }
+    world.restart();
+    let account = world.account();
+    assert_eq!((account.dropped, account.sampled), (before.dropped, 11));
+}
+
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         10 => (0..200usize).prop_map(Step::Push),

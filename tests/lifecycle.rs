@@ -33,5 +33,10 @@ mod start_stop;
 #[path = "lifecycle/supervised.rs"]
 mod supervised;
 
+/// What a plugin's niceness is: this one's and 10.
+fn niceness_of_plugins() -> i32 {
+    (rustix::process::nice(0).unwrap() + 10).min(19)
+}
+
 /// Orders of the agent's own, and no server.
 const LOCAL: &str = r#"services = { Cpu = ["get_linux_cpu", 0.1] }"#;

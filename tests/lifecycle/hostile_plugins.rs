@@ -129,7 +129,7 @@ print(json.dumps({
             "umask": "0077",
             "blocked": "0000000000000000",
             "session": "1",
-            "nice": 10,
+            "nice": crate::niceness_of_plugins(),
             "core": "0 0",
             "files": "256 256",
             "file": "16777216 16777216",

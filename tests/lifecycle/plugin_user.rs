@@ -196,7 +196,7 @@ fn expected_self() -> Value {
         "umask": "0077",
         "blocked": "0000000000000000",
         "session": "1",
-        "nice": 10,
+        "nice": crate::niceness_of_plugins(),
         "score": "500",
         "core": "0 0",
         "files": "256 256",
