@@ -14,7 +14,7 @@ mod disk;
 use std::collections::{BTreeMap, BTreeSet};
 
 use disk::{Fault, MemoryFolder};
-use mote_agent::queue::{Chore, Disk, Queue};
+use mote_agent::queue::{Chore, Disk, Name, Queue, Storage};
 use mote_agent::uplink::{Account, Next, Outcome, Uplink};
 use mote_core::Uptime;
 use proptest::prelude::*;
@@ -356,6 +356,34 @@ fn whatever_call_is_cut_at_whatever_byte_nothing_whole_is_lost() {
         cuts += 1;
     }
     assert!(cuts > 400 * ROUNDS / CUTS_STEP, "{cuts} cuts");
+}
+
+/// Power went when a segment began, and took so many of its bytes: its name is used again for its number.
+#[test]
+fn a_head_is_written_anew_behind_what_is_left_of_one() {
+    let folder = MemoryFolder::default();
+    let mut world = World::new(folder.clone(), MAX_BYTES);
+    world.step(&Step::Push(7));
+    world.step(&Step::Chore);
+    world.step(&Step::Refuse);
+    world.step(&Step::Chore);
+    let mut storage = folder.clone();
+    let left = &b"= kernel 1800000000000 {\"unstored\":0,\"drop"[..];
+    for first in 2..9 {
+        storage.append(Name::Segment(first), left).unwrap();
+    }
+    world.restart();
+    // The second of them begins a segment. With the first one done, only its head knows of the one that was refused.
+    for _ in 0..2 {
+        world.step(&Step::Push(400));
+        world.step(&Step::Chore);
+    }
+    world.step(&Step::Deliver(1));
+    world.step(&Step::Chore);
+    let before = world.account();
+    assert_eq!((before.dropped.refused, before.queued), (1, 1));
+    world.restart();
+    assert_eq!(world.account(), before);
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {

@@ -47,6 +47,8 @@ pub struct Log<S> {
     told: Totals,
     cursor: Option<Cursor>,
     scratch: Vec<u8>,
+    /// Files with the name of a segment that do not begin like one. Should one become a segment, its beginning stays.
+    strangers: Vec<u64>,
 }
 
 #[derive(Debug)]
@@ -300,6 +302,7 @@ impl<S: Storage> Log<S> {
 
     fn rotate(&mut self, number: u64) {
         let mut segment = Segment::new(number);
+        segment.torn = self.strangers.contains(&number);
         segment.undone = self.next.saturating_sub(number);
         if let Some(last) = self.segments.back_mut() {
             last.undone = last.undone.saturating_sub(segment.undone);

@@ -15,11 +15,13 @@ impl<S: Storage> Log<S> {
         let mut files = storage.list().map_err(failed("listing the folder"))?;
         files.sort_unstable();
         let mut segments = VecDeque::new();
+        let mut strangers = Vec::new();
         for (name, bytes) in &files {
-            if let Name::Segment(first) = name
-                && begins_with(&mut storage, *first, *bytes)
-            {
+            let Name::Segment(first) = name else { continue };
+            if begins_with(&mut storage, *first, *bytes) {
                 segments.push_back(Segment::found(*first, *bytes));
+            } else {
+                strangers.push(*first);
             }
         }
         if segments.is_empty() {
@@ -28,7 +30,9 @@ impl<S: Storage> Log<S> {
                 Name::Done(first) => Some(*first),
                 Name::Segment(_) => None,
             });
-            segments.push_back(Segment::new(done.max().unwrap_or(0)));
+            let mut segment = Segment::new(done.max().unwrap_or(0));
+            segment.torn = strangers.contains(&segment.first);
+            segments.push_back(segment);
         }
         let mut log = Log {
             storage,
@@ -39,6 +43,7 @@ impl<S: Storage> Log<S> {
             told: Totals::default(),
             cursor: None,
             scratch: Vec::new(),
+            strangers,
         };
         let (last_ms, cut, mut totals) = log.read_end();
         let mut orphans = Vec::new();
