@@ -656,6 +656,89 @@ fn a_head_is_written_anew_behind_what_is_left_of_one() {
     assert_eq!((account.dropped, account.sampled), (before.dropped, 11));
 }
 
+/// Of an undelivered backlog the oldest files are gone, and perhaps what was noted beside them stays.
+#[test]
+fn what_is_gone_with_the_oldest_files_is_not_taken_for_delivered() {
+    for (files, keeps_notes) in [(1, false), (1, true), (3, false), (3, true)] {
+        let folder = MemoryFolder::default();
+        let mut world = World::new(folder.clone(), MAX_BYTES);
+        for _ in 0..14 {
+            world.step(&Step::Push(100));
+            world.step(&Step::Chore);
+        }
+        world.step(&Step::Deliver(1));
+        world.step(&Step::Chore);
+        let before = world.account();
+        let mut storage = folder.clone();
+        let mut names: Vec<_> = storage.list().unwrap().into_iter().collect();
+        names.sort_unstable();
+        let firsts: Vec<u64> = names
+            .iter()
+            .filter_map(|(name, _)| match name {
+                Name::Segment(first) => Some(*first),
+                Name::Done(_) => None,
+            })
+            .collect();
+        assert!(firsts.len() > files + 1, "{firsts:?}");
+        for first in &firsts[..files] {
+            storage.remove(Name::Segment(*first)).unwrap();
+            if !keeps_notes {
+                storage.remove(Name::Done(*first)).unwrap();
+            }
+        }
+        // That it was delivered stood in what is gone.
+        let done = u64::from(keeps_notes);
+        for _ in 0..3 {
+            world.restart();
+            let account = world.account();
+            assert_eq!(account.sampled, before.sampled);
+            assert_eq!(account.acknowledged, done, "{account:?}");
+            assert_eq!(account.dropped.damaged, firsts[files] - done, "{account:?}");
+        }
+        let ids = world.drain();
+        assert_eq!(ids.len() as u64, 14 - firsts[files]);
+        world.restart();
+        let account = world.account();
+        assert_eq!(account.dropped.damaged, firsts[files] - done, "{account:?}");
+        assert_eq!(account.sampled, 14);
+    }
+}
+
+/// The queue itself has filled its file system; when all is delivered there is room again.
+#[test]
+fn a_file_system_that_is_full_of_what_is_done_has_room_again() {
+    for notes_fit in [true, false] {
+        let folder = MemoryFolder::default();
+        let mut world = World::new(folder.clone(), PLENTY);
+        for _ in 0..20 {
+            world.step(&Step::Push(100));
+            world.step(&Step::Chore);
+        }
+        folder.set_room(folder.bytes() + if notes_fit { 4000 } else { 0 });
+        let mut is_full = false;
+        for _ in 0..40 {
+            world.step(&Step::Push(100));
+            world.step(&Step::Chore);
+            is_full |= !world.uplink.queue().disk_works();
+        }
+        assert!(is_full);
+        world.step(&Step::Deliver(100));
+        for _ in 0..4 {
+            world.step(&Step::Pass(6000));
+            world.step(&Step::Chore);
+            world.step(&Step::Push(100));
+            world.step(&Step::Chore);
+        }
+        assert!(world.uplink.queue().disk_works());
+        let account = world.account();
+        assert_eq!((account.sampled, account.queued), (64, 4), "{account:?}");
+        world.restart();
+        assert_eq!(world.account().queued, 4);
+        world.step(&Step::Deliver(10));
+        assert_eq!(world.account().dropped.total(), 0);
+    }
+}
+
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         10 => (0..200usize).prop_map(Step::Push),

@@ -155,10 +155,18 @@ impl State {
                 return (kept.min(bytes), Err(io::Error::other("fails")));
             }
         }
+        (bytes, Ok(()))
+    }
+
+    /// The same for a call that writes.
+    fn write(&mut self, bytes: usize) -> (usize, io::Result<()>) {
         let taken: usize = self.files.values().map(Vec::len).sum();
-        match self.room.map(|room| room.saturating_sub(taken)) {
-            Some(room) if room < bytes => (room, Err(io::ErrorKind::StorageFull.into())),
-            _ => (bytes, Ok(())),
+        let room = self.room.map(|room| room.saturating_sub(taken));
+        match (self.call(bytes), room) {
+            ((_, Ok(())), Some(room)) if room < bytes => {
+                (room, Err(io::ErrorKind::StorageFull.into()))
+            }
+            (called, _) => called,
         }
     }
 
@@ -182,7 +190,7 @@ impl Storage for MemoryFolder {
 
     fn append(&mut self, name: Name, bytes: &[u8]) -> io::Result<()> {
         let state = &mut *self.state.borrow_mut();
-        let (count, result) = state.call(bytes.len());
+        let (count, result) = state.write(bytes.len());
         if !state.is_dead || count > 0 || matches!(state.fault, Some((_, Fault::Cut(_)))) {
             let file = state.files.entry(name).or_default();
             file.extend_from_slice(&bytes[..count]);

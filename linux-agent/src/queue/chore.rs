@@ -55,6 +55,8 @@ pub struct Chore {
     pub max_bytes: u64,
     /// Whether what was appended has to survive a loss of power from now on.
     pub sync: bool,
+    /// Whether what is appended is to survive a loss of power at all.
+    pub outlives_power: bool,
     /// Reports to be read.
     pub read: Option<Read>,
     /// All numbers below were given up to make room.
@@ -110,6 +112,16 @@ pub struct DiskError {
     pub what: &'static str,
     /// Why.
     pub cause: io::Error,
+}
+
+impl DiskError {
+    /// Whether it is for want of room.
+    pub fn is_no_room(&self) -> bool {
+        matches!(
+            self.cause.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+        )
+    }
 }
 
 impl Chore {

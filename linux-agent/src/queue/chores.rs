@@ -53,6 +53,7 @@ impl Queue {
         books.number(&mut self.waiting, chore);
         chore.next = books.next;
         chore.sync = books.sync_at().is_some_and(|at| at <= now);
+        chore.outlives_power = books.sync_interval_ms.is_some();
         if wants_read {
             let waiting = self.waiting.iter().filter_map(|it| it.number);
             let mut known = books.out.clone();

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! 17 1795339484886 {"client_id":1,"service_name":"LinuxCPU",…}*1A2B3C4D     a report, its number and when it was queued
-//! = 5d1f… 1795330000000 {"lost":0,"dropped":{…}}*1A2B3C4D                   the head of a segment
-//! - 3-17 19-19 {"unstored":0,"dropped":{…}}*1A2B3C4D                        numbers of reports that are done with
+//! = 5d1f… 1795330000000 {"unstored":0,"dropped":{…},"below":0}*1A2B3C4D     the head of a segment
+//! - 3-17 19-19 {"unstored":0,"dropped":{…},"below":0}*1A2B3C4D              numbers of reports that are done with
 //! ```
 //!
 //! Each line ends as one of the serial protocol does ([`mote_core::frame`]), with `*`, the CRC-32 of what stands
@@ -36,12 +36,16 @@ pub struct Totals {
     pub unstored: u64,
     /// Reports that were given up, by reason.
     pub dropped: Dropped,
+    /// All numbers below are done, so no segment has to be there for them. None: whoever wrote this did not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub below: Option<u64>,
 }
 
 impl Totals {
     /// Takes the higher of each: they only grow.
     pub fn raise(&mut self, other: &Totals) {
         self.unstored = self.unstored.max(other.unstored);
+        self.below = self.below.max(other.below);
         self.dropped.raise(&other.dropped);
     }
 }
@@ -181,8 +185,13 @@ fn number(text: &str) -> Option<u64> {
 
 fn read_totals(text: &str) -> Option<Totals> {
     let totals: Totals = serde_json::from_str(text).ok()?;
-    let Totals { unstored, dropped } = &totals;
-    let mut counts = dropped.reasons().map(|(_, count)| count).chain([*unstored]);
+    let Totals {
+        unstored,
+        dropped,
+        below,
+    } = &totals;
+    let counts = dropped.reasons().map(|(_, count)| count);
+    let mut counts = counts.chain([*unstored, below.unwrap_or_default()]);
     counts.all(|count| count <= MAX_NUMBER).then_some(totals)
 }
 

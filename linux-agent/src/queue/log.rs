@@ -139,10 +139,18 @@ impl<S: Storage> Log<S> {
             }
             self.scratch.clear();
             let part = chore.done.within(numbers.clone()).map(inclusive);
-            line::write_done(&mut self.scratch, part, &chore.totals);
-            self.append_done(index)?;
+            let totals = self.as_of_now(&chore.totals);
+            line::write_done(&mut self.scratch, part, &totals);
+            let result = self.append_done(index);
+            if result.as_ref().is_err_and(DiskError::is_no_room)
+                && index + 1 == self.segments.len()
+                && self.leave_last(self.untried, count)
+            {
+                continue;
+            }
+            result?;
             if index + 1 == self.segments.len() {
-                self.told = chore.totals;
+                self.told = totals;
             }
             if let Some(segment) = self.segments.get_mut(index) {
                 segment.undone = segment.undone.saturating_sub(count);
@@ -157,7 +165,7 @@ impl<S: Storage> Log<S> {
             chore.done.remove(numbers);
         }
         // Without numbers, for those that never had one.
-        self.tell(&chore.totals)
+        self.tell(self.as_of_now(&chore.totals))
     }
 
     /// Removes the segments of which nothing is left to do.
@@ -166,20 +174,29 @@ impl<S: Storage> Log<S> {
         if !self.segments.iter().take(last).any(|it| it.undone == 0) {
             return Ok(());
         }
+        let left = self.segments.iter().enumerate();
+        let below = left
+            .filter(|(index, it)| it.undone > 0 || *index == last)
+            .map(|(_, it)| it.first)
+            .next();
+        let totals = Totals {
+            below,
+            ..chore.totals
+        };
         // Before, as long as there is room for it.
-        let mut told = self.tell(&chore.totals);
+        let mut told = self.tell_for_good(totals, chore);
         let mut index = 0;
         while index + 1 < self.segments.len() {
             let is_done = self.segments.get(index).is_some_and(|it| it.undone == 0);
             if is_done {
-                self.leave_to_the_one_before(index, &chore.totals)?;
+                self.leave_to_the_one_before(index, &totals)?;
                 self.remove(index)?;
             } else {
                 index += 1;
             }
         }
         if told.is_err() {
-            told = self.tell(&chore.totals);
+            told = self.tell(totals);
         }
         told
     }
@@ -215,7 +232,8 @@ impl<S: Storage> Log<S> {
                 self.rotate(number);
             }
             self.make_room(number, chore.report(chore.stored).len() as u64, chore)?;
-            let count = self.encode(chore, target);
+            let totals = self.as_of_now(&chore.totals);
+            let count = self.encode(chore, target, &totals);
             let Some(last) = self.segments.back_mut() else {
                 return Ok(());
             };
@@ -232,10 +250,18 @@ impl<S: Storage> Log<S> {
                     chore.gone_from = Some(last.first);
                 }
             }
-            result.map_err(failed("writing"))?;
+            let result = result.map_err(failed("writing"));
+            if result.as_ref().is_err_and(DiskError::is_no_room) && self.leave_last(number, 0) {
+                self.remove_done(chore)?;
+                continue;
+            }
+            result?;
+            let Some(last) = self.segments.back_mut() else {
+                return Ok(());
+            };
             if !last.has_head {
                 last.has_head = true;
-                self.told = chore.totals;
+                self.told = totals;
             }
             chore.stored += count;
         }
@@ -247,7 +273,7 @@ impl<S: Storage> Log<S> {
     }
 
     /// Puts as many reports into the scratch as there is room for, one at least, and gives their number.
-    fn encode(&mut self, chore: &Chore, target: u64) -> usize {
+    fn encode(&mut self, chore: &Chore, target: u64, totals: &Totals) -> usize {
         self.scratch.clear();
         let others = self.bytes();
         let Some(last) = self.segments.back() else {
@@ -258,7 +284,7 @@ impl<S: Storage> Log<S> {
         }
         if !last.has_head {
             let Clock { kernel, ahead_ms } = &self.clock;
-            line::write_head(&mut self.scratch, kernel, *ahead_ms, &chore.totals);
+            line::write_head(&mut self.scratch, kernel, *ahead_ms, totals);
         }
         let rest = chore.entries.iter().enumerate().skip(chore.stored);
         let mut count = 0;
@@ -296,14 +322,15 @@ impl<S: Storage> Log<S> {
             let end = self.numbers(0).end;
             let mut totals = chore.totals;
             totals.dropped.overflow += undone;
+            totals.below = Some(end);
             // Before, as long as there is room for it.
-            told = self.tell(&totals);
+            told = self.tell_for_good(totals, chore);
             self.remove(0)?;
             chore.lost += undone;
             chore.lost_below = end;
             chore.totals = totals;
             if told.is_err() {
-                told = self.tell(&totals);
+                told = self.tell(totals);
             }
         }
         told
@@ -312,6 +339,18 @@ impl<S: Storage> Log<S> {
     /// Whether a segment may begin with this number.
     fn can_begin(&self, number: u64) -> bool {
         number >= self.untried && !self.others.contains(&number)
+    }
+
+    /// Begins another segment if of the last one nothing before `number` is left to do but `count`, so that its room
+    /// can be had.
+    fn leave_last(&mut self, number: u64, count: u64) -> bool {
+        let left = self.next.saturating_sub(number) + count;
+        let is_done = |last: &Segment| last.first < number && last.undone <= left;
+        let can_leave = self.can_begin(number) && self.segments.back().is_some_and(is_done);
+        if can_leave {
+            self.rotate(number);
+        }
+        can_leave
     }
 
     fn rotate(&mut self, number: u64) {
@@ -324,18 +363,39 @@ impl<S: Storage> Log<S> {
         self.told = Totals::default();
     }
 
-    /// Has the last segment's files tell the totals, so that those before it may go.
-    fn tell(&mut self, totals: &Totals) -> Result<(), DiskError> {
-        if self.told == *totals {
+    /// Totals with the number below which there is nothing any more.
+    fn as_of_now(&self, totals: &Totals) -> Totals {
+        Totals {
+            below: Some(self.first()),
+            ..*totals
+        }
+    }
+
+    /// Has the last segment's files tell the totals.
+    fn tell(&mut self, totals: Totals) -> Result<(), DiskError> {
+        if self.told == totals {
             return Ok(());
         }
         self.scratch_apart(|log| {
-            line::write_done(&mut log.scratch, [], totals);
+            line::write_done(&mut log.scratch, [], &totals);
             let last = log.segments.len().saturating_sub(1);
             log.append_done(last)
         })?;
-        self.told = *totals;
+        self.told = totals;
         Ok(())
+    }
+
+    /// Does so before a segment goes: a loss of power may not take the note and leave the segment gone.
+    fn tell_for_good(&mut self, totals: Totals, chore: &Chore) -> Result<(), DiskError> {
+        self.tell(totals)?;
+        let Some(last) = self.segments.back().filter(|_| chore.outlives_power) else {
+            return Ok(());
+        };
+        let name = match last.done_bytes {
+            0 => Name::Segment(last.first),
+            _ => Name::Done(last.first),
+        };
+        self.storage.sync(name).map_err(failed("syncing"))
     }
 
     /// Runs something that uses the scratch without losing what is in it.

@@ -286,7 +286,9 @@ async fn accept_until(
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(IDLE_TIMEOUT)
-        .max_header_size(MAX_HEAD_BYTES);
+        .max_header_size(MAX_HEAD_BYTES)
+        // What it reads ahead counts with no body.
+        .max_buf_size(2 * MAX_HEAD_BYTES);
     let mut stop = pin!(stop);
     loop {
         let (stream, slot) = tokio::select! {

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use super::super::line::{self, Line, Totals};
 use super::super::lines::Lines;
+use super::super::ranges::Ranges;
 use super::{Clock, DiskError, Found, LINE_OVERHEAD, Log, Name, REACH, Segment, Storage, failed};
 
 /// A report may be so much later than the one before and the clock: longer than that none waits.
@@ -55,12 +56,15 @@ impl<S: Storage> Log<S> {
         };
         let (last_ms, cut, mut totals) = log.read_end(uptime_ms);
         let mut orphans = Vec::new();
+        let mut done_without = Ranges::default();
         for (name, bytes) in files {
             let Name::Done(first) = name else { continue };
             match log.segments.binary_search_by_key(&first, |it| it.first) {
                 Ok(index) => log.read_done_of(index, bytes, &mut totals),
                 Err(_) => {
-                    log.read_done(first, bytes, &mut totals);
+                    for range in log.read_done(first, bytes, &mut totals).iter() {
+                        done_without.insert(range);
+                    }
                     orphans.push(name);
                 }
             }
@@ -75,16 +79,23 @@ impl<S: Storage> Log<S> {
         // The clock goes on from the last report, whatever the wall clock says.
         let behind = last_ms.saturating_sub(uptime_ms.saturating_add(log.clock.ahead_ms));
         log.clock.ahead_ms = log.clock.ahead_ms.saturating_add(behind);
+        let first = log.first();
+        // Whoever removes a segment says so before.
+        if let Some(below) = totals.below.filter(|it| *it < first) {
+            let missing = first - below - done_without.count_within(below..first);
+            totals.dropped.damaged = totals.dropped.damaged.saturating_add(missing);
+        }
+        totals.below = totals.below.map(|it| it.max(first));
         let found = Found {
             next: log.next,
-            first: log.segments.front().map_or(0, |it| it.first),
+            first,
             undone: log.undone(),
             totals,
             clock: log.clock.clone(),
         };
         // Those whose segment is gone have told what they knew once it is written elsewhere. If that fails they
         // are there at the next start, too.
-        if !orphans.is_empty() && log.tell(&totals).is_ok() {
+        if !orphans.is_empty() && log.tell(totals).is_ok() {
             for name in orphans {
                 let _ = log.storage.remove(name);
             }
