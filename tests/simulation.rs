@@ -194,7 +194,7 @@ impl Dice {
 struct Agent {
     monitor: HostMonitor,
     dispatcher: Dispatcher<()>,
-    disk: Option<Disk<MemoryFolder>>,
+    disk: Option<Box<Disk<MemoryFolder>>>,
     spare: Option<Box<Chore>>,
     boot: String,
     document: Vec<u8>,
@@ -209,7 +209,7 @@ struct Busy {
 }
 
 enum Work {
-    Chore(Box<Chore>, bool, Disk<MemoryFolder>),
+    Chore(Box<Chore>, bool, Box<Disk<MemoryFolder>>),
     Fetch(Result<Vec<u8>, ()>),
     Deliver(mote_agent::queue::Record, Outcome),
 }
@@ -850,7 +850,7 @@ fn agent(
     Agent {
         monitor: HostMonitor::new(settings, now),
         dispatcher: Dispatcher::new(uplink, true),
-        disk: Some(Disk::new(folder.clone())),
+        disk: Some(Box::new(Disk::new(folder.clone()))),
         spare: None,
         boot: format!("run-{run:04}"),
         document: Vec::new(),

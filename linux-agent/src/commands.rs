@@ -161,6 +161,8 @@ pub fn run(source: &Source, detached: bool) -> Result<(), Failed> {
 
 /// The agent with settings that have been read from `source`.
 pub fn run_agent(settings: Settings, source: &Source, detached: bool) -> Result<(), Failed> {
+    // One that was started in the background has the name of the link by which it was.
+    let _ = rustix::thread::set_name(c"mote");
     let log_file = settings.state_dir.join("agent.log");
     let reread = || {
         source

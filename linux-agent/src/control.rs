@@ -27,7 +27,7 @@ pub const MAX_REQUEST: usize = 64;
 pub const MAX_AGE: Duration = Duration::from_secs(10);
 
 /// The longest answer that a client reads, in bytes.
-const MAX_ANSWER: u64 = 4 << 20;
+const MAX_ANSWER: usize = 4 << 20;
 
 /// What an operator asks of a running agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -194,6 +194,7 @@ impl Connection {
 /// Asks the agent of `state_dir`; it has `timeout` to answer.
 pub fn ask(state_dir: &Path, request: Request, timeout: Duration) -> Result<String, DaemonError> {
     let (_folder, short) = short_path(state_dir)?;
+    let end = Instant::now() + timeout;
     let call = || {
         let mut stream = UnixStream::connect(short.join(SOCKET_FILE))?;
         stream.set_read_timeout(Some(timeout))?;
@@ -202,9 +203,7 @@ pub fn ask(state_dir: &Path, request: Request, timeout: Duration) -> Result<Stri
             Request::Status => b"status\n",
             Request::Reload => b"reload\n",
         })?;
-        let mut answer = String::new();
-        stream.take(MAX_ANSWER).read_to_string(&mut answer)?;
-        Ok(answer)
+        read_answer(stream, end)
     };
     call().map_err(|cause: io::Error| DaemonError::File {
         path: state_dir.join(SOCKET_FILE),
@@ -216,4 +215,52 @@ pub fn ask(state_dir: &Path, request: Request, timeout: Duration) -> Result<Stri
             _ => cause,
         },
     })
+}
+
+/// The whole answer, by `end`. Who answers may be another user than the one who asks, so nothing in it reaches that one's
+/// terminal but text.
+fn read_answer(mut stream: UnixStream, end: Instant) -> io::Result<String> {
+    let mut answer = Vec::new();
+    let mut piece = [0; 8 << 10];
+    while answer.len() < MAX_ANSWER {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        stream.set_read_timeout(Some(left))?;
+        match stream.read(&mut piece) {
+            Ok(0) => break,
+            Ok(count) => answer.extend_from_slice(piece.get(..count).unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let mut answer = String::from_utf8(answer).map_err(|_| io::ErrorKind::InvalidData)?;
+    answer.retain(|it| it == '\n' || !it.is_control());
+    Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_text_and_comes_in_time_or_not_at_all() {
+        let (asking, mut answering) = UnixStream::pair().unwrap();
+        answering.write_all("ok \u{1b}[31mä\n".as_bytes()).unwrap();
+        drop(answering);
+        let end = Instant::now() + Duration::from_secs(60);
+        assert_eq!(read_answer(asking, end).unwrap(), "ok [31mä\n");
+
+        let (asking, mut answering) = UnixStream::pair().unwrap();
+        let drips = std::thread::spawn(move || {
+            while answering.write_all(b"x").is_ok() {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        });
+        let end = Instant::now() + Duration::from_millis(200);
+        let error = read_answer(asking, end).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        drips.join().unwrap();
+    }
 }

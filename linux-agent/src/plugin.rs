@@ -74,6 +74,14 @@ impl Plugins {
             return Err(PluginError::NotExecutable(path));
         }
         if Uid::effective().is_root() {
+            // It is executed by this path, so nobody else may put another folder into its place.
+            for above in folder.ancestors().skip(1) {
+                let facts = fs::metadata(above).map_err(|cause| PluginError::read(above, cause))?;
+                let is_sticky = facts.permissions().mode() & 0o1000 != 0;
+                if !(is_sticky && facts.uid() == 0) {
+                    check_only_root_writes(above, &facts)?;
+                }
+            }
             check_only_root_writes(&folder, &folder_facts)?;
             check_only_root_writes(&path, &facts)?;
         }
@@ -120,7 +128,7 @@ pub enum PluginError {
     NotAFile(PathBuf),
     /// Nobody may execute it.
     NotExecutable(PathBuf),
-    /// The agent is root, and somebody else could change what it would run.
+    /// Root would run it, and somebody else could change it.
     NotOnlyRoots(PathBuf),
     /// The system could not start it.
     Start {
@@ -167,7 +175,7 @@ impl fmt::Display for PluginError {
             ),
             PluginError::NotOnlyRoots(path) => write!(
                 f,
-                "{} can be changed by others than root, and the agent runs as root: correct it with chown root and chmod go-w",
+                "{} can be changed by others than root, and what root runs must not be: correct it with chown root and chmod go-w",
                 path.display()
             ),
             PluginError::Start { path, cause } => {
@@ -320,5 +328,18 @@ mod tests {
         chown(folder.path().join("check"), Some(65534), None).unwrap();
         let error = refusal(&plugins, "check");
         assert!(error.contains("/check can be changed"), "{error}");
+
+        // Who may change a folder above may put another one into the place of this.
+        let (folder, mut plugins) = folder_with("check", 0o755);
+        let above = folder.path().join("above");
+        fs::create_dir_all(above.join("plugins")).unwrap();
+        fs::rename(folder.path().join("check"), above.join("plugins/check")).unwrap();
+        plugins.folder = above.join("plugins");
+        fs::set_permissions(&above, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::set_permissions(&plugins.folder, fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(plugins.find("check").is_ok());
+        chown(&above, Some(65534), None).unwrap();
+        let error = refusal(&plugins, "check");
+        assert!(error.contains("/above can be changed"), "{error}");
     }
 }

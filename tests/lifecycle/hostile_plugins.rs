@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -298,6 +299,34 @@ print("{}")"#,
         !scene.site.path("moved").exists(),
         "some ran while others were killed"
     );
+    scene.end();
+}
+
+/// Such a process looks like one that has ended: its first thread has.
+#[test]
+fn what_is_left_is_ended_also_without_its_first_thread() {
+    let scene = Scene::python(
+        r#"
+import ctypes, os, threading, time
+if os.fork() == 0:
+    os.setsid()
+    os.close(0), os.close(1), os.close(2)
+    def go_on():
+        open("../left", "a").write("%d\n" % os.getpid())
+        time.sleep(1000)
+    threading.Thread(target=go_on).start()
+    ctypes.CDLL(None).syscall({"x86_64": 60}.get(os.uname().machine, 93), 0)
+while not os.path.exists("../left"): time.sleep(0.01)
+print("{}")"#,
+        60.0,
+    );
+    let left = || fs::read_to_string(scene.site.path("left")).unwrap_or_default();
+    let pid = wait_for("one that is left", DEADLINE, || {
+        left().lines().next()?.parse::<u32>().ok()
+    });
+    wait_for("its end", DEADLINE, || {
+        (!Path::new(&format!("/proc/{pid}")).exists()).then_some(())
+    });
     scene.end();
 }
 

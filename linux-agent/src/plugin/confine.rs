@@ -96,6 +96,7 @@ impl Confinement {
         if let Some(account) = &self.account {
             become_user(account)?;
         }
+        leave_keyring();
         for (resource, limit) in &self.limits {
             setrlimit(*resource, *limit)?;
         }
@@ -109,6 +110,15 @@ impl Confinement {
         close_on_exec();
         Ok(())
     }
+}
+
+/// Takes another session keyring than that of whoever started the agent: the keys there are not for plugins. Where there
+/// are no keyrings, or a filter of system calls keeps them away, there is nothing to leave.
+fn leave_keyring() {
+    const JOIN_SESSION_KEYRING: libc::c_long = 1;
+    let no_name: *const libc::c_char = std::ptr::null();
+    // SAFETY: the call takes an operation and the name of a keyring, and none is allowed.
+    let _ = unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, no_name) };
 }
 
 /// Becomes a user for good. System calls only: those of the C library would ask other threads to do the same, and there

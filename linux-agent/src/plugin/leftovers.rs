@@ -16,7 +16,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{SigHandler, Signal, killpg, signal};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 use rustix::process::{PidfdFlags, Uid, pidfd_open, pidfd_send_signal};
@@ -68,10 +68,14 @@ struct Facts {
     parent: Pid,
     group: Pid,
     session: Pid,
+    threads: u32,
 }
 
 /// Has orphans come to this process from now on. Plugins run as `user`; none: as the user that this is.
 pub fn adopt(user: Option<Uid>) -> rustix::io::Result<()> {
+    // Whoever started this may ignore it, and then the kernel keeps no child's end for its parent.
+    // SAFETY: no handler is set.
+    let _ = unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) };
     let mut children = children();
     children.strangers = children_of(Pid::this());
     children.user = user;
@@ -191,10 +195,15 @@ impl Children {
             let Some(facts) = facts(process.pid) else {
                 continue;
             };
-            let is_stopped = matches!(facts.state, b'T' | b't');
-            if facts.parent != process.parent || matches!(facts.state, b'Z' | b'X') {
+            // A process whose first thread has ended looks like one that has ended, whatever its other threads do.
+            let is_ended = matches!(facts.state, b'Z' | b'X');
+            if facts.parent != process.parent || (is_ended && facts.threads <= 1) {
                 continue;
             }
+            let is_stopped = match is_ended {
+                true => threads_stand_still(process.pid),
+                false => matches!(facts.state, b'T' | b't'),
+            };
             // The parent's id may mean another process by now. Without another user, the kernel asks whose it is.
             if self
                 .user
@@ -233,19 +242,38 @@ fn reap(pid: Pid) -> bool {
     )
 }
 
-/// The children of a process's first thread: for the agent the one that orphans come to, which also starts plugins.
+/// The children of a process. Those of this one are its first thread's: orphans come to that, and it starts plugins.
 fn children_of(pid: Pid) -> Vec<Pid> {
-    match fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")) {
-        Ok(text) => text
-            .split_ascii_whitespace()
-            .filter_map(|pid| pid.parse().ok())
-            .take(MAX_LOOKED_AT)
-            .map(Pid::from_raw)
-            .collect(),
+    let own = Pid::this();
+    let of = |thread: Pid| fs::read_to_string(format!("/proc/{pid}/task/{thread}/children"));
+    let texts: Vec<String> = match of(pid) {
+        Ok(text) if pid == own => vec![text],
         // A kernel without CONFIG_PROC_CHILDREN. The agent's own are enough: others become its own.
-        Err(_) if pid == Pid::this() => searched(pid),
-        Err(_) => Vec::new(),
-    }
+        Err(_) if pid == own => return searched(pid),
+        _ => threads_of(pid).filter_map(|it| of(it).ok()).collect(),
+    };
+    texts
+        .iter()
+        .flat_map(|text| text.split_ascii_whitespace())
+        .filter_map(|pid| pid.parse().ok())
+        .take(MAX_LOOKED_AT)
+        .map(Pid::from_raw)
+        .collect()
+}
+
+fn threads_of(pid: Pid) -> impl Iterator<Item = Pid> {
+    let entries = fs::read_dir(format!("/proc/{pid}/task"));
+    let names = entries.into_iter().flatten().flatten();
+    names
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .map(Pid::from_raw)
+        .take(MAX_LOOKED_AT)
+}
+
+fn threads_stand_still(pid: Pid) -> bool {
+    threads_of(pid)
+        .filter_map(|thread| facts_in(&format!("/proc/{pid}/task/{thread}/stat")))
+        .all(|facts| matches!(facts.state, b'T' | b't' | b'Z' | b'X'))
 }
 
 fn searched(parent: Pid) -> Vec<Pid> {
@@ -259,18 +287,23 @@ fn searched(parent: Pid) -> Vec<Pid> {
 }
 
 fn facts(pid: Pid) -> Option<Facts> {
-    let text = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    facts_in(&format!("/proc/{pid}/stat"))
+}
+
+fn facts_in(file: &str) -> Option<Facts> {
+    let text = fs::read(file).ok()?;
     // The name stands in parentheses and may hold some itself.
     let end = text.iter().rposition(|byte| *byte == b')')?;
     let text = std::str::from_utf8(text.get(end..)?).ok()?;
     let mut fields = text.split_ascii_whitespace().skip(1);
     let state = *fields.next()?.as_bytes().first()?;
-    let mut next = || Some(Pid::from_raw(fields.next()?.parse().ok()?));
+    let mut next = || fields.next()?.parse().ok();
     Some(Facts {
         state,
-        parent: next()?,
-        group: next()?,
-        session: next()?,
+        parent: Pid::from_raw(next()?),
+        group: Pid::from_raw(next()?),
+        session: Pid::from_raw(next()?),
+        threads: fields.nth(13)?.parse().ok()?,
     })
 }
 

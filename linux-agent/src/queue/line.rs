@@ -216,6 +216,7 @@ mod tests {
                 overflow: 7,
                 ..Dropped::default()
             },
+            below: Some(12),
         };
         let mut out = vec![];
         write_report(&mut out, 17, 1_795_339_484_886, b"{\"a\": 1}");
