@@ -614,6 +614,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri does not know the flags of open")]
     fn a_report_that_was_sent_while_there_was_no_disk_counts_until_it_is_back() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("queue");
