@@ -449,6 +449,7 @@ fn works_on(world: &mut World) {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "240 queues take Miri many minutes")]
 fn whole_lines_in_any_order_are_delivered_once_each() {
     let orders = (0..120usize).map(|mut code| {
         let mut left: Vec<u32> = (0..5).collect();
@@ -477,6 +478,10 @@ fn whole_lines_in_any_order_are_delivered_once_each() {
 }
 
 #[test]
+#[cfg_attr(
+    miri,
+    ignore = "segments larger than the window take Miri many minutes"
+)]
 fn lines_in_another_order_are_delivered_though_memory_holds_a_part_of_them() {
     let count = 700u32;
     // Backwards; in steps; the first one last. One is damaged, which is one.
@@ -580,6 +585,7 @@ fn the_last_number_within_reach_is_not_the_last_one() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "30 queues take Miri minutes")]
 fn a_time_far_ahead_neither_stays_nor_takes_others_along() {
     const HOUR_MS: u64 = 3_600_000;
     const DAY_MS: u64 = 24 * HOUR_MS;
