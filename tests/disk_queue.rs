@@ -28,7 +28,7 @@ const PLENTY: usize = 1 << 20;
 /// Miri, which takes ten thousand times as long, looks at some of the cuts and runs, and at short ones.
 const CUTS_STEP: usize = if cfg!(miri) { 797 } else { 1 };
 const ROUNDS: usize = if cfg!(miri) { 6 } else { 12 };
-const RUNS: u32 = if cfg!(miri) { 4 } else { 2000 };
+const RUNS: u32 = if cfg!(miri) { 2 } else { 2000 };
 const MAX_STEPS: usize = if cfg!(miri) { 30 } else { 120 };
 
 #[derive(Clone, Debug)]
