@@ -427,8 +427,14 @@ impl<S: Storage> Log<S> {
         };
         let (first, has_done) = (segment.first, segment.done_bytes > 0);
         // In this order: what is done of a segment that is there must be known.
-        let removed = self.storage.remove(Name::Segment(first));
-        removed.map_err(failed("removing a file"))?;
+        let name = Name::Segment(first);
+        if let Err(error) = self.storage.remove(name) {
+            // It may be gone all the same, and then nothing of it waits.
+            let files = self.storage.list().map_err(failed("listing the folder"))?;
+            if files.iter().any(|(it, _)| *it == name) {
+                return Err(failed("removing a file")(error));
+            }
+        }
         self.segments.remove(index);
         if has_done {
             // Left over, it is removed at the next start.
