@@ -18,9 +18,9 @@ use std::hint::black_box;
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
-use mote_agent::clock;
 use mote_agent::probes::{Context, MAX_REPORT, PROBES, Probe, Roots, Sampler};
 use mote_agent::queue::{Chore, Disk, Folder, Queue, Totals};
+use mote_agent::system::clock;
 use mote_core::{ClientId, Envelope, Stamp};
 use nix::time::{ClockId, clock_gettime};
 use serde_json::{Map, Value, json};

@@ -24,7 +24,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use client::{Answer, Client};
-use mote_agent::serve::{Collector, Handle, MAX_BODY_BYTES, ServeError, Settings};
+use mote_agent::collector::{Collector, Handle, MAX_BODY_BYTES, ServeError, Settings};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

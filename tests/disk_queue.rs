@@ -14,8 +14,8 @@ mod disk;
 use std::collections::{BTreeMap, BTreeSet};
 
 use disk::{Fault, MemoryFolder};
+use mote_agent::delivery::uplink::{Account, Next, Outcome, Uplink};
 use mote_agent::queue::{Chore, Disk, Name, Queue, Storage};
-use mote_agent::uplink::{Account, Next, Outcome, Uplink};
 use mote_core::Uptime;
 use proptest::prelude::*;
 

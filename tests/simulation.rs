@@ -24,10 +24,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 
 use disk::{Fault, MemoryFolder};
-use mote_agent::dispatch::{Dispatcher, Job};
+use mote_agent::delivery::dispatch::{Dispatcher, Job};
+use mote_agent::delivery::uplink::{Account, Outcome, Uplink};
 use mote_agent::orders::{self, HostMonitor};
 use mote_agent::queue::{Chore, Disk, Queue, service_key};
-use mote_agent::uplink::{Account, Outcome, Uplink};
 use mote_core::{Action, ClientId, Envelope, Failure, Interval, SlotId, Stamp, Uptime};
 use server::Server;
 

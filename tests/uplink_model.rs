@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use mote_agent::delivery::uplink::{Account, CATCH_UP, MAX_TRIES, Next, Outcome, Uplink};
 use mote_agent::queue::{Queue, Record};
-use mote_agent::uplink::{Account, CATCH_UP, MAX_TRIES, Next, Outcome, Uplink};
 use mote_core::Uptime;
 use proptest::prelude::*;
 use proptest::sample::select;

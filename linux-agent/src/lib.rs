@@ -6,38 +6,16 @@
 //!    └── http ◄─┴── uplink ◄── queue ◄────────────────────────────────────────────────────────┘
 //! ```
 
-mod access;
 pub mod agent;
-pub mod clock;
-pub mod commands;
-pub mod control;
-pub mod courier;
-pub mod daemon;
-pub mod dead;
+pub mod cli;
 #[cfg(feature = "serve")]
-pub mod demo;
-pub mod dispatch;
-pub mod enroll;
-mod fault;
+pub mod collector;
+pub mod delivery;
 pub mod gateway;
 pub mod http;
-pub mod log;
-pub mod notify;
 pub mod orders;
 pub mod plugin;
-pub mod privileges;
 pub mod probes;
 pub mod queue;
-mod regular_file;
-pub mod sampling;
-pub mod secret;
-#[cfg(feature = "serve")]
-pub mod serve;
 pub mod settings;
-pub mod status;
-#[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
-mod tls;
-#[cfg(feature = "tls")]
-pub use tls::MAX_CERTIFICATES;
-pub mod transport;
-pub mod uplink;
+pub mod system;

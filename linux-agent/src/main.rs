@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
-use mote_agent::commands::{self, Failed, Source, exit};
-use mote_agent::enroll;
-use mote_agent::log::{self, Level};
+use mote_agent::cli::enroll;
+use mote_agent::cli::{self, Failed, Source, exit};
+use mote_agent::system::log::{self, Level};
 
 /// Samples this host's services on a server's orders and reports them.
 #[derive(Parser)]
@@ -202,25 +202,25 @@ fn dispatch(Cli { global, command }: Cli) -> Result<u8, Failed> {
         user,
     };
     match command {
-        Command::Start(_) => commands::start(&source, verbosity),
-        Command::Stop(Timeout { timeout }) => commands::stop(&source, timeout),
+        Command::Start(_) => cli::start(&source, verbosity),
+        Command::Stop(Timeout { timeout }) => cli::stop(&source, timeout),
         Command::Restart {
             timeout: Timeout { timeout },
             ..
         } => {
             // A new agent with bad settings would leave none: they are read before the old one goes.
             source.settings_to_start()?;
-            commands::stop(&source, timeout)?;
-            commands::start(&source, verbosity)
+            cli::stop(&source, timeout)?;
+            cli::start(&source, verbosity)
         }
-        Command::Reload => commands::reload(&source),
-        Command::Status { json, watch: false } => return commands::status(&source, json),
-        Command::Status { json, watch: true } => return commands::watch_status(&source, json),
-        Command::Run { detached, .. } => commands::run(&source, detached),
-        Command::Probe { list: true, .. } => commands::list_probes(),
-        Command::Probe { plugins, wait, .. } => commands::probe(&source, &plugins, wait),
-        Command::Check => commands::check(&source),
-        Command::PluginRunner { user } => commands::run_plugins(&user),
+        Command::Reload => cli::reload(&source),
+        Command::Status { json, watch: false } => return cli::status(&source, json),
+        Command::Status { json, watch: true } => return cli::watch_status(&source, json),
+        Command::Run { detached, .. } => cli::run(&source, detached),
+        Command::Probe { list: true, .. } => cli::list_probes(),
+        Command::Probe { plugins, wait, .. } => cli::probe(&source, &plugins, wait),
+        Command::Check => cli::check(&source),
+        Command::PluginRunner { user } => cli::run_plugins(&user),
         Command::Enroll {
             url,
             code,
@@ -228,7 +228,7 @@ fn dispatch(Cli { global, command }: Cli) -> Result<u8, Failed> {
             force,
         } => enroll::enroll(&source, &url, &code, ca_file.as_deref(), force),
         #[cfg(feature = "serve")]
-        Command::Serve => commands::serve(&source),
+        Command::Serve => cli::serve(&source),
         #[cfg(feature = "serve")]
         Command::Invite {
             host,
@@ -236,10 +236,10 @@ fn dispatch(Cli { global, command }: Cli) -> Result<u8, Failed> {
             revoke,
         } => {
             let valid_for = Duration::from_secs(u64::from(valid_for_s));
-            commands::invite(&source, &host, valid_for, revoke)
+            cli::invite(&source, &host, valid_for, revoke)
         }
         #[cfg(feature = "serve")]
-        Command::Demo { state } => mote_agent::demo::demo(&source, state.as_deref()),
+        Command::Demo { state } => mote_agent::cli::demo::demo(&source, state.as_deref()),
     }?;
     Ok(exit::OK)
 }

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use mote_core::{Config, ConfigError, Monitor};
 
-use crate::daemon::{DaemonError, write_whole};
 use crate::http::MAX_DOCUMENT;
-use crate::log;
 use crate::probes::Probe;
-use crate::regular_file;
+use crate::system::daemon::{DaemonError, write_whole};
+use crate::system::files;
+use crate::system::log;
 
 /// Services that one agent monitors at most.
 pub const MAX_SERVICES: usize = 256;
@@ -70,7 +70,7 @@ pub fn last_path(state_dir: &Path) -> PathBuf {
 /// The last document that was followed, if there is one.
 pub fn load_last(state_dir: &Path) -> Option<Vec<u8>> {
     let path = last_path(state_dir);
-    match regular_file::read_bounded(&path, MAX_DOCUMENT as u64) {
+    match files::read_bounded(&path, MAX_DOCUMENT as u64) {
         Ok(document) => Some(document),
         Err(error) if error.kind() == ErrorKind::NotFound => None,
         Err(error) => {

@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use mote_agent::control;
+use mote_agent::agent::control;
 use mote_agent::orders::MAX_SERVICES;
 use mote_agent::plugin::MAX_RUNNING;
 use mote_agent::settings::MAX_BOARDS;

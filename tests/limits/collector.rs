@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use mote_agent::serve::{
+use mote_agent::collector::{
     BODY_TIMEOUT, IDLE_TIMEOUT, MAX_BODIES_BYTES, MAX_BODY_BYTES, MAX_CONNECTIONS, STOP_TIMEOUT,
     WRITE_TIMEOUT,
 };

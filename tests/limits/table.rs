@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use mote_agent::agent::control;
+use mote_agent::cli::enroll;
+use mote_agent::delivery::{dead, uplink};
 use mote_agent::gateway::{board, line, run};
-use mote_agent::probes::{self, filesystem, items, processes, sysinfo, temperature};
-use mote_agent::{
-    agent, control, courier, dead, enroll, http, log, orders, plugin, queue, secret, settings,
-    uplink,
-};
+use mote_agent::probes::kit::items;
+use mote_agent::probes::{self, filesystem, processes, sysinfo, temperature};
+use mote_agent::system::{log, secret};
+use mote_agent::{agent, delivery, http, orders, plugin, queue, settings};
 use mote_core::{Interval, backoff, json};
 
 const README: &str = include_str!("../../README.md");
@@ -208,7 +210,7 @@ fn of_the_agent() -> Vec<(&'static str, String)> {
             "threads: loop, log, 2 that send and store",
             format!(
                 "{}, and those that hang for file systems",
-                2 + courier::WORKERS
+                2 + delivery::WORKERS
             ),
         ),
         ("open files", crate::MAX_FILES.to_string()),
@@ -243,55 +245,66 @@ fn of_the_agent() -> Vec<(&'static str, String)> {
 
 #[cfg(feature = "tls")]
 fn of_tls() -> Vec<(&'static str, String)> {
-    use mote_agent::MAX_CERTIFICATES;
+    use mote_agent::http::MAX_CERTIFICATES;
     vec![("file with certificates", bytes(MAX_CERTIFICATES))]
 }
 
 #[cfg(feature = "serve")]
 fn of_the_collector() -> Vec<(&'static str, String)> {
-    use mote_agent::serve;
+    use mote_agent::collector;
     vec![
-        ("connections", serve::MAX_CONNECTIONS.to_string()),
+        ("connections", collector::MAX_CONNECTIONS.to_string()),
         (
             "head of a request",
-            format!("{}, 100 headers", size(serve::MAX_HEAD_BYTES)),
+            format!("{}, 100 headers", size(collector::MAX_HEAD_BYTES)),
         ),
-        ("body of a report", size(serve::MAX_BODY_BYTES)),
+        ("body of a report", size(collector::MAX_BODY_BYTES)),
         (
             "all bodies that are being read",
-            size(serve::MAX_BODIES_BYTES),
+            size(collector::MAX_BODIES_BYTES),
         ),
-        ("body of an enrolment", size(serve::MAX_ENROLMENT_BYTES)),
-        ("`boot` of a report", size(serve::MAX_BOOT_BYTES)),
-        ("TLS handshake", seconds(serve::HANDSHAKE_TIMEOUT)),
+        ("body of an enrolment", size(collector::MAX_ENROLMENT_BYTES)),
+        ("`boot` of a report", size(collector::MAX_BOOT_BYTES)),
+        ("TLS handshake", seconds(collector::HANDSHAKE_TIMEOUT)),
         (
             "idle connection, head of a request",
-            seconds(serve::IDLE_TIMEOUT),
+            seconds(collector::IDLE_TIMEOUT),
         ),
-        ("body of a request", seconds(serve::BODY_TIMEOUT)),
-        ("answer that nobody reads", seconds(serve::WRITE_TIMEOUT)),
+        ("body of a request", seconds(collector::BODY_TIMEOUT)),
+        (
+            "answer that nobody reads",
+            seconds(collector::WRITE_TIMEOUT),
+        ),
         (
             "requests under way at the end",
-            seconds(serve::STOP_TIMEOUT),
+            seconds(collector::STOP_TIMEOUT),
         ),
         (
             "wrong codes",
-            format!("{} in {}", serve::MAX_WRONG, seconds(serve::WRONG_WINDOW)),
+            format!(
+                "{} in {}",
+                collector::MAX_WRONG,
+                seconds(collector::WRONG_WINDOW)
+            ),
         ),
         (
             "codes and tokens of a host",
-            format!("{} of each", serve::MAX_PER_HOST),
+            format!("{} of each", collector::MAX_PER_HOST),
         ),
         (
             "page of reports",
-            format!("{}, about {}", serve::MAX_PAGE, size(serve::MAX_PAGE_BYTES)),
+            format!(
+                "{}, about {}",
+                collector::MAX_PAGE,
+                size(collector::MAX_PAGE_BYTES)
+            ),
         ),
         (
             "runs in the accounting",
             format!(
                 "{} a client, {} in all",
-                serve::MAX_RUNS,
-                serve::MAX_RUNS_IN_ALL
+                collector::MAX_RUNS,
+                collector::MAX_RUNS_IN_ALL
             ),
         ),
     ]

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::time::Duration;
 
-use mote_agent::MAX_CERTIFICATES;
+use mote_agent::http::MAX_CERTIFICATES;
 
 use crate::authority::{Authority, Shown};
 use crate::support::scripted_server::{Answer, Request, Server};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use mote_agent::uplink::Outcome;
+use mote_agent::delivery::uplink::Outcome;
 
 use super::{Dice, id};
 

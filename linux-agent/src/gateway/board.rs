@@ -10,8 +10,8 @@ use super::document::DocumentError;
 use super::line::{self, MAX_LINE, Message, Rejected, Report};
 use super::orders::Orders;
 use super::run::{Runs, Sample, Verdict};
+use crate::agent::sampling::new_boot_id;
 use crate::queue::service_key;
-use crate::sampling::new_boot_id;
 use crate::settings::ClientName;
 
 /// What waits to be written to a board, in bytes: a document and some acknowledgements.

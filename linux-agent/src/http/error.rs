@@ -7,8 +7,8 @@ use std::time::Duration;
 use ureq::http::{StatusCode, Uri};
 
 use super::{MAX_DOCUMENT, MAX_HEAD, MAX_REDIRECTS};
-use crate::tls::TlsError;
-use crate::uplink::Outcome;
+use crate::delivery::uplink::Outcome;
+use crate::http::tls::TlsError;
 
 /// Why a call got no usable answer; displays as one sentence.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub struct CallError {
 }
 
 #[derive(Debug)]
-pub(super) enum CallFault {
+pub(crate) enum CallFault {
     BadUrl,
     /// Token or certificates cannot be read.
     NoAccess(String),
@@ -34,7 +34,7 @@ pub(super) enum CallFault {
 }
 
 impl CallFault {
-    pub(super) fn of(self, url: &Uri) -> CallError {
+    pub(crate) fn of(self, url: &Uri) -> CallError {
         CallError {
             url: url.to_string(),
             fault: self,
@@ -45,7 +45,7 @@ impl CallFault {
 
 impl CallError {
     /// What the call means for the report that it brought.
-    pub(super) fn outcome(&self) -> Outcome {
+    pub(crate) fn outcome(&self) -> Outcome {
         match &self.fault {
             CallFault::Status(_, retry_after) => Outcome::Busy {
                 retry_after: *retry_after,
@@ -56,7 +56,7 @@ impl CallError {
         }
     }
 
-    pub(super) fn status(&self) -> Option<StatusCode> {
+    pub(crate) fn status(&self) -> Option<StatusCode> {
         match &self.fault {
             CallFault::Status(status, _) => Some(*status),
             _ => None,
@@ -64,12 +64,12 @@ impl CallError {
     }
 
     /// Whether certificates may be why.
-    pub(super) fn is_of_tls(&self) -> bool {
+    pub(crate) fn is_of_tls(&self) -> bool {
         matches!(&self.fault, CallFault::Unreachable(error) if of_tls(error).is_some())
     }
 
     /// The same with a reason.
-    pub(super) fn because(self, reason: Option<String>) -> CallError {
+    pub(crate) fn because(self, reason: Option<String>) -> CallError {
         CallError { reason, ..self }
     }
 }

@@ -15,7 +15,7 @@ use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, 
 
 use super::wire::{MAX_ANSWER_BYTES, READY, Request, decode_answer};
 use super::{KILL_AFTER, MAX_RUNNING, Outcome, Plugins, close_on_exec};
-use crate::log;
+use crate::system::log;
 
 /// A runner has this long to begin.
 const START_TIME: Duration = Duration::from_secs(10);
@@ -304,7 +304,7 @@ impl std::error::Error for RunnerError {}
 mod tests {
     use super::*;
 
-    use super::super::wire::encode_answer;
+    use crate::plugin::wire::encode_answer;
 
     /// A runner that is played by the test: its end of the socket, and a process that does nothing.
     fn remote() -> (Remote, OwnedFd) {

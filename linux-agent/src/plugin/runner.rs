@@ -20,7 +20,7 @@ use nix::unistd::setsid;
 use super::runs::Own;
 use super::wire::{MAX_ANSWER_BYTES, MAX_REQUEST_BYTES, READY, Request, encode_answer};
 use super::{Account, CAPABILITIES, MAX_RUNNING, MAX_TIME_LIMIT, Outcome, Plugins, leftovers};
-use crate::privileges;
+use crate::system::privileges;
 
 /// Requests that are read before the runs are looked at again.
 const REQUESTS_A_TURN: usize = 2 * MAX_RUNNING;
@@ -267,8 +267,8 @@ mod tests {
     use std::os::fd::OwnedFd;
     use std::os::unix::fs::PermissionsExt;
 
-    use super::super::Ended;
-    use super::super::wire::decode_answer;
+    use crate::plugin::Ended;
+    use crate::plugin::wire::decode_answer;
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 
     /// A folder with a plugin `check`, and both ends of a socket.

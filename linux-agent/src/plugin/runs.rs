@@ -9,7 +9,7 @@ use nix::poll::PollFlags;
 use super::account::{Account, AccountError};
 use super::remote::{Remote, RunnerError};
 use super::{Outcome, Plugins, Running, leftovers};
-use crate::privileges::{self, PrivilegeError};
+use crate::system::privileges::{self, PrivilegeError};
 
 /// Plugins that run at a time.
 pub const MAX_RUNNING: usize = 16;

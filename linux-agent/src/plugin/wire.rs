@@ -147,14 +147,14 @@ mod tests {
             slot: usize::MAX,
             ended: Ended::Failed("\u{1}".repeat(2 * 4096)),
             output: Vec::new(),
-            complaint: "\u{fffd}".repeat(super::super::MAX_ERROR_BYTES),
+            complaint: "\u{fffd}".repeat(crate::plugin::MAX_ERROR_BYTES),
         };
         assert!(encode_answer(outcome).len() <= MAX_ANSWER_BYTES);
         let outcome = Outcome {
             slot: usize::MAX,
             ended: Ended::Exited(i32::MIN),
             output: vec![b' '; MAX_OUTPUT_BYTES],
-            complaint: "\u{fffd}".repeat(super::super::MAX_ERROR_BYTES),
+            complaint: "\u{fffd}".repeat(crate::plugin::MAX_ERROR_BYTES),
         };
         assert!(encode_answer(outcome).len() <= MAX_ANSWER_BYTES);
     }

@@ -13,10 +13,10 @@ use mote_core::Status;
 use nix::sys::resource::{UsageWho, getrusage};
 use serde::Serialize;
 
-use super::file::{lines, number, words};
-use super::rate::round2;
+use super::kit::file::{lines, number, words};
+use super::kit::rate::round2;
 use super::{Context, Malformed, ProbeError, SourceFile};
-use crate::uplink::{Account, Uplink};
+use crate::delivery::uplink::{Account, Uplink};
 
 /// What the agent counts about itself; the probe only reports it.
 #[derive(Clone, Copy, Debug, Default)]

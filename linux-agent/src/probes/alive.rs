@@ -9,7 +9,7 @@
 use mote_core::Status;
 use serde::Serialize;
 
-use super::scan::Scan;
+use super::kit::scan::Scan;
 use super::{Context, Malformed, ProbeError, Roots, SourceFile};
 
 /// The host is up.

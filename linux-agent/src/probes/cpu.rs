@@ -11,8 +11,8 @@
 use mote_core::Status;
 use serde::Serialize;
 
-use super::file::{lines, number, words};
-use super::rate::{grown, round2};
+use super::kit::file::{lines, number, words};
+use super::kit::rate::{grown, round2};
 use super::{Context, Malformed, ProbeError, Roots, SourceFile};
 
 /// Shares of all CPUs' time since this service's last sample, in percent with two decimals.

@@ -19,10 +19,10 @@ use nix::sys::stat::fstatat;
 use rustix::fs::{Mode, OFlags, RawDir, SeekFrom, open, seek};
 use serde::Serialize;
 
-use super::counters::Counters;
-use super::items::{Items, MAX_ITEMS};
-use super::rate::{per_second, per_second_of};
-use super::scan::Scan;
+use super::kit::counters::Counters;
+use super::kit::items::{Items, MAX_ITEMS};
+use super::kit::rate::{per_second, per_second_of};
+use super::kit::scan::Scan;
 use super::{Context, Malformed, ProbeError, Roots, SourceFile};
 
 /// Lines of the file that are known again in the next reading, partitions included.

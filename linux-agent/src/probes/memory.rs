@@ -13,8 +13,8 @@
 use mote_core::Status;
 use serde::Serialize;
 
-use super::rate::round2;
-use super::scan::Scan;
+use super::kit::rate::round2;
+use super::kit::scan::Scan;
 use super::{Context, Malformed, ProbeError, Roots, SourceFile};
 
 /// Memory and swap in KiB. The names are the kernel's.

@@ -5,21 +5,15 @@
 
 pub mod agent_health;
 pub mod alive;
-mod counters;
 pub mod cpu;
 pub mod disk_io;
-mod file;
 pub mod filesystem;
-pub mod items;
+pub mod kit;
 pub mod load;
 pub mod memory;
-pub mod mounts;
 pub mod network;
 pub mod pressure;
 pub mod processes;
-mod rate;
-mod scan;
-mod statfs_worker;
 pub mod sysinfo;
 pub mod tcp;
 pub mod temperature;
@@ -31,9 +25,9 @@ use std::time::Instant;
 use mote_core::Envelope;
 
 pub use agent_health::AgentCounters;
-pub use file::{MAX_FILE, MAX_OPEN, Scratch, SourceFile};
-pub use mounts::MAX_MOUNTS;
-pub use statfs_worker::{MAX_THREADS, MAX_WORKERS};
+pub use filesystem::mounts::MAX_MOUNTS;
+pub use filesystem::workers::{MAX_THREADS, MAX_WORKERS};
+pub use kit::file::{MAX_FILE, MAX_OPEN, Scratch, SourceFile};
 
 /// A report may be no larger, in bytes.
 pub const MAX_REPORT: usize = 128 << 10;

@@ -15,10 +15,10 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::counters::Counters;
-use super::items::{Items, MAX_ITEMS};
-use super::rate::{per_second, per_second_of};
-use super::scan::Scan;
+use super::kit::counters::Counters;
+use super::kit::items::{Items, MAX_ITEMS};
+use super::kit::rate::{per_second, per_second_of};
+use super::kit::scan::Scan;
 use super::{Context, Malformed, ProbeError, Roots, SourceFile};
 
 /// Traffic of one interface since this service's last sample, two decimals. A rate whose counter

@@ -11,7 +11,7 @@ use std::io::ErrorKind;
 use mote_core::Status;
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
-use super::scan::Scan;
+use super::kit::scan::Scan;
 use super::{Context, Malformed, ProbeError, Roots, SourceFile};
 
 /// Pressure of the three resources. Flat in a report: `cpu_some_avg10`, …, `io_full_avg300`.

@@ -22,8 +22,8 @@ use rustix::fs::{Mode, OFlags, RawDir, SeekFrom, open, openat, seek};
 use rustix::io::{Errno, read};
 use serde::Serialize;
 
-use super::file::{lines, number, words};
-use super::rate::per_second;
+use super::kit::file::{lines, number, words};
+use super::kit::rate::per_second;
 use super::{Context, Malformed, ProbeError, Roots, SourceFile};
 
 /// Of no more processes than this is the state asked in one sample.

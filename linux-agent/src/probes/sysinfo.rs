@@ -19,7 +19,7 @@ use nix::net::if_::InterfaceFlags;
 use nix::sys::socket::SockaddrStorage;
 use serde::Serialize;
 
-use super::file::{lines, number, words};
+use super::kit::file::{lines, number, words};
 use super::{Context, Malformed, ProbeError, Roots, Scratch, SourceFile};
 
 /// No text is longer, in bytes; the rest is cut off.

@@ -22,8 +22,8 @@ use std::time::Instant;
 use mote_core::Status;
 use serde::Serialize;
 
-use super::file::{lines, number, words};
-use super::rate::per_second;
+use super::kit::file::{lines, number, words};
+use super::kit::rate::per_second;
 use super::{Context, Malformed, ProbeError, Roots, SourceFile};
 
 /// The TCP sockets of IPv4 and IPv6 by state, and what went wrong since the last sample.

@@ -16,9 +16,9 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::file::{lines, number};
-use super::items::Items;
-use super::rate::round2;
+use super::kit::file::{lines, number};
+use super::kit::items::Items;
+use super::kit::rate::round2;
 use super::{Context, Malformed, ProbeError, Roots, Scratch, SourceFile};
 
 /// No more sensors than this are read; the others are counted as omitted.

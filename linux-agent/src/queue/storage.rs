@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use crate::regular_file;
+use crate::system::files;
 
 /// Files that are kept open: the segment that is written, one that is read, and what is done of each.
 const MAX_OPEN: usize = 4;
@@ -53,7 +53,7 @@ impl Folder {
     }
 
     fn open(&self, name: Name, create: bool) -> io::Result<File> {
-        regular_file::open_own(&self.path.join(name.to_string()), create)
+        files::open_own(&self.path.join(name.to_string()), create)
     }
 
     fn file(&mut self, name: Name, create: bool) -> io::Result<&mut File> {
@@ -63,7 +63,7 @@ impl Folder {
             None => match self.open(name, create) {
                 Err(error) if create && error.kind() == io::ErrorKind::NotFound => {
                     // Somebody has removed the whole folder.
-                    regular_file::make_own_folder(&self.path)?;
+                    files::make_own_folder(&self.path)?;
                     (name, self.open(name, create)?)
                 }
                 result => (name, result?),
@@ -88,7 +88,7 @@ impl Clone for Folder {
 impl Storage for Folder {
     fn list(&mut self) -> io::Result<Vec<(Name, u64)>> {
         self.open.clear();
-        regular_file::make_own_folder(&self.path)?;
+        files::make_own_folder(&self.path)?;
         let mut files = Vec::new();
         for entry in fs::read_dir(&self.path)? {
             let entry = entry?;

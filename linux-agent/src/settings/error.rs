@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::{CONFIG_VARIABLE, Place};
-use crate::access::AccessError;
+use crate::http::access::AccessError;
 
 /// Why there are no valid settings.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use ureq::http::Uri;
 use super::rules::{self, below, one_of, seconds, url_path};
 use super::source::{Place, Values};
 use super::{SettingsError, required};
-use crate::secret::{Keeper, SecretFile};
+use crate::system::secret::{Keeper, SecretFile};
 
 /// The name of the token among systemd's credentials.
 const CREDENTIAL: &str = "mote.token";

@@ -3,10 +3,10 @@
 
 // The parser alone: the library has it only together with the collector, and so with SQLite.
 #[allow(dead_code)]
-#[path = "../../../../linux-agent/src/serve/host_id.rs"]
+#[path = "../../../../linux-agent/src/collector/settings/host_id.rs"]
 mod host_id;
 #[allow(dead_code)]
-#[path = "../../../../linux-agent/src/serve/report.rs"]
+#[path = "../../../../linux-agent/src/collector/report.rs"]
 mod report;
 
 use libfuzzer_sys::{Corpus, fuzz_target};

@@ -6,10 +6,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use libfuzzer_sys::{Corpus, fuzz_target};
+use mote_agent::delivery::uplink::Outcome;
+use mote_agent::http::transport::JoinedBuffers;
 use mote_agent::http::{Client, MAX_DOCUMENT};
 use mote_agent::settings::Settings;
-use mote_agent::transport::JoinedBuffers;
-use mote_agent::uplink::Outcome;
 use mote_fuzz::assert_is_sentence;
 use ureq::Error;
 use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, NextTimeout, Transport};

@@ -8,8 +8,8 @@ use std::collections::HashSet;
 use std::fmt::Debug;
 
 use libfuzzer_sys::{Corpus, fuzz_target};
-use mote_agent::probes::items::Items;
-use mote_agent::probes::mounts::{self, Kind};
+use mote_agent::probes::filesystem::mounts::{self, Kind};
+use mote_agent::probes::kit::items::Items;
 use mote_agent::probes::{
     Malformed, agent_health, alive, cpu, disk_io, load, memory, network, pressure, processes,
     sysinfo, tcp, temperature,

@@ -1,0 +1,441 @@
+//! The agent's one loop: timers, signals, plugins, serial ports, the control socket and what the uplink's thread
+//! has to say.
+
+pub mod control;
+pub mod sampling;
+pub mod status;
+
+use std::fmt;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use mote_core::Uptime;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::time::TimeSpec;
+
+use crate::delivery::uplink::Uplink;
+use crate::delivery::{Closed, Courier};
+use crate::gateway::{self, Gateway};
+use crate::orders;
+use crate::plugin::{self, Runs, RunsError, leftovers};
+use crate::queue::Queue;
+use crate::settings::{self, Settings};
+use crate::system::clock;
+use crate::system::daemon::{DaemonError, Lock};
+use crate::system::files;
+use crate::system::log;
+use crate::system::notify::Manager;
+use crate::system::privileges::{self, PrivilegeError};
+use control::Control;
+use sampling::Sampling;
+
+/// One last attempt to deliver may take this long.
+pub const LAST_DELIVERY: Duration = Duration::from_secs(3);
+
+/// When the agent ends, what plugins left behind has this long to go.
+const LAST_LEFTOVERS: Duration = Duration::from_millis(500);
+
+/// Signals and the courier.
+const ALWAYS_POLLED: usize = 2;
+
+/// These, serial ports, the control socket and its connections, two pipes a plugin.
+const MAX_POLLED: usize =
+    ALWAYS_POLLED + settings::MAX_BOARDS + 1 + control::MAX_CONNECTIONS + 2 * plugin::MAX_RUNNING;
+
+/// How the settings are read anew when an operator asks for it.
+pub type Reread<'a> = &'a dyn Fn() -> Result<Settings, String>;
+
+/// A running agent.
+pub struct Agent<'a> {
+    settings: Settings,
+    reread: Reread<'a>,
+    /// The document that is followed, to be understood anew when the settings change.
+    document: Vec<u8>,
+    sampling: Sampling,
+    gateway: Gateway,
+    courier: Courier,
+    control: Control,
+    signals: SignalFd,
+    manager: Manager,
+    began: Instant,
+    /// When plugins have left something behind: when to look at it again.
+    leftovers_due: Option<Instant>,
+    _lock: Lock,
+}
+
+/// Why an agent does not start.
+#[derive(Debug)]
+pub enum AgentError {
+    /// Whom to run as.
+    Privileges(PrivilegeError),
+    /// Whom to run plugins as.
+    Plugins(RunsError),
+    /// The state folder, or another agent.
+    Daemon(DaemonError),
+    /// The services in the settings are not valid.
+    Services(PathBuf, orders::OrdersError),
+    /// The system refused something that every agent needs.
+    System(&'static str, io::Error),
+}
+
+impl<'a> Agent<'a> {
+    /// Becomes the user that the settings name, then the agent of the state folder. A process that has other threads by then calls [`block_signals`]
+    /// before it starts them.
+    pub fn start(settings: Settings, reread: Reread<'a>) -> Result<Self, AgentError> {
+        let user = settings.user.as_deref();
+        let runs =
+            Runs::prepare(user, settings.plugin_user.as_deref()).map_err(AgentError::Plugins)?;
+        privileges::settle(user, &settings.state_dir).map_err(AgentError::Privileges)?;
+        runs.adopt()
+            .map_err(|errno| AgentError::System("adopting what plugins leave", errno.into()))?;
+        let lock = Lock::take(&settings.state_dir).map_err(AgentError::Daemon)?;
+        let control = Control::bind(&settings.state_dir).map_err(AgentError::Daemon)?;
+        let signals = watch_signals().map_err(|cause| AgentError::System("signals", cause))?;
+        let monitor_settings = sampling::monitor_settings(&settings);
+        let queue = Queue::on_disk(
+            settings.queue.max_bytes,
+            millis(settings.queue.max_age),
+            settings.queue.sync_interval.map(millis),
+            &kernel_run(),
+        );
+        let uplink = Uplink::new(queue, monitor_settings.client);
+        let id = settings.client_id.to_string();
+        let courier = Courier::start(
+            uplink,
+            &settings.state_dir,
+            settings.server().map(|server| (server, id.as_str())),
+        )
+        .map_err(|cause| AgentError::System("the uplink's thread", cause))?;
+        let mut agent = Agent {
+            sampling: Sampling::new(&settings, runs, clock::uptime()),
+            gateway: Gateway::new(),
+            settings,
+            reread,
+            document: Vec::new(),
+            courier,
+            control,
+            signals,
+            manager: Manager::from_env(),
+            began: Instant::now(),
+            leftovers_due: None,
+            _lock: lock,
+        };
+        agent.first_orders()?;
+        agent.gateway.set_boards(&agent.settings.boards);
+        Ok(agent)
+    }
+
+    /// Samples and reports until SIGTERM or SIGINT.
+    pub fn run(mut self) {
+        self.manager.tell("READY=1");
+        log::info(format_args!(
+            "client {} runs, pid {}",
+            self.settings.client_id,
+            std::process::id()
+        ));
+        if privileges::is_root_without_need(self.settings.user.as_deref()) {
+            log::warning(format_args!(
+                "runs as root, which it need not: name a user with `user` or --user"
+            ));
+        }
+        if let Err(error) = files::open(&self.settings.file) {
+            log::warning(format_args!(
+                "its settings cannot be read again, so reload will fail: {}: {error}",
+                self.settings.file.display()
+            ));
+        }
+        while self.turn() {}
+        self.manager.tell("STOPPING=1");
+        let Agent {
+            courier, sampling, ..
+        } = self;
+        sampling.end(LAST_LEFTOVERS);
+        let Closed { account, forgot } = courier.close(LAST_DELIVERY);
+        let sentence = format!("stops: {account}");
+        match forgot {
+            None => log::info(format_args!("{sentence}")),
+            Some(why) => log::warning(format_args!("{sentence}; {why}")),
+        }
+    }
+
+    /// One wake-up. Gives whether there is to be another.
+    fn turn(&mut self) -> bool {
+        if self.sampling.work(&self.settings, &self.courier) {
+            self.courier.fetch();
+        }
+        let events = self.wait().unwrap_or_else(|error| {
+            // Nothing to wait with: do not spin.
+            log::error(format_args!("waiting for events: {error}"));
+            std::thread::sleep(Duration::from_secs(1));
+            gateway::Events::new()
+        });
+        if self.manager.watchdog.is_some() {
+            self.manager.tell("WATCHDOG=1");
+        }
+        self.sampling.attend_plugins(&self.settings, &self.courier);
+        let has_server = self.settings.server().is_some();
+        self.gateway.attend(&events, &self.courier, has_server);
+        if let Some(answer) = self.courier.take_orders() {
+            match answer {
+                Ok(document) => self.follow(document),
+                Err(_) => self.sampling.monitor_mut().fetch_failed(clock::uptime()),
+            }
+        }
+        self.gateway.take_services(&self.courier);
+        self.attend_control();
+        let goes_on = self.attend_signals();
+        if self.leftovers_due.is_some_and(|due| due <= Instant::now()) {
+            self.leftovers_due = leftovers::attend().map(|pause| Instant::now() + pause);
+        }
+        goes_on
+    }
+
+    /// Gives what happened at the serial ports; the others are asked themselves.
+    fn wait(&self) -> nix::Result<gateway::Events> {
+        let always = [self.signals.as_fd(), self.courier.readable()].into_iter();
+        let readable = |fd| (fd, PollFlags::POLLIN);
+        let polled = always
+            .map(readable)
+            .chain(self.gateway.interests())
+            .chain(self.sampling.interests())
+            .chain(self.control.interests());
+        // Nothing is left out: the bound is the sum of what each part can have.
+        let mut fds: heapless::Vec<PollFd<'_>, MAX_POLLED> = polled
+            .take(MAX_POLLED)
+            .map(|(fd, flags)| PollFd::new(fd, flags))
+            .collect();
+        let timeout = self.time_to_wait().map(TimeSpec::from_duration);
+        match ppoll(&mut fds, timeout, None) {
+            Ok(_) => {
+                let ports = fds.iter().skip(ALWAYS_POLLED);
+                let ports = ports.take(self.gateway.interests().count());
+                // A flag that nix does not know is an error.
+                let events = ports.map(|fd| fd.revents().unwrap_or(PollFlags::POLLERR));
+                Ok(events.collect())
+            }
+            Err(Errno::EINTR) => Ok(gateway::Events::new()),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Until the next thing is due; none: until something happens.
+    fn time_to_wait(&self) -> Option<Duration> {
+        let due = self.sampling.monitor().poll_at();
+        let has_server = self.settings.server().is_some();
+        let board_due = self.gateway.deadline(has_server);
+        let due = board_due.map_or(due, |board_due| board_due.min(due));
+        let due = (due != Uptime::NEVER)
+            .then(|| Duration::from_millis(due.millis_since(clock::uptime())));
+        let now = Instant::now();
+        let deadlines = [
+            self.sampling.deadline(),
+            self.control.deadline(),
+            self.leftovers_due,
+        ];
+        let deadlines = deadlines.into_iter().flatten();
+        deadlines
+            .map(|at| at.saturating_duration_since(now))
+            .chain(due)
+            .chain(self.manager.watchdog.map(|limit| limit / 2))
+            .min()
+    }
+
+    fn attend_signals(&mut self) -> bool {
+        while let Ok(Some(signal)) = self.signals.read_signal() {
+            let number = i32::try_from(signal.ssi_signo).unwrap_or_default();
+            match Signal::try_from(number) {
+                Ok(Signal::SIGTERM | Signal::SIGINT) => return false,
+                Ok(Signal::SIGHUP) => {
+                    if let Err(sentence) = self.reload() {
+                        log::error(format_args!("the old settings stay in force: {sentence}"));
+                    }
+                }
+                // Each plugin has been asked whether it has ended; this may be one that nobody knows.
+                _ => self.leftovers_due = Some(Instant::now()),
+            }
+        }
+        true
+    }
+
+    fn attend_control(&mut self) {
+        // An answer needs the whole agent, so the requests are taken out first.
+        let mut requests = self.control.take_requests();
+        for request in &mut requests {
+            let answer = match request.what {
+                control::Request::Status => self.status(),
+                control::Request::Reload => match self.reload() {
+                    Ok(()) => "ok\n".to_owned(),
+                    Err(sentence) => format!("{sentence}\n"),
+                },
+            };
+            self.control.answer(request, answer.into_bytes());
+        }
+        self.control.write_answers();
+    }
+
+    fn status(&self) -> String {
+        let status = status::Status::of(
+            &self.settings,
+            &self.sampling,
+            &self.gateway,
+            &self.courier,
+            self.began,
+        );
+        serde_json::to_string(&status).unwrap_or_default() + "\n"
+    }
+
+    /// The orders to begin with: those in the settings, else the last ones that a server gave.
+    fn first_orders(&mut self) -> Result<(), AgentError> {
+        let local = match &self.settings.orders {
+            settings::Orders::Local { document, .. } => Some(document.clone().into_bytes()),
+            settings::Orders::Server(_) => None,
+        };
+        let is_local = local.is_some();
+        let Some(document) = local.or_else(|| orders::load_last(&self.settings.state_dir)) else {
+            return Ok(());
+        };
+        match orders::parse(&document, &self.settings.plugins.allowed) {
+            Ok(orders) => {
+                self.sampling.apply(&orders, &self.courier);
+                self.document = document;
+                Ok(())
+            }
+            Err(error) if is_local => Err(AgentError::Services(self.settings.file.clone(), error)),
+            Err(error) => {
+                let path = orders::last_path(&self.settings.state_dir);
+                log::warning(format_args!("{} is not used: {error}", path.display()));
+                Ok(())
+            }
+        }
+    }
+
+    /// Follows a services document that the server gave, or keeps the one before.
+    fn follow(&mut self, document: Vec<u8>) {
+        let now = clock::uptime();
+        if document == self.document {
+            self.courier.note_orders(Ok(()));
+            return self.sampling.monitor_mut().fetched(now);
+        }
+        match orders::parse(&document, &self.settings.plugins.allowed) {
+            Ok(orders) => {
+                log::info(format_args!(
+                    "monitors {} services",
+                    orders.services().len()
+                ));
+                self.courier.note_orders(Ok(()));
+                self.sampling.apply(&orders, &self.courier);
+                self.sampling.monitor_mut().fetched(now);
+                self.courier.keep_orders(&document);
+                self.document = document;
+            }
+            Err(error) => {
+                let sentence = format!("the server's services document is not followed: {error}");
+                self.courier.note_orders(Err(sentence));
+                self.sampling.monitor_mut().fetch_failed(now);
+            }
+        }
+    }
+
+    /// Reads the settings anew. An error is one sentence, and changes nothing.
+    fn reload(&mut self) -> Result<(), String> {
+        let new = (self.reread)()?;
+        for (key, changed) in [
+            ("state_dir", new.state_dir != self.settings.state_dir),
+            ("user", new.user != self.settings.user),
+            ("plugin_user", new.plugin_user != self.settings.plugin_user),
+            ("client_id", new.client_id != self.settings.client_id),
+            ("procfs, sysfs or rootfs", new.roots != self.settings.roots),
+        ] {
+            if changed {
+                return Err(format!("a new {key} needs a restart: mote restart"));
+            }
+        }
+        let document = match &new.orders {
+            settings::Orders::Local { document, .. } => document.clone().into_bytes(),
+            settings::Orders::Server(_) => self.document.clone(),
+        };
+        let orders = match document.is_empty() {
+            true => Box::new(orders::Orders::new()),
+            false => orders::parse(&document, &new.plugins.allowed)
+                .map_err(|error| format!("{}: services: {error}", new.file.display()))?,
+        };
+        let now = clock::uptime();
+        let old = std::mem::replace(&mut self.settings, new);
+        let new = &self.settings;
+        if new.server() != old.server() {
+            let id = new.client_id.to_string();
+            self.courier
+                .set_server(new.server().map(|server| (server, id.as_str())));
+        }
+        let queue = new.queue;
+        self.courier.with_uplink(|uplink| {
+            let sync_interval_ms = queue.sync_interval.map(millis);
+            let queue_mut = uplink.queue_mut();
+            queue_mut.set_bounds(queue.max_bytes, millis(queue.max_age), sync_interval_ms);
+        });
+        let monitor = self.sampling.monitor_mut();
+        monitor.set(sampling::monitor_settings(new), now);
+        monitor.fetch_now(now);
+        self.sampling.apply(&orders, &self.courier);
+        self.document = document;
+        self.gateway.set_boards(&self.settings.boards);
+        log::info(format_args!("read its settings anew"));
+        Ok(())
+    }
+}
+
+/// Blocks the signals that the agent's loop reads, in this thread and those it starts from now on. Others would
+/// take them from the loop.
+pub fn block_signals() -> io::Result<SigSet> {
+    let mut set = SigSet::empty();
+    for signal in [
+        Signal::SIGTERM,
+        Signal::SIGINT,
+        Signal::SIGHUP,
+        Signal::SIGCHLD,
+    ] {
+        set.add(signal);
+    }
+    set.thread_block()?;
+    Ok(set)
+}
+
+fn watch_signals() -> io::Result<SignalFd> {
+    let set = block_signals()?;
+    let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
+    Ok(SignalFd::with_flags(&set, flags)?)
+}
+
+/// Linux's id of its run, by which uptimes are known to be of one run.
+fn kernel_run() -> String {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    match id.trim() {
+        "" => "unknown".to_owned(),
+        id => id.to_owned(),
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl fmt::Display for AgentError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AgentError::Privileges(error) => error.fmt(f),
+            AgentError::Plugins(error) => error.fmt(f),
+            AgentError::Daemon(error) => error.fmt(f),
+            AgentError::Services(file, error) => {
+                write!(f, "{}: services: {error}", Path::display(file))
+            }
+            AgentError::System(what, cause) => write!(f, "{what}: {cause}"),
+        }
+    }
+}
+
+impl std::error::Error for AgentError {}

@@ -1,0 +1,348 @@
+//! From the timetable to reports: the samplers of all services and the plugins that are running.
+
+use std::io::Read;
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
+
+use mote_core::{Action, Envelope, Failure, Interval, SlotId, Stamp, Uptime};
+use nix::poll::PollFlags;
+
+use crate::delivery::Courier;
+use crate::orders::{HostMonitor, Orders, Plugin};
+use crate::plugin::{Outcome, Runs};
+use crate::probes::{AgentCounters, Context, MAX_REPORT, Probe, ProbeError, Sampler};
+use crate::queue::service_key;
+use crate::settings::Settings;
+use crate::system::clock;
+use crate::system::log;
+
+/// A sample is late if it is taken this long after it was due, in milliseconds.
+const LATE_MS: u64 = 100;
+
+/// The timetable, what samples it, and where reports are made.
+pub struct Sampling {
+    /// Boxed, since it is large and this is moved.
+    monitor: Box<HostMonitor>,
+    slots: Vec<Slot>,
+    runs: Runs,
+    context: Context,
+    buffer: Vec<u8>,
+    boot: String,
+    late: u64,
+    missed: u64,
+}
+
+/// What is known of the service in a slot of the timetable.
+#[derive(Default)]
+pub struct Slot {
+    sampler: Option<Box<Sampler>>,
+    /// When it was sampled last, in Unix milliseconds.
+    pub last_unix_ms: Option<u64>,
+    /// The status of its last report.
+    pub last_status: Option<i32>,
+}
+
+impl Sampling {
+    /// No services yet. Executable plugins will run among `runs`.
+    pub fn new(settings: &Settings, runs: Runs, now: Uptime) -> Self {
+        Sampling {
+            monitor: Box::new(HostMonitor::new(monitor_settings(settings), now)),
+            slots: Vec::new(),
+            runs,
+            context: Context::new(),
+            buffer: vec![0; MAX_REPORT],
+            boot: new_boot_id(),
+            late: 0,
+            missed: 0,
+        }
+    }
+
+    /// The timetable.
+    pub fn monitor(&self) -> &HostMonitor {
+        &self.monitor
+    }
+
+    /// The timetable.
+    pub fn monitor_mut(&mut self) -> &mut HostMonitor {
+        &mut self.monitor
+    }
+
+    /// What is known of a slot.
+    pub fn slot(&self, slot: SlotId) -> Option<&Slot> {
+        self.slots.get(slot.index())
+    }
+
+    /// The id of this run of the agent.
+    pub fn boot(&self) -> &str {
+        &self.boot
+    }
+
+    /// Follows new orders.
+    pub fn apply(&mut self, orders: &Orders, courier: &Courier) {
+        self.monitor.apply(orders);
+        for (index, slot) in self.slots.iter_mut().enumerate() {
+            if !self.monitor.entries().any(|(it, _)| it.index() == index) {
+                *slot = Slot::default();
+                self.runs.stop(index);
+            }
+        }
+        let rate = self
+            .monitor
+            .entries()
+            .map(|(_, entry)| per_second(entry.service.interval))
+            .sum();
+        courier.with_uplink(|uplink| uplink.set_rate(rate));
+    }
+
+    /// Does everything that is due by now. Gives whether orders have to be fetched.
+    ///
+    /// What becomes due meanwhile waits for the next turn, so that more services than there is time for cannot keep
+    /// the agent from its other duties: each has one sample a turn.
+    pub fn work(&mut self, settings: &Settings, courier: &Courier) -> bool {
+        let mut fetch = false;
+        let mut queued = false;
+        let now = clock::uptime();
+        while let Some(action) = self.monitor.poll(now) {
+            match action {
+                Action::FetchConfig => fetch = true,
+                Action::Start(slot) => queued |= self.start(slot, settings, courier),
+                Action::Sample { slot, due, missed } => {
+                    self.missed += u64::from(missed);
+                    self.late += u64::from(clock::uptime().millis_since(due) > LATE_MS);
+                    queued |= self.sample(slot, settings, courier);
+                }
+            }
+        }
+        if queued {
+            courier.wake();
+        }
+        fetch
+    }
+
+    /// What the running plugins write to, or who runs them.
+    pub fn interests(&self) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
+        self.runs.interests()
+    }
+
+    /// When a running plugin has had its time.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.runs.deadline()
+    }
+
+    /// Reads from the running plugins, ends those that have had their time, and reports those that have ended.
+    pub fn attend_plugins(&mut self, settings: &Settings, courier: &Courier) {
+        for outcome in self.runs.attend(Instant::now()) {
+            self.finished(&outcome, settings, courier);
+        }
+    }
+
+    /// Ends the running plugins and what they left behind, for an agent that ends. What is not gone after `limit` is
+    /// left.
+    pub fn end(self, limit: Duration) {
+        self.runs.end(limit);
+    }
+
+    fn start(&mut self, id: SlotId, settings: &Settings, courier: &Courier) -> bool {
+        while self.slots.len() <= id.index() {
+            self.slots.push(Slot::default());
+        }
+        let Some(slot) = self.slots.get_mut(id.index()) else {
+            return false;
+        };
+        *slot = Slot::default();
+        self.runs.stop(id.index());
+        let Some(entry) = self.monitor.entry(id) else {
+            return false;
+        };
+        match &entry.service.plugin {
+            Plugin::Probe(probe, _) => {
+                self.context.now = Instant::now();
+                match Sampler::open(*probe, &settings.roots, &mut self.context) {
+                    Ok(sampler) => slot.sampler = Some(Box::new(sampler)),
+                    Err(error) => {
+                        log::warning(format_args!("service {:?}: {error}", entry.service.name));
+                    }
+                }
+                false
+            }
+            Plugin::Executable(_) => false,
+            Plugin::Unknown(name) => {
+                let error = format!(
+                    "{name:?} is neither a probe of this agent nor listed in its setting `plugins`"
+                );
+                log::warning(format_args!("service {:?}: {error}", entry.service.name));
+                self.monitor.park(id);
+                self.report_failure(id, &error, settings, courier);
+                true
+            }
+        }
+    }
+
+    /// Samples a service, or starts the plugin that does. Gives whether a report was queued.
+    fn sample(&mut self, id: SlotId, settings: &Settings, courier: &Courier) -> bool {
+        let (Some(entry), Some(slot)) = (self.monitor.entry(id), self.slots.get_mut(id.index()))
+        else {
+            return false;
+        };
+        let error = match &entry.service.plugin {
+            Plugin::Probe(probe, _) => {
+                self.context.now = Instant::now();
+                if *probe == Probe::AgentHealth {
+                    self.context.agent = AgentCounters {
+                        late: self.late,
+                        missed: self.missed,
+                        latency_ms: courier.latency_ms(),
+                        ..courier.with_uplink(|uplink| AgentCounters::of(uplink))
+                    };
+                }
+                let sampler = match slot.sampler.take() {
+                    Some(sampler) => Ok(sampler),
+                    // It could not be opened before, or failed: a device may have come back.
+                    None => Sampler::open(*probe, &settings.roots, &mut self.context).map(Box::new),
+                };
+                match sampler {
+                    Ok(sampler) => return self.sample_probe(id, sampler, settings, courier),
+                    Err(error) => error.to_string(),
+                }
+            }
+            Plugin::Executable(name) => {
+                if self.runs.is_running(id.index()) {
+                    self.missed += 1;
+                    self.monitor.missed(id);
+                    return false;
+                }
+                let now = Instant::now();
+                match self.runs.start(&settings.plugins, name, id.index(), now) {
+                    Ok(()) => return false,
+                    Err(sentence) => sentence,
+                }
+            }
+            Plugin::Unknown(_) => return false,
+        };
+        self.report_failure(id, &error, settings, courier);
+        true
+    }
+
+    fn sample_probe(
+        &mut self,
+        id: SlotId,
+        mut sampler: Box<Sampler>,
+        settings: &Settings,
+        courier: &Courier,
+    ) -> bool {
+        let result = self.report(id, 0, settings, courier, |context, envelope, buffer| {
+            sampler.sample(context, envelope, buffer)
+        });
+        match result {
+            Ok(()) => {
+                if let Some(slot) = self.slots.get_mut(id.index()) {
+                    slot.sampler = Some(sampler);
+                }
+            }
+            // Without its sampler the probe is opened anew next time.
+            Err(error) => self.report_failure(id, &error.to_string(), settings, courier),
+        }
+        true
+    }
+
+    fn finished(&mut self, outcome: &Outcome, settings: &Settings, courier: &Courier) {
+        let index = outcome.slot;
+        let Some(id) = self
+            .monitor
+            .entries()
+            .map(|(id, _)| id)
+            .find(|id| id.index() == index)
+        else {
+            return;
+        };
+        let data = outcome.data();
+        let status = data.status().0;
+        let result = self.report(id, status, settings, courier, |_, envelope, buffer| {
+            Ok(envelope.encode(&data, buffer)?)
+        });
+        if let Err(error) = result {
+            self.report_failure(id, &error.to_string(), settings, courier);
+        }
+        courier.wake();
+    }
+
+    fn report_failure(&mut self, id: SlotId, error: &str, settings: &Settings, courier: &Courier) {
+        log::debug(format_args!("slot {}: {error}", id.index()));
+        let failure = Failure::new(error);
+        let result = self.report(
+            id,
+            failure.status.0,
+            settings,
+            courier,
+            |_, envelope, buffer| Ok(envelope.encode(&failure, buffer)?),
+        );
+        // A sentence always fits the buffer.
+        debug_assert!(result.is_ok());
+    }
+
+    /// Encodes one report and queues it. A number is used only for what is queued.
+    fn report(
+        &mut self,
+        id: SlotId,
+        status: i32,
+        settings: &Settings,
+        courier: &Courier,
+        encode: impl FnOnce(&mut Context, &Envelope<'_>, &mut [u8]) -> Result<usize, ProbeError>,
+    ) -> Result<(), ProbeError> {
+        let Some(entry) = self.monitor.entry(id) else {
+            return Ok(());
+        };
+        let unix_ms = clock::unix_ms();
+        let envelope = Envelope {
+            client_id: settings.client_id.id(),
+            service_name: &entry.service.name,
+            stamp: Stamp::Clock {
+                unix_ms,
+                boot: &self.boot,
+            },
+            seq: self.monitor.seq(),
+        };
+        let key = service_key(&envelope.client_id, envelope.service_name);
+        let length = encode(&mut self.context, &envelope, &mut self.buffer)?;
+        let report = self.buffer.get(..length).ok_or(ProbeError::TooLarge)?;
+        courier.with_uplink(|uplink| uplink.push(report, key, clock::uptime()));
+        self.monitor.next_seq();
+        if self.monitor.seq() == 0 {
+            // The numbers have been used up.
+            self.boot = new_boot_id();
+        }
+        if let Some(slot) = self.slots.get_mut(id.index()) {
+            slot.last_unix_ms = Some(unix_ms);
+            slot.last_status = Some(status);
+        }
+        Ok(())
+    }
+}
+
+/// What the monitor needs to know of the settings.
+pub fn monitor_settings(settings: &Settings) -> mote_core::Settings {
+    let millis = |duration: Duration| u32::try_from(duration.as_millis()).unwrap_or(u32::MAX);
+    mote_core::Settings {
+        client: mote_core::client_hash(settings.client_id.id()),
+        first_sample_spread_ms: millis(settings.first_sample_spread),
+        refresh: settings
+            .server()
+            .and_then(|server| Interval::from_millis(millis(server.config_update_interval))),
+    }
+}
+
+fn per_second(interval: Interval) -> f64 {
+    1000.0 / f64::from(interval.as_millis())
+}
+
+/// 64 random bits in hexadecimal.
+pub fn new_boot_id() -> String {
+    let mut bytes = [0; 8];
+    let random =
+        std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes));
+    if random.is_err() {
+        // Time and pid still tell this run from the one before.
+        bytes = (clock::unix_ms() << 20 ^ u64::from(std::process::id())).to_be_bytes();
+    }
+    format!("{:016x}", u64::from_be_bytes(bytes))
+}

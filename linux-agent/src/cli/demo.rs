@@ -1,0 +1,122 @@
+//! `mote demo`: a collector and an agent on this machine, in one process, with nothing to configure.
+
+use std::fs;
+use std::io::{self, Write};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::agent;
+use crate::cli::{Failed, Source, exit, failed, run_agent, say};
+use crate::collector::{Collector, Settings};
+use crate::system::daemon::{self, Holder};
+
+/// The port to use if it is free.
+const PORT: u16 = 9000;
+
+/// What a terminal line shows of a report's data, in characters.
+const SHOWN: usize = 100;
+
+/// Runs both until SIGTERM or SIGINT. `state` is where settings and reports are kept; by default a new folder.
+pub fn demo(source: &Source, state: Option<&Path>) -> Result<(), Failed> {
+    let state = state_dir(state)?;
+    let agent_dir = state.join("agent");
+    if let Ok(holder @ (Holder::Running(_) | Holder::Hidden)) = daemon::holder(&agent_dir) {
+        let sentence = format!("a demo runs in {} already ({holder})", state.display());
+        return Err(failed(exit::FAILED, sentence));
+    }
+    agent::block_signals().map_err(|error| failed(exit::FAILED, error))?;
+    let bind = |port| {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        Collector::bind(Settings::demo(&state, address))
+    };
+    let collector = bind(PORT)
+        .or_else(|_| bind(0))
+        .and_then(Collector::spawn)
+        .map_err(|error| failed(exit::FAILED, error))?;
+    let url = format!("http://{}", collector.local_addr());
+
+    let file = state.join("agent.toml");
+    let text = format!(
+        "client_id = 1\nstate_dir = \"agent\"\nfirst_sample_spread_s = 0\n\n[server]\nurl = \"{url}\"\n"
+    );
+    fs::write(&file, text)
+        .map_err(|error| failed(exit::FAILED, format!("{}: {error}", file.display())))?;
+    let agent_source = Source {
+        file: Some(file.clone()),
+        ..source.clone()
+    };
+    let settings = agent_source.settings()?;
+
+    say(&format!(
+        "This machine reports to the collector on {url}/ - open it in a browser, or"
+    ))?;
+    say(&format!(
+        "  curl '{url}/api/reports?client_id=1&service=LinuxCPU'"
+    ))?;
+    say(&format!("  mote --config {} status", file.display()))?;
+    say(&format!(
+        "Settings and reports are in {}. Ctrl-C ends it.",
+        state.display()
+    ))?;
+    // It only reads; it ends with the process.
+    thread::spawn(move || show_reports(&url));
+    let result = run_agent(settings, &agent_source, false);
+    collector.stop();
+    result
+}
+
+fn state_dir(state: Option<&Path>) -> Result<PathBuf, Failed> {
+    let default = || std::env::temp_dir().join(format!("mote-demo-{}", std::process::id()));
+    let folder = state.map_or_else(default, Path::to_owned);
+    fs::DirBuilder::new()
+        .mode(0o700)
+        // A folder in a place that all may write must be a new one.
+        .recursive(state.is_some())
+        .create(&folder)
+        .and_then(|()| fs::canonicalize(&folder))
+        .map_err(|error| failed(exit::FAILED, format!("{}: {error}", folder.display())))
+}
+
+#[derive(Deserialize)]
+struct Page {
+    reports: Vec<Report>,
+    /// Where the next page begins.
+    next: i64,
+}
+
+#[derive(Deserialize)]
+struct Report {
+    service_name: String,
+    data: Box<RawValue>,
+}
+
+/// Prints what arrives at the collector, a line a report.
+fn show_reports(url: &str) {
+    let mut after = 0;
+    loop {
+        thread::sleep(Duration::from_millis(500));
+        let page = ureq::get(format!("{url}/api/reports?client_id=1&after={after}"))
+            .call()
+            .ok()
+            .and_then(|mut answer| answer.body_mut().read_to_vec().ok())
+            .and_then(|body| serde_json::from_slice::<Page>(&body).ok());
+        let Some(page) = page else {
+            continue;
+        };
+        after = page.next;
+        for report in page.reports {
+            let data = report.data.get();
+            let shown: String = data.chars().take(SHOWN).collect();
+            let more = if shown.len() < data.len() { "…" } else { "" };
+            if writeln!(io::stdout(), "{:14} {shown}{more}", report.service_name).is_err() {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,335 @@
+//! `mote enroll`: a one-time code becomes this client's token.
+//!
+//! Everything that can fail on this host is tried before the code is spent. Neither code nor token is ever shown.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::cli::{Failed, Source, exit, failed, say};
+use crate::http::Client;
+use crate::settings::{ClientName, Server, Settings, rules};
+use crate::system::secret::{NewFile, Token};
+
+/// A code may have this many bytes.
+pub const MAX_CODE: usize = 256;
+
+/// What a server answers to a code.
+#[derive(Deserialize)]
+struct Enrolled<'a> {
+    /// A number or a name.
+    #[serde(borrow)]
+    client_id: &'a RawValue,
+    token: String,
+}
+
+/// The settings of the agent that is enrolled.
+enum Site {
+    /// There are none: they are made.
+    New(PathBuf),
+    /// They are there, and an operator changes them.
+    Old(Box<Settings>),
+}
+
+/// Exchanges `code`, or with `-` a line of standard input, at the server `url`. Writes the token's file, and the
+/// settings if there are none.
+pub fn enroll(
+    source: &Source,
+    url: &str,
+    code: &str,
+    ca_file: Option<&Path>,
+    force: bool,
+) -> Result<(), Failed> {
+    let server = server(url, ca_file)?;
+    let code = read_code(code)?;
+    let site = site(source, &server)?;
+    let token_file = site.token_file();
+    if fs::symlink_metadata(&token_file).is_ok() && !force {
+        return Err(already_there(&token_file));
+    }
+    let no_file = |path: &Path, error: io::Error| {
+        failed(exit::FAILED, format!("{}: {error}", path.display()))
+    };
+    if let (Site::New(file), Some(folder)) = (&site, token_file.parent()) {
+        fs::create_dir_all(folder).map_err(|error| no_file(file, error))?;
+    }
+    let token = NewFile::create(&token_file, 0o600).map_err(|error| no_file(&token_file, error))?;
+    let settings = match &site {
+        Site::New(file) => {
+            let new = NewFile::create(file, 0o644).map_err(|error| no_file(file, error))?;
+            Some((file, new))
+        }
+        Site::Old(_) => None,
+    };
+
+    let (id, secret) = exchange(&server, &code)?;
+    token
+        .write(&format!("{}\n", secret.expose()), force)
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => already_there(&token_file),
+            _ => no_file(&token_file, error),
+        })?;
+    if let Some((file, new)) = settings {
+        let written = new.write(&settings_text(&id, &server), false);
+        written.map_err(|error| no_file(file, error))?;
+    }
+    say(&format!(
+        "{}: this is client {id}, and its token is in {}",
+        server.url,
+        token_file.display()
+    ))?;
+    match &site {
+        Site::New(file) => say(&format!("{}: the settings are made", file.display())),
+        Site::Old(settings) => compare(settings, &id, &server),
+    }
+}
+
+fn server(url: &str, ca_file: Option<&Path>) -> Result<Server, Failed> {
+    let usage = |sentence: String| failed(exit::USAGE, sentence);
+    let url = rules::address(url).map_err(|rule| usage(format!("the address {rule}")))?;
+    let ca_file = ca_file.map(std::path::absolute).transpose();
+    let ca_file = ca_file.map_err(|error| usage(format!("--ca-file: {error}")))?;
+    if ca_file.as_ref().is_some_and(|file| file.to_str().is_none()) {
+        return Err(usage("the path of --ca-file must be UTF-8".to_owned()));
+    }
+    let server = Server::at(&url, ca_file);
+    if !server.is_private() {
+        let sentence =
+            "the address must start with https://, since others could read the code and the token";
+        return Err(usage(sentence.to_owned()));
+    }
+    if server.ca_file.is_some() && !server.is_https() {
+        return Err(usage("--ca-file is of use only with https://".to_owned()));
+    }
+    crate::http::access::check(&server).map_err(usage_of)?;
+    Ok(server)
+}
+
+fn usage_of(error: impl std::fmt::Display) -> Failed {
+    failed(exit::USAGE, error)
+}
+
+fn read_code(code: &str) -> Result<String, Failed> {
+    let mut line = Vec::new();
+    let code = match code {
+        "-" => {
+            let limit = MAX_CODE as u64 + 2;
+            let read = io::stdin().lock().take(limit).read_to_end(&mut line);
+            read.map_err(|error| failed(exit::FAILED, format!("standard input: {error}")))?;
+            str::from_utf8(&line).unwrap_or_default().trim_end()
+        }
+        code => code,
+    };
+    let is_code =
+        (1..=MAX_CODE).contains(&code.len()) && code.bytes().all(|byte| byte.is_ascii_graphic());
+    match is_code {
+        true => Ok(code.to_owned()),
+        false => Err(failed(
+            exit::USAGE,
+            format!("a code is 1 to {MAX_CODE} visible ASCII characters without spaces"),
+        )),
+    }
+}
+
+/// The settings that there are must be for this server: it would be a pity about the code.
+fn site(source: &Source, server: &Server) -> Result<Site, Failed> {
+    let file = Settings::file_to_load(source.file.as_deref());
+    if !file.exists() {
+        let file = std::path::absolute(&file);
+        return Ok(Site::New(
+            file.map_err(|error| failed(exit::FAILED, error))?,
+        ));
+    }
+    let settings = source.settings()?;
+    let name = settings.file.display();
+    match settings.server() {
+        Some(own) if own.url == server.url => Ok(Site::Old(Box::new(settings))),
+        Some(own) => Err(failed(
+            exit::SETTINGS,
+            format!(
+                "{name}: `server.url` is {}; change it to {} and enrol again, the code is not used yet",
+                own.url, server.url
+            ),
+        )),
+        None => Err(failed(
+            exit::SETTINGS,
+            format!(
+                "{name}: there is no [server]; add one with `url = \"{}\"` and enrol again, the code is not used yet",
+                server.url
+            ),
+        )),
+    }
+}
+
+impl Site {
+    fn token_file(&self) -> PathBuf {
+        let beside = |file: &Path| file.with_file_name("token");
+        match self {
+            Site::New(file) => beside(file),
+            Site::Old(settings) => {
+                let own = settings.server().and_then(|it| it.token.as_ref());
+                own.map_or_else(|| beside(&settings.file), |own| own.path.clone())
+            }
+        }
+    }
+}
+
+fn exchange(server: &Server, code: &str) -> Result<(ClientName, Token), Failed> {
+    let answer = Client::new(server, "")
+        .enroll(code)
+        .map_err(|error| failed(exit::UNAVAILABLE, error))?;
+    let invalid = || {
+        failed(
+            exit::UNAVAILABLE,
+            format!(
+                "{}/api/enroll answered without a valid client id and token",
+                server.url
+            ),
+        )
+    };
+    let enrolled: Enrolled<'_> = serde_json::from_slice(&answer).map_err(|_| invalid())?;
+    let id = enrolled.client_id.get();
+    let id = match serde_json::from_str(id) {
+        Ok(number) => ClientName::Number(number),
+        Err(_) => ClientName::Name(serde_json::from_str(id).map_err(|_| invalid())?),
+    };
+    if !id.is_valid() {
+        return Err(invalid());
+    }
+    Ok((id, Token::new(&enrolled.token).ok_or_else(invalid)?))
+}
+
+fn settings_text(id: &ClientName, server: &Server) -> String {
+    let id = match id {
+        ClientName::Number(number) => number.to_string(),
+        ClientName::Name(name) => quoted(name),
+    };
+    let mut text = format!(
+        "# Made by `mote enroll`. Other keys have their defaults.\nclient_id = {id}\n\n[server]\nurl = {}\ntoken_file = \"token\"\n",
+        quoted(&server.url)
+    );
+    if let Some(file) = server.ca_file.as_deref().and_then(Path::to_str) {
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "ca_file = {}", quoted(file));
+    }
+    text
+}
+
+/// As a string of TOML, whose escapes are those of JSON but for DEL.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text)
+        .to_string()
+        .replace('\u{7f}', "\\u007f")
+}
+
+/// Says what the settings must be for this client, if they are not.
+fn compare(settings: &Settings, id: &ClientName, server: &Server) -> Result<(), Failed> {
+    let own = settings.server();
+    let mut changes = Vec::new();
+    // In an address a number and its digits as a name are the same.
+    if settings.client_id.to_string() != id.to_string() {
+        let id = match id {
+            ClientName::Number(number) => number.to_string(),
+            ClientName::Name(name) => quoted(name),
+        };
+        changes.push(format!("`client_id = {id}`"));
+    }
+    if own.is_some_and(|own| own.token.is_none()) {
+        changes.push("`token_file = \"token\"` in [server]".to_owned());
+    }
+    let new = server.ca_file.as_ref();
+    if let Some(file) = new.filter(|_| own.is_some_and(|own| own.ca_file.as_ref() != new)) {
+        let file = quoted(&file.display().to_string());
+        changes.push(format!("`ca_file = {file}` in [server]"));
+    }
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let sentence = format!(
+        "{}: set {} before the agent starts",
+        settings.file.display(),
+        changes.join(" and ")
+    );
+    Err(failed(exit::SETTINGS, sentence))
+}
+
+fn already_there(path: &Path) -> Failed {
+    let path = path.display();
+    failed(
+        exit::FAILED,
+        format!("{path} is there already; with --force it is replaced"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_that_are_made_are_valid() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("agent.toml");
+        let url = "http://127.0.0.1:9000/a";
+        for id in [
+            ClientName::Number(u32::MAX),
+            ClientName::Name("a \"b\" \\ ä".to_owned()),
+        ] {
+            fs::write(&file, settings_text(&id, &Server::at(url, None))).unwrap();
+            let settings = Settings::load_with(Some(&file), &[], []).unwrap();
+            assert_eq!(settings.client_id, id);
+            let server = settings.server().unwrap();
+            assert_eq!(server.url, url);
+            let token = &server.token.as_ref().unwrap().path;
+            assert_eq!(*token, folder.path().canonicalize().unwrap().join("token"));
+        }
+    }
+
+    #[cfg(feature = "tls")]
+    #[test]
+    fn an_authority_stays_in_the_settings() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("agent.toml");
+        let ca_file = PathBuf::from("/a \"b\"\u{7f}\t.pem");
+        let server = Server::at("https://h", Some(ca_file.clone()));
+        fs::write(&file, settings_text(&ClientName::Number(1), &server)).unwrap();
+        let settings = Settings::load_with(Some(&file), &[], []).unwrap();
+        assert_eq!(settings.server().unwrap().ca_file, Some(ca_file));
+    }
+
+    #[test]
+    fn an_address_is_checked_before_a_code_is_spent() {
+        let refusal = |url: &str, ca_file| server(url, ca_file).unwrap_err();
+        for (url, ca_file, sentence) in [
+            ("monitor", None, "the address must be an address like"),
+            (
+                "http://monitor",
+                None,
+                "the address must start with https://",
+            ),
+            (
+                "http://localhost",
+                Some(Path::new("ca.pem")),
+                "--ca-file is of use only with https://",
+            ),
+        ] {
+            let failed = refusal(url, ca_file);
+            assert_eq!(failed.code, exit::USAGE);
+            assert!(failed.sentence.starts_with(sentence), "{failed:?}");
+        }
+    }
+
+    #[test]
+    fn codes() {
+        let longest = "c".repeat(256);
+        for code in ["K7-Q2", &longest] {
+            assert_eq!(read_code(code).unwrap(), code);
+        }
+        for code in ["", "a b", "ä", "a\n", &format!("{longest}c")] {
+            assert_eq!(read_code(code).unwrap_err().code, exit::USAGE);
+        }
+    }
+}

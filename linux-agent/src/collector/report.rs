@@ -1,0 +1,341 @@
+//! A report as it arrives: a JSON body or form fields, from agents of this and of older kinds.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+use super::settings::host_id::HostId;
+use crate::orders::MAX_NAME;
+
+/// Longest boot id, in bytes.
+pub const MAX_BOOT_BYTES: usize = 128;
+
+/// Times of samples, in seconds since 1970-01-01 00:00 UTC: up to the end of the year 9999, beyond
+/// which dates are not written alike everywhere.
+pub const TIME_S: RangeInclusive<f64> = 0.0..=253_402_300_799.0;
+
+/// A valid report.
+#[derive(Debug, Deserialize)]
+pub struct Report {
+    /// Who sent it; not known yet to be one of the hosts.
+    pub client_id: HostId,
+    /// Of which service: 1 to [`MAX_NAME`] bytes, as agents have it.
+    pub service_name: String,
+    /// A JSON object, in the sender's own words: numbers keep their digits, fields their order.
+    pub data: Box<RawValue>,
+    /// When it was sampled; within [`TIME_S`].
+    pub time: Option<f64>,
+    /// When it was sampled, in seconds since the client started.
+    pub uptime: Option<f64>,
+    /// Which run of the client it comes from, at most [`MAX_BOOT_BYTES`] bytes.
+    pub boot: Option<String>,
+    /// Its number in that run; not negative.
+    pub seq: Option<i64>,
+}
+
+/// How a body is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// One JSON object.
+    Json,
+    /// Form fields, `data` being the object as JSON text.
+    Form,
+}
+
+/// Why a body is no report: one sentence for whoever sent it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invalid(String);
+
+impl Encoding {
+    /// What a `Content-Type` says, if it is one of the two.
+    pub fn of(content_type: &str) -> Option<Encoding> {
+        let kind = content_type.split(';').next().unwrap_or_default().trim();
+        if kind.eq_ignore_ascii_case("application/json") {
+            Some(Encoding::Json)
+        } else if kind.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+            Some(Encoding::Form)
+        } else {
+            None
+        }
+    }
+}
+
+impl Report {
+    /// Reads a body. Fields that it does not know are left out.
+    pub fn parse(encoding: Encoding, body: &[u8]) -> Result<Report, Invalid> {
+        let report = match encoding {
+            // Derived readers take an array of the values in their order for the object, too.
+            Encoding::Json if !is_object(body) => {
+                let sentence = "the body is not a report in JSON: it is not an object";
+                return Err(Invalid(sentence.to_owned()));
+            }
+            Encoding::Json => serde_json::from_slice(body)
+                .map_err(|cause| Invalid(format!("the body is not a report in JSON: {cause}")))?,
+            Encoding::Form => from_form(body)?,
+        };
+        report.check()?;
+        Ok(report)
+    }
+
+    fn check(&self) -> Result<(), Invalid> {
+        if self.service_name.is_empty() || !is_text(&self.service_name, MAX_NAME) {
+            return Err(Invalid(format!(
+                "service_name is not a text of 1 to {MAX_NAME} bytes without control \
+                 characters"
+            )));
+        }
+        let is_boot = |boot| is_text(boot, MAX_BOOT_BYTES);
+        if !self.boot.as_deref().is_none_or(is_boot) {
+            return Err(Invalid(format!(
+                "boot is not a text of at most {MAX_BOOT_BYTES} bytes without control characters"
+            )));
+        }
+        if !self.time.is_none_or(|time| TIME_S.contains(&time)) {
+            return Err(Invalid(format!(
+                "time is not within {} to {} s since 1970-01-01 00:00 UTC",
+                TIME_S.start(),
+                TIME_S.end()
+            )));
+        }
+        if !self.uptime.is_none_or(f64::is_finite) {
+            return Err(Invalid("uptime is not a finite number".to_owned()));
+        }
+        if self.seq.is_some_and(i64::is_negative) {
+            return Err(Invalid("seq is negative".to_owned()));
+        }
+        // A raw value is any JSON text. This is the parser that has a limit of depth, which spares
+        // every later reader of the data from having one of its own, and refuses numbers that are
+        // not finite.
+        serde_json::from_str::<Map<String, Value>>(self.data.get())
+            .map(drop)
+            .map_err(|cause| Invalid(format!("data is not a JSON object: {cause}")))
+    }
+}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Invalid {}
+
+#[derive(Deserialize)]
+struct FormFields {
+    client_id: HostId,
+    service_name: String,
+    data: String,
+    time: Option<f64>,
+    uptime: Option<f64>,
+    boot: Option<String>,
+    seq: Option<i64>,
+}
+
+fn from_form(body: &[u8]) -> Result<Report, Invalid> {
+    let fields: FormFields = serde_urlencoded::from_bytes(body)
+        .map_err(|cause| Invalid(format!("the body is not a report as form fields: {cause}")))?;
+    let data = RawValue::from_string(fields.data)
+        .map_err(|cause| Invalid(format!("data is not JSON: {cause}")))?;
+    Ok(Report {
+        client_id: fields.client_id,
+        service_name: fields.service_name,
+        data,
+        time: fields.time,
+        uptime: fields.uptime,
+        boot: fields.boot,
+        seq: fields.seq,
+    })
+}
+
+/// Whether a JSON text is an object, if it is a JSON text.
+pub fn is_object(text: &[u8]) -> bool {
+    text.trim_ascii_start().starts_with(b"{")
+}
+
+fn is_text(text: &str, max_bytes: usize) -> bool {
+    text.len() <= max_bytes && !text.contains(char::is_control)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn json(body: &str) -> Result<Report, Invalid> {
+        Report::parse(Encoding::Json, body.as_bytes())
+    }
+
+    fn with_data(data: &str) -> Result<Report, Invalid> {
+        json(&format!(
+            r#"{{"client_id":1,"service_name":"a","data":{data}}}"#
+        ))
+    }
+
+    #[test]
+    fn content_type_decides() {
+        let json = ["application/json", "Application/JSON; charset=utf-8"];
+        for kind in json {
+            assert_eq!(Encoding::of(kind), Some(Encoding::Json), "{kind}");
+        }
+        let form = "application/x-www-form-urlencoded;charset=utf-8";
+        assert_eq!(Encoding::of(form), Some(Encoding::Form));
+        for kind in ["", "text/plain", "application/jsonx", "json"] {
+            assert_eq!(Encoding::of(kind), None, "{kind}");
+        }
+    }
+
+    #[test]
+    fn both_encodings_say_the_same() {
+        let json = json(
+            r#"{"client_id": 7, "service_name": "Net é+&", "data": {"b": 1.50, "a": "x"},
+                "time": 1795339484.886, "boot": "b 1", "seq": 17, "more": [1]}"#,
+        )
+        .unwrap();
+        let form = Report::parse(
+            Encoding::Form,
+            b"client_id=7&service_name=Net+%C3%A9%2B%26&data=%7B%22b%22%3A+1.50%2C+%22a%22%3A+%22x%22%7D\
+              &time=1795339484.886&boot=b+1&seq=17&more=1",
+        )
+        .unwrap();
+        for report in [json, form] {
+            assert_eq!(report.client_id, HostId::Number(7));
+            assert_eq!(report.service_name, "Net é+&");
+            assert_eq!(report.data.get(), r#"{"b": 1.50, "a": "x"}"#);
+            assert_eq!(report.time, Some(1_795_339_484.886));
+            assert_eq!(report.boot.as_deref(), Some("b 1"));
+            assert_eq!(report.seq, Some(17));
+        }
+    }
+
+    #[test]
+    fn older_clients_and_boards_say_less() {
+        let old = json(r#"{"client_id":"web","service_name":"a","data":{}}"#).unwrap();
+        assert_eq!(old.client_id, HostId::Name("web".to_owned()));
+        assert_eq!((old.time, old.boot, old.seq), (None, None, None));
+        let board =
+            json(r#"{"client_id":7,"service_name":"a","data":{},"uptime":3600,"seq":0}"#).unwrap();
+        assert_eq!((board.uptime, board.seq), (Some(3600.0), Some(0)));
+    }
+
+    #[test]
+    fn an_array_is_no_report() {
+        let values = r#"1,"a",{},1.5,1.5,"b",0"#;
+        for body in [format!("[{values}]"), format!(" \n[{values}]")] {
+            let told = json(&body).unwrap_err().to_string();
+            assert_eq!(
+                told,
+                "the body is not a report in JSON: it is not an object"
+            );
+        }
+        let body = " \t\r\n{\"client_id\":1,\"service_name\":\"a\",\"data\":{}}";
+        assert!(json(body).is_ok());
+    }
+
+    #[test]
+    fn data_is_an_object_of_finite_numbers() {
+        for data in [
+            "[]",
+            "1",
+            "null",
+            "\"{}\"",
+            "{",
+            "{\"a\":NaN}",
+            "{\"a\":Infinity}",
+            "{\"a\":1e999}",
+            "{\"a\":01}",
+            "{\"a\":1,}",
+        ] {
+            assert!(with_data(data).is_err(), "{data}");
+        }
+        assert!(with_data("{\"a\":1e308}").is_ok());
+    }
+
+    #[test]
+    fn depth_is_limited_in_data_and_skipped_elsewhere() {
+        let nested = |depth| format!("{{\"a\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
+        assert!(with_data(&nested(100)).is_ok());
+        let told = with_data(&nested(100_000)).unwrap_err().to_string();
+        assert!(told.contains("recursion limit"), "{told}");
+        let elsewhere = nested(100_000);
+        let body =
+            format!(r#"{{"client_id":1,"service_name":"a","data":{{}},"more":{elsewhere}}}"#);
+        assert!(json(&body).is_ok());
+    }
+
+    #[test]
+    fn times_end_with_the_year_9999() {
+        let at = |time: &str| {
+            let form = format!("client_id=1&service_name=a&data={{}}&time={time}");
+            let form = Report::parse(Encoding::Form, form.as_bytes());
+            let body = format!(r#"{{"client_id":1,"service_name":"a","data":{{}},"time":{time}}}"#);
+            assert_eq!(json(&body).is_ok(), form.is_ok(), "{time}");
+            json(&body).map(|report| report.time)
+        };
+        for time in ["0", "0.0", "1795339484.886", "253402300799"] {
+            assert_eq!(at(time), Ok(time.parse().ok()));
+        }
+        for time in [
+            "-0.001",
+            "-1795339484",
+            "253402300800",
+            "1795339484886",
+            "1e300",
+        ] {
+            assert_eq!(
+                at(time).unwrap_err().to_string(),
+                "time is not within 0 to 253402300799 s since 1970-01-01 00:00 UTC",
+                "{time}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_longest_service_name_of_an_agent_is_taken() {
+        let name = "ü".repeat(99) + "/x";
+        assert_eq!(name.len(), MAX_NAME);
+        let body = format!(r#"{{"client_id":1,"service_name":"{name}","data":{{}}}}"#);
+        assert_eq!(json(&body).unwrap().service_name, name);
+    }
+
+    #[test]
+    fn what_is_no_report_is_told_in_one_line() {
+        let long = "x".repeat(MAX_NAME + 1);
+        for body in [
+            String::new(),
+            "{}".to_owned(),
+            "[]".to_owned(),
+            "\u{0}\u{1}".to_owned(),
+            r#"{"client_id":1.5,"service_name":"a","data":{}}"#.to_owned(),
+            r#"{"client_id":null,"service_name":"a","data":{}}"#.to_owned(),
+            r#"{"client_id":1,"service_name":"","data":{}}"#.to_owned(),
+            r#"{"client_id":1,"service_name":"a\n","data":{}}"#.to_owned(),
+            format!(r#"{{"client_id":1,"service_name":"{long}","data":{{}}}}"#),
+            format!(r#"{{"client_id":1,"service_name":"a","data":{{}},"boot":"{long}"}}"#),
+            r#"{"client_id":1,"service_name":"a","data":{},"seq":-1}"#.to_owned(),
+            r#"{"client_id":1,"service_name":"a","data":{},"seq":9223372036854775808}"#.to_owned(),
+            r#"{"client_id":1,"service_name":"a","data":{},"time":"now"}"#.to_owned(),
+            r#"{"client_id":1,"service_name":"a","data":{},"data":{}}"#.to_owned(),
+        ] {
+            let told = json(&body).unwrap_err().to_string();
+            assert!(!told.contains('\n'), "{told}");
+        }
+        for form in [
+            "",
+            "client_id=1&service_name=a",
+            "client_id=1&service_name=a&data=x",
+            "client_id=1&service_name=a&data={}&time=inf",
+            "client_id=1&service_name=a&data={}&time=NaN",
+            "client_id=1&service_name=a&data={}&uptime=-inf",
+            "client_id=1&service_name=a&data={}&seq=1.5",
+            "client_id=1&client_id=2&service_name=a&data={}",
+            "\u{0}%zz&&&=",
+        ] {
+            assert!(
+                Report::parse(Encoding::Form, form.as_bytes()).is_err(),
+                "{form}"
+            );
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! A host as the collector knows it: what it is called, and what it monitors.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde::ser::{SerializeTuple, Serializer};
+
+use crate::collector::auth::TokenSource;
+
+pub use super::host_id::HostId;
+
+/// A host and what it is ordered to monitor. In JSON: the services document that its agent gets.
+#[derive(Clone, Debug, Serialize)]
+pub struct Host {
+    /// The name of its table in the settings, for people.
+    #[serde(skip)]
+    pub label: String,
+    /// Where the settings have its token, if they do.
+    #[serde(skip)]
+    pub token: Option<TokenSource>,
+    /// The boards that it may ask and report for, with its own token.
+    #[serde(skip)]
+    pub reports_for: Vec<HostId>,
+    /// By service name.
+    pub services: BTreeMap<String, Service>,
+}
+
+/// What to sample and how often. In JSON: `["get_linux_cpu", 15]`, the interval in seconds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// The plugin's name, as agents know it.
+    pub plugin: String,
+    /// 100 to 604800000: a tenth of a second to seven days.
+    pub interval_ms: u32,
+}
+
+impl Serialize for Service {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut pair = serializer.serialize_tuple(2)?;
+        pair.serialize_element(&self.plugin)?;
+        // Whole seconds as an integer: boards and older agents read nothing else.
+        match self.interval_ms % 1000 {
+            0 => pair.serialize_element(&(self.interval_ms / 1000))?,
+            _ => pair.serialize_element(&(f64::from(self.interval_ms) / 1000.0))?,
+        }
+        pair.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_seconds_have_no_point() {
+        let json = |interval_ms| {
+            let plugin = "p".to_owned();
+            serde_json::to_string(&Service {
+                plugin,
+                interval_ms,
+            })
+            .unwrap()
+        };
+        assert_eq!(json(15_000), r#"["p",15]"#);
+        assert_eq!(json(100), r#"["p",0.1]"#);
+        assert_eq!(json(2_500), r#"["p",2.5]"#);
+    }
+}

@@ -1,0 +1,507 @@
+//! The reports as SQLite keeps them.
+//!
+//! A report counts as stored once it is committed and synced, so that what was acknowledged
+//! survives a killed process and a power failure.
+
+use std::fmt;
+use std::fs::{DirBuilder, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::types::Type;
+use rusqlite::{
+    Connection, MAIN_DB, OptionalExtension, Row, Statement, Transaction, TransactionBehavior,
+    named_params, params,
+};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::runs::{COUNT_DUPLICATE, COUNT_STORED};
+use super::schema;
+use crate::collector::report::Report;
+use crate::collector::settings::host::HostId;
+
+/// Most reports that one query gives.
+pub const MAX_PAGE: u32 = 10_000;
+
+/// A page ends with the report whose data brings it to this size, in bytes.
+pub const MAX_PAGE_BYTES: usize = 4 << 20;
+
+/// How long another process may hold the file locked before a request is refused.
+pub const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
+
+const INSERT: &str = "
+    INSERT INTO reports (client, service, data, time, uptime, boot, seq, received_ms)
+    VALUES (:client, :service, :data, :time, :uptime, :boot, :seq, :received_ms)
+    ON CONFLICT (client, boot, seq) WHERE boot IS NOT NULL AND seq IS NOT NULL DO NOTHING
+";
+
+/// The report of a service that was received last; see [`latest`].
+pub const LATEST: &str = "
+    SELECT id, client, service, data, time, uptime, boot, seq, received_ms FROM reports
+    WHERE client = ?1 AND service = ?2 ORDER BY received_ms DESC, id DESC LIMIT 1
+";
+
+/// Which reports to read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Query {
+    /// Only of this client.
+    pub client: Option<HostId>,
+    /// Only of this service.
+    pub service: Option<String>,
+    /// Only those received later than this, in milliseconds since 1970-01-01 00:00 UTC.
+    pub since_ms: Option<i64>,
+    /// Only those stored after the one of this number; see [`Page::next`].
+    pub after: i64,
+    /// How many at most, up to [`MAX_PAGE`].
+    pub limit: u32,
+}
+
+/// Reports, oldest first.
+#[derive(Debug, Serialize)]
+pub struct Page {
+    /// In the order in which they were stored. If there are none, there are no more for now.
+    pub reports: Vec<Stored>,
+    /// Where to go on reading: the next [`Query::after`].
+    pub next: i64,
+}
+
+/// A report as it was received.
+#[derive(Debug, Serialize)]
+pub struct Stored {
+    #[serde(skip)]
+    id: i64,
+    /// Who sent it.
+    pub client_id: HostId,
+    /// Of which service.
+    pub service_name: String,
+    /// A JSON object, as it was sent.
+    pub data: Box<RawValue>,
+    /// When it was sampled, in seconds since 1970-01-01 00:00 UTC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time: Option<f64>,
+    /// When it was sampled, in seconds since the client started.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uptime: Option<f64>,
+    /// Which run of the client it comes from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub boot: Option<String>,
+    /// Its number in that run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seq: Option<i64>,
+    /// When it arrived, in seconds since 1970-01-01 00:00 UTC.
+    pub received: f64,
+}
+
+/// Why the database cannot be used.
+#[derive(Debug)]
+pub enum OpenError {
+    /// Its folder cannot be created.
+    Folder {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+    /// SQLite says no.
+    Sqlite {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        cause: rusqlite::Error,
+    },
+    /// The file may only be read.
+    ReadOnly(PathBuf),
+    /// The file holds something else, or reports in a layout that this version does not know.
+    Foreign(PathBuf),
+    /// The thread that is to own it cannot be started.
+    Thread(io::Error),
+}
+
+/// Opens or creates the database at `path`. What another process has locked is waited for, up to
+/// `busy_timeout`.
+pub fn open(path: &Path, busy_timeout: Duration) -> Result<Connection, OpenError> {
+    if let Some(folder) = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+    {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(|cause| OpenError::Folder {
+                path: folder.to_owned(),
+                cause,
+            })?;
+    }
+    // What hosts report is for nobody but those whom the collector lets read; SQLite's other files take after this one.
+    // If it is there already, or cannot be made, SQLite has the word.
+    let _ = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path);
+    let sqlite = |cause| OpenError::Sqlite {
+        path: path.to_owned(),
+        cause,
+    };
+    let mut connection = Connection::open(path).map_err(sqlite)?;
+    if connection.is_readonly(MAIN_DB).map_err(sqlite)? {
+        return Err(OpenError::ReadOnly(path.to_owned()));
+    }
+    if prepare(&mut connection, busy_timeout).map_err(sqlite)? {
+        Ok(connection)
+    } else {
+        Err(OpenError::Foreign(path.to_owned()))
+    }
+}
+
+/// Makes a new database ready; `false` if it is one of somebody else.
+fn prepare(connection: &mut Connection, busy_timeout: Duration) -> rusqlite::Result<bool> {
+    connection.busy_timeout(busy_timeout)?;
+    if !schema::prepare(connection)? {
+        return Ok(false);
+    }
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    Ok(true)
+}
+
+/// Stores reports, and counts them for the accounting.
+pub struct Inserter<'c> {
+    connection: &'c Connection,
+    insert: Statement<'c>,
+    count_stored: Statement<'c>,
+    count_duplicate: Statement<'c>,
+}
+
+impl<'c> Inserter<'c> {
+    /// Fails if the database does not have the tables.
+    pub fn new(connection: &'c Connection) -> rusqlite::Result<Inserter<'c>> {
+        Ok(Inserter {
+            connection,
+            insert: connection.prepare(INSERT)?,
+            count_stored: connection.prepare(COUNT_STORED)?,
+            count_duplicate: connection.prepare(COUNT_DUPLICATE)?,
+        })
+    }
+
+    /// Stores a report that arrived at `received_ms`, in milliseconds since 1970-01-01 00:00 UTC,
+    /// unless it is there already. It is counted in the same transaction, as the one or the other.
+    pub fn insert(&mut self, report: &Report, received_ms: i64) -> rusqlite::Result<()> {
+        let client = report.client_id.to_string();
+        let transaction =
+            Transaction::new_unchecked(self.connection, TransactionBehavior::Immediate)?;
+        let stored = self.insert.execute(named_params! {
+            ":client": client,
+            ":service": report.service_name,
+            ":data": report.data.get(),
+            ":time": report.time,
+            ":uptime": report.uptime,
+            ":boot": report.boot,
+            ":seq": report.seq,
+            ":received_ms": received_ms,
+        })?;
+        if let (Some(boot), Some(seq)) = (&report.boot, report.seq) {
+            match stored {
+                0 => self.count_duplicate.execute(params![client, boot])?,
+                _ => self.count_stored.execute(params![client, boot, seq])?,
+            };
+        }
+        transaction.commit()
+    }
+}
+
+/// Reads what `query` asks for.
+pub fn read(connection: &Connection, query: &Query) -> rusqlite::Result<Page> {
+    let client = query.client.as_ref().map(HostId::to_string);
+    let limit = query.limit.min(MAX_PAGE);
+    let mut values: Vec<(&str, &dyn rusqlite::ToSql)> =
+        vec![(":after", &query.after), (":limit", &limit)];
+    if let Some(client) = &client {
+        values.push((":client", client));
+    }
+    if let Some(service) = &query.service {
+        values.push((":service", service));
+    }
+    if let Some(since_ms) = &query.since_ms {
+        values.push((":since_ms", since_ms));
+    }
+    let mut statement = connection.prepare(&select(query))?;
+    let mut page = Page {
+        reports: Vec::new(),
+        next: query.after,
+    };
+    let mut bytes = 0;
+    for report in statement.query_map(values.as_slice(), stored)? {
+        let report = report?;
+        bytes += report.data.get().len();
+        page.next = report.id;
+        page.reports.push(report);
+        if bytes >= MAX_PAGE_BYTES {
+            break;
+        }
+    }
+    Ok(page)
+}
+
+/// The report of `service` of `client` that was received last.
+pub fn latest(
+    statement: &mut Statement<'_>,
+    client: &HostId,
+    service: &str,
+) -> rusqlite::Result<Option<Stored>> {
+    statement
+        .query_row(params![client.to_string(), service], stored)
+        .optional()
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OpenError::Folder { path, cause } => {
+                write!(
+                    f,
+                    "the folder {} cannot be created: {cause}",
+                    path.display()
+                )
+            }
+            OpenError::Sqlite { path, cause } => {
+                write!(f, "the database {} cannot be used: {cause}", path.display())
+            }
+            OpenError::ReadOnly(path) => write!(
+                f,
+                "the database {} may not be written; give this user the right to",
+                path.display()
+            ),
+            OpenError::Foreign(path) => write!(
+                f,
+                "the database {} was made by another program or by a later version; \
+                 name another file",
+                path.display()
+            ),
+            OpenError::Thread(cause) => {
+                write!(f, "no thread can be started for the database: {cause}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+/// Only the conditions that are asked for, so that SQLite can choose the index that fits.
+fn select(query: &Query) -> String {
+    // It would walk the whole table in the order of `id` to find the few that are recent. The plus
+    // takes that road away. Whoever goes on reading has left the old ones behind already.
+    let id = match (query.since_ms, query.after) {
+        (Some(_), 0) => "+id",
+        _ => "id",
+    };
+    let mut sql = format!(
+        "SELECT id, client, service, data, time, uptime, boot, seq, received_ms FROM reports
+         WHERE {id} > :after"
+    );
+    if query.client.is_some() {
+        sql.push_str(" AND client = :client");
+    }
+    if query.service.is_some() {
+        sql.push_str(" AND service = :service");
+    }
+    if query.since_ms.is_some() {
+        sql.push_str(" AND received_ms > :since_ms");
+    }
+    sql.push_str(" ORDER BY ");
+    sql.push_str(id);
+    sql.push_str(" LIMIT :limit");
+    sql
+}
+
+fn stored(row: &Row<'_>) -> rusqlite::Result<Stored> {
+    let data = RawValue::from_string(row.get(3)?).map_err(|cause| {
+        rusqlite::Error::FromSqlConversionFailure(3, Type::Text, Box::new(cause))
+    })?;
+    Ok(Stored {
+        id: row.get(0)?,
+        client_id: HostId::new(&row.get::<_, String>(1)?),
+        service_name: row.get(2)?,
+        data,
+        time: row.get(4)?,
+        uptime: row.get(5)?,
+        boot: row.get(6)?,
+        seq: row.get(7)?,
+        received: row.get::<_, i64>(8)? as f64 / 1000.0,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scratch() -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new/reports.db");
+        (folder, path)
+    }
+
+    fn report(seq: Option<i64>, boot: Option<&str>) -> Report {
+        Report {
+            client_id: HostId::Number(1),
+            service_name: "LinuxCPU".to_owned(),
+            data: RawValue::from_string(r#"{"user": 1.50}"#.to_owned()).unwrap(),
+            time: None,
+            uptime: None,
+            boot: boot.map(str::to_owned),
+            seq,
+        }
+    }
+
+    const ALL: Query = Query {
+        client: None,
+        service: None,
+        since_ms: None,
+        after: 0,
+        limit: 1000,
+    };
+
+    #[test]
+    fn only_boot_and_seq_together_make_a_redelivery() {
+        let (_folder, path) = scratch();
+        let connection = open(&path, BUSY_TIMEOUT).unwrap();
+        let mut inserter = Inserter::new(&connection).unwrap();
+        for (seq, boot, count) in [
+            (Some(1), Some("a"), 1),
+            (Some(1), Some("a"), 1),
+            (Some(2), Some("a"), 2),
+            (Some(1), Some("b"), 3),
+            (Some(1), None, 4),
+            (Some(1), None, 5),
+            (None, Some("a"), 6),
+            (None, None, 7),
+        ] {
+            inserter.insert(&report(seq, boot), 0).unwrap();
+            let page = read(&connection, &ALL).unwrap();
+            assert_eq!(page.reports.len(), count, "{seq:?} {boot:?}");
+        }
+    }
+
+    #[test]
+    fn pages_join_without_a_gap_although_the_clock_stands_still() {
+        let (_folder, path) = scratch();
+        let connection = open(&path, BUSY_TIMEOUT).unwrap();
+        let mut inserter = Inserter::new(&connection).unwrap();
+        for seq in 0..7 {
+            inserter.insert(&report(Some(seq), Some("a")), 5).unwrap();
+        }
+        let mut query = Query { limit: 3, ..ALL };
+        let mut seqs = Vec::new();
+        loop {
+            let page = read(&connection, &query).unwrap();
+            if page.reports.is_empty() {
+                assert_eq!(page.next, query.after);
+                break;
+            }
+            seqs.extend(page.reports.iter().filter_map(|report| report.seq));
+            query.after = page.next;
+        }
+        assert_eq!(seqs, [0, 1, 2, 3, 4, 5, 6]);
+    }
+
+    #[test]
+    fn no_question_of_every_day_walks_the_whole_table() {
+        let (_folder, path) = scratch();
+        let connection = open(&path, BUSY_TIMEOUT).unwrap();
+        let recent = Query {
+            since_ms: Some(0),
+            ..ALL
+        };
+        let of_service = Query {
+            client: Some(HostId::Number(1)),
+            service: Some("LinuxCPU".to_owned()),
+            ..recent.clone()
+        };
+        let further = Query {
+            after: 1,
+            ..recent.clone()
+        };
+        for (query, road) in [
+            (recent, "INDEX reports_received (received_ms>?)"),
+            (of_service, "(client=? AND service=? AND received_ms>?)"),
+            (further, "INTEGER PRIMARY KEY (rowid>?)"),
+        ] {
+            let sql = format!("EXPLAIN QUERY PLAN {}", select(&query));
+            let mut plan = connection.prepare(&sql).unwrap();
+            let mut steps = plan.raw_query();
+            let step: String = steps.next().unwrap().unwrap().get(3).unwrap();
+            assert!(step.ends_with(road), "{step}");
+        }
+    }
+
+    #[test]
+    fn a_page_ends_by_size_too() {
+        let (_folder, path) = scratch();
+        let connection = open(&path, BUSY_TIMEOUT).unwrap();
+        let mut inserter = Inserter::new(&connection).unwrap();
+        let mut large = report(None, None);
+        let text = format!(r#"{{"text":"{}"}}"#, "x".repeat(MAX_PAGE_BYTES / 2));
+        large.data = RawValue::from_string(text).unwrap();
+        for _ in 0..3 {
+            inserter.insert(&large, 0).unwrap();
+        }
+        let first = read(&connection, &ALL).unwrap();
+        assert_eq!(first.reports.len(), 2);
+        let after = first.next;
+        let second = read(&connection, &Query { after, ..ALL }).unwrap();
+        assert_eq!(second.reports.len(), 1);
+    }
+
+    #[test]
+    fn the_database_is_synced_at_each_report() {
+        let (_folder, path) = scratch();
+        let connection = open(&path, BUSY_TIMEOUT).unwrap();
+        let pragma = |sql| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
+        assert_eq!(pragma("PRAGMA synchronous").unwrap(), 2);
+        let mode: String = connection
+            .query_row("PRAGMA journal_mode", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(mode, "wal");
+    }
+
+    #[test]
+    fn what_is_not_ours_is_left_alone() {
+        let (folder, path) = scratch();
+        drop(open(&path, BUSY_TIMEOUT).unwrap());
+        assert!(open(&path, BUSY_TIMEOUT).is_ok(), "its own database, again");
+
+        let text = folder.path().join("notes.txt");
+        std::fs::write(&text, "no database\n".repeat(100)).unwrap();
+        assert!(matches!(
+            open(&text, BUSY_TIMEOUT),
+            Err(OpenError::Sqlite { .. })
+        ));
+
+        let other = folder.path().join("other.db");
+        let make = |sql| Connection::open(&other).unwrap().execute_batch(sql);
+        make("CREATE TABLE mine (x)").unwrap();
+        assert!(matches!(
+            open(&other, BUSY_TIMEOUT),
+            Err(OpenError::Foreign(_))
+        ));
+        make("PRAGMA user_version = 3").unwrap();
+        assert!(matches!(
+            open(&other, BUSY_TIMEOUT),
+            Err(OpenError::Foreign(_))
+        ));
+
+        assert!(matches!(
+            open(folder.path(), BUSY_TIMEOUT),
+            Err(OpenError::Sqlite { .. })
+        ));
+        let below_a_file = text.join("reports.db");
+        assert!(matches!(
+            open(&below_a_file, BUSY_TIMEOUT),
+            Err(OpenError::Folder { .. })
+        ));
+    }
+}

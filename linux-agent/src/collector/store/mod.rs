@@ -1,0 +1,390 @@
+//! The thread that owns the database. Requests come to it one by one, over a channel.
+
+pub(crate) mod database;
+pub(crate) mod file;
+pub(crate) mod invitation;
+pub(crate) mod runs;
+pub(crate) mod schema;
+
+use std::path::Path;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::oneshot;
+
+use super::auth::digest::Digest;
+use super::log;
+use super::report::Report;
+use super::settings::host::HostId;
+use database::{Inserter, LATEST, OpenError, Page, Query, Stored};
+use file::DatabaseFile;
+use invitation::Enrolled;
+use runs::Accounting;
+
+/// How long to wait before trying again to open a database that was deleted or replaced.
+const REOPEN_PAUSE: Duration = Duration::from_secs(1);
+
+/// The way to the thread that owns the database. Copies lead to the same thread; it ends when the
+/// last of them is gone.
+#[derive(Clone)]
+pub struct Store {
+    requests: mpsc::Sender<Request>,
+}
+
+/// The database did not do as asked. Its thread has logged why; the same request may succeed later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unavailable;
+
+impl Store {
+    /// Opens or creates the database at `path` and starts its thread.
+    pub fn open(path: &Path) -> Result<(Store, JoinHandle<()>), OpenError> {
+        let file = DatabaseFile::open(path)?;
+        let (requests, inbox) = mpsc::channel();
+        let path = path.to_owned();
+        let thread = std::thread::Builder::new()
+            .name("store".to_owned())
+            .spawn(move || {
+                if let Err(cause) = work(file, &path, &inbox) {
+                    log(format_args!("{} cannot be used: {cause}", path.display()));
+                }
+            })
+            .map_err(OpenError::Thread)?;
+        Ok((Store { requests }, thread))
+    }
+
+    /// Stores a report that arrives now, unless it is there already.
+    pub async fn insert(&self, report: Report) -> Result<(), Unavailable> {
+        let received_ms = now_ms();
+        self.ask(|reply| Request::Insert {
+            report,
+            received_ms,
+            reply,
+        })
+        .await
+    }
+
+    /// Reads what `query` asks for.
+    pub async fn read(&self, query: Query) -> Result<Page, Unavailable> {
+        self.ask(|reply| Request::Read { query, reply }).await
+    }
+
+    /// The report of each of these services of `client` that was received last.
+    pub async fn latest(
+        &self,
+        client: HostId,
+        services: Vec<String>,
+    ) -> Result<Vec<Option<Stored>>, Unavailable> {
+        self.ask(|reply| Request::Latest {
+            client,
+            services,
+            reply,
+        })
+        .await
+    }
+
+    /// What has become of the reports of these clients.
+    pub async fn accounting(&self, clients: Vec<HostId>) -> Result<Accounting, Unavailable> {
+        self.ask(|reply| Request::Account { clients, reply }).await
+    }
+
+    /// All enrolled tokens; see [`invitation::tokens`].
+    pub async fn tokens(&self) -> Result<Vec<Enrolled>, Unavailable> {
+        self.ask(|reply| Request::Tokens { reply }).await
+    }
+
+    /// Exchanges a code for a token, if it is open; gives the host.
+    pub async fn redeem(&self, code: Digest, token: Digest) -> Result<Option<HostId>, Unavailable> {
+        self.ask(|reply| Request::Redeem { code, token, reply })
+            .await
+    }
+
+    async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, Unavailable> {
+        let (reply, answer) = oneshot::channel();
+        self.requests
+            .send(request(reply))
+            .map_err(|_| Unavailable)?;
+        answer.await.unwrap_or(Err(Unavailable))
+    }
+}
+
+type Reply<T> = oneshot::Sender<Result<T, Unavailable>>;
+
+enum Request {
+    Insert {
+        report: Report,
+        received_ms: i64,
+        reply: Reply<()>,
+    },
+    Read {
+        query: Query,
+        reply: Reply<Page>,
+    },
+    Latest {
+        client: HostId,
+        services: Vec<String>,
+        reply: Reply<Vec<Option<Stored>>>,
+    },
+    Account {
+        clients: Vec<HostId>,
+        reply: Reply<Accounting>,
+    },
+    Tokens {
+        reply: Reply<Vec<Enrolled>>,
+    },
+    Redeem {
+        code: Digest,
+        token: Digest,
+        reply: Reply<Option<HostId>>,
+    },
+}
+
+/// Why requests are not answered any more.
+enum End {
+    /// Nobody can make any.
+    NobodyAsks,
+    /// The open file is not the one that a restart would find.
+    Displaced,
+}
+
+/// Answers requests until nobody can make any more.
+fn work(
+    mut file: DatabaseFile,
+    path: &Path,
+    inbox: &mpsc::Receiver<Request>,
+) -> rusqlite::Result<()> {
+    let name = &path.display().to_string();
+    while let End::Displaced = answer(&file, name, inbox)? {
+        log(format_args!(
+            "{name} was deleted or replaced, requests are refused until it can be opened again"
+        ));
+        match reopen(file, path, inbox) {
+            Some(reopened) => file = reopened,
+            None => break,
+        }
+    }
+    Ok(())
+}
+
+/// A request that is dropped is refused.
+fn answer(
+    file: &DatabaseFile,
+    name: &str,
+    inbox: &mpsc::Receiver<Request>,
+) -> rusqlite::Result<End> {
+    let connection = file.connection();
+    let mut inserter = Inserter::new(connection)?;
+    let mut latest = connection.prepare(LATEST)?;
+    let mut writing = Outage::new(name, "written");
+    let mut reading = Outage::new(name, "read");
+    for request in inbox {
+        // Tokens are looked up on the way to something else, which will find that out.
+        if !matches!(request, Request::Tokens { .. }) && !file.is_in_place() {
+            return Ok(End::Displaced);
+        }
+        // Whoever asked may have gone away; then there is nobody to tell.
+        match request {
+            Request::Insert {
+                report,
+                received_ms,
+                reply,
+            } => {
+                let result = inserter.insert(&report, received_ms);
+                // SQLite writes to a deleted file without complaint.
+                if !file.is_in_place() {
+                    return Ok(End::Displaced);
+                }
+                let _ = reply.send(writing.note(result));
+            }
+            Request::Read { query, reply } => {
+                let _ = reply.send(reading.note(database::read(connection, &query)));
+            }
+            Request::Latest {
+                client,
+                services,
+                reply,
+            } => {
+                let result = services
+                    .iter()
+                    .map(|service| database::latest(&mut latest, &client, service))
+                    .collect();
+                let _ = reply.send(reading.note(result));
+            }
+            Request::Account { clients, reply } => {
+                let _ = reply.send(reading.note(runs::read(connection, clients)));
+            }
+            Request::Tokens { reply } => {
+                let _ = reply.send(reading.note(invitation::tokens(connection)));
+            }
+            Request::Redeem { code, token, reply } => {
+                let result = invitation::redeem(connection, &code, &token, now_ms());
+                if !file.is_in_place() {
+                    return Ok(End::Displaced);
+                }
+                let _ = reply.send(writing.note(result));
+            }
+        }
+    }
+    Ok(End::NobodyAsks)
+}
+
+fn close(file: &mut Option<DatabaseFile>) -> Result<(), OpenError> {
+    if let Some(open) = file {
+        open.empty_log()?;
+    }
+    *file = None;
+    Ok(())
+}
+
+/// Goes on with the file that is there now, or a new one; refuses requests until that succeeds.
+/// `None` if nobody can make any more.
+fn reopen(
+    displaced: DatabaseFile,
+    path: &Path,
+    inbox: &mpsc::Receiver<Request>,
+) -> Option<DatabaseFile> {
+    let mut old = Some(displaced);
+    let mut told = String::new();
+    loop {
+        let existed = path.exists();
+        match close(&mut old).and_then(|()| DatabaseFile::open(path)) {
+            Ok(file) => {
+                let what = if existed {
+                    "the file that is there now is in use"
+                } else {
+                    "a new file was created; it has none of the earlier reports"
+                };
+                log(format_args!("{}: {what}", path.display()));
+                return Some(file);
+            }
+            Err(cause) => {
+                let sentence = cause.to_string();
+                if sentence != told {
+                    log(format_args!("{sentence}"));
+                    told = sentence;
+                }
+            }
+        }
+        let next = Instant::now() + REOPEN_PAUSE;
+        loop {
+            let left = next.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            match inbox.recv_timeout(left) {
+                Ok(request) => drop(request),
+                Err(RecvTimeoutError::Timeout) => break,
+                Err(RecvTimeoutError::Disconnected) => return None,
+            }
+        }
+    }
+}
+
+/// In milliseconds since 1970-01-01 00:00 UTC.
+pub fn now_ms() -> i64 {
+    // A clock before 1970 is as good as none.
+    let since_1970 = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Logs when a database begins to fail and when it works again, not each time in between: a full
+/// disk is no place for a line a request.
+struct Outage<'a> {
+    name: &'a str,
+    what: &'static str,
+    refused: u64,
+}
+
+impl<'a> Outage<'a> {
+    fn new(name: &'a str, what: &'static str) -> Self {
+        Outage {
+            name,
+            what,
+            refused: 0,
+        }
+    }
+
+    fn note<T>(&mut self, result: rusqlite::Result<T>) -> Result<T, Unavailable> {
+        let Outage { name, what, .. } = self;
+        match result {
+            Ok(value) => {
+                if self.refused > 0 {
+                    log(format_args!(
+                        "{name} can be {what} again; requests refused meanwhile: {}",
+                        self.refused
+                    ));
+                    self.refused = 0;
+                }
+                Ok(value)
+            }
+            Err(cause) => {
+                if self.refused == 0 {
+                    log(format_args!(
+                        "{name} cannot be {what}, requests are refused until it can: {cause}"
+                    ));
+                }
+                self.refused += 1;
+                Err(Unavailable)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::value::RawValue;
+
+    use super::*;
+    use crate::collector::store::database::MAX_PAGE;
+
+    #[test]
+    fn a_full_disk_refuses_reports_and_keeps_those_it_has() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("reports.db");
+        let file = DatabaseFile::open(&path).unwrap();
+        file.connection()
+            .pragma_update(None, "max_page_count", 20)
+            .unwrap();
+        let (requests, inbox) = mpsc::channel();
+        let worker = std::thread::spawn(move || work(file, &path, &inbox).unwrap());
+
+        let insert = |seq| {
+            let (reply, answer) = oneshot::channel();
+            let report = Report {
+                client_id: HostId::Number(1),
+                service_name: "LinuxCPU".to_owned(),
+                data: RawValue::from_string("{}".to_owned()).unwrap(),
+                time: None,
+                uptime: None,
+                boot: Some("a".to_owned()),
+                seq: Some(seq),
+            };
+            let request = Request::Insert {
+                report,
+                received_ms: 0,
+                reply,
+            };
+            requests.send(request).unwrap();
+            answer.blocking_recv().unwrap()
+        };
+        let stored = (0..10_000).take_while(|seq| insert(*seq).is_ok()).count();
+        assert!(stored > 10 && stored < 10_000, "{stored}");
+        assert_eq!(insert(20_000), Err(Unavailable));
+
+        let (reply, page) = oneshot::channel();
+        let query = Query {
+            client: None,
+            service: None,
+            since_ms: None,
+            after: 0,
+            limit: MAX_PAGE,
+        };
+        requests.send(Request::Read { query, reply }).unwrap();
+        let page = page.blocking_recv().unwrap().unwrap();
+        assert_eq!(page.reports.len(), stored);
+        drop(requests);
+        worker.join().unwrap();
+    }
+}

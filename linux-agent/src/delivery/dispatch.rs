@@ -1,0 +1,383 @@
+//! What the threads behind the agent's loop do next: calls to the server, one at a time, and beside them the disk of the
+//! queue. No I/O, no clock.
+
+use std::collections::VecDeque;
+
+use mote_core::Uptime;
+
+use crate::delivery::uplink::{Next, Outcome, Uplink};
+use crate::queue::{Chore, Record};
+
+/// After a fetch for a board the server is there for reports this many times as long, but at most
+/// [`MAX_BOARDS_PAUSE_MS`]: a server that hangs on boards may not hold up reports.
+const BOARDS_PAUSE: u64 = 9;
+const MAX_BOARDS_PAUSE_MS: u64 = 300_000;
+
+/// A services document that could not be kept is tried again after this time.
+const KEEP_AGAIN_MS: u64 = 5000;
+
+/// A board's client id, and what the server answered about it.
+pub type Services<E> = (String, Result<Vec<u8>, E>);
+
+/// Says what is to be done next. `E` is why a call failed.
+#[derive(Debug)]
+pub struct Dispatcher<E> {
+    /// The reports.
+    pub uplink: Uplink,
+    /// Whether there is a server. Without one reports stay in the queue.
+    pub has_server: bool,
+    orders: Orders<E>,
+    boards: Boards<E>,
+    /// The newest services document that is not on disk, and when to try.
+    document: Option<(Vec<u8>, Uptime)>,
+    closing: Closing,
+    is_calling: bool,
+}
+
+/// What to do next.
+#[derive(Debug)]
+pub enum Job {
+    /// What the queue's disk has to do, then [`Dispatcher::chore_done`].
+    Chore(Box<Chore>),
+    /// Ask the server for orders, then [`Dispatcher::fetched`].
+    Fetch,
+    /// Ask it for the services of a board, then [`Dispatcher::fetched_for`].
+    FetchFor(String),
+    /// Deliver a report, then [`Dispatcher::delivered`].
+    Deliver(Record),
+    /// Nothing before this instant, unless something changes.
+    Wait(Uptime),
+    /// Nothing any more.
+    End,
+}
+
+#[derive(Debug)]
+enum Orders<E> {
+    Idle,
+    Wanted,
+    Came(Result<Vec<u8>, E>),
+}
+
+/// The services of boards. As many are wanted at a time as there are boards at most.
+#[derive(Debug)]
+struct Boards<E> {
+    /// The client ids of those that want theirs.
+    wanted: VecDeque<String>,
+    came: VecDeque<Services<E>>,
+    /// None is asked for before this instant.
+    not_before: Option<Uptime>,
+    asked: Option<Uptime>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Closing {
+    No,
+    /// What waits is tried once more, until this instant.
+    Until(Uptime),
+    /// Only the disk has to get what it does not have.
+    Flush,
+    /// It was tried once more, whatever it said before.
+    Retried,
+    /// What it did not take is given up.
+    Forgot,
+}
+
+impl<E> Dispatcher<E> {
+    /// One with nothing to do but what `uplink` has.
+    pub fn new(uplink: Uplink, has_server: bool) -> Self {
+        Dispatcher {
+            uplink,
+            has_server,
+            orders: Orders::Idle,
+            boards: Boards {
+                wanted: VecDeque::new(),
+                came: VecDeque::new(),
+                not_before: None,
+                asked: None,
+            },
+            document: None,
+            closing: Closing::No,
+            is_calling: false,
+        }
+    }
+
+    /// Has a services document kept on disk, instead of one that still waits for it.
+    pub fn keep(&mut self, document: Vec<u8>, now: Uptime) {
+        self.document = Some((document, now));
+    }
+
+    /// The document to be kept along with the chore that begins. One that cannot be kept goes to
+    /// [`Dispatcher::keep_later`].
+    pub fn take_document(&mut self) -> Option<Vec<u8>> {
+        self.document.take().map(|(document, _)| document)
+    }
+
+    /// Has it tried again in a while, unless there is a newer one.
+    pub fn keep_later(&mut self, document: Vec<u8>, now: Uptime) {
+        let at = now.after_millis(KEEP_AGAIN_MS);
+        self.document.get_or_insert((document, at));
+    }
+
+    /// What to do at `now`. `spare`: a chore of before, whose memory is used again.
+    pub fn next(&mut self, now: Uptime, unix_ms: u64, spare: &mut Option<Box<Chore>>) -> Job {
+        let chore_at = self.chore_at(now, false);
+        if chore_at <= now {
+            return self.begin_chore(now, unix_ms, spare);
+        }
+        let call_at = match self.next_call(now) {
+            Ok(job) => return job,
+            Err(call_at) => call_at,
+        };
+        let chore_at = self.chore_at(now, true);
+        if chore_at <= now {
+            return self.begin_chore(now, unix_ms, spare);
+        }
+        if !self.is_ending(now) {
+            return Job::Wait(chore_at.min(call_at));
+        }
+        if !self.uplink.queue().has_chore() && self.takes_leave(now) {
+            return self.begin_chore(now, unix_ms, spare);
+        }
+        match self.is_calling {
+            true => Job::Wait(Uptime::NEVER),
+            false => Job::End,
+        }
+    }
+
+    /// Whether all is done after [`Dispatcher::close`] that can be done without waiting for a call or for a disk that
+    /// does not come back.
+    pub fn is_flushed(&self, now: Uptime) -> bool {
+        let queue = self.uplink.queue();
+        let has_left = self.closing == Closing::Forgot || queue.unstored() == 0;
+        let is_idle = !queue.has_chore() && self.chore_at(now, true) > now;
+        queue.is_stalled(now) || (has_left && is_idle)
+    }
+
+    /// Whether something of the disk has to be done at a certain time, also while a call is under way.
+    pub fn has_timed_chore(&self, now: Uptime) -> bool {
+        self.chore_at(now, false) != Uptime::NEVER
+    }
+
+    /// When the disk has something to do, reports or a document; never while it is at it.
+    fn chore_at(&self, now: Uptime, idle: bool) -> Uptime {
+        let queue = self.uplink.queue();
+        let at = queue.chore_at(now, idle);
+        match &self.document {
+            Some((_, document_at)) if !queue.has_chore() => at.min(*document_at),
+            _ => at,
+        }
+    }
+
+    /// Enters what became of a chore.
+    pub fn chore_done(&mut self, chore: &mut Chore, worked: bool, now: Uptime) {
+        self.uplink.finish_chore(chore, worked, now);
+    }
+
+    /// Has the server asked for orders.
+    pub fn fetch(&mut self) {
+        self.orders = Orders::Wanted;
+    }
+
+    /// The answer of the server.
+    pub fn fetched(&mut self, answer: Result<Vec<u8>, E>) {
+        self.is_calling = false;
+        self.orders = Orders::Came(answer);
+    }
+
+    /// The answer to [`Dispatcher::fetch`], once.
+    pub fn take_orders(&mut self) -> Option<Result<Vec<u8>, E>> {
+        match std::mem::replace(&mut self.orders, Orders::Idle) {
+            Orders::Came(answer) => Some(answer),
+            other => {
+                self.orders = other;
+                None
+            }
+        }
+    }
+
+    /// Has the server asked for the services of a board, unless it is about to be.
+    pub fn fetch_for(&mut self, client_id: &str) {
+        let wanted = &mut self.boards.wanted;
+        if !wanted.iter().any(|it| it == client_id) {
+            wanted.push_back(client_id.to_owned());
+        }
+    }
+
+    /// The answer of the server about a board.
+    pub fn fetched_for(&mut self, services: Services<E>, now: Uptime) {
+        self.is_calling = false;
+        let boards = &mut self.boards;
+        let took_ms = boards.asked.map_or(0, |asked| now.millis_since(asked));
+        let pause_ms = took_ms
+            .saturating_mul(BOARDS_PAUSE)
+            .min(MAX_BOARDS_PAUSE_MS);
+        boards.came.push_back(services);
+        boards.not_before = Some(now.after_millis(pause_ms));
+    }
+
+    /// An answer to [`Dispatcher::fetch_for`], once.
+    pub fn take_services(&mut self) -> Option<Services<E>> {
+        self.boards.came.pop_front()
+    }
+
+    /// How a delivery ended. Gives whether reports are given up for it; see [`Uplink::take_dead`].
+    pub fn delivered(&mut self, record: Record, outcome: Outcome, now: Uptime) -> bool {
+        self.is_calling = false;
+        if outcome != Outcome::Acknowledged && matches!(self.closing, Closing::Until(_)) {
+            self.closing = Closing::Flush;
+        }
+        self.uplink.delivered(record, outcome, now)
+    }
+
+    /// One last attempt to deliver what waits, until `end`; then the rest is left to the disk.
+    pub fn close(&mut self, end: Uptime) {
+        self.closing = Closing::Until(end);
+    }
+
+    /// Whether nothing more is to be sent.
+    fn is_ending(&self, now: Uptime) -> bool {
+        match self.closing {
+            Closing::No => false,
+            Closing::Until(end) => !self.is_calling || now >= end,
+            Closing::Flush | Closing::Retried | Closing::Forgot => true,
+        }
+    }
+
+    /// The last things, of which each is done once: a disk that is out of order may be back, and what it does not take is
+    /// given up, of which it may take a note. Gives whether there is a chore for it.
+    fn takes_leave(&mut self, now: Uptime) -> bool {
+        if !matches!(self.closing, Closing::Retried | Closing::Forgot) {
+            self.closing = Closing::Retried;
+            self.uplink.queue_mut().retry_disk(now);
+            if self.uplink.queue().chore_at(now, true) <= now {
+                return true;
+            }
+        }
+        if self.closing == Closing::Retried {
+            self.closing = Closing::Forgot;
+            if self.uplink.queue().unstored() > 0 {
+                self.uplink.forget();
+                self.uplink.queue_mut().retry_disk(now);
+            }
+        }
+        self.uplink.queue().chore_at(now, true) <= now
+    }
+
+    fn begin_chore(&mut self, now: Uptime, unix_ms: u64, spare: &mut Option<Box<Chore>>) -> Job {
+        let mut chore = spare.take().unwrap_or_default();
+        self.uplink.begin_chore(&mut chore, now, unix_ms);
+        Job::Chore(chore)
+    }
+
+    /// A call to the server, or when there is one to make.
+    fn next_call(&mut self, now: Uptime) -> Result<Job, Uptime> {
+        if self.is_calling || !self.has_server {
+            return Err(Uptime::NEVER);
+        }
+        let is_closing = match self.closing {
+            Closing::No => false,
+            Closing::Until(end) if now < end => {
+                self.uplink.retry_now(now);
+                true
+            }
+            Closing::Until(_) => {
+                self.closing = Closing::Flush;
+                return Err(Uptime::NEVER);
+            }
+            Closing::Flush | Closing::Retried | Closing::Forgot => return Err(Uptime::NEVER),
+        };
+        if matches!(self.orders, Orders::Wanted) && !is_closing {
+            self.orders = Orders::Idle;
+            self.is_calling = true;
+            return Ok(Job::Fetch);
+        }
+        let boards = &mut self.boards;
+        let boards_at = boards.not_before.unwrap_or(now);
+        if !is_closing
+            && boards_at <= now
+            && let Some(id) = boards.wanted.pop_front()
+        {
+            boards.asked = Some(now);
+            self.is_calling = true;
+            return Ok(Job::FetchFor(id));
+        }
+        match self.uplink.next(now) {
+            Next::Send(record) => {
+                self.is_calling = true;
+                Ok(Job::Deliver(record))
+            }
+            Next::Wait(_) if is_closing => Err(Uptime::NEVER),
+            Next::Wait(until) if !self.boards.wanted.is_empty() => Err(until.min(boards_at)),
+            Next::Wait(until) => Err(until),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::Queue;
+
+    fn dispatcher() -> Dispatcher<()> {
+        let queue = Queue::on_disk(1 << 20, u64::MAX, None, "kernel");
+        Dispatcher::new(Uplink::new(queue, 7), true)
+    }
+
+    fn at(ms: u64) -> Uptime {
+        Uptime::from_millis(ms)
+    }
+
+    /// Begins a chore at `ms` if there is one, and gives what is kept with it.
+    fn kept(dispatcher: &mut Dispatcher<()>, ms: u64) -> Option<(Box<Chore>, Option<Vec<u8>>)> {
+        match dispatcher.next(at(ms), 0, &mut None) {
+            Job::Chore(chore) => Some((chore, dispatcher.take_document())),
+            _ => None,
+        }
+    }
+
+    fn opened() -> Dispatcher<()> {
+        let mut dispatcher = dispatcher();
+        let (mut chore, _) = kept(&mut dispatcher, 0).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let mut disk = crate::queue::Disk::new(crate::queue::Folder::new(folder.path()));
+        disk.perform(&mut chore).unwrap();
+        dispatcher.chore_done(&mut chore, true, at(0));
+        assert!(kept(&mut dispatcher, 0).is_none());
+        dispatcher
+    }
+
+    #[test]
+    fn of_documents_that_wait_the_newest_is_kept_with_one_chore_at_a_time() {
+        let mut dispatcher = opened();
+        dispatcher.keep(b"1".to_vec(), at(1));
+        let (mut chore, document) = kept(&mut dispatcher, 1).unwrap();
+        assert_eq!(document.as_deref(), Some(&b"1"[..]));
+        dispatcher.keep(b"2".to_vec(), at(2));
+        dispatcher.keep(b"3".to_vec(), at(3));
+        // The disk hangs; a second thread is not to hang with it.
+        assert!(kept(&mut dispatcher, 4).is_none());
+        dispatcher.keep_later(b"1".to_vec(), at(5));
+        dispatcher.chore_done(&mut chore, true, at(5));
+        let (mut chore, document) = kept(&mut dispatcher, 5).unwrap();
+        assert_eq!(document.as_deref(), Some(&b"3"[..]));
+        dispatcher.keep_later(b"3".to_vec(), at(6));
+        dispatcher.chore_done(&mut chore, true, at(6));
+        assert!(kept(&mut dispatcher, 6).is_none());
+        assert!(dispatcher.has_timed_chore(at(6)));
+        let (_, document) = kept(&mut dispatcher, 6 + KEEP_AGAIN_MS).unwrap();
+        assert_eq!(document.as_deref(), Some(&b"3"[..]));
+    }
+
+    #[test]
+    fn a_document_is_kept_before_the_end() {
+        let mut dispatcher = opened();
+        dispatcher.keep(b"1".to_vec(), at(1));
+        dispatcher.close(at(0));
+        assert!(!dispatcher.is_flushed(at(1)));
+        let (mut chore, document) = kept(&mut dispatcher, 1).unwrap();
+        assert!(document.is_some() && !dispatcher.is_flushed(at(1)));
+        dispatcher.chore_done(&mut chore, true, at(2));
+        assert!(dispatcher.is_flushed(at(2)));
+        assert!(matches!(dispatcher.next(at(2), 0, &mut None), Job::End));
+    }
+}

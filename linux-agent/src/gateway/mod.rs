@@ -1,0 +1,430 @@
+//! Microcontrollers on serial ports: their reports go into this agent's queue, their services come from its
+//! server, each under the client id that the settings give the board.
+//!
+//! ```text
+//! port ──► Receiver (core) ──► line ──► run: new, again, missing, when ──► queue ──► uplink
+//!  ▲                                                                          │
+//!  └── acknowledgement, services document ◄── document ◄── courier ◄──────────┘
+//! ```
+//!
+//! Ports are part of the agent's one loop. Each has a bounded share of a turn, and nothing here waits.
+
+pub mod board;
+pub mod document;
+pub mod line;
+pub mod orders;
+pub mod port;
+pub mod run;
+mod timing;
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Instant;
+
+use mote_core::Uptime;
+use nix::poll::PollFlags;
+
+use crate::delivery::Courier;
+use crate::settings::{self, MAX_BOARDS};
+use crate::system::clock;
+use crate::system::fault::Fault;
+use crate::system::log;
+use board::{Arrival, Board, Counts};
+use port::{Port, PortError};
+
+/// A port that is not there is tried again after this, in milliseconds: it is in use again within 2 s of its return.
+pub const RETRY_MS: u64 = 1000;
+
+/// The ports are looked at this often at least, in milliseconds.
+const TURN_MS: u64 = 1000;
+
+/// One port's share of a turn, in bytes.
+const MAX_READ: usize = 4096;
+
+/// The rate of the boards' reports is counted over at least this, in milliseconds.
+const RATE_MS: u64 = 10_000;
+
+/// What poll(2) said of the open ports, in the order of [`Gateway::interests`].
+pub type Events = heapless::Vec<PollFlags, MAX_BOARDS>;
+
+/// The boards of this agent.
+pub struct Gateway {
+    links: Vec<Link>,
+    buffer: Vec<u8>,
+    /// What came from boards is on disk, so they may be told.
+    may_write: bool,
+    /// When the ports were looked at last.
+    attended: Uptime,
+    rate: Rate,
+}
+
+/// A board and its port.
+struct Link {
+    settings: settings::Board,
+    board: Board,
+    port: Option<Port>,
+    /// When a port that is not open is tried again.
+    retry: Uptime,
+    /// Why it is not open.
+    fault: Fault,
+    services_unix_ms: Option<u64>,
+    services: Fault,
+}
+
+/// What is known of a board, for `status`.
+pub struct View<'a> {
+    /// Its settings.
+    pub settings: &'a settings::Board,
+    /// Whether its port is open.
+    pub is_open: bool,
+    /// Why it is not.
+    pub link_error: Option<&'a str>,
+    /// What came so far.
+    pub counts: Counts,
+    /// Reports that never came.
+    pub missing: u64,
+    /// The id of its run.
+    pub boot: &'a str,
+    /// When its services came from the server last, in Unix milliseconds.
+    pub services_unix_ms: Option<u64>,
+    /// Why they do not.
+    pub services_error: Option<&'a str>,
+}
+
+/// How many reports come, over all boards.
+#[derive(Default)]
+struct Rate {
+    since: Option<Uptime>,
+    count: u32,
+}
+
+impl Gateway {
+    /// No boards yet.
+    pub fn new() -> Self {
+        Gateway {
+            links: Vec::new(),
+            buffer: Vec::new(),
+            may_write: true,
+            attended: clock::uptime(),
+            rate: Rate::default(),
+        }
+    }
+
+    /// From now on has these boards. One that was there keeps all that is known of it, and its port unless that
+    /// is another one now.
+    pub fn set_boards(&mut self, boards: &[settings::Board]) {
+        let now = clock::uptime();
+        let mut before = std::mem::take(&mut self.links);
+        for settings in boards {
+            let is_it = |link: &Link| link.settings.client_id == settings.client_id;
+            let link = match before.iter().position(is_it) {
+                Some(index) => {
+                    let mut link = before.swap_remove(index);
+                    link.board.orders.retry_now(now);
+                    if link.settings != *settings {
+                        link.settings = settings.clone();
+                        link.close(now);
+                    }
+                    link
+                }
+                None => Link::new(settings.clone(), now),
+            };
+            self.links.push(link);
+        }
+        self.attended = now;
+        // Ports that two boards exchange have to be closed before they are opened.
+        drop(before);
+        if !self.links.is_empty() {
+            self.buffer.resize(MAX_READ, 0);
+        }
+        for link in &mut self.links {
+            link.open_if_due(now);
+        }
+    }
+
+    /// What to poll for; the answers go to [`Gateway::attend`].
+    pub fn interests(&self) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
+        self.links.iter().filter_map(|link| {
+            let flags = match self.may_write && !link.board.outgoing().is_empty() {
+                true => PollFlags::POLLIN | PollFlags::POLLOUT,
+                false => PollFlags::POLLIN,
+            };
+            Some((link.port.as_ref()?.as_fd(), flags))
+        })
+    }
+
+    /// When there is something to do although no port says so.
+    pub fn deadline(&self, has_server: bool) -> Option<Uptime> {
+        let links = self.links.iter();
+        let instants = links.flat_map(|link| {
+            let retry = link.port.is_none().then_some(link.retry);
+            let fetch = link.board.orders.fetch_at().filter(|_| has_server);
+            // So that it is known how long what comes has lain at most.
+            let turn = self.attended.after_millis(TURN_MS);
+            let turn = link.port.is_some().then_some(turn);
+            retry.into_iter().chain(fetch).chain(turn)
+        });
+        instants.min()
+    }
+
+    /// Reads, answers and opens what is ready, and has the server asked for the services that boards want.
+    pub fn attend(&mut self, events: &Events, courier: &Courier, has_server: bool) {
+        if self.links.is_empty() {
+            return;
+        }
+        let before: u64 = self.reports();
+        let lain_ms = clock::uptime().millis_since(self.attended);
+        let open = self.links.iter_mut().filter(|link| link.port.is_some());
+        for (link, event) in open.zip(events) {
+            link.read(*event, lain_ms, &mut self.buffer, courier);
+        }
+        let now = clock::uptime();
+        self.attended = now;
+        for link in &mut self.links {
+            link.open_if_due(now);
+            if !has_server && link.board.orders.fetch_at().is_some() {
+                let reason = format!(
+                    "board {} asks for its services, and the settings name no server",
+                    link.settings.client_id
+                );
+                link.services.failed(reason, Instant::now());
+            } else if link.board.orders.take_fetch(now) {
+                courier.fetch_for(&link.settings.client_id.to_string());
+            }
+        }
+        self.write(courier, now);
+        let count = self.reports() - before;
+        if count > 0 {
+            if let Some(per_second) = self.rate.count(count, now) {
+                courier.with_uplink(|uplink| uplink.set_boards_rate(per_second));
+            }
+            courier.wake();
+        }
+    }
+
+    /// Passes on what the server said to [`Courier::fetch_for`].
+    pub fn take_services(&mut self, courier: &Courier) {
+        if self.links.is_empty() {
+            return;
+        }
+        let now = clock::uptime();
+        while let Some((id, answer)) = courier.take_services() {
+            let is_it = |link: &&mut Link| link.settings.client_id.to_string() == id;
+            // The board may be gone from the settings.
+            let Some(link) = self.links.iter_mut().find(is_it) else {
+                continue;
+            };
+            let document = answer.as_deref().ok();
+            let error = match (link.board.served(document, now), &answer) {
+                (Err(error), _) => format!("the services document of board {id} {error}"),
+                (Ok(()), Err(error)) => format!("the services of board {id}: {error}"),
+                (Ok(()), Ok(_)) => {
+                    link.services_unix_ms = Some(clock::unix_ms());
+                    let again = format!("board {id} gets its services again");
+                    link.services.worked(&again);
+                    continue;
+                }
+            };
+            link.services.failed(error, Instant::now());
+        }
+        self.write(courier, now);
+    }
+
+    /// A board forgets what is acknowledged, so it is told once the queue's disk has it.
+    fn write(&mut self, courier: &Courier, now: Uptime) {
+        if self
+            .links
+            .iter()
+            .any(|link| !link.board.outgoing().is_empty())
+        {
+            self.may_write = courier.is_stored();
+        }
+        for link in self.links.iter_mut().filter(|_| self.may_write) {
+            link.write(now);
+        }
+    }
+
+    /// What is known of each board.
+    pub fn views(&self) -> impl Iterator<Item = View<'_>> {
+        self.links.iter().map(|link| View {
+            settings: &link.settings,
+            is_open: link.port.is_some(),
+            link_error: link.fault.reason(),
+            counts: link.board.counts,
+            missing: link.board.missing(),
+            boot: link.board.boot(),
+            services_unix_ms: link.services_unix_ms,
+            services_error: link.services.reason(),
+        })
+    }
+
+    fn reports(&self) -> u64 {
+        self.links
+            .iter()
+            .map(|link| link.board.counts.reports)
+            .sum()
+    }
+}
+
+impl Default for Gateway {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Link {
+    fn new(settings: settings::Board, now: Uptime) -> Self {
+        Link {
+            board: Board::new(settings.client_id.clone()),
+            settings,
+            port: None,
+            retry: now,
+            fault: Fault::default(),
+            services_unix_ms: None,
+            services: Fault::default(),
+        }
+    }
+
+    fn read(&mut self, event: PollFlags, lain_ms: u64, buffer: &mut [u8], courier: &Courier) {
+        let Some(port) = &mut self.port else { return };
+        let now = clock::uptime();
+        let is_over =
+            event.intersects(PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL);
+        if !is_over && !event.contains(PollFlags::POLLIN) {
+            return;
+        }
+        let at = Arrival {
+            now,
+            unix_ms: clock::unix_ms(),
+            lain_ms,
+        };
+        match port.read(buffer) {
+            // Hung up, and nothing left to be read: it would wake the loop for ever.
+            Ok(0) if is_over => self.fail(&PortError::HungUp, now),
+            Ok(count) => {
+                let bytes = buffer.get(..count).unwrap_or_default();
+                self.board.receive(bytes, at, |report, service| {
+                    courier.with_uplink(|uplink| uplink.push(report, service, now));
+                });
+                if let Some(refusal) = self.board.take_refusal() {
+                    let error = format!("board {} {refusal}", self.settings.client_id);
+                    self.services.failed(error, Instant::now());
+                }
+            }
+            Err(error) => self.fail(&error, now),
+        }
+    }
+
+    fn write(&mut self, now: Uptime) {
+        let Some(port) = &mut self.port else { return };
+        let outgoing = self.board.outgoing();
+        if outgoing.is_empty() {
+            return;
+        }
+        match port.write(outgoing) {
+            Ok(count) => self.board.written(count),
+            Err(error) => self.fail(&error, now),
+        }
+    }
+
+    fn open_if_due(&mut self, now: Uptime) {
+        if self.port.is_some() || now < self.retry {
+            return;
+        }
+        match Port::open(&self.settings.device, self.settings.baud) {
+            Ok(port) => {
+                self.port = Some(port);
+                let name = self.name();
+                if !self.fault.worked(&format!("{name} is open again")) {
+                    log::debug(format_args!("{name} is open"));
+                }
+            }
+            Err(error) => self.fail(&error, now),
+        }
+    }
+
+    fn fail(&mut self, error: &PortError, now: Uptime) {
+        self.close(now.after_millis(RETRY_MS));
+        let reason = format!("{} {error}", self.name());
+        self.fault.failed(reason, Instant::now());
+    }
+
+    fn close(&mut self, retry: Uptime) {
+        self.port = None;
+        self.retry = retry;
+        self.board.cut();
+    }
+
+    fn name(&self) -> String {
+        let settings::Board {
+            device, client_id, ..
+        } = &self.settings;
+        format!("board {client_id}: {}", device.display())
+    }
+}
+
+impl Rate {
+    /// Counts reports; gives how many come a second when that is known anew.
+    fn count(&mut self, count: u64, now: Uptime) -> Option<f64> {
+        let Some(since) = self.since else {
+            self.since = Some(now);
+            // Not known yet; too much does no harm.
+            return Some(1.0);
+        };
+        self.count = self
+            .count
+            .saturating_add(u32::try_from(count).unwrap_or(u32::MAX));
+        let passed_ms = now.millis_since(since);
+        (passed_ms >= RATE_MS).then(|| {
+            let per_second = f64::from(self.count) * 1000.0 / passed_ms as f64;
+            *self = Rate {
+                since: Some(now),
+                count: 0,
+            };
+            per_second
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::ClientName;
+
+    #[test]
+    fn a_port_that_is_away_is_tried_again_in_time_and_not_all_the_time() {
+        // Half of the 2 s that are promised is left for the turn and for opening it.
+        const { assert!(RETRY_MS >= 500 && RETRY_MS <= 1000) };
+        let mut gateway = Gateway::new();
+        assert_eq!(gateway.deadline(true), None);
+        let before = clock::uptime();
+        gateway.set_boards(&[settings::Board {
+            device: "/nonexistent/port".into(),
+            client_id: ClientName::Number(7),
+            baud: 115_200,
+        }]);
+        let deadline = gateway.deadline(true).unwrap();
+        assert!(deadline >= before.after_millis(RETRY_MS));
+        assert!(deadline <= clock::uptime().after_millis(RETRY_MS));
+        assert_eq!(gateway.interests().count(), 0);
+
+        // In vain: again after that time.
+        let link = &mut gateway.links[0];
+        link.open_if_due(deadline);
+        assert_eq!(link.retry, deadline.after_millis(RETRY_MS));
+        link.open_if_due(deadline);
+        assert_eq!(link.retry, deadline.after_millis(RETRY_MS));
+    }
+
+    #[test]
+    fn the_rate_is_counted_over_a_while() {
+        let mut rate = Rate::default();
+        let at = Uptime::from_millis;
+        assert_eq!(rate.count(1, at(1000)), Some(1.0));
+        for second in 2..11 {
+            assert_eq!(rate.count(5, at(second * 1000)), None);
+        }
+        assert_eq!(rate.count(5, at(11_000)), Some(5.0));
+        // One in 100 s.
+        assert_eq!(rate.count(1, at(111_000)), Some(0.01));
+    }
+}

@@ -1,0 +1,77 @@
+//! What stands in for TLS in a build without it. There is no value of these types: settings with an https:// address
+//! are refused.
+
+use std::fmt;
+use std::io;
+
+use crate::http::transport::Socket;
+use crate::settings::Server;
+
+/// None.
+#[derive(Clone, Debug)]
+pub enum Config {}
+
+/// None.
+pub enum Session {}
+
+/// None.
+#[derive(Debug)]
+pub enum TlsError {}
+
+/// The only thing to say.
+#[derive(Debug)]
+pub struct ConfigError;
+
+impl Config {
+    pub fn read(_: &Server) -> Result<Config, ConfigError> {
+        Err(ConfigError)
+    }
+
+    pub fn connect(&self, _: &str, _: Socket) -> Result<Session, TlsError> {
+        match *self {}
+    }
+}
+
+impl Session {
+    pub fn socket(&mut self) -> &mut Socket {
+        match *self {}
+    }
+
+    pub fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        match *self {}
+    }
+
+    pub fn write_all(&mut self, _: &[u8]) -> io::Result<()> {
+        match *self {}
+    }
+
+    pub fn is_quiet(&self) -> bool {
+        match *self {}
+    }
+}
+
+impl TlsError {
+    pub fn in_use(error: io::Error) -> Result<TlsError, io::Error> {
+        Err(error)
+    }
+
+    pub fn is_before_request(&self) -> bool {
+        match *self {}
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("this build speaks no TLS")
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl fmt::Display for TlsError {
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {}
+    }
+}
+
+impl std::error::Error for TlsError {}

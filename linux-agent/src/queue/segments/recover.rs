@@ -1,0 +1,270 @@
+//! Opening the disk, whatever state it is in.
+
+use std::collections::VecDeque;
+
+use super::{Clock, DiskError, Found, LINE_OVERHEAD, Log, Name, REACH, Segment, Storage, failed};
+use crate::queue::line::{self, Line, Totals};
+use crate::queue::line_reader::Lines;
+use crate::queue::ranges::Ranges;
+
+/// A report may be so much later than the one before and the clock: longer than that none waits.
+const YEAR_MS: u64 = 366 * 24 * 3_600_000;
+
+/// The first one, and the clock of the agent that wrote it, may be so much ahead of a clock that has lost its time.
+const CENTURY_MS: u64 = 100 * YEAR_MS;
+
+/// Of each segment, this much is looked at when the disk is opened; there may be many.
+const BEGINNING_BYTES: u64 = 1024;
+
+impl<S: Storage> Log<S> {
+    /// Opens the reports in `storage`, whatever state they are in. `clock` is right if no earlier one is known.
+    pub fn open(mut storage: S, clock: Clock, uptime_ms: u64) -> Result<(Self, Found), DiskError> {
+        let mut files = storage.list().map_err(failed("listing the folder"))?;
+        files.sort_unstable();
+        let (mut segments, mut strays, mut others) = (VecDeque::new(), Vec::new(), Vec::new());
+        for (name, bytes) in &files {
+            let Name::Segment(first) = name else { continue };
+            match beginning(&mut storage, *first, *bytes) {
+                Beginning::Right => segments.push_back(Segment::found(*first, *bytes)),
+                Beginning::None => strays.push((*first, *bytes)),
+                Beginning::Wrong => others.push(*first),
+            }
+        }
+        if segments.is_empty() {
+            // Where one was, if only that is left of it.
+            let done = files.iter().filter_map(|(name, _)| match name {
+                Name::Done(first) => Some(*first),
+                Name::Segment(_) => None,
+            });
+            let mut first = done.max().unwrap_or(0);
+            while others.contains(&first) {
+                first += 1;
+            }
+            segments.push_back(Segment::new(first, &strays));
+        }
+        let mut log = Log {
+            storage,
+            clock,
+            segments,
+            strays,
+            others,
+            next: 0,
+            untried: 0,
+            told: Totals::default(),
+            cursor: None,
+            scratch: Vec::new(),
+        };
+        let (last_ms, cut, mut totals) = log.read_end(uptime_ms);
+        let mut orphans = Vec::new();
+        let mut done_without = Ranges::default();
+        for (name, bytes) in files {
+            let Name::Done(first) = name else { continue };
+            match log.segments.binary_search_by_key(&first, |it| it.first) {
+                Ok(index) => log.read_done_of(index, bytes, &mut totals),
+                Err(_) => {
+                    for range in log.read_done(first, bytes, &mut totals).iter() {
+                        done_without.insert(range);
+                    }
+                    orphans.push(name);
+                }
+            }
+        }
+        // One that was found at an earlier start is done with.
+        if let (Some(number), Some(last)) =
+            (cut.filter(|it| *it >= log.next), log.segments.back_mut())
+        {
+            last.undone += number + 1 - log.next;
+            log.next = number + 1;
+        }
+        // The clock goes on from the last report, whatever the wall clock says.
+        let behind = last_ms.saturating_sub(uptime_ms.saturating_add(log.clock.ahead_ms));
+        log.clock.ahead_ms = log.clock.ahead_ms.saturating_add(behind);
+        let first = log.first();
+        // Whoever removes a segment says so before.
+        if let Some(below) = totals.below.filter(|it| *it < first) {
+            let missing = first - below - done_without.count_within(below..first);
+            totals.dropped.damaged = totals.dropped.damaged.saturating_add(missing);
+        }
+        totals.below = totals.below.map(|it| it.max(first));
+        let found = Found {
+            next: log.next,
+            first,
+            undone: log.undone(),
+            totals,
+            clock: log.clock.clone(),
+        };
+        // Those whose segment is gone have told what they knew once it is written elsewhere. If that fails they
+        // are there at the next start, too.
+        if !orphans.is_empty() && log.tell(totals).is_ok() {
+            for name in orphans {
+                let _ = log.storage.remove(name);
+            }
+        }
+        Ok((log, found))
+    }
+
+    fn read_done_of(&mut self, index: usize, bytes: u64, totals: &mut Totals) {
+        let Some(first) = self.segments.get(index).map(|it| it.first) else {
+            return;
+        };
+        let is_torn = !self.ends_with_newline(Name::Done(first), bytes);
+        let mut told = Totals::default();
+        let done = self.read_done(first, bytes, &mut told);
+        if index + 1 == self.segments.len() {
+            // A report that could not be written may be done nevertheless, and its number is used.
+            self.next = self.next.max(done.end());
+        }
+        let undone = self.numbers(index);
+        let undone = undone.end - undone.start - done.count_within(undone.clone());
+        totals.raise(&told);
+        if index + 1 == self.segments.len() {
+            self.told.raise(&told);
+        }
+        if let Some(segment) = self.segments.get_mut(index) {
+            segment.done_bytes = bytes;
+            segment.done_torn = is_torn;
+            segment.undone = undone;
+        }
+    }
+
+    /// Finds out where the last segment ends: the next number, the clock and the totals by then. Gives the time of the
+    /// last report, the number of one that was cut, and the totals that the heads tell.
+    fn read_end(&mut self, uptime_ms: u64) -> (u64, Option<u64>, Totals) {
+        let now_ms = uptime_ms.saturating_add(self.clock.ahead_ms);
+        let (mut last_ms, mut next, mut totals) = (0, 0, Totals::default());
+        let mut cut = None;
+        let mut clock = None;
+        // One that was cut when it began has no head.
+        for index in (0..self.segments.len()).rev() {
+            let Some(segment) = self.segments.get(index) else {
+                break;
+            };
+            let (segment_first, bytes) = (segment.first, segment.bytes);
+            let name = Name::Segment(segment_first);
+            let is_last = index + 1 == self.segments.len();
+            next = next.max(segment_first);
+            let mut lines = Lines::new(name, 0, bytes);
+            let numbers = segment_first..segment_first + REACH;
+            let mut has_head = false;
+            // The report of the highest number and its time.
+            let mut newest = None;
+            loop {
+                match lines.next(&mut self.storage) {
+                    Ok(Some(text)) => match line::read(text) {
+                        Some(Line::Report { number, at_ms, .. }) => {
+                            if is_last && numbers.contains(&number) {
+                                next = next.max(number + 1);
+                            }
+                            let (highest, latest_ms) = match newest {
+                                Some((highest, ms)) => (highest, now_ms.max(ms) + YEAR_MS),
+                                None => (0, now_ms + CENTURY_MS),
+                            };
+                            if number >= highest && at_ms <= latest_ms {
+                                newest = Some((number, at_ms));
+                            }
+                        }
+                        Some(Line::Head {
+                            kernel,
+                            ahead_ms,
+                            totals: told,
+                        }) => {
+                            has_head = true;
+                            totals.raise(&told);
+                            let is_same = kernel == self.clock.kernel
+                                && ahead_ms <= self.clock.ahead_ms + CENTURY_MS;
+                            clock = Some((is_same, ahead_ms));
+                        }
+                        _ => {}
+                    },
+                    Ok(None) => break,
+                    Err(_) => {
+                        // How many it holds cannot be known; as many as it has room for at most.
+                        next = next.max(segment_first + bytes / LINE_OVERHEAD as u64 + 1);
+                        self.mark_unreadable(index);
+                        break;
+                    }
+                }
+            }
+            last_ms = newest.map_or(last_ms, |(_, at_ms)| last_ms.max(at_ms));
+            if is_last {
+                let rest = lines.rest();
+                cut = line::number_of_cut(rest).filter(|it| numbers.contains(it));
+                if let Some(last) = self.segments.get_mut(index) {
+                    last.torn = !rest.is_empty();
+                    last.has_head = has_head;
+                }
+                self.told = totals;
+            }
+            if clock.is_some() {
+                break;
+            }
+        }
+        if let Some((true, ahead_ms)) = clock {
+            // No report of this run of the kernel is later than its clock.
+            self.clock.ahead_ms = ahead_ms;
+            last_ms = 0;
+        }
+        self.next = next;
+        for index in 0..self.segments.len() {
+            let numbers = self.numbers(index);
+            if let Some(segment) = self.segments.get_mut(index) {
+                segment.undone = numbers.end - numbers.start;
+            }
+        }
+        (last_ms, cut, totals)
+    }
+
+    fn mark_unreadable(&mut self, index: usize) {
+        if let Some(segment) = self.segments.get_mut(index) {
+            segment.unreadable = true;
+        }
+    }
+
+    fn ends_with_newline(&mut self, name: Name, bytes: u64) -> bool {
+        let mut byte = [0];
+        match bytes.checked_sub(1) {
+            None => true,
+            Some(last) => {
+                matches!(self.storage.read(name, last, &mut byte), Ok(1)) && byte == [b'\n']
+            }
+        }
+    }
+}
+
+/// How a file begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Beginning {
+    /// Like the segment that its name says. An unreadable one is what it says.
+    Right,
+    /// With nothing whole.
+    None,
+    /// Like another one. It is left alone: by its name, all that the segment before has from there on would not
+    /// count.
+    Wrong,
+}
+
+fn beginning<S: Storage>(storage: &mut S, first: u64, bytes: u64) -> Beginning {
+    // What a write that failed left at the beginning may be longer.
+    match beginning_until(storage, first, bytes.min(BEGINNING_BYTES)) {
+        Beginning::None => beginning_until(storage, first, bytes),
+        found => found,
+    }
+}
+
+fn beginning_until<S: Storage>(storage: &mut S, first: u64, end: u64) -> Beginning {
+    let mut lines = Lines::new(Name::Segment(first), 0, end);
+    let mut has_head = false;
+    loop {
+        match lines.next(storage) {
+            Ok(Some(text)) => match line::read(text) {
+                Some(Line::Report { number, .. }) if number >= first => return Beginning::Right,
+                Some(Line::Report { .. }) => return Beginning::Wrong,
+                Some(Line::Head { .. }) => has_head = true,
+                _ => {}
+            },
+            Ok(None) if has_head => return Beginning::Right,
+            Ok(None) => return Beginning::None,
+            Err(_) => return Beginning::Right,
+        }
+    }
+}

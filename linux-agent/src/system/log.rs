@@ -1,0 +1,246 @@
+//! Diagnostics: one line an event, to standard error.
+//!
+//! A detached agent has its standard error in a file, which is started anew when it grows too large; under systemd the
+//! journal has it. The file's disk may hang, so a thread of its own writes there: whoever has something to say hands
+//! it over, and goes on. Lines that find no room are lost, and counted.
+
+use std::fmt::Arguments;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Seek, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender, SyncSender, TrySendError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::libc::{self, c_int, c_uint};
+
+use crate::system::clock;
+
+/// A log file is started anew when it reaches this size, in bytes; the one before is kept.
+pub const MAX_FILE: u64 = 1 << 20;
+
+/// How much is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// What an operator must look at.
+    Error = 0,
+    /// What did not go as it should and is handled.
+    Warning = 1,
+    /// What happened.
+    Info = 2,
+    /// Each request and sample that failed.
+    Debug = 3,
+}
+
+/// So many lines wait for the disk at most.
+pub const MAX_WAITING: usize = 256;
+
+/// A line is formatted elsewhere; this writes it.
+const STACK_BYTES: usize = 64 << 10;
+
+/// How often [`flush`] looks for room.
+const FLUSH_PAUSE: Duration = Duration::from_millis(10);
+
+static LEVEL: AtomicU8 = AtomicU8::new(Level::Info as u8);
+static TO_FILE: OnceLock<SyncSender<Message>> = OnceLock::new();
+/// Lines that found no room since this was said last.
+static LOST: AtomicU64 = AtomicU64::new(0);
+
+enum Message {
+    Line(String),
+    /// Answered once everything before it is written.
+    Flush(Sender<()>),
+}
+
+struct LogFile {
+    path: PathBuf,
+    file: File,
+    bytes: u64,
+}
+
+/// From now on nothing above `level` is said.
+pub fn set_level(level: Level) {
+    LEVEL.store(level as u8, Ordering::Relaxed);
+}
+
+/// From now on standard error goes to the file `path`, with the time before each line. What is said here never waits
+/// for its disk.
+pub fn to_file(path: &Path) -> io::Result<()> {
+    let file = open(OpenOptions::new().read(true).append(true), path)?;
+    // For a panic, which is written past this module.
+    nix::unistd::dup2_stderr(&file)?;
+    let log_file = LogFile {
+        path: path.to_owned(),
+        bytes: file.metadata()?.len(),
+        file,
+    };
+    let (lines, waiting) = mpsc::sync_channel(MAX_WAITING);
+    thread::Builder::new()
+        .name("log".to_owned())
+        .stack_size(STACK_BYTES)
+        .spawn(move || log_file.keep(&waiting))?;
+    // A process has one log: a second call changes nothing.
+    let _ = TO_FILE.set(lines);
+    Ok(())
+}
+
+/// Waits until what was said is in the file, but not for longer than `limit`.
+pub fn flush(limit: Duration) {
+    let Some(lines) = TO_FILE.get() else { return };
+    let began = Instant::now();
+    let (done, written) = mpsc::channel();
+    let mut message = Message::Flush(done);
+    while let Err(TrySendError::Full(back)) = lines.try_send(message) {
+        if began.elapsed() >= limit {
+            return;
+        }
+        message = back;
+        thread::sleep(FLUSH_PAUSE);
+    }
+    let _ = written.recv_timeout(limit.saturating_sub(began.elapsed()));
+}
+
+/// Something an operator must look at.
+pub fn error(line: Arguments<'_>) {
+    write(Level::Error, line);
+}
+
+/// Something that did not go as it should and is handled.
+pub fn warning(line: Arguments<'_>) {
+    write(Level::Warning, line);
+}
+
+/// Something that happened.
+pub fn info(line: Arguments<'_>) {
+    write(Level::Info, line);
+}
+
+/// A detail.
+pub fn debug(line: Arguments<'_>) {
+    write(Level::Debug, line);
+}
+
+fn write(level: Level, line: Arguments<'_>) {
+    if level as u8 > LEVEL.load(Ordering::Relaxed) {
+        return;
+    }
+    match TO_FILE.get() {
+        // There is nowhere left to say that this failed.
+        None => drop(io::stderr().write_all(format!("mote: {line}\n").as_bytes())),
+        Some(lines) => {
+            if lines.try_send(Message::Line(stamped(line))).is_err() {
+                LOST.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+fn stamped(line: Arguments<'_>) -> String {
+    format!("{} mote: {line}\n", timestamp(clock::unix_ms() / 1000))
+}
+
+impl LogFile {
+    /// The thread's life.
+    fn keep(mut self, waiting: &Receiver<Message>) {
+        self.close_others();
+        while let Ok(message) = waiting.recv() {
+            match message {
+                Message::Line(line) => {
+                    self.write(&line);
+                    // Lines are lost while others wait, so there is one after which this is seen.
+                    match LOST.swap(0, Ordering::Relaxed) {
+                        0 => {}
+                        lost => self.write(&stamped(format_args!(
+                            "{lost} lines were lost here: this disk was too slow for them"
+                        ))),
+                    }
+                }
+                // Whoever asked may have given up.
+                Message::Flush(done) => drop(done.send(())),
+            }
+        }
+    }
+
+    fn write(&mut self, line: &str) {
+        // There is nowhere left to say that this failed.
+        let _ = self.file.write_all(line.as_bytes());
+        self.bytes += line.len() as u64;
+        if self.bytes >= MAX_FILE {
+            let _ = self.keep_copy();
+            // Emptied, not replaced, since it is the process's standard error; also if there is no copy.
+            let _ = self.file.set_len(0);
+            self.bytes = 0;
+        }
+    }
+
+    fn keep_copy(&mut self) -> io::Result<()> {
+        let mut options = OpenOptions::new();
+        let path = self.path.with_extension("log.1");
+        let mut copy = open(options.write(true).truncate(true), &path)?;
+        self.file.rewind()?;
+        io::copy(&mut self.file, &mut copy).map(drop)
+    }
+
+    /// Gives this thread a file table of its own, with nothing in it but the log. In the shared one, a thread that its
+    /// disk holds would keep the agent's lock and sockets after the end of the agent.
+    fn close_others(&self) {
+        let close = |first: c_int, last: c_int, flags: c_uint| {
+            // SAFETY: once the table is its own, no file of the other threads is closed, and until then the first
+            // call changes nothing.
+            unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) }
+        };
+        let own = self.file.as_raw_fd();
+        // Where the kernel knows nothing of this (before 5.9), the thread is as useful without.
+        if close(0, own - 1, libc::CLOSE_RANGE_UNSHARE) == 0 {
+            close(own + 1, c_int::MAX, 0);
+        }
+    }
+}
+
+fn open(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    options
+        .create(true)
+        .mode(0o600)
+        // A pipe that nobody reads is an error, not a wait; a link leads elsewhere.
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW)
+        .open(path)
+}
+
+/// ISO 8601 in UTC. Days to dates: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms".
+fn timestamp(unix_seconds: u64) -> String {
+    let (days, second) = (unix_seconds / 86_400, unix_seconds % 86_400);
+    let days = days + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 {
+        shifted_month + 3
+    } else {
+        shifted_month - 9
+    };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timestamps_are_dates() {
+        // Compared with `date -u -d @N +%FT%TZ`.
+        assert_eq!(timestamp(0), "1970-01-01T00:00:00Z");
+        assert_eq!(timestamp(951_782_400), "2000-02-29T00:00:00Z");
+        assert_eq!(timestamp(1_795_339_484), "2026-11-22T09:24:44Z");
+        assert_eq!(timestamp(4_107_542_399), "2100-02-28T23:59:59Z");
+        assert_eq!(timestamp(4_107_542_400), "2100-03-01T00:00:00Z");
+    }
+}

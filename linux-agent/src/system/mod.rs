@@ -1,0 +1,10 @@
+//! What the agent and the collector ask of the operating system.
+
+pub mod clock;
+pub mod daemon;
+pub(crate) mod fault;
+pub mod files;
+pub mod log;
+pub mod notify;
+pub mod privileges;
+pub mod secret;

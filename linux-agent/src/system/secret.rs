@@ -1,0 +1,392 @@
+//! Files that hold secrets, and the token in one of them.
+//!
+//! A secret that others can read is none, so such a file is refused rather than used. What it holds never becomes
+//! part of a sentence.
+
+use std::fmt;
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use ureq::http::HeaderValue;
+
+use crate::system::files;
+
+/// A file of keys or a token may have this many bytes.
+pub const MAX_SECRET: u64 = 64 << 10;
+
+/// The shortest and the longest token, in bytes.
+pub const TOKEN_BYTES: std::ops::RangeInclusive<usize> = 16..=256;
+
+/// Where a secret is, and who keeps it from others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretFile {
+    /// Where.
+    pub path: PathBuf,
+    /// What its owner and its mode must be.
+    pub keeper: Keeper,
+}
+
+/// Who keeps a secret from others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keeper {
+    /// This user owns the file, or root if the agent does not leave root, and nobody else may read it.
+    Owner {
+        /// The user that the agent runs as.
+        agent_uid: u32,
+    },
+    /// systemd: the file may also be readable for a group, since the folder is closed to all but the service's
+    /// user (systemd.exec(5), credentials).
+    Systemd {
+        /// The user that the agent runs as.
+        agent_uid: u32,
+    },
+}
+
+/// Why a file's secret is not used; displays as one sentence that says how to mend it.
+#[derive(Debug)]
+pub struct SecretError {
+    path: PathBuf,
+    fault: Fault,
+}
+
+#[derive(Debug)]
+enum Fault {
+    Read(io::Error),
+    Owner { uid: u32, agent_uid: u32 },
+    Mode(u32),
+    Folder,
+    NoToken,
+}
+
+/// What a client shows to its server. It has no `Display`, and its `Debug` is blank.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(String);
+
+impl SecretFile {
+    /// Reads the file whole, at most 64 KiB, if it is kept from others.
+    pub fn read(&self) -> Result<Vec<u8>, SecretError> {
+        let file = files::open(&self.path).map_err(|cause| self.error(Fault::Read(cause)))?;
+        // Of the open file: another could have taken its name by now.
+        let metadata = file
+            .metadata()
+            .map_err(|cause| self.error(Fault::Read(cause)))?;
+        self.check(&metadata)?;
+        files::read_open(file, MAX_SECRET).map_err(|cause| self.error(Fault::Read(cause)))
+    }
+
+    /// Reads a token.
+    pub fn read_token(&self) -> Result<Token, SecretError> {
+        let bytes = self.read()?;
+        let text = String::from_utf8(bytes).unwrap_or_default();
+        Token::new(text.trim_end_matches(['\r', '\n'])).ok_or_else(|| self.error(Fault::NoToken))
+    }
+
+    fn check(&self, metadata: &Metadata) -> Result<(), SecretError> {
+        let mode = metadata.mode() & 0o7777;
+        let (agent_uid, closed) = match self.keeper {
+            Keeper::Owner { agent_uid } => (agent_uid, 0o077),
+            Keeper::Systemd { agent_uid } => {
+                let folder = self.path.parent().map(fs::metadata);
+                let closed =
+                    |it: &Metadata| [0, agent_uid].contains(&it.uid()) && it.mode() & 0o027 == 0;
+                if !matches!(&folder, Some(Ok(folder)) if closed(folder)) {
+                    return Err(self.error(Fault::Folder));
+                }
+                (agent_uid, 0o037)
+            }
+        };
+        let uid = metadata.uid();
+        // Root's own are of no use to an agent that is about to become somebody else.
+        let is_roots =
+            uid == 0 && (agent_uid == nix::unistd::geteuid().as_raw() || closed != 0o077);
+        if uid != agent_uid && !is_roots {
+            return Err(self.error(Fault::Owner { uid, agent_uid }));
+        }
+        match mode & closed {
+            0 => Ok(()),
+            _ => Err(self.error(Fault::Mode(mode))),
+        }
+    }
+
+    fn error(&self, fault: Fault) -> SecretError {
+        SecretError {
+            path: self.path.clone(),
+            fault,
+        }
+    }
+}
+
+impl Token {
+    /// Takes 16 to 256 visible ASCII characters.
+    pub fn new(text: &str) -> Option<Token> {
+        let is_token =
+            TOKEN_BYTES.contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+        is_token.then(|| Token(text.to_owned()))
+    }
+
+    /// The value of `Authorization` (RFC 6750), marked so that it shows in no log.
+    pub fn header(&self) -> Option<HeaderValue> {
+        let mut value = HeaderValue::from_str(&format!("Bearer {}", self.0)).ok()?;
+        value.set_sensitive(true);
+        Some(value)
+    }
+
+    /// For the file that keeps it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A new file beside the one that it will be, with the mode that it will have; gone if it never is.
+pub struct NewFile {
+    file: File,
+    temporary: PathBuf,
+    path: PathBuf,
+}
+
+impl NewFile {
+    /// Makes the empty file. Fails if the folder cannot be written.
+    pub fn create(path: &Path, mode: u32) -> io::Result<NewFile> {
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".{}.new", std::process::id()));
+        let temporary = path.with_file_name(name);
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .open(&temporary)?;
+        Ok(NewFile {
+            file,
+            temporary,
+            path: path.to_owned(),
+        })
+    }
+
+    /// Puts the file in its place, whole. Without `replaces` it fails if there is one.
+    pub fn write(mut self, text: &str, replaces: bool) -> io::Result<()> {
+        self.file.write_all(text.as_bytes())?;
+        self.file.sync_all()?;
+        match replaces {
+            true => fs::rename(&self.temporary, &self.path),
+            // Unlike a rename, a link never takes the place of another file.
+            false => fs::hard_link(&self.temporary, &self.path),
+        }?;
+        let folder = self.path.parent().filter(|it| !it.as_os_str().is_empty());
+        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        // After a rename there is none.
+        let _ = fs::remove_file(&self.temporary);
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(…)")
+    }
+}
+
+impl fmt::Display for SecretError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.path.display();
+        match &self.fault {
+            Fault::Read(cause) => write!(f, "{path}: {cause}"),
+            Fault::Owner { uid, agent_uid } => write!(
+                f,
+                "{path} belongs to user {uid}, and the agent runs as user {agent_uid}: chown {agent_uid} {path}"
+            ),
+            Fault::Mode(mode) => write!(
+                f,
+                "{path} may be read or changed by others (its mode is {mode:04o}): chmod 600 {path}"
+            ),
+            Fault::Folder => write!(
+                f,
+                "{path} is no credential of systemd, since others may enter its folder; name it in `server.token_file`"
+            ),
+            Fault::NoToken => write!(
+                f,
+                "{path} holds no token, which is {} to {} visible ASCII characters without spaces",
+                TOKEN_BYTES.start(),
+                TOKEN_BYTES.end()
+            ),
+        }
+    }
+}
+
+impl std::error::Error for SecretError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+    use tempfile::TempDir;
+
+    const TEXT: &str = "a-token.of_16+bytes";
+
+    fn own() -> Keeper {
+        Keeper::Owner {
+            agent_uid: nix::unistd::geteuid().as_raw(),
+        }
+    }
+
+    fn file(folder: &TempDir, text: &[u8], mode: u32) -> SecretFile {
+        let path = folder.path().join("token");
+        let _ = fs::remove_file(&path);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        SecretFile {
+            path,
+            keeper: own(),
+        }
+    }
+
+    fn refusal(secret: &SecretFile) -> String {
+        let error = secret.read_token().unwrap_err().to_string();
+        error.replace(secret.path.to_str().unwrap(), "token")
+    }
+
+    #[test]
+    fn a_secret_that_others_may_read_or_change_is_none() {
+        let folder = TempDir::new().unwrap();
+        for mode in [0o600, 0o400, 0o700] {
+            let token = file(&folder, TEXT.as_bytes(), mode).read_token().unwrap();
+            assert_eq!(token.expose(), TEXT);
+        }
+        for mode in [0o644, 0o640, 0o604, 0o620, 0o602, 0o610, 0o601] {
+            assert_eq!(
+                refusal(&file(&folder, TEXT.as_bytes(), mode)),
+                format!(
+                    "token may be read or changed by others (its mode is {mode:04o}): chmod 600 token"
+                )
+            );
+        }
+    }
+
+    #[test]
+    fn a_secret_of_another_user_is_none() {
+        let folder = TempDir::new().unwrap();
+        let mut secret = file(&folder, TEXT.as_bytes(), 0o600);
+        let uid = nix::unistd::geteuid().as_raw();
+        if uid != 0 {
+            // Only the owner's side of the rule can be turned round.
+            secret.keeper = Keeper::Owner { agent_uid: uid + 1 };
+            let says = format!("belongs to user {uid}, and the agent runs as");
+            assert!(refusal(&secret).contains(&says));
+            return;
+        }
+        std::os::unix::fs::chown(&secret.path, Some(12345), None).unwrap();
+        assert_eq!(
+            refusal(&secret),
+            "token belongs to user 12345, and the agent runs as user 0: chown 0 token"
+        );
+        secret.keeper = Keeper::Owner { agent_uid: 12345 };
+        assert!(secret.read_token().is_ok());
+        // It is about to become that user, who could not read what is root's.
+        std::os::unix::fs::chown(&secret.path, Some(0), None).unwrap();
+        assert!(refusal(&secret).contains("belongs to user 0"));
+        secret.keeper = Keeper::Owner { agent_uid: 0 };
+        assert!(secret.read_token().is_ok());
+    }
+
+    #[test]
+    fn a_credential_of_systemd_may_be_readable_for_a_group_in_a_closed_folder() {
+        let folder = TempDir::new().unwrap();
+        let agent_uid = nix::unistd::geteuid().as_raw();
+        let enter = |mode| {
+            fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode)).unwrap();
+        };
+        let keeper = Keeper::Systemd { agent_uid };
+        for mode in [0o440, 0o400] {
+            let secret = file(&folder, TEXT.as_bytes(), mode);
+            let secret = SecretFile { keeper, ..secret };
+            for (folder_mode, is_closed) in
+                [(0o500, true), (0o550, true), (0o755, false), (0o570, false)]
+            {
+                enter(folder_mode);
+                let taken = secret.read_token().is_ok();
+                assert_eq!(taken, is_closed, "{mode:o} in {folder_mode:o}");
+            }
+            enter(0o700);
+        }
+        let secret = file(&folder, TEXT.as_bytes(), 0o444);
+        assert!(SecretFile { keeper, ..secret }.read_token().is_err());
+    }
+
+    #[test]
+    fn tokens_are_16_to_256_visible_characters_and_a_newline_is_none_of_them() {
+        let folder = TempDir::new().unwrap();
+        let taken = |text: &str| {
+            let secret = file(&folder, text.as_bytes(), 0o600);
+            secret.read_token().ok().map(|it| it.expose().to_owned())
+        };
+        let longest = "~".repeat(256);
+        for text in ["!234567890123456", &longest] {
+            for end in ["", "\n", "\r\n"] {
+                assert_eq!(taken(&format!("{text}{end}")).as_deref(), Some(text));
+            }
+        }
+        for text in [
+            "",
+            "\n",
+            "123456789012345",
+            " 1234567890123456",
+            "12345678 90123456",
+            "1234567890123456\nA",
+            "1234567890123456\t",
+            "ä234567890123456",
+            &format!("{longest}~"),
+        ] {
+            assert_eq!(taken(text), None, "{text:?}");
+        }
+        let secret = file(&folder, &[0xff; 20], 0o600);
+        assert_eq!(
+            refusal(&secret),
+            "token holds no token, which is 16 to 256 visible ASCII characters without spaces"
+        );
+        let secret = file(&folder, &[b'a'; (64 << 10) + 1], 0o600);
+        assert_eq!(refusal(&secret), "token: it is larger than 65536 bytes");
+    }
+
+    #[test]
+    fn what_is_no_regular_file_holds_no_secret_and_holds_up_nobody() {
+        let folder = TempDir::new().unwrap();
+        let secret = file(&folder, b"", 0o600);
+        fs::remove_file(&secret.path).unwrap();
+        assert_eq!(
+            refusal(&secret),
+            "token: No such file or directory (os error 2)"
+        );
+        nix::unistd::mkfifo(&secret.path, nix::sys::stat::Mode::S_IRUSR).unwrap();
+        assert_eq!(refusal(&secret), "token: it is not a regular file");
+    }
+
+    #[test]
+    fn a_token_shows_nowhere() {
+        let token = Token::new(TEXT).unwrap();
+        assert_eq!(format!("{token:?}"), "Token(…)");
+        let header = token.header().unwrap();
+        assert_eq!(header.as_bytes(), format!("Bearer {TEXT}").as_bytes());
+        assert_eq!(format!("{header:?}"), "Sensitive");
+    }
+
+    #[test]
+    fn a_new_file_comes_whole_and_takes_no_other_s_place() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("token");
+        let write = |text, replaces| NewFile::create(&path, 0o600)?.write(text, replaces);
+        write("one", false).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        let error = write("two", false).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "one");
+        write("three", true).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "three");
+        drop(NewFile::create(&path, 0o600).unwrap());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}
