@@ -125,7 +125,7 @@ fn a_collector_without_hosts_says_so() {
         .unwrap();
     child.kill().unwrap();
     child.wait().unwrap();
-    assert!(line.starts_with("mote serve: no hosts: "), "{line}");
+    assert!(line.starts_with("mote: no hosts: "), "{line}");
 }
 
 #[test]

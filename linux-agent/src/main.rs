@@ -6,9 +6,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
+use log::LevelFilter;
 use mote_agent::cli::enroll;
 use mote_agent::cli::{self, Failed, Source, exit};
-use mote_agent::system::log::{self, Level};
+use mote_agent::system;
 
 /// Samples this host's services on a server's orders and reports them.
 #[derive(Parser)]
@@ -172,11 +173,11 @@ fn main() -> ExitCode {
 }
 
 fn dispatch(Cli { global, command }: Cli) -> Result<u8, Failed> {
-    log::set_level(match (global.quiet, global.verbose) {
-        (0, 0) => Level::Info,
-        (0, _) => Level::Debug,
-        (1, _) => Level::Warning,
-        (_, _) => Level::Error,
+    system::log::init(match (global.quiet, global.verbose) {
+        (0, 0) => LevelFilter::Info,
+        (0, _) => LevelFilter::Debug,
+        (1, _) => LevelFilter::Warn,
+        (_, _) => LevelFilter::Error,
     });
     let verbosity: &[&str] = match (global.quiet, global.verbose) {
         (0, 0) => &[],

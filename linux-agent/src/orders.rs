@@ -9,7 +9,6 @@ use crate::http::MAX_DOCUMENT;
 use crate::probes::Probe;
 use crate::system::daemon::{DaemonError, write_whole};
 use crate::system::files;
-use crate::system::log;
 
 /// Services that one agent monitors at most.
 pub const MAX_SERVICES: usize = 256;
@@ -74,7 +73,7 @@ pub fn load_last(state_dir: &Path) -> Option<Vec<u8>> {
         Ok(document) => Some(document),
         Err(error) if error.kind() == ErrorKind::NotFound => None,
         Err(error) => {
-            log::warning(format_args!("{} is not used: {error}", path.display()));
+            log::warn!("{} is not used: {error}", path.display());
             None
         }
     }

@@ -28,7 +28,6 @@ use crate::settings::{self, Settings};
 use crate::system::clock;
 use crate::system::daemon::{DaemonError, Lock};
 use crate::system::files;
-use crate::system::log;
 use crate::system::notify::Manager;
 use crate::system::privileges::{self, PrivilegeError};
 use control::Control;
@@ -133,21 +132,19 @@ impl<'a> Agent<'a> {
     /// Samples and reports until SIGTERM or SIGINT.
     pub fn run(mut self) {
         self.manager.tell("READY=1");
-        log::info(format_args!(
+        log::info!(
             "client {} runs, pid {}",
             self.settings.client_id,
             std::process::id()
-        ));
+        );
         if privileges::is_root_without_need(self.settings.user.as_deref()) {
-            log::warning(format_args!(
-                "runs as root, which it need not: name a user with `user` or --user"
-            ));
+            log::warn!("runs as root, which it need not: name a user with `user` or --user");
         }
         if let Err(error) = files::open(&self.settings.file) {
-            log::warning(format_args!(
+            log::warn!(
                 "its settings cannot be read again, so reload will fail: {}: {error}",
                 self.settings.file.display()
-            ));
+            );
         }
         while self.turn() {}
         self.manager.tell("STOPPING=1");
@@ -158,8 +155,8 @@ impl<'a> Agent<'a> {
         let Closed { account, forgot } = courier.close(LAST_DELIVERY);
         let sentence = format!("stops: {account}");
         match forgot {
-            None => log::info(format_args!("{sentence}")),
-            Some(why) => log::warning(format_args!("{sentence}; {why}")),
+            None => log::info!("{sentence}"),
+            Some(why) => log::warn!("{sentence}; {why}"),
         }
     }
 
@@ -170,7 +167,7 @@ impl<'a> Agent<'a> {
         }
         let events = self.wait().unwrap_or_else(|error| {
             // Nothing to wait with: do not spin.
-            log::error(format_args!("waiting for events: {error}"));
+            log::error!("waiting for events: {error}");
             std::thread::sleep(Duration::from_secs(1));
             gateway::Events::new()
         });
@@ -252,7 +249,7 @@ impl<'a> Agent<'a> {
                 Ok(Signal::SIGTERM | Signal::SIGINT) => return false,
                 Ok(Signal::SIGHUP) => {
                     if let Err(sentence) = self.reload() {
-                        log::error(format_args!("the old settings stay in force: {sentence}"));
+                        log::error!("the old settings stay in force: {sentence}");
                     }
                 }
                 // Each plugin has been asked whether it has ended; this may be one that nobody knows.
@@ -308,7 +305,7 @@ impl<'a> Agent<'a> {
             Err(error) if is_local => Err(AgentError::Services(self.settings.file.clone(), error)),
             Err(error) => {
                 let path = orders::last_path(&self.settings.state_dir);
-                log::warning(format_args!("{} is not used: {error}", path.display()));
+                log::warn!("{} is not used: {error}", path.display());
                 Ok(())
             }
         }
@@ -323,10 +320,7 @@ impl<'a> Agent<'a> {
         }
         match orders::parse(&document, &self.settings.plugins.allowed) {
             Ok(orders) => {
-                log::info(format_args!(
-                    "monitors {} services",
-                    orders.services().len()
-                ));
+                log::info!("monitors {} services", orders.services().len());
                 self.courier.note_orders(Ok(()));
                 self.sampling.apply(&orders, &self.courier);
                 self.sampling.monitor_mut().fetched(now);
@@ -384,7 +378,7 @@ impl<'a> Agent<'a> {
         self.sampling.apply(&orders, &self.courier);
         self.document = document;
         self.gateway.set_boards(&self.settings.boards);
-        log::info(format_args!("read its settings anew"));
+        log::info!("read its settings anew");
         Ok(())
     }
 }

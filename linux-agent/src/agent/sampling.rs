@@ -14,7 +14,6 @@ use crate::probes::{AgentCounters, Context, MAX_REPORT, Probe, ProbeError, Sampl
 use crate::queue::service_key;
 use crate::settings::Settings;
 use crate::system::clock;
-use crate::system::log;
 
 /// A sample is late if it is taken this long after it was due, in milliseconds.
 const LATE_MS: u64 = 100;
@@ -160,7 +159,7 @@ impl Sampling {
                 match Sampler::open(*probe, &settings.roots, &mut self.context) {
                     Ok(sampler) => slot.sampler = Some(Box::new(sampler)),
                     Err(error) => {
-                        log::warning(format_args!("service {:?}: {error}", entry.service.name));
+                        log::warn!("service {:?}: {error}", entry.service.name);
                     }
                 }
                 false
@@ -170,7 +169,7 @@ impl Sampling {
                 let error = format!(
                     "{name:?} is neither a probe of this agent nor listed in its setting `plugins`"
                 );
-                log::warning(format_args!("service {:?}: {error}", entry.service.name));
+                log::warn!("service {:?}: {error}", entry.service.name);
                 self.monitor.park(id);
                 self.report_failure(id, &error, settings, courier);
                 true
@@ -267,7 +266,7 @@ impl Sampling {
     }
 
     fn report_failure(&mut self, id: SlotId, error: &str, settings: &Settings, courier: &Courier) {
-        log::debug(format_args!("slot {}: {error}", id.index()));
+        log::debug!("slot {}: {error}", id.index());
         let failure = Failure::new(error);
         let result = self.report(
             id,

@@ -184,6 +184,9 @@ pub fn run_agent(settings: Settings, source: &Source, detached: bool) -> Result<
     if detached {
         daemon::ready(&log_file)
             .map_err(|error| failed(exit::FAILED, format!("{}: {error}", log_file.display())))?;
+    } else {
+        // Here, since each thread that runs before has the privileges that the agent gives up.
+        log::to_standard_error().map_err(|error| failed(exit::FAILED, error))?;
     }
     agent.run();
     log::flush(LAST_LINES);
@@ -196,6 +199,7 @@ pub fn serve(source: &Source) -> Result<(), Failed> {
     use crate::collector::{Collector, ServeError};
     use tokio::signal::unix::{SignalKind, signal};
     let settings = server_settings(source)?;
+    log::to_standard_error().map_err(|error| failed(exit::FAILED, error))?;
     let collector = Collector::bind(settings).map_err(|error| match error {
         ServeError::Secret(_) | ServeError::Tls(_) => failed(exit::SETTINGS, error),
         _ => failed(exit::FAILED, error),
@@ -220,6 +224,7 @@ pub fn serve(source: &Source) -> Result<(), Failed> {
             _ = interrupt.recv() => {}
         }
     });
+    log::flush(LAST_LINES);
     Ok(())
 }
 

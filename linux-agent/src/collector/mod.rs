@@ -20,7 +20,7 @@ mod store;
 mod tls;
 
 use std::fmt;
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -133,12 +133,12 @@ impl Collector {
         let (store, store_thread) =
             store::Store::open(&settings.database).map_err(ServeError::Store)?;
         if settings.hosts.is_empty() {
-            log(format_args!(
+            log::warn!(
                 "no hosts: every agent is refused until the settings have a table such as [hosts.web]"
-            ));
+            );
         }
         for clash in &settings.clashes {
-            log(format_args!("{clash}"));
+            log::warn!("{clash}");
         }
         let hosts = Arc::new(settings.hosts);
         let guard = Guard::new(
@@ -149,13 +149,13 @@ impl Collector {
         )
         .map_err(ServeError::Secret)?;
         for remark in runtime.block_on(guard.remarks()) {
-            log(format_args!("{remark}"));
+            log::warn!("{remark}");
         }
         if is_overheard(address, tls.is_some()) && runtime.block_on(guard.has_tokens()) {
-            log(format_args!(
-                "warning: tokens go over the network in the clear to {address}; set tls_cert_file \
+            log::warn!(
+                "tokens go over the network in the clear to {address}; set tls_cert_file \
                  and tls_key_file, or listen on loopback"
-            ));
+            );
         }
         let app = App {
             hosts,
@@ -199,7 +199,7 @@ impl Collector {
         // that is being read from a dead file server is not waited for.
         runtime.shutdown_timeout(STOP_TIMEOUT);
         if store_thread.join().is_err() {
-            log(format_args!("the database's thread has panicked"));
+            log::error!("the database's thread has panicked");
         }
     }
 
@@ -236,7 +236,7 @@ impl Handle {
         // Nobody listens if it has ended by itself.
         let _ = self.stop.send(());
         if self.thread.join().is_err() {
-            log(format_args!("the collector's thread has panicked"));
+            log::error!("the collector's thread has panicked");
         }
     }
 }
@@ -323,17 +323,11 @@ async fn accept(
             }
             Err(cause) if cause.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(cause) => {
-                log(format_args!("cannot accept connections: {cause}"));
+                log::warn!("cannot accept connections: {cause}");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
-}
-
-/// One line on standard error. Nothing can be done where that is closed.
-fn log(message: fmt::Arguments<'_>) {
-    let line = format!("mote serve: {message}\n");
-    let _ = io::stderr().lock().write_all(line.as_bytes());
 }
 
 #[cfg(test)]

@@ -28,7 +28,6 @@ use crate::settings::Server;
 use crate::system::clock;
 use crate::system::daemon::DaemonError;
 use crate::system::fault::{Fault, SAY_AGAIN};
-use crate::system::log;
 
 /// Threads.
 pub const WORKERS: usize = 2;
@@ -534,11 +533,11 @@ impl Health {
         let sentence = format!("a report of {service:?} is given up: {error}");
         let said = match &self.given_up {
             Some(before) if now.saturating_duration_since(before.said) < SAY_AGAIN => {
-                log::debug(format_args!("{sentence}"));
+                log::debug!("{sentence}");
                 before.said
             }
             _ => {
-                log::warning(format_args!("{sentence}"));
+                log::warn!("{sentence}");
                 now
             }
         };

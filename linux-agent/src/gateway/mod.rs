@@ -27,7 +27,6 @@ use crate::delivery::Courier;
 use crate::settings::{self, MAX_BOARDS};
 use crate::system::clock;
 use crate::system::fault::Fault;
-use crate::system::log;
 use board::{Arrival, Board, Counts};
 use port::{Port, PortError};
 
@@ -335,7 +334,7 @@ impl Link {
                 self.port = Some(port);
                 let name = self.name();
                 if !self.fault.worked(&format!("{name} is open again")) {
-                    log::debug(format_args!("{name} is open"));
+                    log::debug!("{name} is open");
                 }
             }
             Err(error) => self.fail(&error, now),

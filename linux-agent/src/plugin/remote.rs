@@ -15,7 +15,6 @@ use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, 
 
 use super::wire::{MAX_ANSWER_BYTES, READY, Request, decode_answer};
 use super::{KILL_AFTER, MAX_RUNNING, Outcome, Plugins, close_on_exec};
-use crate::system::log;
 
 /// A runner has this long to begin.
 const START_TIME: Duration = Duration::from_secs(10);
@@ -280,7 +279,7 @@ impl Remote {
 
     fn is_gone(&mut self) {
         self.socket = None;
-        log::error(format_args!("{ENDED}"));
+        log::error!("{ENDED}");
     }
 }
 

@@ -2,8 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use crate::system::log;
-
 /// What comes and goes with the same sentence is said once in this time.
 pub const SAY_AGAIN: Duration = Duration::from_secs(60);
 
@@ -28,10 +26,10 @@ impl Fault {
     pub fn failed(&mut self, reason: String, now: Instant) -> bool {
         let is_said = self.is_news(&reason, now);
         if is_said {
-            log::warning(format_args!("{reason}"));
+            log::warn!("{reason}");
             self.said = Some((reason.clone(), now));
         } else {
-            log::debug(format_args!("{reason}"));
+            log::debug!("{reason}");
         }
         if self.now.as_deref() != Some(&reason) {
             self.loud = is_said;
@@ -44,7 +42,7 @@ impl Fault {
     pub fn worked(&mut self, over: &str) -> bool {
         let is_said = self.now.take().is_some() && self.loud;
         if is_said {
-            log::info(format_args!("{over}"));
+            log::info!("{over}");
         }
         is_said
     }

@@ -1,43 +1,36 @@
-//! Diagnostics: one line an event, to standard error.
+//! The log of agent and collector: the writer behind the `log` crate's macros, one line an event, to standard error.
 //!
 //! A detached agent has its standard error in a file, which is started anew when it grows too large; under systemd the
-//! journal has it. The file's disk may hang, so a thread of its own writes there: whoever has something to say hands
-//! it over, and goes on. Lines that find no room are lost, and counted.
+//! journal has it. A disk may hang and nobody may read a pipe, so once [`to_file`] or [`to_standard_error`] was called a
+//! thread of its own writes: whoever has something to say hands it over, and goes on. Lines that find no room are lost
+//! and counted.
 
 use std::fmt::Arguments;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender, TrySendError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use log::{LevelFilter, Log, Metadata, Record};
 use nix::libc::{self, c_int, c_uint};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::system::clock;
 
 /// A log file is started anew when it reaches this size, in bytes; the one before is kept.
 pub const MAX_FILE: u64 = 1 << 20;
 
-/// How much is said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
-    /// What an operator must look at.
-    Error = 0,
-    /// What did not go as it should and is handled.
-    Warning = 1,
-    /// What happened.
-    Info = 2,
-    /// Each request and sample that failed.
-    Debug = 3,
-}
-
-/// So many lines wait for the disk at most.
+/// So many lines wait for the log's thread at most.
 pub const MAX_WAITING: usize = 256;
+
+/// Before there is a thread, a line waits so many milliseconds for whoever reads standard error.
+const MAX_WAIT_MS: u8 = 100;
 
 /// A line is formatted elsewhere; this writes it.
 const STACK_BYTES: usize = 64 << 10;
@@ -45,15 +38,27 @@ const STACK_BYTES: usize = 64 << 10;
 /// How often [`flush`] looks for room.
 const FLUSH_PAUSE: Duration = Duration::from_millis(10);
 
-static LEVEL: AtomicU8 = AtomicU8::new(Level::Info as u8);
-static TO_FILE: OnceLock<SyncSender<Message>> = OnceLock::new();
+static TO_THREAD: OnceLock<Waiting> = OnceLock::new();
 /// Lines that found no room since this was said last.
 static LOST: AtomicU64 = AtomicU64::new(0);
+
+/// Where lines wait for the log's thread.
+struct Waiting {
+    lines: SyncSender<Message>,
+    /// A file has the time before each line; whoever keeps standard error adds it.
+    has_time: bool,
+}
 
 enum Message {
     Line(String),
     /// Answered once everything before it is written.
     Flush(Sender<()>),
+}
+
+/// What the log's thread writes to.
+enum Sink {
+    StandardError,
+    File(LogFile),
 }
 
 struct LogFile {
@@ -62,9 +67,18 @@ struct LogFile {
     bytes: u64,
 }
 
-/// From now on nothing above `level` is said.
-pub fn set_level(level: Level) {
-    LEVEL.store(level as u8, Ordering::Relaxed);
+/// From now on the `log` crate's macros write here, and nothing above `level` is said: `Error` is what an operator must
+/// look at, `Warn` what did not go as it should and is handled, `Info` what happened, `Debug` each request and sample
+/// that failed.
+pub fn init(level: LevelFilter) {
+    // A process has one log: a second call changes its level only.
+    let _ = log::set_logger(&Writer);
+    log::set_max_level(level);
+}
+
+/// From now on a thread writes to standard error, so that nobody else waits for whoever reads it.
+pub fn to_standard_error() -> io::Result<()> {
+    start(Sink::StandardError)
 }
 
 /// From now on standard error goes to the file `path`, with the time before each line. What is said here never waits
@@ -73,24 +87,30 @@ pub fn to_file(path: &Path) -> io::Result<()> {
     let file = open(OpenOptions::new().read(true).append(true), path)?;
     // For a panic, which is written past this module.
     nix::unistd::dup2_stderr(&file)?;
-    let log_file = LogFile {
+    start(Sink::File(LogFile {
         path: path.to_owned(),
         bytes: file.metadata()?.len(),
         file,
-    };
+    }))
+}
+
+fn start(sink: Sink) -> io::Result<()> {
     let (lines, waiting) = mpsc::sync_channel(MAX_WAITING);
+    let has_time = matches!(sink, Sink::File(_));
     thread::Builder::new()
         .name("log".to_owned())
         .stack_size(STACK_BYTES)
-        .spawn(move || log_file.keep(&waiting))?;
+        .spawn(move || sink.keep(&waiting))?;
     // A process has one log: a second call changes nothing.
-    let _ = TO_FILE.set(lines);
+    let _ = TO_THREAD.set(Waiting { lines, has_time });
     Ok(())
 }
 
-/// Waits until what was said is in the file, but not for longer than `limit`.
+/// Waits until what was said is written, but not for longer than `limit`.
 pub fn flush(limit: Duration) {
-    let Some(lines) = TO_FILE.get() else { return };
+    let Some(Waiting { lines, .. }) = TO_THREAD.get() else {
+        return;
+    };
     let began = Instant::now();
     let (done, written) = mpsc::channel();
     let mut message = Message::Flush(done);
@@ -104,46 +124,59 @@ pub fn flush(limit: Duration) {
     let _ = written.recv_timeout(limit.saturating_sub(began.elapsed()));
 }
 
-/// Something an operator must look at.
-pub fn error(line: Arguments<'_>) {
-    write(Level::Error, line);
-}
+/// What the `log` crate's macros call.
+struct Writer;
 
-/// Something that did not go as it should and is handled.
-pub fn warning(line: Arguments<'_>) {
-    write(Level::Warning, line);
-}
-
-/// Something that happened.
-pub fn info(line: Arguments<'_>) {
-    write(Level::Info, line);
-}
-
-/// A detail.
-pub fn debug(line: Arguments<'_>) {
-    write(Level::Debug, line);
-}
-
-fn write(level: Level, line: Arguments<'_>) {
-    if level as u8 > LEVEL.load(Ordering::Relaxed) {
-        return;
+impl Log for Writer {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.level() <= log::max_level()
     }
-    match TO_FILE.get() {
-        // There is nowhere left to say that this failed.
-        None => drop(io::stderr().write_all(format!("mote: {line}\n").as_bytes())),
-        Some(lines) => {
-            if lines.try_send(Message::Line(stamped(line))).is_err() {
-                LOST.fetch_add(1, Ordering::Relaxed);
-            }
+
+    fn log(&self, record: &Record<'_>) {
+        // Libraries below say more than an operator wants to know.
+        if self.enabled(record.metadata()) && record.target().starts_with("mote") {
+            write(*record.args());
         }
     }
+
+    fn flush(&self) {}
+}
+
+fn write(line: Arguments<'_>) {
+    let written = match TO_THREAD.get() {
+        None => write_at_once(line),
+        Some(Waiting { lines, has_time }) => {
+            let line = match has_time {
+                true => stamped(line),
+                false => plain(line),
+            };
+            lines.try_send(Message::Line(line)).is_ok()
+        }
+    };
+    if !written {
+        LOST.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn write_at_once(line: Arguments<'_>) -> bool {
+    let stderr = io::stderr();
+    let mut events = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
+    match poll(&mut events, PollTimeout::from(MAX_WAIT_MS)) {
+        Ok(0) => false,
+        // There is nowhere left to say that this failed.
+        _ => stderr.lock().write_all(plain(line).as_bytes()).is_ok(),
+    }
+}
+
+fn plain(line: Arguments<'_>) -> String {
+    format!("mote: {line}\n")
 }
 
 fn stamped(line: Arguments<'_>) -> String {
     format!("{} mote: {line}\n", timestamp(clock::unix_ms() / 1000))
 }
 
-impl LogFile {
+impl Sink {
     /// The thread's life.
     fn keep(mut self, waiting: &Receiver<Message>) {
         self.close_others();
@@ -154,9 +187,7 @@ impl LogFile {
                     // Lines are lost while others wait, so there is one after which this is seen.
                     match LOST.swap(0, Ordering::Relaxed) {
                         0 => {}
-                        lost => self.write(&stamped(format_args!(
-                            "{lost} lines were lost here: this disk was too slow for them"
-                        ))),
+                        lost => self.say_lost(lost),
                     }
                 }
                 // Whoever asked may have given up.
@@ -165,6 +196,50 @@ impl LogFile {
         }
     }
 
+    fn write(&mut self, line: &str) {
+        match self {
+            // There is nowhere left to say that this failed.
+            Sink::StandardError => drop(io::stderr().write_all(line.as_bytes())),
+            Sink::File(file) => file.write(line),
+        }
+    }
+
+    fn say_lost(&mut self, lost: u64) {
+        let line = match self {
+            Sink::StandardError => plain(format_args!(
+                "{lost} lines were lost here: whoever reads standard error was too slow for them"
+            )),
+            Sink::File(_) => stamped(format_args!(
+                "{lost} lines were lost here: this disk was too slow for them"
+            )),
+        };
+        self.write(&line);
+    }
+
+    fn descriptor(&self) -> RawFd {
+        match self {
+            Sink::StandardError => libc::STDERR_FILENO,
+            Sink::File(LogFile { file, .. }) => file.as_raw_fd(),
+        }
+    }
+
+    /// Gives this thread a file table of its own, with nothing in it but the log. In the shared one, a thread that its
+    /// disk holds would keep the agent's lock and sockets after the end of the agent.
+    fn close_others(&self) {
+        let close = |first: c_int, last: c_int, flags: c_uint| {
+            // SAFETY: once the table is its own, no file of the other threads is closed, and until then the first
+            // call changes nothing.
+            unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) }
+        };
+        let own = self.descriptor();
+        // Where the kernel knows nothing of this (before 5.9), the thread is as useful without.
+        if close(0, own - 1, libc::CLOSE_RANGE_UNSHARE) == 0 {
+            close(own + 1, c_int::MAX, 0);
+        }
+    }
+}
+
+impl LogFile {
     fn write(&mut self, line: &str) {
         // There is nowhere left to say that this failed.
         let _ = self.file.write_all(line.as_bytes());
@@ -183,21 +258,6 @@ impl LogFile {
         let mut copy = open(options.write(true).truncate(true), &path)?;
         self.file.rewind()?;
         io::copy(&mut self.file, &mut copy).map(drop)
-    }
-
-    /// Gives this thread a file table of its own, with nothing in it but the log. In the shared one, a thread that its
-    /// disk holds would keep the agent's lock and sockets after the end of the agent.
-    fn close_others(&self) {
-        let close = |first: c_int, last: c_int, flags: c_uint| {
-            // SAFETY: once the table is its own, no file of the other threads is closed, and until then the first
-            // call changes nothing.
-            unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) }
-        };
-        let own = self.file.as_raw_fd();
-        // Where the kernel knows nothing of this (before 5.9), the thread is as useful without.
-        if close(0, own - 1, libc::CLOSE_RANGE_UNSHARE) == 0 {
-            close(own + 1, c_int::MAX, 0);
-        }
     }
 }
 

@@ -16,7 +16,6 @@ use std::time::{Duration, Instant};
 use axum::http::HeaderMap;
 use tokio::sync::Mutex;
 
-use super::log;
 use super::settings::host::{Host, HostId};
 use super::store::Store;
 use authorization::Presented;
@@ -180,9 +179,7 @@ fn read_anew(files: &[TokenFile]) -> Vec<TokenFile> {
             }
             Err(error) => {
                 if !file.fails {
-                    log(format_args!(
-                        "{error}; the token that it held stays in force"
-                    ));
+                    log::warn!("{error}; the token that it held stays in force");
                 }
                 file.fails = true;
             }

@@ -14,7 +14,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::oneshot;
 
 use super::auth::digest::Digest;
-use super::log;
 use super::report::Report;
 use super::settings::host::HostId;
 use database::{Inserter, LATEST, OpenError, Page, Query, Stored};
@@ -46,7 +45,7 @@ impl Store {
             .name("store".to_owned())
             .spawn(move || {
                 if let Err(cause) = work(file, &path, &inbox) {
-                    log(format_args!("{} cannot be used: {cause}", path.display()));
+                    log::warn!("{} cannot be used: {cause}", path.display());
                 }
             })
             .map_err(OpenError::Thread)?;
@@ -155,9 +154,9 @@ fn work(
 ) -> rusqlite::Result<()> {
     let name = &path.display().to_string();
     while let End::Displaced = answer(&file, name, inbox)? {
-        log(format_args!(
+        log::warn!(
             "{name} was deleted or replaced, requests are refused until it can be opened again"
-        ));
+        );
         match reopen(file, path, inbox) {
             Some(reopened) => file = reopened,
             None => break,
@@ -254,13 +253,13 @@ fn reopen(
                 } else {
                     "a new file was created; it has none of the earlier reports"
                 };
-                log(format_args!("{}: {what}", path.display()));
+                log::warn!("{}: {what}", path.display());
                 return Some(file);
             }
             Err(cause) => {
                 let sentence = cause.to_string();
                 if sentence != told {
-                    log(format_args!("{sentence}"));
+                    log::warn!("{sentence}");
                     told = sentence;
                 }
             }
@@ -311,19 +310,19 @@ impl<'a> Outage<'a> {
         match result {
             Ok(value) => {
                 if self.refused > 0 {
-                    log(format_args!(
+                    log::warn!(
                         "{name} can be {what} again; requests refused meanwhile: {}",
                         self.refused
-                    ));
+                    );
                     self.refused = 0;
                 }
                 Ok(value)
             }
             Err(cause) => {
                 if self.refused == 0 {
-                    log(format_args!(
+                    log::warn!(
                         "{name} cannot be {what}, requests are refused until it can: {cause}"
-                    ));
+                    );
                 }
                 self.refused += 1;
                 Err(Unavailable)
