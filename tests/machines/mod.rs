@@ -62,7 +62,7 @@ pub fn converse(
     machine.stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = machine
         .spawn()
-        .map_err(|error| format!("cannot run {program}: {error}; ci/install-tools installs it"))?;
+        .map_err(|error| format!("cannot run {program}: {error}; ci/install/tools installs it"))?;
     let mut stdin = child.stdin.take().unwrap();
     let pieces = pieces(&mut child);
     let deadline = Instant::now() + DEADLINE;

@@ -106,7 +106,7 @@ fn need_emulator() -> Option<PathBuf> {
     let folder = root().join("tests/emulator");
     let found = match run(Command::new("node").arg("--version")) {
         Ok(_) if folder.join("node_modules/rp2040js").exists() => Ok(folder.join("pico.mjs")),
-        _ => Err("The emulator of the Pico is missing: run ci/install-emulator".to_owned()),
+        _ => Err("The emulator of the Pico is missing: run ci/install/emulator".to_owned()),
     };
     need("pico", found)
 }
