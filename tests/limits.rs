@@ -1,4 +1,4 @@
-//! The bounds that the README lists: its table says what the constants say, and the real programs keep them under load.
+//! The bounds that `docs/limits.md` lists: its table says what the constants say, and the real programs keep them under load.
 
 // clippy.toml allows these in tests, but clippy does not count a test's helpers as such.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -17,7 +17,7 @@ mod queue;
 #[path = "limits/table.rs"]
 mod table;
 
-/// What an agent with as much to do as it can have may take; the README says so too.
+/// What an agent with as much to do as it can have may take; the docs say so too.
 const MAX_THREADS: usize = 4 + mote_agent::probes::MAX_THREADS;
 const MAX_FILES: usize = 1024;
 const MAX_RESIDENT_MIB: usize = 16;

@@ -1,4 +1,4 @@
-//! The README's table of limits against the constants of the code.
+//! The docs' table of limits against the constants of the code.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use mote_agent::system::{log, secret};
 use mote_agent::{agent, delivery, http, orders, plugin, queue, settings};
 use mote_core::{Interval, backoff, json};
 
-const README: &str = include_str!("../../README.md");
+const LIMITS: &str = include_str!("../../linux-agent/docs/limits.md");
 const FIRMWARE: &str = include_str!("../../firmware/src/node.rs");
 
 /// Rows whose numbers are no constants: ranges of settings, which `settings` has tests of its own for, and words.
@@ -45,9 +45,7 @@ fn seconds(time: Duration) -> String {
 
 /// What and bound of each row.
 fn rows() -> BTreeMap<&'static str, &'static str> {
-    let (_, rest) = README.split_once("\n## Limits\n").expect("the chapter");
-    let (chapter, _) = rest.split_once("\n## ").expect("the one after");
-    let lines = chapter.lines().filter_map(|line| line.strip_prefix("| "));
+    let lines = LIMITS.lines().filter_map(|line| line.strip_prefix("| "));
     let cells = lines.map(|line| line.split(" | ").collect::<Vec<_>>());
     let cells = cells.filter(|it| !it[0].starts_with("**") && it[0] != "what");
     let mut rows = BTreeMap::new();
