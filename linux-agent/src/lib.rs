@@ -1,21 +1,50 @@
 //! The Linux agent of mote: a shell around [`mote_core`] that samples this host and reports to a server.
 //!
 //! ```text
-//! server ──► courier ──► orders ──► Monitor ──► sampling ──► a probe, or an executable ──► report
-//!    ▲          │                   (core)      (agent: the one loop)                         │
-//!    └── http ◄─┴── uplink ◄── queue ◄────────────────────────────────────────────────────────┘
+//! server ──► delivery ──► orders ──► Monitor ──► agent::sampling ──► a probe, or a plugin ──► report
+//!    ▲          │                    (core)      (agent: the one loop)                          │
+//!    └── http ◄─┴── uplink ◄── queue ◄──────────────────────────────────────────────────────────┘
 //! ```
+//!
+//! The modules stand from top to bottom, each on its floor: it uses only what stands below it. `ci/checks/layers` reads
+//! the order here and holds the code to it.
 
-pub mod agent;
+/// The command line: one file a command, and the exit codes.
 pub mod cli;
-#[cfg(feature = "serve")]
-pub mod collector;
-pub mod delivery;
+
+/// The one loop: timers, signals, plugins, the control socket.
+pub mod agent;
+
+/// Boards on serial ports.
 pub mod gateway;
-pub mod http;
+
+/// The server that agents report to.
+#[cfg(feature = "serve")]
+pub mod collector; // only: protocol, system
+
+/// What a services document means on this host.
 pub mod orders;
-pub mod plugin;
-pub mod probes;
-pub mod queue;
+
+/// Reports on their way from the queue to the server, and who waits for the disk and the server meanwhile.
+pub mod delivery;
+
+/// Calls to the server: sockets, name service, TLS, the token.
+pub mod http;
+
+/// The agent's settings and their variables.
 pub mod settings;
+
+/// What this host can report: one file a probe.
+pub mod probes;
+
+/// Executables that the settings allow.
+pub mod plugin;
+
+/// Reports that wait, on disk and the next ones in memory.
+pub mod queue;
+
+/// What agents and the collector agree on.
+pub mod protocol;
+
+/// What the rest asks of the operating system.
 pub mod system;

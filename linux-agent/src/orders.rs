@@ -5,16 +5,10 @@ use std::path::{Path, PathBuf};
 
 use mote_core::{Config, ConfigError, Monitor};
 
-use crate::http::MAX_DOCUMENT;
 use crate::probes::Probe;
+use crate::protocol::{MAX_DOCUMENT, MAX_NAME, MAX_SERVICES};
 use crate::system::daemon::{DaemonError, write_whole};
 use crate::system::files;
-
-/// Services that one agent monitors at most.
-pub const MAX_SERVICES: usize = 256;
-
-/// The longest name of a service or plugin, in bytes: 64 characters of any script and some.
-pub const MAX_NAME: usize = 200;
 
 const LAST_DOCUMENT: &str = "services.json";
 

@@ -9,8 +9,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use mote_agent::agent::control;
-use mote_agent::orders::MAX_SERVICES;
 use mote_agent::plugin::MAX_RUNNING;
+use mote_agent::protocol::MAX_SERVICES;
 use mote_agent::settings::MAX_BOARDS;
 use nix::pty::openpty;
 use nix::unistd::ttyname;

@@ -10,7 +10,7 @@ use mote_agent::gateway::{board, line, run};
 use mote_agent::probes::kit::items;
 use mote_agent::probes::{self, filesystem, processes, sysinfo, temperature};
 use mote_agent::system::{log, secret};
-use mote_agent::{agent, delivery, http, orders, plugin, queue, settings};
+use mote_agent::{agent, delivery, http, plugin, protocol, queue, settings};
 use mote_core::{Interval, backoff, json};
 
 const LIMITS: &str = include_str!("../../linux-agent/docs/limits.md");
@@ -61,13 +61,13 @@ fn of_the_agent() -> Vec<(&'static str, String)> {
     let ms = |it: u32| seconds(Duration::from_millis(it.into()));
     let token = secret::TOKEN_BYTES;
     vec![
-        ("services of an agent", orders::MAX_SERVICES.to_string()),
-        ("name of a service or plugin", size(orders::MAX_NAME)),
+        ("services of an agent", protocol::MAX_SERVICES.to_string()),
+        ("name of a service or plugin", size(protocol::MAX_NAME)),
         (
             "interval of a service",
             format!("{} to {}", Interval::MIN, Interval::MAX),
         ),
-        ("services document", size(http::MAX_DOCUMENT)),
+        ("services document", size(protocol::MAX_DOCUMENT)),
         ("its nesting", json::MAX_DEPTH.to_string()),
         (
             "redirects, within the origin only",
@@ -237,7 +237,7 @@ fn of_the_agent() -> Vec<(&'static str, String)> {
             log::MAX_WAITING.to_string(),
         ),
         ("settings file", bytes(settings::MAX_SETTINGS)),
-        ("client id", size(settings::MAX_CLIENT_NAME)),
+        ("client id", size(protocol::MAX_CLIENT_NAME)),
     ]
 }
 

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::settings::host_id::HostId;
-use crate::orders::MAX_NAME;
+use crate::protocol::{MAX_NAME, is_text};
 
 /// Longest boot id, in bytes.
 pub const MAX_BOOT_BYTES: usize = 128;
@@ -153,10 +153,6 @@ fn from_form(body: &[u8]) -> Result<Report, Invalid> {
 /// Whether a JSON text is an object, if it is a JSON text.
 pub fn is_object(text: &[u8]) -> bool {
     text.trim_ascii_start().starts_with(b"{")
-}
-
-fn is_text(text: &str, max_bytes: usize) -> bool {
-    text.len() <= max_bytes && !text.contains(char::is_control)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use mote_core::{Config, ConfigError, frame};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::line::MAX_LINE;
-use crate::orders::{MAX_NAME, MAX_SERVICES};
+use crate::protocol::{MAX_NAME, MAX_SERVICES};
 
 /// Why a document does not go to a board; displays as the end of a sentence.
 #[derive(Debug, PartialEq, Eq)]

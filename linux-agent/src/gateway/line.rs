@@ -14,7 +14,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use crate::orders::MAX_NAME;
+use crate::protocol::{MAX_NAME, is_text};
 use crate::settings::ClientName;
 
 /// The longest line in either direction, its seal included, in bytes.
@@ -218,10 +218,6 @@ impl<'a> Fields<'a> {
             _ => None,
         }
     }
-}
-
-fn is_text(text: &str, max_bytes: usize) -> bool {
-    text.len() <= max_bytes && !text.contains(char::is_control)
 }
 
 /// An object with an integer `status`, in numbers that are finite.

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use ureq::http::{StatusCode, Uri};
 
-use super::{MAX_DOCUMENT, MAX_HEAD, MAX_REDIRECTS};
+use super::{MAX_HEAD, MAX_REDIRECTS};
 use crate::delivery::uplink::Outcome;
 use crate::http::tls::TlsError;
+use crate::protocol::MAX_DOCUMENT;
 
 /// Why a call got no usable answer; displays as one sentence.
 #[derive(Debug)]

@@ -21,6 +21,7 @@ use ureq::{Agent, AsSendBody, Body};
 
 use crate::delivery::uplink::Outcome;
 use crate::http::transport::{CachingResolver, TcpConnector, port};
+use crate::protocol::MAX_DOCUMENT;
 use crate::settings::{self, Encoding, Server};
 use access::Access;
 use error::CallFault;
@@ -30,9 +31,6 @@ pub use error::CallError;
 #[cfg(feature = "tls")]
 pub use tls::MAX_CERTIFICATES;
 pub use transport::MAX_HEAD;
-
-/// A services document may have this many bytes.
-pub const MAX_DOCUMENT: usize = 64 << 10;
 
 /// Of the answer to a report, this many bytes are read so that the connection can be kept.
 pub const MAX_ANSWER: u64 = 64 << 10;

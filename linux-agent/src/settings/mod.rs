@@ -24,6 +24,7 @@ use toml::de::DeValue;
 use crate::http::access;
 use crate::plugin::{MAX_TIME_LIMIT, Plugins};
 use crate::probes::Roots;
+use crate::protocol::{MAX_CLIENT_NAME, is_text};
 use crate::system::files;
 use rules::{below, integer, one_of, path, seconds};
 use source::Values;
@@ -75,9 +76,7 @@ impl ClientName {
     pub fn is_valid(&self) -> bool {
         match self {
             ClientName::Number(_) => true,
-            ClientName::Name(name) => {
-                (1..=MAX_CLIENT_NAME).contains(&name.len()) && !name.contains(char::is_control)
-            }
+            ClientName::Name(name) => !name.is_empty() && is_text(name, MAX_CLIENT_NAME),
         }
     }
 
@@ -211,9 +210,6 @@ impl std::fmt::Display for ClientName {
         }
     }
 }
-
-/// The longest name of a client, in bytes.
-pub const MAX_CLIENT_NAME: usize = 64;
 
 /// Where settings are looked for if nobody says where they are.
 pub const DEFAULT_FILES: [&str; 2] = ["conf/agent.toml", "/etc/mote/agent.toml"];

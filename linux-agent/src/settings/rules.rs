@@ -8,8 +8,9 @@ use toml::Spanned;
 use toml::de::DeValue;
 use ureq::http::Uri;
 
-use super::{ClientName, MAX_CLIENT_NAME};
+use super::ClientName;
 use crate::plugin::is_plugin_name;
+use crate::protocol::MAX_CLIENT_NAME;
 
 pub fn client_id(value: &DeValue<'_>) -> Result<ClientName, String> {
     match value {

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
+use mote_core::Config;
 use serde::{Deserialize, Deserializer};
 
 use super::Clash;
@@ -12,9 +13,7 @@ use super::host::{Host, HostId, Service};
 use crate::collector::auth::TokenSource;
 use crate::collector::auth::digest::Digest;
 use crate::collector::tls::TlsFiles;
-use crate::http::MAX_DOCUMENT;
-use crate::orders::{self, MAX_NAME};
-use crate::settings::MAX_CLIENT_NAME;
+use crate::protocol::{MAX_CLIENT_NAME, MAX_DOCUMENT, MAX_NAME, MAX_SERVICES, is_text};
 
 /// The file as it is written.
 #[derive(Deserialize)]
@@ -169,7 +168,7 @@ fn check_service(name: &str, value: &toml::Value) -> Result<Service, String> {
             .to_owned());
     };
     for text in [name, plugin] {
-        if !is_text(text, MAX_NAME) {
+        if text.is_empty() || !is_text(text, MAX_NAME) {
             return Err(format!(
                 "needs a service name and a plugin name of 1 to {MAX_NAME} bytes without control \
                  characters"
@@ -199,7 +198,7 @@ fn check_host(label: &str, table: &HostTable, document: &Document) -> Result<Hos
     })?;
     let id = table.id.clone().unwrap_or_else(|| HostId::new(label));
     match &id {
-        HostId::Name(name) if !is_text(name, MAX_CLIENT_NAME) => Err(Bad(
+        HostId::Name(name) if name.is_empty() || !is_text(name, MAX_CLIENT_NAME) => Err(Bad(
             format!("hosts.{label}.id"),
             format!(
                 "is {name:?}; an id is a number from 0 to {}, or a name of 1 to {MAX_CLIENT_NAME} \
@@ -252,13 +251,9 @@ fn check_followed(host: &Host) -> Result<(), String> {
             document.len()
         ));
     }
-    orders::parse(&document, &[])
-        .map(drop)
+    Config::<(), MAX_SERVICES, MAX_NAME>::new()
+        .read(&document, |_| ())
         .map_err(|cause| format!("gets a services document that agents refuse: {cause}"))
-}
-
-fn is_text(text: &str, max_bytes: usize) -> bool {
-    (1..=max_bytes).contains(&text.len()) && !text.contains(char::is_control)
 }
 
 fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {

@@ -3,7 +3,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use mote_agent::gateway::document;
-use mote_agent::orders::{self, MAX_NAME, MAX_SERVICES};
+use mote_agent::orders;
+use mote_agent::protocol::{MAX_NAME, MAX_SERVICES};
 use mote_core::{Config, Interval, frame};
 use mote_fuzz::assert_is_sentence;
 use serde_json::Value;

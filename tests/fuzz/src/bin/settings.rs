@@ -4,7 +4,8 @@
 use std::path::Path;
 
 use libfuzzer_sys::{Corpus, fuzz_target};
-use mote_agent::settings::{MAX_BOARDS, MAX_CLIENT_NAME, Orders, Settings};
+use mote_agent::protocol::MAX_CLIENT_NAME;
+use mote_agent::settings::{MAX_BOARDS, Orders, Settings};
 use mote_agent::{http, orders};
 use mote_fuzz::assert_is_sentence;
 

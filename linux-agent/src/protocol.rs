@@ -1,0 +1,18 @@
+//! Bounds that agents and the collector hold each other to.
+
+/// Services that one agent monitors at most.
+pub const MAX_SERVICES: usize = 256;
+
+/// The longest name of a service or plugin, in bytes: 64 characters of any script and some.
+pub const MAX_NAME: usize = 200;
+
+/// The longest name that is a client's id, in bytes.
+pub const MAX_CLIENT_NAME: usize = 64;
+
+/// The largest services document, in bytes.
+pub const MAX_DOCUMENT: usize = 64 << 10;
+
+/// Whether `text` has at most `max_bytes` bytes and none of its characters is a control character.
+pub(crate) fn is_text(text: &str, max_bytes: usize) -> bool {
+    text.len() <= max_bytes && !text.contains(char::is_control)
+}
