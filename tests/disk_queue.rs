@@ -14,7 +14,9 @@ mod disk;
 use std::collections::{BTreeMap, BTreeSet};
 
 use disk::{Fault, MemoryFolder};
-use mote_agent::delivery::uplink::{Account, Next, Outcome, Uplink};
+use mote_agent::account::Account;
+use mote_agent::delivery::uplink::{Next, Uplink};
+use mote_agent::http::outcome::Outcome;
 use mote_agent::queue::{Chore, Disk, Name, Queue, Storage};
 use mote_core::Uptime;
 use proptest::prelude::*;

@@ -8,7 +8,8 @@
 use std::fmt;
 use std::ops::Range;
 
-use mote_agent::delivery::uplink::{Next, Outcome, Uplink};
+use mote_agent::delivery::uplink::{Next, Uplink};
+use mote_agent::http::outcome::Outcome;
 use mote_agent::queue::Queue;
 use mote_core::{
     Action, ClientId, Config, Interval, Monitor, Name, Service, Settings, Uptime, client_hash,

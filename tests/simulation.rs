@@ -24,8 +24,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 
 use disk::{Fault, MemoryFolder};
+use mote_agent::account::Account;
 use mote_agent::delivery::dispatch::{Dispatcher, Job};
-use mote_agent::delivery::uplink::{Account, Outcome, Uplink};
+use mote_agent::delivery::uplink::Uplink;
+use mote_agent::http::outcome::Outcome;
 use mote_agent::orders::{self, HostMonitor};
 use mote_agent::queue::{Chore, Disk, Queue, service_key};
 use mote_core::{Action, ClientId, Envelope, Failure, Interval, SlotId, Stamp, Uptime};

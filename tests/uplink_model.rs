@@ -6,7 +6,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use mote_agent::delivery::uplink::{Account, CATCH_UP, MAX_TRIES, Next, Outcome, Uplink};
+use mote_agent::account::Account;
+use mote_agent::delivery::uplink::{CATCH_UP, MAX_TRIES, Next, Uplink};
+use mote_agent::http::outcome::Outcome;
 use mote_agent::queue::{Queue, Record};
 use mote_core::Uptime;
 use proptest::prelude::*;

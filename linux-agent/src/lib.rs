@@ -20,7 +20,7 @@ pub mod gateway;
 
 /// The server that agents report to.
 #[cfg(feature = "serve")]
-pub mod collector; // only: protocol, system
+pub mod collector; // only: account, protocol, system
 
 /// What a services document means on this host.
 pub mod orders;
@@ -42,6 +42,9 @@ pub mod plugin;
 
 /// Reports that wait, on disk and the next ones in memory.
 pub mod queue;
+
+/// What became of all reports: sampled = acknowledged + queued + dropped.
+pub mod account;
 
 /// What agents and the collector agree on.
 pub mod protocol;

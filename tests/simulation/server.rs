@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use mote_agent::delivery::uplink::Outcome;
+use mote_agent::http::outcome::Outcome;
 
 use super::{Dice, id};
 

@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 
 use mote_core::Uptime;
 
-use crate::delivery::uplink::{Next, Outcome, Uplink};
+use crate::delivery::uplink::{Next, Uplink};
+use crate::http::outcome::Outcome;
 use crate::queue::{Chore, Record};
 
 /// After a fetch for a board the server is there for reports this many times as long, but at most

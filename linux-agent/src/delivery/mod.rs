@@ -18,9 +18,11 @@ use std::time::{Duration, Instant};
 use mote_core::Uptime;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
+use crate::account::Account;
 use crate::delivery::dead::DeadLetters;
 use crate::delivery::dispatch::{Dispatcher, Job, Services};
-use crate::delivery::uplink::{Account, Outcome, Uplink};
+use crate::delivery::uplink::Uplink;
+use crate::http::outcome::Outcome;
 use crate::http::{CallError, Client};
 use crate::orders;
 use crate::queue::{Chore, Disk, Folder, Record};

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use ureq::http::{StatusCode, Uri};
 
+use super::outcome::Outcome;
 use super::{MAX_HEAD, MAX_REDIRECTS};
-use crate::delivery::uplink::Outcome;
 use crate::http::tls::TlsError;
 use crate::protocol::MAX_DOCUMENT;
 

@@ -6,6 +6,7 @@
 pub(crate) mod access;
 mod error;
 mod form;
+pub mod outcome;
 #[cfg_attr(not(feature = "tls"), path = "tls/absent.rs")]
 pub(crate) mod tls;
 pub mod transport;
@@ -19,13 +20,13 @@ use ureq::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, 
 use ureq::unversioned::transport::Connector;
 use ureq::{Agent, AsSendBody, Body};
 
-use crate::delivery::uplink::Outcome;
 use crate::http::transport::{CachingResolver, TcpConnector, port};
 use crate::protocol::MAX_DOCUMENT;
 use crate::settings::{self, Encoding, Server};
 use access::Access;
 use error::CallFault;
 use form::form_encoded;
+use outcome::Outcome;
 
 pub use error::CallError;
 #[cfg(feature = "tls")]

@@ -16,7 +16,8 @@ use serde::Serialize;
 use super::kit::file::{lines, number, words};
 use super::kit::rate::round2;
 use super::{Context, Malformed, ProbeError, SourceFile};
-use crate::delivery::uplink::{Account, Uplink};
+use crate::account::Account;
+use crate::delivery::uplink::Uplink;
 
 /// What the agent counts about itself; the probe only reports it.
 #[derive(Clone, Copy, Debug, Default)]

@@ -15,7 +15,7 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
-use crate::delivery::uplink::Dropped;
+use crate::account::Dropped;
 
 /// No file of ours has a number, a time or a count above this, so sums of a few cannot overflow, and all are exact in
 /// JSON.

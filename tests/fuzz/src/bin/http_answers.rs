@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use libfuzzer_sys::{Corpus, fuzz_target};
-use mote_agent::delivery::uplink::Outcome;
+use mote_agent::http::outcome::Outcome;
 use mote_agent::http::transport::JoinedBuffers;
 use mote_agent::http::{Client, MAX_DOCUMENT};
 use mote_agent::settings::Settings;

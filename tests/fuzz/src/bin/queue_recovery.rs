@@ -6,7 +6,8 @@ mod disk;
 
 use disk::MemoryFolder;
 use libfuzzer_sys::fuzz_target;
-use mote_agent::delivery::uplink::{Next, Outcome, Uplink};
+use mote_agent::delivery::uplink::{Next, Uplink};
+use mote_agent::http::outcome::Outcome;
 use mote_agent::queue::{Chore, Disk, Name, Queue, Storage};
 use mote_core::Uptime;
 
