@@ -2,16 +2,16 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by them")]
 
-#[path = "support/allocations.rs"]
-mod counter;
-
 use std::fs;
 use std::io::Write;
 use std::time::Instant;
 
-use counter::allocations;
 use mote_agent::probes::{Context, MAX_REPORT, PROBES, Probe, Roots, Sampler};
 use mote_core::{ClientId, Envelope, Stamp};
+use mote_test_support::allocations::{Counting, allocations};
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
 
 /// Probes that may allocate, each with its reason.
 const MAY_ALLOCATE: &[Probe] = &[

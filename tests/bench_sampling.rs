@@ -10,9 +10,6 @@
     reason = "a measurement that cannot go on ends"
 )]
 
-#[path = "support/allocations.rs"]
-mod counter;
-
 use std::fs::File;
 use std::hint::black_box;
 use std::os::unix::fs::FileExt;
@@ -22,8 +19,12 @@ use mote_agent::probes::{Context, MAX_REPORT, PROBES, Probe, Roots, Sampler};
 use mote_agent::queue::{Chore, Disk, Folder, Queue, Totals};
 use mote_agent::system::clock;
 use mote_core::{ClientId, Envelope, Stamp};
+use mote_test_support::allocations::{self, Counting};
 use nix::time::{ClockId, clock_gettime};
 use serde_json::{Map, Value, json};
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
 
 /// The built-in services of the budgets, and the file that each of them reads.
 const SERVICES: [(Probe, &str); 5] = [
@@ -65,11 +66,11 @@ fn main() {
         each.insert(name, cost.json());
     }
 
-    let before = counter::allocations();
+    let before = allocations::allocations();
     for _ in 0..ROUNDS {
         sample(&mut services, &mut context, &mut buffer);
     }
-    let allocations = counter::allocations() - before;
+    let allocations = allocations::allocations() - before;
 
     let [cpu, ..] = &mut services;
     let length = cpu.sample(&mut context, &mut buffer);

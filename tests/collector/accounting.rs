@@ -4,10 +4,10 @@ use std::sync::mpsc;
 
 use serde_json::{Value, json};
 
-use crate::client::Client;
-use crate::post_head;
-use crate::program::Program;
-use crate::report;
+use super::api::post_head;
+use super::api::report;
+use mote_test_support::collector::Program;
+use mote_test_support::http::Client;
 
 const TOML: &str = "listen = \"127.0.0.1:0\"\n[hosts.web]\nid = 1\n[hosts.pump]\n";
 

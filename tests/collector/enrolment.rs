@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::client::Answer;
-use crate::program::{Program, post};
-use crate::report;
-use crate::support::{DEADLINE, wait_for};
+use super::api::report;
+use mote_test_support::collector::{Program, post};
+use mote_test_support::http::Answer;
+use mote_test_support::{DEADLINE, wait_for};
 
 const TOML: &str = r#"
     listen = "127.0.0.1:0"

@@ -15,9 +15,9 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::client::Client;
-use crate::program::{Program, refusal, write_secret};
-use crate::report;
+use super::api::report;
+use mote_test_support::collector::{Program, refusal, write_secret};
+use mote_test_support::http::Client;
 
 const TOML: &str = r#"
     listen = "127.0.0.1:0"

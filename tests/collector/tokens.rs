@@ -8,10 +8,10 @@ use std::time::Duration;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::client::{Answer, Client};
-use crate::program::{Program, REPORT, bearer, refusal, write_secret};
-use crate::report;
-use crate::support::{DEADLINE, wait_for};
+use super::api::report;
+use mote_test_support::collector::{Program, REPORT, bearer, refusal, write_secret};
+use mote_test_support::http::{Answer, Client};
+use mote_test_support::{DEADLINE, wait_for};
 
 const WEB: &str = "token-of-the-web-host";
 const DB: &str = "token-of-the-database-host";

@@ -3,13 +3,11 @@
 // clippy.toml allows these in tests, but clippy does not count a test's helpers as such.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
-#[path = "../../machines/mod.rs"]
-mod machines;
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use machines::{need, pico, qemu};
+use mote_test_support::need;
+use mote_test_support::qemu::{self, pico, qemu};
 
 #[test]
 fn on_this_machine() {
@@ -43,12 +41,12 @@ fn on_cortex_m0_plus() {
 }
 
 fn on(target: &str, machine: impl Fn(&Path) -> Command) {
-    let Some(image) = need(target, machines::image("mote-golden-image", target)) else {
+    let Some(image) = need(target, qemu::image("mote-golden-image", target)) else {
         return;
     };
     let last_line = format!("\n{}\n", mote_golden::END);
     for _ in 0..2 {
-        let transcript = machines::run(machine(&image), |it| it.ends_with(last_line.as_bytes()));
+        let transcript = qemu::run(machine(&image), |it| it.ends_with(last_line.as_bytes()));
         match need(target, transcript) {
             Some(transcript) => assert_golden(&transcript),
             None => return,

@@ -1,0 +1,115 @@
+//! A wall clock that is set while the agent runs. The schedule must not notice; the reports' times do.
+//!
+//! The clock of the machine stays alone: libfaketime puts another one before the agent, and only
+//! before its CLOCK_REALTIME.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use serde_json::Value;
+
+use mote_test_support::scripted_server::Server;
+use mote_test_support::site::{Site, service};
+use mote_test_support::{DEADLINE, Running, need, wait_for};
+
+const DAY_S: f64 = 86_400.0;
+const INTERVAL_S: f64 = 0.2;
+
+#[test]
+fn a_clock_that_is_set_back_by_a_day_moves_no_sample() {
+    the_schedule_goes_on("-1d", -DAY_S);
+}
+
+#[test]
+fn a_clock_that_is_set_ahead_by_a_day_moves_no_sample() {
+    the_schedule_goes_on("+1d", DAY_S);
+}
+
+fn the_schedule_goes_on(offset: &str, offset_s: f64) {
+    let Some(library) = need("clock", libfaketime()) else {
+        return;
+    };
+    let server = Server::new(&format!(r#"{{"Cpu": ["get_linux_cpu", {INTERVAL_S}]}}"#));
+    let site = Site::of(&server);
+    let clock = site.path("clock");
+    fs::write(&clock, "+0").unwrap();
+    let mut command = site.command(&["run"]);
+    command
+        .env("LD_PRELOAD", library)
+        .env("FAKETIME_TIMESTAMP_FILE", &clock)
+        .env("FAKETIME_NO_CACHE", "1")
+        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    let mut agent = Running::start("agent", &mut command, site.folder());
+
+    let true_time_s = || {
+        let since = std::time::UNIX_EPOCH.elapsed().unwrap();
+        since.as_secs_f64()
+    };
+    let off_by = |report: &Value| true_time_s() - report["time"].as_f64().unwrap();
+    let first = server.wait_for_more("Cpu", 3).remove(2);
+    assert!(off_by(&first).abs() < DAY_S / 2.0, "{first}");
+
+    let before = instants_of_the_grid(&site);
+    // Replaced whole: the agent may read it at any instant.
+    fs::write(site.path("clock.new"), offset).unwrap();
+    fs::rename(site.path("clock.new"), &clock).unwrap();
+    let moved = wait_for("a report with the other time", DEADLINE, || {
+        let last = server.acknowledged("Cpu").pop()?;
+        (off_by(&last).abs() > DAY_S / 2.0).then_some(last)
+    });
+    assert!((off_by(&moved) + offset_s).abs() < DAY_S / 2.0, "{moved}");
+    server.wait_for_more("Cpu", 10);
+    let after = instants_of_the_grid(&site);
+
+    // Sampled or missed, each instant of the grid is one of these, however busy this machine is.
+    let passed = after.count - before.count;
+    let least_s = after.asked.duration_since(before.answered).as_secs_f64();
+    let most_s = after.answered.duration_since(before.asked).as_secs_f64();
+    let expected = (least_s / INTERVAL_S - 1.0)..=(most_s / INTERVAL_S + 1.0);
+    assert!(expected.contains(&passed), "{passed} of {expected:?}");
+
+    // What waits for the server and what is asked of it goes on as well.
+    server.wait_for_more_asked(2);
+    assert_eq!(agent.terminate().code(), Some(0));
+    let reports = server.acknowledged("Cpu");
+    let seqs: Vec<u64> = reports
+        .iter()
+        .map(|it| it["seq"].as_u64().unwrap())
+        .collect();
+    let counted: Vec<u64> = (0..).take(seqs.len()).collect();
+    assert_eq!(seqs, counted);
+}
+
+/// How many instants of the service's grid have passed, and between which two instants that was.
+struct Passed {
+    count: f64,
+    asked: Instant,
+    answered: Instant,
+}
+
+fn instants_of_the_grid(site: &Site) -> Passed {
+    let asked = Instant::now();
+    let status = site.status();
+    let sampled = status["reports"]["sampled"].as_f64().unwrap();
+    let missed = service(&status, "Cpu")["missed"].as_f64().unwrap();
+    Passed {
+        count: sampled + missed,
+        asked,
+        answered: Instant::now(),
+    }
+}
+
+fn libfaketime() -> Result<PathBuf, String> {
+    let triplet = format!("{}-linux-gnu", std::env::consts::ARCH);
+    let folders = ["/usr/lib", "/usr/lib64"].map(Path::new);
+    let own = Path::new("/usr/lib").join(triplet);
+    let mut places = folders.iter().copied().chain([own.as_path()]);
+    let file = |folder: &Path| folder.join("faketime/libfaketime.so.1");
+    places
+        .find(|it| file(it).exists())
+        .map(file)
+        .ok_or_else(|| {
+            "libfaketime is not on this machine: install it (Debian package libfaketime)".to_owned()
+        })
+}

@@ -1,0 +1,301 @@
+//! Whom the agent runs as, and what it lets in.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::Path;
+use std::process::Command;
+
+use nix::unistd::{Uid, User};
+use serde_json::json;
+
+use super::LOCAL;
+use mote_test_support::scripted_server::Server;
+use mote_test_support::site::{Site, is_alive, said, server_settings, service};
+use mote_test_support::{DEADLINE, need, wait_for};
+
+const USER: &str = "nobody";
+
+/// Every probe.
+const ALL: &str = r#"services = { A = ["get_linux_cpu", 0.2], B = ["get_memory_info", 0.2], C = ["GetNetworkStatus", 0.2],
+D = ["get_linux_load", 0.2], E = ["host_alive_check", 0.2], F = ["LinuxSysInfo", 0.2], G = ["get_agent_health", 0.2],
+H = ["get_disk_io", 0.2], I = ["get_filesystem", 0.2], J = ["get_pressure", 0.2], K = ["get_processes", 0.2],
+L = ["get_tcp", 0.2] }"#;
+
+/// Whether this is not root and the test may be skipped for that.
+fn skipped(test: &str) -> bool {
+    let root = Uid::effective().is_root().then_some(());
+    need(test, root.ok_or("it needs to run as root".to_owned())).is_none()
+}
+
+/// Has the user come as far as the settings and no further.
+fn open_to_user(site: &Site) {
+    let mode =
+        |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    mode(site.folder(), 0o755);
+    mode(&site.path("agent.toml"), 0o644);
+}
+
+/// A line of `/proc/PID/task/TID/status` for each thread.
+fn of_threads(pid: u32, name: &str) -> Vec<String> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+    tasks
+        .map(|task| {
+            let status = fs::read_to_string(task.path().join("status")).unwrap();
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            let words: Vec<_> = line
+                .unwrap()
+                .trim_start_matches(':')
+                .split_whitespace()
+                .collect();
+            words.join(" ")
+        })
+        .collect()
+}
+
+#[test]
+fn an_agent_that_became_a_user_has_no_right_left() {
+    if skipped("an_agent_that_became_a_user_has_no_right_left") {
+        return;
+    }
+    let user = User::from_name(USER).unwrap().unwrap();
+    let site = Site::new(ALL);
+    open_to_user(&site);
+    // As an agent that was root would have left it.
+    fs::create_dir(site.path("state")).unwrap();
+    fs::write(site.path("state/agent.log"), "of root\n").unwrap();
+    let started = site.call(&["start", "--user", USER]);
+    assert_eq!((started.code, &*started.err), (0, ""), "{started:?}");
+    let pid = started.pid("mote runs, pid ");
+
+    let all = |name: &str, value: &str| {
+        let found = of_threads(pid, name);
+        assert!(
+            found.len() > 1 && found.iter().all(|it| it == value),
+            "{name} {found:?}"
+        );
+    };
+    let four = |id: u32| format!("{id} {id} {id} {id}");
+    all("Uid", &four(user.uid.as_raw()));
+    all("Gid", &four(user.gid.as_raw()));
+    all("Groups", &user.gid.to_string());
+    for set in ["CapEff", "CapPrm", "CapInh", "CapAmb", "CapBnd"] {
+        all(set, "0000000000000000");
+    }
+    all("NoNewPrivs", "1");
+
+    // Everything works as before, for the user and for root.
+    let status = site.wait_for_status("samples of all", |status| {
+        let services = status["services"].as_array().unwrap();
+        let sampled = services
+            .iter()
+            .all(|it| it["last_status"] == 0 || it["status"] == 0);
+        (services.len() == 12 && sampled).then(|| status.clone())
+    });
+    assert_eq!(status["pid"], pid);
+    for name in ["", "agent.lock", "agent.sock", "agent.log"] {
+        let facts = fs::metadata(site.path("state").join(name)).unwrap();
+        assert_eq!(facts.uid(), user.uid.as_raw(), "{name}");
+    }
+    site.write_settings(LOCAL);
+    assert_eq!(site.call(&["reload"]).code, 0);
+    assert_eq!(service(&site.status(), "Cpu")["interval_s"], 0.1);
+    let log = site.log();
+    assert!(
+        log.starts_with("of root\n") && !log.contains("root, which"),
+        "{log}"
+    );
+
+    // Its memory is not for others of the same user.
+    let dump = said(
+        Command::new("setpriv")
+            .args([
+                "--reuid",
+                USER,
+                "--regid",
+                &user.gid.to_string(),
+                "--clear-groups",
+            ])
+            .args(["cat", &format!("/proc/{pid}/environ")]),
+    );
+    assert!(
+        dump.code != 0 && dump.err.contains("Permission denied"),
+        "{dump:?}"
+    );
+
+    // A file that it may no longer read is named, and changes nothing.
+    fs::set_permissions(site.path("agent.toml"), fs::Permissions::from_mode(0o600)).unwrap();
+    let reload = site.call(&["reload"]);
+    let expected = format!(
+        "mote: {}: Permission denied",
+        site.path("agent.toml").display()
+    );
+    assert!(
+        reload.code == 78 && reload.err.starts_with(&expected),
+        "{reload:?}"
+    );
+    assert_eq!(reload.err.lines().count(), 1, "{reload:?}");
+    assert_eq!(site.call(&["stop"]).pid("mote stopped, pid "), pid);
+    assert!(!is_alive(pid));
+
+    // Started again, it finds all that is its own; and says at once that it cannot read its settings again.
+    let started = site.call(&["start", "--user", USER]);
+    assert_eq!((started.code, &*started.err), (0, ""), "{started:?}");
+    wait_for("the warning", DEADLINE, || {
+        site.log().contains("so reload will fail: ").then_some(())
+    });
+}
+
+#[test]
+fn a_plugin_of_such_an_agent_has_none_either() {
+    if skipped("a_plugin_of_such_an_agent_has_none_either") {
+        return;
+    }
+    let server = Server::new(r#"{"Own": ["own", 0.3]}"#);
+    let settings = server_settings(&server.url(), "");
+    let site = Site::new(&format!(
+        "user = \"{USER}\"\nplugin_dir = \"plugins\"\nplugins = [\"own\"]\n{settings}"
+    ));
+    open_to_user(&site);
+    fs::create_dir(site.path("plugins")).unwrap();
+    let script = r#"#!/bin/sh
+while read -r name value rest; do
+    case $name in
+        Uid:) uid=$value ;; CapEff:) eff=$value ;; CapBnd:) bounding=$value ;; NoNewPrivs:) none=$value ;;
+    esac
+done < /proc/self/status
+while read -r score < /proc/$$/oom_score_adj && [ "$score" != 500 ]; do :; done
+echo "{\"uid\": $uid, \"effective\": \"$eff\", \"bounding\": \"$bounding\", \"none\": $none, \"score\": $score}""#;
+    fs::write(site.path("plugins/own"), script).unwrap();
+    for path in ["plugins", "plugins/own"] {
+        fs::set_permissions(site.path(path), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let mut agent = site.run();
+    let uid = User::from_name(USER).unwrap().unwrap().uid.as_raw();
+    let zeros = "0000000000000000";
+    assert_eq!(
+        server.wait_for_more("Own", 1)[0]["data"],
+        json!({"status": 0, "uid": uid, "effective": zeros, "bounding": zeros, "none": 1, "score": 500})
+    );
+    assert_eq!(agent.terminate().code(), Some(0));
+}
+
+#[test]
+fn who_it_is_to_become_must_be_there_and_be_allowed() {
+    let site = Site::new(LOCAL);
+    let unknown = "mote: there is no user \"no-such-user\" on this host: create it or name another with `user` or --user\n";
+    for command in ["start", "run", "restart"] {
+        let said = site.call(&[command, "--user", "no-such-user"]);
+        assert_eq!((said.code, &*said.err), (78, unknown), "{said:?}");
+    }
+    site.write_settings(&format!("user = \"no-such-user\"\n{LOCAL}"));
+    for command in ["start", "check"] {
+        let said = site.call(&[command]);
+        assert_eq!((said.code, &*said.err), (78, unknown), "{said:?}");
+    }
+    assert!(!site.path("state").exists());
+    if skipped("who_it_is_to_become_must_be_there_and_be_allowed") {
+        return;
+    }
+
+    // Not root, and another one than the user.
+    site.write_settings(LOCAL);
+    open_to_user(&site);
+    chown(site.folder(), Some(65534), Some(65534)).unwrap();
+    let start = site.command(&["start", "--user", "daemon"]);
+    let mut as_user = Command::new("setpriv");
+    as_user.args(["--reuid", USER, "--regid", "65534", "--clear-groups", "--"]);
+    let start = said(as_user.arg(start.get_program()).args(start.get_args()));
+    let expected =
+        "mote: only root can become the user \"daemon\": start the agent as root or as that user\n";
+    assert_eq!((start.code, &*start.err), (1, expected), "{start:?}");
+
+    // A folder that is not the agent's alone is not given away.
+    fs::create_dir(site.path("state")).unwrap();
+    chown(site.path("state"), Some(0), None).unwrap();
+    fs::write(site.path("state/shadow"), "").unwrap();
+    let start = site.call(&["start", "--user", USER]);
+    let expected = format!(
+        "mote: {} holds \"shadow\", which is not the agent's: name a `state_dir` that is the agent's own\n",
+        site.path("state").display()
+    );
+    assert_eq!((start.code, &*start.err), (1, &*expected), "{start:?}");
+    assert_eq!(fs::metadata(site.path("state")).unwrap().uid(), 0);
+}
+
+#[test]
+fn an_agent_that_stays_root_says_so_once_and_gains_nothing() {
+    if skipped("an_agent_that_stays_root_says_so_once_and_gains_nothing") {
+        return;
+    }
+    let site = Site::new(LOCAL);
+    let pid = site.start();
+    let sentence = "mote: runs as root, which it need not: name a user with `user` or --user\n";
+    wait_for("the warning", DEADLINE, || {
+        site.log().contains(sentence).then_some(())
+    });
+    assert_eq!(site.call(&["reload"]).code, 0);
+    assert_eq!(site.log().matches("runs as root").count(), 1);
+    assert!(of_threads(pid, "NoNewPrivs").iter().all(|it| it == "1"));
+}
+
+#[test]
+fn only_the_agent_s_user_gets_at_its_files_and_it_hands_on_none() {
+    let site = Site::new(LOCAL);
+    // Whatever the umask of the one who starts it.
+    let start = site.command(&["start"]);
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "umask 0; exec \"$@\" 7>/dev/null", "sh"]);
+    let started = said(shell.arg(start.get_program()).args(start.get_args()));
+    let pid = started.pid("mote runs, pid ");
+    site.wait_for_status("samples", |status| {
+        (status["reports"]["sampled"].as_u64() > Some(2)).then_some(())
+    });
+    let mode = |name: &str| fs::metadata(site.path("state").join(name)).unwrap().mode() & 0o7777;
+    assert_eq!(mode(""), 0o700);
+    for name in ["agent.lock", "agent.sock", "agent.log"] {
+        assert_eq!(mode(name), 0o600, "{name}");
+    }
+    for entry in fs::read_dir(site.path("state")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        assert_eq!(mode(&name) & 0o077, 0, "{name}");
+    }
+
+    let info = fs::read_dir(format!("/proc/{pid}/fdinfo"))
+        .expect("to be root: its descriptors are its own");
+    let mut others = 0;
+    for entry in info.flatten() {
+        let number: u32 = entry.file_name().to_str().unwrap().parse().unwrap();
+        let text = fs::read_to_string(entry.path()).unwrap_or_default();
+        let flags = text.lines().find_map(|line| line.strip_prefix("flags:"));
+        let Some(flags) = flags.map(|it| u32::from_str_radix(it.trim(), 8).unwrap()) else {
+            continue;
+        };
+        if number > 2 {
+            others += 1;
+            assert!(flags & 0o2_000_000 != 0, "descriptor {number} is handed on");
+        }
+    }
+    assert!(others > 3);
+}
+
+#[test]
+fn what_a_script_left_open_is_not_handed_on_by_run() {
+    let site = Site::new(LOCAL);
+    let run = site.command(&["run"]);
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "exec \"$@\" 7>/dev/null", "sh"]);
+    shell.arg(run.get_program()).args(run.get_args());
+    let agent = mote_test_support::Running::start("agent", &mut shell, site.folder());
+    wait_for("the agent", DEADLINE, || {
+        (site.call(&["status"]).code == 0).then_some(())
+    });
+    let info = fs::read_to_string(format!("/proc/{}/fdinfo/7", agent.id())).unwrap();
+    let flags = info
+        .lines()
+        .find_map(|line| line.strip_prefix("flags:"))
+        .unwrap();
+    assert_ne!(
+        u32::from_str_radix(flags.trim(), 8).unwrap() & 0o2_000_000,
+        0
+    );
+}

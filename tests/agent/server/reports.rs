@@ -1,0 +1,275 @@
+//! Answers to reports.
+
+use std::fs;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::{Scene, each, seqs, wait_for_all};
+use mote_test_support::scripted_server::{Answer, Request};
+use mote_test_support::{DEADLINE, wait_for};
+
+#[test]
+fn reports_that_are_not_taken_wait() {
+    let raw = |text: &str| Answer::Raw(text.as_bytes().to_vec());
+    let cases = [
+        (
+            "garbage",
+            raw("\x00\r\n\r\n"),
+            "does not answer in valid HTTP",
+        ),
+        (
+            "nothing and the end",
+            raw(""),
+            "closed the connection before its answer was complete",
+        ),
+        (
+            "half a head",
+            raw("HTTP/1.1 20"),
+            "closed the connection before its answer was complete",
+        ),
+        ("silence", Answer::Silence, "did not answer in time"),
+        (
+            "a head that never ends",
+            Answer::Dribble(
+                b"HTTP/1.1 200 OK\r\nX: ".to_vec(),
+                Duration::from_millis(100),
+            ),
+            "did not answer in time",
+        ),
+        (
+            "a failure",
+            Answer::status(500, "no"),
+            "answered 500 Internal Server Error",
+        ),
+        (
+            "a failure with a long reason",
+            Answer::status(502, vec![b'x'; 1 << 20]),
+            "answered 502 Bad Gateway",
+        ),
+        (
+            "too many requests",
+            Answer::status(429, ""),
+            "answered 429 Too Many Requests",
+        ),
+        (
+            "a redirect in circles",
+            Answer::status(307, "").with_header("Location", "/api/client/service/report/"),
+            "redirects more than 5 times",
+        ),
+    ];
+    each(&cases, |(name, answer, sentence)| {
+        let mut scene = Scene::new();
+        let refusal = answer.clone();
+        scene.answer_reports(move |_| refusal.clone());
+        let status = scene.wait_for_reason("error", sentence);
+        assert_eq!(status["server"]["healthy"], false, "{name}");
+        // Sampling goes on, and so do the orders.
+        let queued = |status: &Value| status["reports"]["queued"].as_u64().unwrap();
+        let before = queued(&status);
+        scene.site.wait_for_status("more in the queue", |status| {
+            (queued(status) > before + 5).then_some(())
+        });
+        scene.server.wait_for_more_asked(1);
+        assert_eq!(status["server"]["services_error"], Value::Null, "{name}");
+        let log = scene.agent.output();
+        assert_eq!(scene.said(sentence), 1, "{name}: {log}");
+        scene.assert_alive();
+
+        scene.server.be_good(super::GOOD);
+        wait_for_all(&scene, &["Good"]);
+        scene.wait_for_health();
+        assert_eq!(scene.said("the server takes reports again"), 1, "{name}");
+        let status = scene.site.status();
+        let dropped = status["reports"]["dropped"].as_object().unwrap();
+        assert!(dropped.values().all(|count| count == 0), "{name}: {status}");
+    });
+}
+
+#[test]
+fn an_answer_that_is_cut_or_too_long_still_acknowledges() {
+    for answer in [
+        Answer::Raw(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nta".to_vec()),
+        Answer::Flood(100 << 20),
+    ] {
+        let mut scene = Scene::new();
+        scene.answer_reports(move |_| answer.clone());
+        let brought = |count: usize| {
+            wait_for("reports", DEADLINE, || {
+                (scene.server.brought("Good").len() > count).then_some(())
+            });
+        };
+        brought(5);
+        scene.site.wait_for_status("an empty queue", |status| {
+            let reports = &status["reports"];
+            (reports["acknowledged"].as_u64() > Some(5)).then_some(())
+        });
+        // Each one once.
+        let seqs = seqs(&scene.server.brought("Good"));
+        let counted: Vec<u64> = (0..).take(seqs.len()).collect();
+        assert_eq!(seqs, counted);
+        // Nor is it kept anywhere.
+        let status = fs::read_to_string(format!("/proc/{}/status", scene.agent.id())).unwrap();
+        let peak = status
+            .lines()
+            .find(|line| line.starts_with("VmHWM:"))
+            .unwrap();
+        let kib: u64 = peak.split_whitespace().nth(1).unwrap().parse().unwrap();
+        assert!(kib < 50 << 10, "{peak}");
+        scene.assert_alive();
+    }
+}
+
+#[test]
+fn a_report_that_the_server_refuses_is_dropped_and_delays_nobody() {
+    let cases = [(413, "413 Payload Too Large"), (400, "400 Bad Request")];
+    each(&cases, |(code, reason)| {
+        let mut scene = two_services();
+        let code = *code;
+        scene.server.script(move |request| match request {
+            it if it.asks_for_orders() => orders(),
+            it if it.is_report_of("Bad") => Answer::status(code, "no"),
+            _ => Answer::ok("{}"),
+        });
+        let sentence = format!(
+            "a report of \"Bad\" is given up: {}/api/client/service/report/ answered {reason}",
+            scene.server.url()
+        );
+        let status = scene.wait_for_reason("given_up", &sentence);
+        // A refusal is an answer.
+        assert_eq!(status["server"]["healthy"], true);
+        scene.site.wait_for_status("refused ones", |status| {
+            (status["reports"]["dropped"]["refused"].as_u64() > Some(5)).then_some(())
+        });
+        scene.server.wait_for_more("Good", 3);
+        assert_eq!(scene.said(&sentence), 1, "{}", scene.agent.output());
+        assert_eq!(scene.said("again"), 0, "{}", scene.agent.output());
+        // Each is brought once.
+        let bad = seqs(&scene.server.brought("Bad"));
+        assert!(bad.windows(2).all(|pair| pair[0] < pair[1]), "{bad:?}");
+        assert_no_gap_in_good(&scene);
+        scene.assert_alive();
+    });
+}
+
+/// Five tries of the first report take half a minute: 2, 4, 8 and 16 s lie between them.
+#[test]
+fn a_service_that_the_server_fails_on_is_given_up_and_delays_nobody() {
+    let mut scene = two_services();
+    scene.server.script(|request| match request {
+        it if it.asks_for_orders() => orders(),
+        it if it.is_report_of("Bad") => Answer::status(500, "no"),
+        _ => Answer::ok("{}"),
+    });
+    let failed_on = scene.server.acknowledged("Bad").len();
+    let sentence = format!(
+        "a report of \"Bad\" is given up: {}/api/client/service/report/ answered 500 Internal Server Error",
+        scene.server.url()
+    );
+    // Meanwhile no other waits.
+    let status = wait_for("the first one to be given up", DEADLINE, || {
+        scene.server.wait_for_more("Good", 1);
+        let status = scene.site.status();
+        let given_up = status["server"]["given_up"].as_str()?;
+        assert!(given_up.contains(&sentence), "{given_up}");
+        Some(status)
+    });
+    assert!(status["reports"]["dropped"]["gave_up"].as_u64() >= Some(1));
+    assert_no_gap_in_good(&scene);
+    // What has waited behind it goes as well, and nothing gathers.
+    scene.site.wait_for_status("an empty queue", |status| {
+        (status["reports"]["queued"].as_u64() <= Some(3)).then_some(())
+    });
+    assert_eq!(scene.said(&sentence), 1, "{}", scene.agent.output());
+    let mut tries = std::collections::BTreeMap::new();
+    for seq in seqs(&scene.server.brought("Bad")).split_off(failed_on) {
+        *tries.entry(seq).or_insert(0) += 1;
+    }
+    assert_eq!(tries.values().max(), Some(&5), "{tries:?}");
+    scene.assert_alive();
+
+    // Cured, it is taken again.
+    scene.server.be_good(BOTH);
+    scene.server.wait_for_more("Bad", 2);
+    scene.wait_for_health();
+    scene.assert_alive();
+}
+
+/// A worker that dies of one kind of report answers nothing at all.
+#[test]
+fn a_service_that_gets_no_answer_lets_others_pass() {
+    let cases = [Answer::Raw(Vec::new()), Answer::Silence];
+    each(&cases, |answer| {
+        let mut scene = two_services();
+        let answer = answer.clone();
+        scene.server.script(move |request| match request {
+            it if it.asks_for_orders() => orders(),
+            it if it.is_report_of("Bad") => answer.clone(),
+            _ => Answer::ok("{}"),
+        });
+        let brought = scene.server.brought("Bad").len();
+        wait_for("three attempts", DEADLINE, || {
+            scene.server.wait_for_more("Good", 1);
+            (scene.server.brought("Bad").len() > brought + 3).then_some(())
+        });
+        assert_no_gap_in_good(&scene);
+        scene.assert_alive();
+        scene.server.be_good(BOTH);
+        // Reports that were tried five times are kept for a person to look at; the service is taken again.
+        scene.server.wait_for_more("Bad", 3);
+        scene.server.wait_for_more("Good", 3);
+        let reports = scene.site.status()["reports"].clone();
+        let dead = reports["dead_letters"].as_u64().unwrap();
+        assert_eq!(reports["dropped"]["gave_up"], dead, "{reports}");
+    });
+}
+
+#[test]
+fn retry_after_is_kept() {
+    let mut scene = Scene::new();
+    let asked: Arc<Mutex<Vec<Instant>>> = Arc::default();
+    let noted = Arc::clone(&asked);
+    scene.answer_reports(move |_: &Request| {
+        let mut asked = noted.lock().unwrap();
+        asked.push(Instant::now());
+        match asked.len() {
+            1 => Answer::status(503, "").with_header("Retry-After", "3"),
+            _ => Answer::ok("{}"),
+        }
+    });
+    scene.wait_for_reason("error", "answered 503 Service Unavailable");
+    wait_for_all(&scene, &["Good"]);
+    let asked = asked.lock().unwrap().clone();
+    assert!(asked[1] - asked[0] >= Duration::from_secs(3), "{asked:?}");
+    assert_eq!(scene.said("answered 503 Service Unavailable"), 1);
+    scene.assert_alive();
+}
+
+const BOTH: &str = r#"{"Good": ["get_linux_cpu", 0.2], "Bad": ["get_memory_info", 0.2]}"#;
+
+fn orders() -> Answer {
+    Answer::ok(format!("{{\"services\": {BOTH}}}"))
+}
+
+fn two_services() -> Scene {
+    Scene::with(BOTH)
+}
+
+/// Every report of the good service was acknowledged, but for a few at the end that are on their way.
+fn assert_no_gap_in_good(scene: &Scene) {
+    let good = scene.server.acknowledged("Good");
+    let brought = scene.server.brought("Good");
+    assert_eq!(seqs(&good), seqs(&brought));
+    // Both are sampled at the same instants, so every second number is theirs.
+    let times: Vec<f64> = good.iter().map(|it| it["time"].as_f64().unwrap()).collect();
+    let status = scene.site.status();
+    let sampled = status["reports"]["sampled"].as_u64().unwrap();
+    let missed = status["services"][0]["missed"].as_u64().unwrap();
+    assert!(times.windows(2).all(|pair| pair[0] < pair[1]));
+    assert!(
+        2 * good.len() as u64 + missed + 20 >= sampled,
+        "{} of {sampled}",
+        good.len()
+    );
+}

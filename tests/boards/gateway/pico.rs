@@ -1,0 +1,179 @@
+//! The whole way: an image of the Raspberry Pi Pico in its emulator, a serial line, the real agent, a real collector.
+
+use std::io::{Read, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::bench::{Collector, Wire, board, of_board};
+use mote_test_support::qemu::image_named;
+use mote_test_support::site::{Site, server_settings};
+use mote_test_support::{DEADLINE, wait_for};
+
+/// The board's time passes so much faster than ours.
+const SPEED: u32 = 8;
+
+#[test]
+fn an_emulated_board_is_watched_like_a_host() {
+    let site = Site::new("");
+    let collector = Collector::new(site.folder());
+    let collector =
+        collector.ordering("McuLoad = [\"get_mcu_load\", 1]\nAlive = [\"host_alive_check\", 1]");
+    let wire = Wire::new(&site, "pico");
+    let settings = server_settings(collector.url(), "");
+    site.write_settings(&format!("{settings}\n{}", board(&wire, 7)));
+    site.start();
+    let pico = Pico::start(&wire);
+
+    // It asks, follows, and reports its load, which changes.
+    let reports = wait_for("a changing load", DEADLINE, || {
+        let reports = of_service(&collector.reports(7), "McuLoad");
+        let load = |it: &Value| it["data"]["load_permille"].as_u64();
+        let least = reports.iter().filter_map(load).min()?;
+        let most = reports.iter().filter_map(load).max()?;
+        (reports.len() >= 20 && most - least >= 30).then_some(reports)
+    });
+    assert!(reports.iter().all(|it| it["client_id"] == 7));
+    let reports = of_service(&collector.reports(7), "Alive");
+    assert_eq!(steps(&reports[5..15]), [1; 9]);
+
+    // Another interval on the server is another rhythm on the board once it asks again.
+    let collector =
+        collector.ordering("McuLoad = [\"get_mcu_load\", 3]\nAlive = [\"host_alive_check\", 3]");
+    wait_for("a new rhythm", DEADLINE, || {
+        let reports = of_service(&collector.reports(7), "Alive");
+        let last = reports.len().checked_sub(6)?;
+        (steps(&reports[last..]) == [3; 5]).then_some(())
+    });
+
+    // Cut for half of what the ring holds, nothing is lost.
+    pico.cut_for_s(24);
+    let seqs = wait_until_seq(&collector, 24);
+    assert_eq!(seqs, (0..).take(seqs.len()).collect::<Vec<u64>>());
+    assert_eq!(of_board(&site.status(), 7)["gaps"], 0);
+
+    // Cut for twice of what it holds, what did not fit is counted, by the agent and by the board.
+    pico.cut_for_s(96);
+    let seqs = wait_until_seq(&collector, 96);
+    let gaps = of_board(&site.status(), 7)["gaps"].as_u64().unwrap();
+    assert_eq!(seqs.last().unwrap() + 1 - seqs.len() as u64, gaps);
+    let reports = of_service(&collector.reports(7), "Alive");
+    let dropped = reports.last().unwrap()["data"]["dropped"].as_u64().unwrap();
+    // A report whose acknowledgement alone was cut off is no gap to the agent.
+    assert!(
+        gaps > 10 && (gaps..gaps + 4).contains(&dropped),
+        "{dropped} dropped, {gaps} gaps"
+    );
+
+    // What it cannot follow it refuses, and goes on as before.
+    let nine = (0..9).map(|it| format!("S{it} = [\"get_mcu_load\", 1]\n"));
+    let collector = collector.ordering(&nine.collect::<String>());
+    site.wait_for_status("the refusal", |status| {
+        let error = of_board(status, 7)["services_error"].as_str()?.to_owned();
+        error.contains("too-many of service \"S8\"").then_some(())
+    });
+    let before = collector.reports(7).len();
+    let reports = collector.wait_for(7, before + 6);
+    assert!(reports.iter().all(|it| it["service_name"] != "S0"));
+}
+
+/// Waits until what was sampled in a cut of so many seconds of the board, and some more, must have come, and
+/// gives the numbers of all reports, sorted.
+fn wait_until_seq(collector: &Collector, cut_s: u64) -> Vec<u64> {
+    let seqs = || {
+        let reports = collector.reports(7);
+        let mut seqs: Vec<u64> = reports.iter().filter_map(|it| it["seq"].as_u64()).collect();
+        seqs.sort_unstable();
+        seqs
+    };
+    // Two services every three seconds.
+    let end = seqs().last().unwrap() + 2 * cut_s / 3 + 12;
+    wait_for("the backlog", DEADLINE, || {
+        let seqs = seqs();
+        (*seqs.last()? >= end).then_some(seqs)
+    })
+}
+
+fn of_service(reports: &[Value], name: &str) -> Vec<Value> {
+    let of_service = reports.iter().filter(|it| it["service_name"] == name);
+    of_service.cloned().collect()
+}
+
+/// Seconds of the board between each report of its uptime and the next.
+fn steps(reports: &[Value]) -> Vec<u64> {
+    let uptimes: Vec<u64> = reports
+        .iter()
+        .filter_map(|it| it["data"]["uptime"].as_u64())
+        .collect();
+    uptimes
+        .windows(2)
+        .map(|pair| pair[1].wrapping_sub(pair[0]))
+        .collect()
+}
+
+/// The emulator, its serial port wired to a pseudo-terminal.
+struct Pico {
+    emulator: Child,
+    connected: Arc<AtomicBool>,
+}
+
+impl Pico {
+    fn start(wire: &Wire) -> Pico {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let image = image_named("mote-pico", "thumbv6m-none-eabi", "example").unwrap();
+        let mut emulator = Command::new("node")
+            .arg(root.join("tests/boards/emulator/pico.mjs"))
+            .arg(image)
+            .args(["--uart", "--speed", &SPEED.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("node");
+        let connected = Arc::new(AtomicBool::new(true));
+        let relay = |from, to| {
+            let connected = Arc::clone(&connected);
+            thread::spawn(move || pass(from, to, &connected));
+        };
+        relay(
+            Box::new(emulator.stdout.take().unwrap()) as Box<dyn Read + Send>,
+            Box::new(wire.board_end()) as Box<dyn Write + Send>,
+        );
+        relay(
+            Box::new(wire.board_end()),
+            Box::new(emulator.stdin.take().unwrap()),
+        );
+        Pico {
+            emulator,
+            connected,
+        }
+    }
+
+    /// What is said in either direction in so many seconds of the board is gone.
+    fn cut_for_s(&self, seconds: u32) {
+        self.connected.store(false, Ordering::SeqCst);
+        thread::sleep(Duration::from_secs(1) * seconds / SPEED);
+        self.connected.store(true, Ordering::SeqCst);
+    }
+}
+
+impl Drop for Pico {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.emulator.kill();
+        let _ = self.emulator.wait();
+    }
+}
+
+fn pass(mut from: impl Read, mut to: impl Write, connected: &AtomicBool) {
+    let mut piece = [0; 1024];
+    while let Ok(count @ 1..) = from.read(&mut piece) {
+        if connected.load(Ordering::SeqCst) && to.write_all(&piece[..count]).is_err() {
+            return;
+        }
+    }
+}

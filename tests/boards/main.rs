@@ -1,0 +1,9 @@
+//! Boards: the gateway on pseudo-terminals, and images as they are flashed, in emulators.
+
+// clippy.toml allows these in tests, but clippy does not count a test's helpers as such.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod gateway;
+mod load_accuracy;
+mod pico;
+mod small_board;

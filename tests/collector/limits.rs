@@ -1,0 +1,335 @@
+//! A collector with more connections than it takes, and with clients that do nothing.
+
+use std::fs::{self, Permissions};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use mote_agent::collector::{
+    BODY_TIMEOUT, IDLE_TIMEOUT, MAX_BODIES_BYTES, MAX_BODY_BYTES, MAX_CONNECTIONS, STOP_TIMEOUT,
+    WRITE_TIMEOUT,
+};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::Signal;
+use tempfile::TempDir;
+
+use mote_test_support::processes::{self, open_files};
+use mote_test_support::{DEADLINE, Running, mote, need, wait_for};
+
+struct Collector {
+    process: Running,
+    address: SocketAddr,
+    _folder: TempDir,
+}
+
+impl Collector {
+    /// With the usual limit of open files, whatever this environment allows.
+    fn new() -> Collector {
+        Collector::with("", "")
+    }
+
+    /// With more keys of its own and of its host.
+    fn with(keys: &str, of_host: &str) -> Collector {
+        let folder = TempDir::new().unwrap();
+        let toml = format!("listen = \"127.0.0.1:0\"\n{keys}\n[hosts.web]\nid = 1\n{of_host}");
+        fs::write(folder.path().join("server.toml"), toml).unwrap();
+        let token = folder.path().join("token");
+        fs::write(&token, TOKEN).unwrap();
+        fs::set_permissions(&token, Permissions::from_mode(0o600)).unwrap();
+        let mut command = Command::new("/bin/sh");
+        command
+            .args(["-c", r#"ulimit -n 1024 && exec "$@""#, "sh"])
+            .arg(mote().get_program())
+            .args(["serve", "--config"])
+            .arg(folder.path().join("server.toml"));
+        let mut process = Running::start("serve", &mut command, folder.path());
+        let address = wait_for("the address of the collector", DEADLINE, || {
+            process.assert_running();
+            let output = process.output();
+            let line = output.lines().find(|line| line.contains("://"))?;
+            let (_, address) = line.split_once("://")?;
+            address.strip_suffix('/')?.parse().ok()
+        });
+        Collector {
+            process,
+            address,
+            _folder: folder,
+        }
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream
+    }
+}
+
+/// The first line of an answer; nothing if the connection ends.
+fn status(stream: &mut TcpStream) -> String {
+    let mut start = [0; 12];
+    match stream.read_exact(&mut start) {
+        Ok(()) => String::from_utf8_lossy(&start).into_owned(),
+        Err(_) => String::new(),
+    }
+}
+
+const TOKEN: &str = "token-of-the-web-host";
+
+/// The head of a report whose body has so many bytes, and what it begins with.
+fn post(bytes: usize, body: &str) -> String {
+    format!(
+        "POST /api/client/service/report/ HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+         Connection: close\r\nContent-Length: {bytes}\r\n\r\n{body}"
+    )
+}
+
+const ASK: &[u8] = b"GET /api/client/config/1 HTTP/1.1\r\nHost: x\r\n\r\n";
+
+#[test]
+fn connections_beyond_the_bound_wait_until_others_end() {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    let raised = match hard {
+        0..1200 => Err(format!(
+            "this test needs 1200 open files, and may have {hard}"
+        )),
+        _ => setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map_err(|errno| errno.to_string()),
+    };
+    let name = "connections_beyond_the_bound_wait_until_others_end";
+    let Some(()) = need(name, raised) else { return };
+    let mut collector = Collector::new();
+    let mut held: Vec<_> = (0..MAX_CONNECTIONS).map(|_| collector.connect()).collect();
+    let last = held.last_mut().unwrap();
+    last.write_all(ASK).unwrap();
+    assert_eq!(status(last), "HTTP/1.1 200");
+
+    let mut late: Vec<_> = (0..40).map(|_| collector.connect()).collect();
+    for stream in &mut late {
+        stream.write_all(ASK).unwrap();
+    }
+    let short = Some(Duration::from_millis(500));
+    late[0].set_read_timeout(short).unwrap();
+    assert_eq!(status(&mut late[0]), "", "it has to wait");
+    let files = open_files(collector.process.id());
+    assert!((MAX_CONNECTIONS..1024).contains(&files), "{files}");
+
+    drop(held);
+    late[0].set_read_timeout(Some(DEADLINE)).unwrap();
+    for stream in &mut late {
+        assert_eq!(status(stream), "HTTP/1.1 200");
+    }
+    collector.process.assert_running();
+    assert!(collector.process.terminate().success());
+}
+
+const SMALL: &str = r#"{"client_id":1,"service_name":"a","data":{}}"#;
+
+/// More slow bodies than there is room for: those that come then are refused, and let go of what they had.
+#[test]
+fn bodies_share_their_room() {
+    let collector = Collector::new();
+    let places = MAX_BODIES_BYTES / MAX_BODY_BYTES;
+    let text = "x".repeat(MAX_BODY_BYTES - 1);
+    let small = || {
+        let mut stream = collector.connect();
+        stream
+            .write_all(post(SMALL.len(), SMALL).as_bytes())
+            .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    // All but a byte, so that it is still awaited.
+    let slow_one = |length: usize, body: &str| {
+        let mut stream = collector.connect();
+        stream.write_all(post(length, body).as_bytes()).unwrap();
+        stream
+    };
+    let mut slow: Vec<_> = (0..places)
+        .map(|_| slow_one(MAX_BODY_BYTES, &text))
+        .collect();
+    wait_for("a refusal", DEADLINE, || {
+        let mut whole = slow_one(MAX_BODY_BYTES - 1, &text);
+        let answer = status(&mut whole);
+        // It may have come before one of the others was read, which was refused instead.
+        slow.push(slow_one(MAX_BODY_BYTES, &text));
+        (answer == "HTTP/1.1 503").then_some(())
+    });
+    // A small one finds what is left between the large ones, until that is used up.
+    let refused = wait_for("a refusal of a small one", DEADLINE, || {
+        slow.push(slow_one(SMALL.len(), &SMALL[1..]));
+        Some(small()).filter(|answer| answer.starts_with("HTTP/1.1 503"))
+    });
+    assert!(
+        refused.to_lowercase().contains("retry-after: 1\r\n"),
+        "{refused}"
+    );
+    let resident_kib = processes::status(collector.process.id(), "VmHWM");
+    assert!(
+        resident_kib < (3 * MAX_BODIES_BYTES) >> 10,
+        "{resident_kib}"
+    );
+    drop(slow);
+    wait_for("room again", DEADLINE, || {
+        small().starts_with("HTTP/1.1 200").then_some(())
+    });
+}
+
+/// Nobody without a token has a body kept.
+#[test]
+fn bodies_of_strangers_take_no_room() {
+    let collector = Collector::with("require_tokens = true", "token_file = \"token\"\n");
+    let text = "x".repeat(MAX_BODY_BYTES - 1);
+    let slow: Vec<_> = (0..MAX_BODIES_BYTES / MAX_BODY_BYTES + 1)
+        .map(|_| {
+            let mut stream = collector.connect();
+            stream
+                .write_all(post(MAX_BODY_BYTES, &text).as_bytes())
+                .unwrap();
+            stream
+        })
+        .collect();
+    let with_token = post(MAX_BODY_BYTES, SMALL).replace(
+        "Host: x",
+        &format!("Host: x\r\nAuthorization: Bearer {TOKEN}"),
+    );
+    let mut stream = collector.connect();
+    let padding = " ".repeat(MAX_BODY_BYTES - SMALL.len());
+    stream
+        .write_all((with_token + &padding).as_bytes())
+        .unwrap();
+    assert_eq!(status(&mut stream), "HTTP/1.1 200");
+    // They have their answer at the end of what they send.
+    for mut stream in slow {
+        stream.write_all(b"x").unwrap();
+        assert_eq!(status(&mut stream), "HTTP/1.1 401");
+    }
+}
+
+/// Half of a report, and then the collector is told to end. Gives the connection once it waits for the other half.
+fn post_half(collector: &Collector) -> TcpStream {
+    let mut stream = collector.connect();
+    let head = format!(
+        "POST /api/client/service/report/ HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+         Expect: 100-continue\r\nContent-Length: {}\r\n\r\n",
+        HALVES.concat().len()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut go_on = [0; 25];
+    stream.read_exact(&mut go_on).unwrap();
+    assert_eq!(go_on, *b"HTTP/1.1 100 Continue\r\n\r\n");
+    stream.write_all(HALVES[0].as_bytes()).unwrap();
+    stream
+}
+
+const HALVES: [&str; 2] = [
+    r#"{"client_id":1,"service_name":"a","data":{"status":0},"#,
+    r#""boot":"b","seq":0}"#,
+];
+
+/// One that is done in half of the time is answered, one that is never done is cut.
+#[test]
+fn requests_under_way_have_their_time_when_the_collector_ends() {
+    // On a machine that is so busy that this process comes too late itself, once more.
+    for _ in 0..10 {
+        let mut collector = Collector::new();
+        let mut soon = post_half(&collector);
+        let mut never = post_half(&collector);
+        let began = Instant::now();
+        collector.process.signal(Signal::SIGTERM);
+        std::thread::sleep(STOP_TIMEOUT / 2);
+        let sent = soon.write_all(HALVES[1].as_bytes());
+        let is_in_time = began.elapsed() < STOP_TIMEOUT * 3 / 4;
+        let answer = status(&mut soon);
+        let mut rest = Vec::new();
+        let _ = never.read_to_end(&mut rest);
+        let cut = began.elapsed();
+        assert!(collector.process.wait().success());
+        assert!(rest.is_empty(), "{}", String::from_utf8_lossy(&rest));
+        assert!(cut >= STOP_TIMEOUT, "cut after {cut:?}");
+        if is_in_time {
+            sent.unwrap();
+            return assert_eq!(answer, "HTTP/1.1 200");
+        }
+    }
+    panic!("this machine is too busy");
+}
+
+/// It takes a little longer than the bound, and what lies in the kernel's buffers is no answer.
+#[test]
+fn an_answer_that_nobody_reads_is_cut() {
+    let collector = Collector::new();
+    let text = "x".repeat(200 << 10);
+    for seq in 0..20 {
+        let body = format!(
+            r#"{{"client_id":1,"service_name":"a","data":{{"text":"{text}"}},"boot":"b","seq":{seq}}}"#
+        );
+        let mut stream = collector.connect();
+        write!(
+            stream,
+            "POST /api/client/service/report/ HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+             Connection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .unwrap();
+        // To its end, which comes a moment before the collector closes it.
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+    let mut before = usize::MAX;
+    wait_for("the end of the others", DEADLINE, || {
+        std::thread::sleep(Duration::from_millis(200));
+        let last = std::mem::replace(&mut before, open_files(collector.process.id()));
+        (last == before).then_some(())
+    });
+    let mut stream = collector.connect();
+    // Far more than the kernel keeps for one who does not read.
+    for _ in 0..10 {
+        let ask = b"GET /api/reports?limit=10000 HTTP/1.1\r\nHost: x\r\n\r\n";
+        stream.write_all(ask).unwrap();
+    }
+    let pages = 10 * 20 * text.len();
+    wait_for("a connection", DEADLINE, || {
+        (open_files(collector.process.id()) > before).then_some(())
+    });
+    let began = Instant::now();
+    wait_for("its end", DEADLINE, || {
+        (open_files(collector.process.id()) <= before).then_some(())
+    });
+    let took = began.elapsed();
+    assert!(took >= WRITE_TIMEOUT - Duration::from_secs(2), "{took:?}");
+    let mut rest = Vec::new();
+    let _ = stream.read_to_end(&mut rest);
+    assert!(rest.len() < pages, "{}", rest.len());
+}
+
+/// It takes as long as the longest of the bounds.
+#[test]
+fn clients_that_do_nothing_have_their_time() {
+    let collector = Collector::new();
+    let post = b"POST /api/client/service/report/ HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+                 Content-Length: 100\r\n\r\n{";
+    let cases: [(&str, &[u8], Duration, &str); 4] = [
+        ("nothing", b"", IDLE_TIMEOUT, ""),
+        ("half a head", b"GET / HTTP/1.1\r\nHo", IDLE_TIMEOUT, ""),
+        ("idle after a request", ASK, IDLE_TIMEOUT, "HTTP/1.1 200"),
+        ("half a body", post, BODY_TIMEOUT, "HTTP/1.1 408"),
+    ];
+    std::thread::scope(|scope| {
+        for (name, sent, limit, answer) in cases {
+            let mut stream = collector.connect();
+            scope.spawn(move || {
+                let began = Instant::now();
+                stream.write_all(sent).unwrap();
+                let mut text = Vec::new();
+                let _ = stream.read_to_end(&mut text);
+                let took = began.elapsed();
+                assert!(text.starts_with(answer.as_bytes()), "{name}");
+                assert_eq!(text.is_empty(), answer.is_empty(), "{name}");
+                assert!(took >= limit - Duration::from_secs(1), "{name}: {took:?}");
+            });
+        }
+    });
+}

@@ -1,0 +1,11 @@
+//! The collector as its clients see it: over loopback, and what is left after a restart.
+
+// clippy.toml allows these in tests, but clippy does not count a test's helpers as such.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod accounting;
+mod api;
+mod enrolment;
+mod limits;
+mod tls;
+mod tokens;

@@ -1,0 +1,392 @@
+//! A whole fleet in simulated time: many clients, each with the real monitor, uplink and queue, lose their
+//! server together and get it back together. Nothing may be lost, and the server may not be run down.
+//!
+//! A request takes no time here, which is the hardest case: nothing but the rules spreads the load.
+
+use std::fmt;
+use std::ops::Range;
+
+use mote_agent::delivery::uplink::{Next, Uplink};
+use mote_agent::http::outcome::Outcome;
+use mote_agent::queue::Queue;
+use mote_core::{
+    Action, ClientId, Config, Interval, Monitor, Name, Service, Settings, Uptime, client_hash,
+};
+
+const SERVICES: usize = 4;
+const REFRESH_S: u32 = 300;
+const SPREAD_MS: u32 = 10_000;
+
+/// The phases of a run, in seconds after all clients were switched on at once.
+const STEADY_S: Range<usize> = 600..1200;
+const OUTAGE_S: Range<usize> = STEADY_S.end..STEADY_S.end + 600;
+/// The backlog of the ten minutes, and of the one it may take to learn that the server is back, goes out at 1.6
+/// times the rate of new reports: 660 s / 0.6 = 1100 s after that minute. One more is for uneven sampling.
+const DRAINED_S: usize = 60 + 1100 + 60;
+/// Clients that report rarely come back within 10 min, each with a few reports up to 5 min apart.
+const SLOWLY_DRAINED_S: usize = 2400;
+
+/// What a server may see after an outage, measured by the mean of what it saw before.
+const MAX_PEAK: f64 = 2.0;
+
+struct Scenario {
+    name: &'static str,
+    clients: u32,
+    /// None: the server is always there.
+    outage: Option<Outcome>,
+    /// So many seconds after the outage no client has a backlog.
+    drained_s: usize,
+    /// The interval of a client's nth service.
+    interval_ms: fn(&mut Random, usize) -> u32,
+}
+
+#[test]
+fn an_unreachable_server_is_not_run_down() {
+    let load = Scenario {
+        name: "services of 30 to 60 s, server unreachable",
+        clients: 100_000,
+        outage: Some(Outcome::Unreachable),
+        drained_s: DRAINED_S,
+        interval_ms: half_to_one_minute,
+    }
+    .run();
+    load.assert_peaks();
+}
+
+#[test]
+fn a_busy_server_is_not_run_down() {
+    let load = Scenario {
+        name: "services of 30 to 60 s, server busy",
+        clients: 100_000,
+        outage: Some(Outcome::Busy { retry_after: None }),
+        drained_s: DRAINED_S,
+        interval_ms: half_to_one_minute,
+    }
+    .run();
+    load.assert_peaks();
+}
+
+#[test]
+fn a_mixed_fleet_does_not_run_its_server_down() {
+    let load = Scenario {
+        name: "services of 1 s to 1 h, server unreachable",
+        clients: 10_000,
+        outage: Some(Outcome::Unreachable),
+        drained_s: SLOWLY_DRAINED_S,
+        // As many services in each factor of the range.
+        interval_ms: |random, _| {
+            let exponent = f64::from(random.below(1 << 20)) / f64::from(1 << 20);
+            (1000.0 * 3600f64.powf(exponent)) as u32
+        },
+    }
+    .run();
+    load.assert_peaks();
+}
+
+/// One document for all and one start for all leave bunches as wide as the spread of the first samples.
+/// Those are there without any outage; the outage must not add to them.
+#[test]
+fn a_fleet_in_step_is_no_worse_after_an_outage() {
+    let scenario = Scenario {
+        name: "services of 15, 30, 60 and 60 s for all, server unreachable",
+        clients: 20_000,
+        outage: Some(Outcome::Unreachable),
+        drained_s: DRAINED_S,
+        interval_ms: |_, service| [15_000, 30_000, 60_000, 60_000][service],
+    };
+    let load = scenario.run();
+    let undisturbed = Scenario {
+        name: "services of 15, 30, 60 and 60 s for all, no outage",
+        outage: None,
+        ..scenario
+    }
+    .run();
+    for bin in [1, 10] {
+        let (peak, usual) = (
+            load.peak(load.after(), bin),
+            undisturbed.peak(load.after(), bin),
+        );
+        assert!(
+            peak <= 1.02 * usual,
+            "{bin} s: {peak:.0}/s, else {usual:.0}/s"
+        );
+    }
+}
+
+#[test]
+fn a_slow_fleet_does_not_run_its_server_down() {
+    let load = Scenario {
+        name: "services of 10 to 20 min, server unreachable",
+        clients: 50_000,
+        outage: Some(Outcome::Unreachable),
+        drained_s: SLOWLY_DRAINED_S,
+        interval_ms: |random, _| (600 + random.below(601)) * 1000,
+    }
+    .run();
+    load.assert_peaks();
+}
+
+fn half_to_one_minute(random: &mut Random, _: usize) -> u32 {
+    (30 + random.below(31)) * 1000
+}
+
+impl Scenario {
+    /// What the server answers depends on the time only, so the clients may live one after the other.
+    fn run(&self) -> Loads {
+        let mut random = Random(1);
+        let mut server = Server {
+            outage: self.outage,
+            load: vec![Load::default(); OUTAGE_S.end + self.drained_s + 120],
+        };
+        let mut late = 0;
+        for number in 1..=self.clients {
+            let intervals_ms = std::array::from_fn(|nth| (self.interval_ms)(&mut random, nth));
+            late += u32::from(
+                !Client::new(number, intervals_ms).live(&mut server, OUTAGE_S.end + self.drained_s),
+            );
+        }
+        let loads = Loads(server.load);
+        println!("{} clients, {}:\n{loads}", self.clients, self.name);
+        assert_eq!(late, 0, "clients that still have a backlog");
+        loads
+    }
+}
+
+/// What the server saw, second by second.
+struct Loads(Vec<Load>);
+
+/// Requests of one second.
+#[derive(Clone, Copy, Default)]
+struct Load {
+    reports: u32,
+    fetches: u32,
+}
+
+impl Loads {
+    /// From the end of the outage to the end of all.
+    fn after(&self) -> Range<usize> {
+        OUTAGE_S.end..self.0.len()
+    }
+
+    fn mean(&self, seconds: Range<usize>) -> f64 {
+        let load = &self.0[seconds];
+        let requests = load.iter().map(|it| f64::from(it.reports + it.fetches));
+        requests.sum::<f64>() / load.len() as f64
+    }
+
+    /// Requests a second in the busiest of all bins of so many seconds.
+    fn peak(&self, seconds: Range<usize>, bin: usize) -> f64 {
+        let bins = seconds.step_by(bin).map(|from| self.mean(from..from + bin));
+        bins.fold(0.0, f64::max)
+    }
+
+    fn assert_peaks(&self) {
+        let limit = MAX_PEAK * self.mean(STEADY_S);
+        for bin in [1, 10] {
+            let peak = self.peak(self.after(), bin);
+            assert!(
+                peak <= limit,
+                "{bin} s: {peak:.0} requests/s, at most {limit:.0}"
+            );
+        }
+    }
+}
+
+impl fmt::Display for Loads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mean = self.mean(STEADY_S);
+        writeln!(
+            f,
+            "  mean {mean:.0} requests/s; times that at the peak of 1 s and of 10 s:"
+        )?;
+        for (when, seconds) in [
+            ("power-on", 0..60),
+            ("steady", STEADY_S),
+            ("outage", OUTAGE_S),
+            ("recovery", self.after()),
+        ] {
+            let [one, ten] = [1, 10].map(|bin| self.peak(seconds.clone(), bin) / mean);
+            let fetches = self.0[seconds].iter().map(|it| it.fetches).max();
+            let fetches = fetches.unwrap_or_default();
+            writeln!(
+                f,
+                "  {when:9}{one:6.2}{ten:6.2}, at most {fetches} fetches in 1 s"
+            )?;
+        }
+        Ok(())
+    }
+}
+
+struct Client {
+    monitor: Monitor<(), SERVICES, 1>,
+    uplink: Uplink,
+    intervals_ms: [u32; SERVICES],
+    /// What the server has from this client.
+    received: Received,
+}
+
+#[derive(Default)]
+struct Received {
+    reports: u64,
+    sum_of_seqs: u64,
+}
+
+impl Received {
+    fn take(&mut self, report: &[u8]) {
+        let Ok(seq) = report.try_into().map(u32::from_le_bytes) else {
+            panic!("{report:?} is no report of this test");
+        };
+        self.reports += 1;
+        self.sum_of_seqs += u64::from(seq);
+    }
+}
+
+impl Client {
+    fn new(number: u32, intervals_ms: [u32; SERVICES]) -> Self {
+        let client = client_hash(ClientId::Number(number));
+        let settings = Settings {
+            client,
+            first_sample_spread_ms: SPREAD_MS,
+            refresh: Interval::from_secs(REFRESH_S),
+        };
+        Client {
+            monitor: Monitor::new(settings, Uptime::from_millis(0)),
+            uplink: Uplink::new(Queue::new(1 << 20, 86_400_000), client),
+            intervals_ms,
+            received: Received::default(),
+        }
+    }
+
+    /// From the start to the end; whether the backlog was gone in time.
+    fn live(mut self, server: &mut Server, drained_s: usize) -> bool {
+        let end_ms = server.load.len() as u64 * 1000;
+        let mut now = 0;
+        let mut backlog = 0;
+        while now < end_ms {
+            let next = self.wake(Uptime::from_millis(now), server);
+            assert!(next > now, "{:?} does not get on", self.intervals_ms);
+            now = next;
+            if now < drained_s as u64 * 1000 {
+                backlog = self.uplink.account().queued;
+            }
+        }
+        self.check(end_ms);
+        backlog == 0
+    }
+
+    /// Does all there is to do at `now` and says when to come again.
+    fn wake(&mut self, now: Uptime, server: &mut Server) -> u64 {
+        while let Some(action) = self.monitor.poll(now) {
+            match action {
+                Action::FetchConfig => {
+                    server.load_at(now).fetches += 1;
+                    if server.answer(now) == Outcome::Acknowledged {
+                        self.monitor.apply(&self.document());
+                        let rates = self.intervals_ms.map(|ms| 1000.0 / f64::from(ms));
+                        self.uplink.set_rate(rates.iter().sum());
+                        self.monitor.fetched(now);
+                    } else {
+                        self.monitor.fetch_failed(now);
+                    }
+                }
+                Action::Start(_) => {}
+                Action::Sample { slot, missed, .. } => {
+                    assert_eq!(missed, 0);
+                    let seq = self.monitor.next_seq();
+                    self.uplink
+                        .push(&seq.to_le_bytes(), slot.index() as u64, now);
+                }
+            }
+        }
+        loop {
+            match self.uplink.next(now) {
+                Next::Send(record) => {
+                    server.load_at(now).reports += 1;
+                    let outcome = server.answer(now);
+                    if outcome == Outcome::Acknowledged {
+                        self.received.take(&record.report);
+                    }
+                    self.uplink.delivered(record, outcome, now);
+                }
+                Next::Wait(until) => return until.min(self.monitor.poll_at()).as_millis(),
+            }
+        }
+    }
+
+    fn document(&self) -> Config<(), SERVICES, 1> {
+        let mut config = Config::new();
+        for (letter, interval_ms) in ('A'..).zip(self.intervals_ms) {
+            let mut name = Name::new();
+            let service = name
+                .push(letter)
+                .ok()
+                .and(Interval::from_millis(interval_ms));
+            let Some(interval) = service else {
+                panic!("no service {letter} of {interval_ms} ms");
+            };
+            let service = Service {
+                name,
+                plugin: (),
+                interval,
+            };
+            assert_eq!(config.push(service), Ok(()));
+        }
+        config
+    }
+
+    /// Each report is on the server once, or still here.
+    fn check(&self, end_ms: u64) {
+        let account = self.uplink.account();
+        let found = account.acknowledged + account.queued + account.dropped.total();
+        assert_eq!(account.sampled, found, "{account:?}");
+        assert_eq!(account.dropped.total(), 0, "{account:?}");
+        assert_eq!(self.received.reports, account.acknowledged);
+        // The last sample may have been taken at the very end, all before are on the server.
+        if account.queued == 0 {
+            let sum: u64 = (0..account.sampled).sum();
+            assert_eq!(self.received.sum_of_seqs, sum);
+        }
+        // Sampled is what the timetable holds, give or take the window and spread of the first one.
+        let in_full = |ms: u32| end_ms / u64::from(ms);
+        let without_start =
+            |ms: u32| end_ms.saturating_sub(1000 + u64::from(SPREAD_MS)) / u64::from(ms);
+        let most: u64 = self.intervals_ms.map(|ms| in_full(ms) + 1).iter().sum();
+        let least: u64 = self.intervals_ms.map(without_start).iter().sum();
+        assert!((least..=most).contains(&account.sampled), "{account:?}");
+    }
+}
+
+struct Server {
+    outage: Option<Outcome>,
+    load: Vec<Load>,
+}
+
+impl Server {
+    /// What it answers to any request at `now`.
+    fn answer(&self, now: Uptime) -> Outcome {
+        let outage = self.outage.filter(|_| OUTAGE_S.contains(&second(now)));
+        outage.unwrap_or(Outcome::Acknowledged)
+    }
+
+    fn load_at(&mut self, now: Uptime) -> &mut Load {
+        &mut self.load[second(now)]
+    }
+}
+
+fn second(now: Uptime) -> usize {
+    (now.as_millis() / 1000) as usize
+}
+
+/// SplitMix64: Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u32) -> u32 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^= z >> 31;
+        (((z >> 32) * u64::from(bound)) >> 32) as u32
+    }
+}

@@ -1,0 +1,45 @@
+//! A probe on this machine, sampled as the agent does it.
+
+// A test may fail here; only functions marked as tests are known as such.
+use std::time::Instant;
+
+use mote_agent::probes::{Context, MAX_REPORT, Probe, Roots, Sampler};
+use mote_core::{ClientId, Envelope, Stamp};
+use serde_json::Value;
+
+/// A probe at work.
+pub struct Bench {
+    sampler: Sampler,
+    context: Context,
+}
+
+impl Bench {
+    /// Opens the probe, which takes its baseline.
+    pub fn open(probe: Probe) -> Self {
+        let mut context = Context::new();
+        let sampler = Sampler::open(probe, &Roots::default(), &mut context).expect("an open probe");
+        Bench { sampler, context }
+    }
+
+    /// The data of one report.
+    pub fn sample(&mut self) -> Value {
+        let envelope = Envelope {
+            client_id: ClientId::Number(1),
+            service_name: "Service",
+            stamp: Stamp::Uptime {
+                seconds: 0,
+                age: 0,
+                boot: None,
+            },
+            seq: 0,
+        };
+        self.context.now = Instant::now();
+        let mut buffer = vec![0; MAX_REPORT];
+        let length = self
+            .sampler
+            .sample(&mut self.context, &envelope, &mut buffer)
+            .expect("a sample");
+        let mut report: Value = serde_json::from_slice(&buffer[..length]).expect("JSON");
+        report["data"].take()
+    }
+}

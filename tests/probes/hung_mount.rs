@@ -1,0 +1,226 @@
+//! A file system whose server never answers must not stop the agent.
+//!
+//! The server is a FUSE server of this test: it answers the kernel's first request, so that the mount
+//! is complete, and then leaves every question for the size unanswered until it is told otherwise.
+//! All this happens in a mount namespace of its own: nobody else on this machine sees the mount.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
+use std::path::Path;
+use std::process::Command;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::bench::Bench;
+use mote_agent::probes::Probe;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use serde_json::{Value, json};
+
+/// Set in the process that runs inside the namespace.
+const INSIDE: &str = "MOTE_TEST_IN_MOUNT_NAMESPACE";
+
+/// Only what hangs takes longer than this.
+const FOREVER: Duration = Duration::from_secs(120);
+
+#[test]
+fn a_mount_that_hangs_does_not_stop_the_caller() {
+    run_in_namespace(
+        "hung_mount::a_mount_that_hangs_does_not_stop_the_caller",
+        || {
+            let folder = tempfile::tempdir().unwrap();
+            let mut bench = Bench::open(Probe::Filesystem);
+            let point = folder.path().to_str().unwrap();
+            assert!(filesystems(&mut bench)["/"]["size"].is_u64());
+
+            let server = Server::mount(folder.path());
+            let mounted = filesystems(&mut bench);
+            server
+                .asked
+                .recv_timeout(FOREVER)
+                .expect("the server was asked for its size");
+            assert_eq!(mounted[point], json!({"hung": 1}));
+            assert!(mounted["/"]["size"].is_u64(), "the others are not affected");
+
+            for _ in 0..20 {
+                assert_eq!(filesystems(&mut bench)[point], json!({"hung": 1}));
+            }
+            let again = server.asked.recv_timeout(Duration::from_millis(10));
+            assert_eq!(again, Err(RecvTimeoutError::Timeout), "it was asked again");
+
+            drop(server.until_answered);
+            let started = Instant::now();
+            let sizes = loop {
+                let found = filesystems(&mut bench)[point].clone();
+                if found != json!({"hung": 1}) {
+                    break found;
+                }
+                assert!(
+                    started.elapsed() < FOREVER,
+                    "the answer did not end the quarantine"
+                );
+                thread::sleep(Duration::from_millis(1));
+            };
+            let expected = json!({
+                "size": 4_096_000, "used": 2_867_200, "available": 1_024_000, "inodes": 64, "inodes_used": 4
+            });
+            assert_eq!(sizes, expected);
+
+            umount2(folder.path(), MntFlags::MNT_DETACH).unwrap();
+            assert_eq!(filesystems(&mut bench)[point], Value::Null);
+        },
+    );
+}
+
+/// The stuck thread cannot be killed while the server has its question. The kernel gives up on the
+/// server when its device is closed, which happens only if that thread does not hold it open as well.
+#[test]
+fn a_thread_that_is_stuck_holds_no_files_of_the_agent() {
+    run_in_namespace(
+        "hung_mount::a_thread_that_is_stuck_holds_no_files_of_the_agent",
+        || {
+            let folder = tempfile::tempdir().unwrap();
+            let server = Server::mount(folder.path());
+            let found = filesystems(&mut Bench::open(Probe::Filesystem))
+                [folder.path().to_str().unwrap()]
+            .clone();
+            assert_eq!(found, json!({"hung": 1}));
+            server
+                .asked
+                .recv_timeout(FOREVER)
+                .expect("the server was asked for its size");
+            std::process::exit(0);
+        },
+    );
+}
+
+/// Runs `test` in another process with a mount namespace of its own, and fails if it never ends.
+fn run_in_namespace(name: &str, test: impl FnOnce()) {
+    if std::env::var_os(INSIDE).is_some() {
+        return test();
+    }
+    if let Err(cause) = File::options().read(true).write(true).open("/dev/fuse") {
+        return skip(&format!(
+            "/dev/fuse: {cause}; run as root, after `modprobe fuse`"
+        ));
+    }
+    let unshare = |arguments: &[&str]| {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private"]);
+        if !nix::unistd::geteuid().is_root() {
+            command.arg("--map-root-user");
+        }
+        command.args(arguments);
+        command
+    };
+    match unshare(&["true"]).output() {
+        Ok(output) if output.status.success() => {}
+        Ok(output) => {
+            let why = String::from_utf8_lossy(&output.stderr);
+            return skip(&format!("no mount namespace for this user: {}", why.trim()));
+        }
+        Err(cause) => panic!("unshare: {cause}; install util-linux (apt-get install util-linux)"),
+    }
+    let this_program = std::env::current_exe().unwrap();
+    let this_program = this_program.to_str().unwrap();
+    let mut child = unshare(&[this_program, "--exact", name, "--nocapture"])
+        .env(INSIDE, "1")
+        .spawn()
+        .unwrap();
+    let started = Instant::now();
+    let status = loop {
+        match child.try_wait().unwrap() {
+            Some(status) => break status,
+            None if started.elapsed() < FOREVER => thread::sleep(Duration::from_millis(20)),
+            None => {
+                child.kill().unwrap();
+                panic!("{name} hangs");
+            }
+        }
+    };
+    assert!(status.success(), "{name}: see above");
+}
+
+fn skip(why: &str) {
+    // Not by eprintln: the test harness would keep that to itself.
+    let _ = writeln!(std::io::stderr(), "SKIPPED: a real mount that hangs: {why}");
+}
+
+/// The file systems of one report.
+fn filesystems(bench: &mut Bench) -> Value {
+    bench.sample()["data"].take()
+}
+
+/// A FUSE server, as linux/fuse.h describes the protocol. Its thread ends when it is unmounted.
+struct Server {
+    /// A message for each question for the size.
+    asked: Receiver<()>,
+    /// It answers once this is dropped.
+    until_answered: Sender<()>,
+}
+
+impl Server {
+    fn mount(point: &Path) -> Self {
+        let device = File::options()
+            .read(true)
+            .write(true)
+            .open("/dev/fuse")
+            .unwrap();
+        let options = format!(
+            "fd={},rootmode=40000,user_id=0,group_id=0",
+            device.as_raw_fd()
+        );
+        let source = Some("mote-test");
+        mount(
+            source,
+            point,
+            Some("fuse"),
+            MsFlags::empty(),
+            Some(options.as_str()),
+        )
+        .unwrap();
+        let (send_asked, asked) = channel();
+        let (until_answered, answer) = channel();
+        thread::spawn(move || serve(&device, &send_asked, &answer));
+        Server {
+            asked,
+            until_answered,
+        }
+    }
+}
+
+fn serve(mut device: &File, asked: &Sender<()>, answer: &Receiver<()>) {
+    const INIT: u32 = 26;
+    const STATFS: u32 = 17;
+    const NO_SUCH_CALL: i32 = -38;
+    let mut request = vec![0; 1 << 20];
+    // Unmounted: the read fails.
+    while let Ok(length) = device.read(&mut request) {
+        let word = |at: usize| u32::from_ne_bytes(request[at..at + 4].try_into().unwrap());
+        assert!(length >= 40, "a request has a head of 40 bytes");
+        let (opcode, unique) = (word(4), &request[8..16]);
+        let mut body = Vec::new();
+        let mut error = 0;
+        match opcode {
+            // Version 7.31, 4 KiB a write, nothing optional.
+            INIT => {
+                body = [7, 31, 0, 0, 0, 4096].map(u32::to_ne_bytes).concat();
+                body.resize(64, 0);
+            }
+            STATFS => {
+                let _ = asked.send(());
+                // Fails as soon as the sender is dropped.
+                let _ = answer.recv();
+                let counts = [1000u64, 300, 250, 64, 60].map(u64::to_ne_bytes).concat();
+                let sizes = [4096u32, 255, 4096].map(u32::to_ne_bytes).concat();
+                body = [counts, sizes].concat();
+                body.resize(80, 0);
+            }
+            _ => error = NO_SUCH_CALL,
+        }
+        let head = u32::try_from(16 + body.len()).unwrap().to_ne_bytes();
+        let reply = [&head, &error.to_ne_bytes(), unique, &body].concat();
+        let _ = device.write(&reply);
+    }
+}

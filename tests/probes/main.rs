@@ -1,0 +1,10 @@
+//! The probes on this machine, and on the oddest that there are.
+
+// clippy.toml allows these in tests, but clippy does not count a test's helpers as such.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod bench;
+mod hung_mount;
+mod odd_hosts;
+mod truth;
+mod truth_sockets;

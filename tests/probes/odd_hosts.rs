@@ -1,0 +1,252 @@
+//! The largest and the oddest hosts, as files that the probes read.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use mote_agent::probes::{Context, MAX_REPORT, PROBES, Probe, ProbeError, Roots, Sampler};
+use mote_core::{ClientId, Envelope, Stamp};
+use serde_json::Value;
+
+#[test]
+fn a_host_of_512_cpus() {
+    let host = Host::new();
+    host.write("stat", stat(1_000));
+    let mut cpu = host.open(Probe::Cpu).unwrap();
+    host.write("stat", stat(1_000 + 512 * 100));
+    let data = cpu.sample(1).unwrap();
+    assert_eq!(data["user"], 25.0);
+    assert_eq!(data["system"], 25.0);
+    assert_eq!(data["idle"], 50.0);
+}
+
+/// Ticks of 512 CPUs and the counts of 8,192 interrupts: over 64 KiB.
+fn stat(ticks: u64) -> String {
+    let mut text = format!("cpu  {ticks} 0 {ticks} {} 0 0 0 0 0 0\n", ticks * 2);
+    for cpu in 0..512 {
+        writeln!(text, "cpu{cpu} {0} 0 {0} {0} 0 0 0 0 0 0", ticks / 512).unwrap();
+    }
+    text.push_str("intr 123456789012");
+    for interrupt in 0..8192 {
+        write!(text, " {}", interrupt * 1000).unwrap();
+    }
+    text.push_str("\nctxt 5\nbtime 1\n");
+    assert!(text.len() > 64 << 10);
+    text
+}
+
+#[test]
+fn interfaces_up_to_the_limit_and_beyond() {
+    for (interfaces, reported) in [(500, 500), (600, 512)] {
+        let host = Host::new();
+        host.write("net/dev", net_dev(interfaces, 0));
+        let mut network = host.open(Probe::Network).unwrap();
+        host.write("net/dev", net_dev(interfaces, 2048));
+        let data = network.sample(1).unwrap();
+        let items = data["data"].as_object().unwrap();
+        assert_eq!(items.len(), reported);
+        assert!(items.values().all(|interface| interface["t_in"] == 2.0));
+        let omitted = interfaces - reported;
+        let expected = (omitted > 0).then(|| Value::from(omitted));
+        assert_eq!(data.get("omitted"), expected.as_ref());
+    }
+}
+
+/// Every byte of a name is escaped in JSON, every rate has as many digits as there are.
+#[test]
+fn the_largest_report_fits() {
+    let host = Host::new();
+    host.write("net/dev", net_dev(512, 0));
+    let mut network = host.open(Probe::Network).unwrap();
+    host.write("net/dev", net_dev(512, u64::MAX / 3));
+    let data = network.sample(7).unwrap();
+    let reported = data["data"].as_object().unwrap().len();
+    assert!(reported > 250, "{reported}");
+    assert_eq!(data["omitted"], 512 - reported);
+}
+
+fn net_dev(interfaces: usize, count: u64) -> String {
+    let mut text = String::from("Inter-|\n face |\n");
+    for interface in 0..interfaces {
+        let name = "\u{1}".repeat(12);
+        let (n, c) = (interface, count);
+        writeln!(
+            text,
+            "{name}{n:03}:{c} {c} {c} {c} 0 0 0 0 {c} {c} {c} {c} 0 0 0 0"
+        )
+        .unwrap();
+    }
+    text
+}
+
+/// What a probe says of a file that was cut is what it says of the whole, or less, or an error.
+#[test]
+fn files_cut_at_every_byte() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/proc");
+    for (probe, file) in FILES {
+        let text = fs::read(fixtures.join(file)).unwrap();
+        let host = Host::new();
+        host.copy(&fixtures);
+        let mut sampler = host.open(*probe).unwrap();
+        let whole = sampler.sample(1).unwrap();
+        for cut in 0..text.len() {
+            host.write(file, &text[..cut]);
+            if let Ok(part) = sampler.sample(1) {
+                assert!(is_part_of(&part, &whole), "{file} cut at {cut}: {part}");
+            }
+            // A wrong number that was kept would now make a wrong rate.
+            host.write(file, &text);
+            let after = sampler.sample(1).unwrap();
+            assert!(is_part_of(&after, &whole), "{file} after {cut}: {after}");
+        }
+    }
+}
+
+#[test]
+fn binary_junk_is_an_error() {
+    let junk: Vec<u8> = (0..=255).cycle().take(70_000).collect();
+    for (probe, file) in FILES {
+        let host = Host::new();
+        host.copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/proc"));
+        let mut sampler = host.open(*probe).unwrap();
+        host.write(file, &junk);
+        let error = sampler.sample(1).unwrap_err();
+        assert!(
+            matches!(error, ProbeError::Malformed { .. }),
+            "{file}: {error}"
+        );
+        assert!(error.to_string().contains(file), "{error}");
+    }
+}
+
+/// A device never ends, and a FIFO would hold up the agent until somebody writes.
+#[test]
+fn what_is_not_a_regular_file_is_an_error_at_once() {
+    let others = [
+        (Probe::Processes, "stat"),
+        (Probe::SysInfo, "sys/kernel/ostype"),
+        (Probe::Tcp, "1/net/snmp"),
+        (Probe::Filesystem, "1/mountinfo"),
+    ];
+    for (probe, file) in FILES.iter().copied().chain(others) {
+        let host = Host::new();
+        host.copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/proc"));
+        host.write(file, "");
+        let path = host.0.path().join(file);
+        let refusal = format!("{}: it is not a regular file", path.display());
+        let refused = || host.open(probe).err().unwrap().to_string();
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
+        assert_eq!(refused(), refusal);
+        fs::remove_file(&path).unwrap();
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert_eq!(refused(), refusal);
+    }
+}
+
+#[test]
+fn names_are_unique_and_found() {
+    let mut all = Vec::new();
+    for (probe, names) in PROBES {
+        for name in *names {
+            assert_eq!(Probe::by_name(name), Some(*probe));
+            assert!(!all.contains(name), "{name} twice");
+            all.push(name);
+        }
+    }
+}
+
+/// The probes on recorded files, each with the file that is spoiled.
+const FILES: &[(Probe, &str)] = &[
+    (Probe::Cpu, "stat"),
+    (Probe::Memory, "meminfo"),
+    (Probe::Network, "net/dev"),
+    (Probe::Load, "loadavg"),
+    (Probe::Alive, "uptime"),
+    (Probe::DiskIo, "diskstats"),
+    (Probe::Pressure, "pressure/cpu"),
+    (Probe::Pressure, "pressure/io"),
+];
+
+fn is_part_of(part: &Value, whole: &Value) -> bool {
+    match (part, whole) {
+        (Value::Object(part), Value::Object(whole)) => part.iter().all(|(name, value)| {
+            whole
+                .get(name)
+                .is_some_and(|other| is_part_of(value, other))
+        }),
+        _ => part == whole,
+    }
+}
+
+/// A made-up procfs and sysfs.
+struct Host(tempfile::TempDir);
+
+struct Bench {
+    sampler: Sampler,
+    context: Context,
+}
+
+impl Host {
+    fn new() -> Self {
+        // Disks flush a file that is truncated and written anew, and this one is, thousands of times.
+        let memory = tempfile::tempdir_in("/dev/shm");
+        let host = Host(memory.or_else(|_| tempfile::tempdir()).unwrap());
+        for device in ["vda", "loop0", "loop1", "zram0"] {
+            fs::create_dir_all(host.0.path().join("block").join(device)).unwrap();
+        }
+        host
+    }
+
+    fn write(&self, file: &str, text: impl AsRef<[u8]>) {
+        let path = self.0.path().join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    fn copy(&self, procfs: &Path) {
+        for file in FILES
+            .iter()
+            .map(|(_, file)| *file)
+            .chain(["pressure/memory"])
+        {
+            self.write(file, fs::read(procfs.join(file)).unwrap());
+        }
+    }
+
+    fn open(&self, probe: Probe) -> Result<Bench, ProbeError> {
+        let roots = Roots {
+            procfs: self.0.path().to_owned(),
+            sysfs: self.0.path().to_owned(),
+            rootfs: self.0.path().to_owned(),
+        };
+        let mut context = Context::new();
+        let sampler = Sampler::open(probe, &roots, &mut context)?;
+        Ok(Bench { sampler, context })
+    }
+}
+
+impl Bench {
+    /// The data of the report of a sample that is taken `seconds` after the last.
+    fn sample(&mut self, seconds: u64) -> Result<Value, ProbeError> {
+        let envelope = Envelope {
+            client_id: ClientId::Number(1),
+            service_name: "Service",
+            stamp: Stamp::Uptime {
+                seconds: 1,
+                age: 0,
+                boot: None,
+            },
+            seq: 1,
+        };
+        self.context.now += Duration::from_secs(seconds);
+        let mut buffer = vec![0; MAX_REPORT];
+        let length = self
+            .sampler
+            .sample(&mut self.context, &envelope, &mut buffer)?;
+        let mut report: Value = serde_json::from_slice(&buffer[..length]).unwrap();
+        assert_eq!(report["data"]["status"], 0);
+        Ok(report["data"].take())
+    }
+}

@@ -1,0 +1,158 @@
+//! The reference server, driven through its management commands.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{DEADLINE, Running, free_port, http_get, mote, need, python, root, run, wait_for};
+
+/// A server of its own for one test: settings, database and port.
+pub struct Django {
+    python: PathBuf,
+    folder: TempDir,
+    port: u16,
+    encoding: String,
+}
+
+impl Django {
+    /// Makes the database with host 1 in it; `None` if the test is skipped.
+    pub fn prepare(encoding: &str) -> Option<Django> {
+        let django = Django {
+            python: need_python()?,
+            folder: TempDir::new().unwrap(),
+            port: free_port(),
+            encoding: encoding.to_owned(),
+        };
+        django.manage(&["migrate", "--run-syncdb", "--verbosity", "0"]);
+        django.manage(&["create_fixture"]);
+        Some(django)
+    }
+
+    /// The address of `path` on it.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}/{path}", self.port)
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.python);
+        command
+            .arg(project().join("manage.py"))
+            .env("REFERENCE_DATABASE", self.folder.path().join("db.sqlite3"))
+            .env("REFERENCE_ENCODING", &self.encoding)
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .env("PYTHONUNBUFFERED", "1")
+            .env_remove("DJANGO_SETTINGS_MODULE");
+        command
+    }
+
+    /// Runs one of its management commands and gives what it prints.
+    pub fn manage(&self, arguments: &[&str]) -> String {
+        run(self.command().args(arguments)).unwrap_or_else(|failure| panic!("{failure}"))
+    }
+
+    /// Starts the server as a small installation does and waits until it answers.
+    pub fn serve(&self) -> Running {
+        let address = format!("127.0.0.1:{}", self.port);
+        let mut command = self.command();
+        command.args(["runserver", "--noreload", &address]);
+        let mut server = Running::start("django", &mut command, self.folder.path());
+        wait_for("the Django server", DEADLINE, || {
+            server.assert_running();
+            http_get(&self.url("")).ok()
+        });
+        server
+    }
+
+    /// Starts the agent as host 1 of this server.
+    pub fn start_agent(&self) -> Running {
+        let settings = self.folder.path().join("agent.toml");
+        let text = format!(
+            r#"
+            client_id = 1
+            state_dir = "state"
+            first_sample_spread_s = 0
+
+            [server]
+            url = "http://127.0.0.1:{port}"
+            get_configs = {{ path = "api/client/config", method = "GET" }}
+            service_report = {{ path = "api/client/service/report/", method = "POST", encoding = "{encoding}" }}
+            config_update_interval_s = 1
+            "#,
+            port = self.port,
+            encoding = self.encoding,
+        );
+        fs::write(&settings, text).unwrap();
+        let mut command = mote();
+        command.arg("--config").arg(&settings).arg("run");
+        Running::start("agent", &mut command, self.folder.path())
+    }
+
+    /// Every report that the server has stored, in the order in which they were sampled.
+    pub fn reports(&self) -> Vec<Report> {
+        let lines = self.manage(&["dump_reports"]);
+        let mut reports: Vec<Report> = lines
+            .lines()
+            .map(|line| Report::parse(line, &self.encoding))
+            .collect();
+        reports.sort_by_key(|report| report.seq);
+        reports
+    }
+}
+
+/// One line of `dump_reports`.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The primary key of its host.
+    pub client_id: u64,
+    /// As the agent said.
+    pub service_name: String,
+    /// As the agent said.
+    pub data: Value,
+    /// Unix time of the sample.
+    pub time_s: f64,
+    /// The run of the agent.
+    pub boot: String,
+    /// Counts up over that run.
+    pub seq: u64,
+}
+
+impl Report {
+    fn parse(line: &str, encoding: &str) -> Report {
+        let stored: Value = serde_json::from_str(line).unwrap();
+        let number = |name: &str| -> f64 {
+            let value = &stored["extra"][name];
+            let number = match encoding {
+                "form" => value.as_str().and_then(|text| text.parse().ok()),
+                _ => value.as_f64(),
+            };
+            number.unwrap_or_else(|| panic!("`{name}` is no number: {line}"))
+        };
+        let text = |value: &Value| match value.as_str() {
+            Some(text) if !text.is_empty() => text.to_owned(),
+            _ => panic!("a text is missing: {line}"),
+        };
+        Report {
+            client_id: stored["client_id"].as_u64().unwrap(),
+            service_name: text(&stored["service_name"]),
+            data: stored["data"].clone(),
+            time_s: number("time"),
+            boot: text(&stored["extra"]["boot"]),
+            seq: number("seq") as u64,
+        }
+    }
+}
+
+/// A Python with what the project needs; `None` if the test is skipped.
+pub fn need_python() -> Option<PathBuf> {
+    let requirements = project().join("requirements.txt");
+    let made = python::environment("reference_server_python", &requirements);
+    need("reference_server", made)
+}
+
+/// The folder of the Django project.
+pub fn project() -> PathBuf {
+    root().join("tests/reference_server")
+}
