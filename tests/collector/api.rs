@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use mote_agent::collector::{Collector, Handle, MAX_BODY_BYTES, ServeError, Settings};
+use mote_agent::collector::{Collector, Handle, MAX_BODY_BYTES, ServeError, ServerSettings};
 use mote_test_support::http::{Answer, Client};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -686,7 +686,7 @@ fn what_keeps_it_from_starting_is_said_before_it_starts() {
 #[test]
 fn the_demo_orders_everything_from_host_1() {
     let folder = new_folder();
-    let demo = Settings::demo(folder.path(), "127.0.0.1:0".parse().unwrap());
+    let demo = ServerSettings::demo(folder.path(), "127.0.0.1:0".parse().unwrap());
     let collector = Running::with(demo, folder);
     let services = collector.get("/api/client/config/1").json()["services"].clone();
     assert_eq!(
@@ -723,8 +723,8 @@ fn new_folder() -> TempDir {
     folder
 }
 
-fn settings(folder: &Path) -> Settings {
-    Settings::read(&folder.join("server.toml")).unwrap()
+fn settings(folder: &Path) -> ServerSettings {
+    ServerSettings::read(&folder.join("server.toml")).unwrap()
 }
 
 pub(crate) fn post_head(kind: &str, bytes: usize) -> String {
@@ -750,7 +750,7 @@ impl Running {
         Running::with(settings(folder.path()), folder)
     }
 
-    fn with(settings: Settings, folder: TempDir) -> Self {
+    fn with(settings: ServerSettings, folder: TempDir) -> Self {
         let collector = Collector::bind(settings).unwrap();
         let address = collector.local_addr();
         let handle = collector.spawn().unwrap();

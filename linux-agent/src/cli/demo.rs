@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 
 use crate::agent;
 use crate::cli::{Failed, Source, exit, failed, run_agent, say};
-use crate::collector::{Collector, Settings};
+use crate::collector::{Collector, ServerSettings};
 use crate::system::daemon::{self, Holder};
 
 /// The port to use if it is free.
@@ -33,7 +33,7 @@ pub fn demo(source: &Source, state: Option<&Path>) -> Result<(), Failed> {
     agent::block_signals().map_err(|error| failed(exit::FAILED, error))?;
     let bind = |port| {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        Collector::bind(Settings::demo(&state, address))
+        Collector::bind(ServerSettings::demo(&state, address))
     };
     let collector = bind(PORT)
         .or_else(|_| bind(0))

@@ -253,7 +253,7 @@ pub fn invite(
 }
 
 #[cfg(feature = "serve")]
-fn server_settings(source: &Source) -> Result<crate::collector::Settings, Failed> {
+fn server_settings(source: &Source) -> Result<crate::collector::ServerSettings, Failed> {
     let file = match &source.file {
         Some(file) => file.clone(),
         None => SERVER_FILES
@@ -268,7 +268,7 @@ fn server_settings(source: &Source) -> Result<crate::collector::Settings, Failed
                 failed(exit::SETTINGS, sentence)
             })?,
     };
-    crate::collector::Settings::read(&file).map_err(|error| failed(exit::SETTINGS, error))
+    crate::collector::ServerSettings::read(&file).map_err(|error| failed(exit::SETTINGS, error))
 }
 
 #[cfg(feature = "serve")]

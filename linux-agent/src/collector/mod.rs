@@ -12,69 +12,49 @@
 //!
 //! One thread answers requests, another owns the database.
 
-pub(crate) mod auth;
+mod auth;
+mod digest;
 mod http;
 mod report;
 mod settings;
 mod store;
 mod tls;
 
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
-use auth::Guard;
 use axum::Router;
-use http::App;
-use http::enroll::Guesses;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
-use nix::sys::socket::setsockopt;
-use nix::sys::socket::sockopt::TcpUserTimeout;
-use tokio::net::{TcpListener, TcpStream};
+use thiserror::Error;
+use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::oneshot;
 use tokio_rustls::TlsAcceptor;
 
-pub use auth::TokenSource;
-pub use auth::digest::{Digest, SecretError};
-pub use http::MAX_BODY_BYTES;
+use auth::Guard;
+use digest::SecretError;
+use http::app::App;
+use http::body::Room;
+use http::connections;
+use http::guesses::Guesses;
+use store::database::OpenError;
+use tls::TlsError;
+
 pub use http::body::{BODY_TIMEOUT, MAX_BODIES_BYTES};
-pub use http::enroll::{MAX_BODY_BYTES as MAX_ENROLMENT_BYTES, MAX_WRONG, WINDOW as WRONG_WINDOW};
+pub use http::connections::{
+    IDLE_TIMEOUT, MAX_CONNECTIONS, MAX_HEAD_BYTES, STOP_TIMEOUT, WRITE_TIMEOUT,
+};
+pub use http::enroll::MAX_BODY_BYTES as MAX_ENROLMENT_BYTES;
+pub use http::guesses::{MAX_WRONG, WINDOW as WRONG_WINDOW};
+pub use http::reports::MAX_BODY_BYTES;
 pub use report::MAX_BOOT_BYTES;
-pub use settings::host::{Host, HostId, Service};
-pub use settings::{Clash, Settings, SettingsError};
-pub use store::database::{MAX_PAGE, MAX_PAGE_BYTES, OpenError};
-pub use store::invitation::{InviteError, MAX_PER_HOST, Revoked, invite, revoke};
+pub use settings::ServerSettings;
+pub use store::database::{MAX_PAGE, MAX_PAGE_BYTES};
+pub use store::invitation::MAX_PER_HOST;
+pub(crate) use store::invitation::{InviteError, invite, revoke};
 pub use store::runs::{MAX_RUNS, MAX_RUNS_IN_ALL};
-pub use tls::{HANDSHAKE_TIMEOUT, TlsError, TlsFiles};
-
-/// Most connections at a time; more of them wait to be accepted. Together with the database this
-/// stays below 1024, the usual limit of open files.
-pub const MAX_CONNECTIONS: usize = 960;
-
-/// How long a connection may lie idle, and how long the head of a request may take. Agents that
-/// report once a minute keep theirs.
-pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
-
-/// How long a client may leave its answer lying before its connection is cut.
-pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// How long requests under way may take to end once the collector is told to stop.
-pub const STOP_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// Largest head of a request, in bytes; hyper takes at most 100 headers.
-pub const MAX_HEAD_BYTES: usize = 16 << 10;
-
-/// How long to wait before accepting again after the system refused, for want of memory or of
-/// files.
-const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+pub use tls::HANDSHAKE_TIMEOUT;
 
 /// A collector that has its address and its database, and has not begun to answer.
 ///
@@ -97,41 +77,44 @@ pub struct Handle {
 }
 
 /// Why the collector cannot begin.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub enum ServeError {
     /// The address is taken, or not one of this host.
+    #[error("cannot listen on {address}: {cause}")]
     Listen {
-        /// Which.
+        /// Where.
         address: SocketAddr,
-        /// Why.
+        /// What the system says.
         cause: io::Error,
     },
     /// The database cannot be used.
-    Store(OpenError),
+    #[error(transparent)]
+    Store(#[from] OpenError),
     /// A file with a token cannot be used.
-    Secret(SecretError),
+    #[error(transparent)]
+    Secret(#[from] SecretError),
     /// A file for TLS cannot be used.
-    Tls(TlsError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The system has no thread or no event queue to give.
+    #[error("the collector cannot start: {0}")]
     System(io::Error),
 }
 
 impl Collector {
     /// Listens and opens the database. Connections that come in from here on wait.
-    pub fn bind(settings: Settings) -> Result<Collector, ServeError> {
+    pub fn bind(settings: ServerSettings) -> Result<Collector, ServeError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(ServeError::System)?;
-        let tls = settings.tls.as_ref().map(tls::acceptor).transpose();
-        let tls = tls.map_err(ServeError::Tls)?;
+        let tls = settings.tls.as_ref().map(tls::acceptor).transpose()?;
         let address = settings.listen;
         let listener = runtime
             .block_on(TcpListener::bind(address))
             .map_err(|cause| ServeError::Listen { address, cause })?;
         let address = listener.local_addr().map_err(ServeError::System)?;
-        let (store, store_thread) =
-            store::Store::open(&settings.database).map_err(ServeError::Store)?;
+        let (store, store_thread) = store::Store::open(&settings.database)?;
         if settings.hosts.is_empty() {
             log::warn!(
                 "no hosts: every agent is refused until the settings have a table such as [hosts.web]"
@@ -146,8 +129,7 @@ impl Collector {
             settings.require_tokens,
             settings.read_token_file,
             store.clone(),
-        )
-        .map_err(ServeError::Secret)?;
+        )?;
         for remark in runtime.block_on(guard.remarks()) {
             log::warn!("{remark}");
         }
@@ -159,7 +141,7 @@ impl Collector {
         }
         let app = App {
             hosts,
-            room: http::body::Room::default(),
+            room: Room::default(),
             store,
             guard,
             guesses: Guesses::default(),
@@ -194,7 +176,7 @@ impl Collector {
             store_thread,
             ..
         } = self;
-        runtime.block_on(accept_until(stop, listener, tls, router));
+        runtime.block_on(connections::accept_until(stop, listener, tls, router));
         // Ends what is left of the connections, and with the last of them the store. A token file
         // that is being read from a dead file server is not waited for.
         runtime.shutdown_timeout(STOP_TIMEOUT);
@@ -241,93 +223,9 @@ impl Handle {
     }
 }
 
-impl fmt::Display for ServeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ServeError::Listen { address, cause } => {
-                write!(f, "cannot listen on {address}: {cause}")
-            }
-            ServeError::Store(cause) => cause.fmt(f),
-            ServeError::Secret(cause) => cause.fmt(f),
-            ServeError::Tls(cause) => cause.fmt(f),
-            ServeError::System(cause) => write!(f, "the collector cannot start: {cause}"),
-        }
-    }
-}
-
-impl std::error::Error for ServeError {}
-
 /// Whether others than this host's own processes may see what is sent to `address`.
 fn is_overheard(address: SocketAddr, has_tls: bool) -> bool {
     !has_tls && !address.ip().to_canonical().is_loopback()
-}
-
-async fn accept_until(
-    stop: impl Future<Output = ()>,
-    listener: TcpListener,
-    tls: Option<TlsAcceptor>,
-    router: Router,
-) {
-    let connections = GracefulShutdown::new();
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(IDLE_TIMEOUT)
-        .max_header_size(MAX_HEAD_BYTES)
-        // What it reads ahead counts with no body.
-        .max_buf_size(2 * MAX_HEAD_BYTES);
-    let mut stop = pin!(stop);
-    loop {
-        let (stream, slot) = tokio::select! {
-            accepted = accept(&listener, &slots) => accepted,
-            () = &mut stop => break,
-        };
-        let service = TowerToHyperService::new(router.clone());
-        let (http, tls, watcher) = (http.clone(), tls.clone(), connections.watcher());
-        tokio::spawn(async move {
-            // Whatever ends a connection is the client's affair; it has its answer or asks again.
-            match tls {
-                None => {
-                    let connection = http.serve_connection(TokioIo::new(stream), service);
-                    let _ = watcher.watch(connection).await;
-                }
-                Some(tls) => {
-                    let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream));
-                    if let Ok(Ok(stream)) = handshake.await {
-                        let connection = http.serve_connection(TokioIo::new(stream), service);
-                        let _ = watcher.watch(connection).await;
-                    }
-                }
-            }
-            drop(slot);
-        });
-    }
-    drop(listener);
-    let _ = tokio::time::timeout(STOP_TIMEOUT, connections.shutdown()).await;
-}
-
-async fn accept(
-    listener: &TcpListener,
-    slots: &Arc<Semaphore>,
-) -> (TcpStream, Option<OwnedSemaphorePermit>) {
-    // None only if somebody closes the semaphore, which nobody does.
-    let slot = Arc::clone(slots).acquire_owned().await.ok();
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                // Should one of these fail, the connection works nevertheless.
-                let _ = stream.set_nodelay(true);
-                let timeout_ms = WRITE_TIMEOUT.as_millis() as u32;
-                let _ = setsockopt(&stream, TcpUserTimeout, &timeout_ms);
-                return (stream, slot);
-            }
-            Err(cause) if cause.kind() == io::ErrorKind::ConnectionAborted => {}
-            Err(cause) => {
-                log::warn!("cannot accept connections: {cause}");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
 }
 
 #[cfg(test)]

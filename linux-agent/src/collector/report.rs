@@ -1,11 +1,11 @@
 //! A report as it arrives: a JSON body or form fields, from agents of this and of older kinds.
 
-use std::fmt;
 use std::ops::RangeInclusive;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
+use thiserror::Error;
 
 use super::settings::host_id::HostId;
 use crate::protocol::{MAX_NAME, is_text};
@@ -46,7 +46,8 @@ pub enum Encoding {
 }
 
 /// Why a body is no report: one sentence for whoever sent it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{0}")]
 pub struct Invalid(String);
 
 impl Encoding {
@@ -114,14 +115,6 @@ impl Report {
             .map_err(|cause| Invalid(format!("data is not a JSON object: {cause}")))
     }
 }
-
-impl fmt::Display for Invalid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Invalid {}
 
 #[derive(Deserialize)]
 struct FormFields {

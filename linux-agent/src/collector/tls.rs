@@ -11,9 +11,11 @@ use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ServerConfig, WebPkiClientVerifier};
+use thiserror::Error;
 use tokio_rustls::TlsAcceptor;
 
-use super::auth::digest::{self, SecretError};
+use super::digest::{self, SecretError};
+use super::settings::TlsFiles;
 use crate::system::files;
 
 /// How long a handshake may take. Until then it has the place of one connection.
@@ -22,43 +24,25 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Largest file of certificates, in bytes.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
-/// The files that TLS needs, each in PEM.
-#[derive(Clone, Debug)]
-pub struct TlsFiles {
-    /// The collector's certificate, then those between it and its authority.
-    pub certificates: PathBuf,
-    /// The key of the certificate; a secret.
-    pub key: PathBuf,
-    /// Authorities one of which has to have signed the certificate of every client.
-    pub client_authorities: Option<PathBuf>,
-}
-
 /// Why there can be no TLS.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub enum TlsError {
     /// The key cannot be read, or others can.
-    Key(SecretError),
+    #[error(transparent)]
+    Key(#[from] SecretError),
     /// A file of certificates cannot be read.
-    Read {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        cause: io::Error,
-    },
+    #[error("{} cannot be read: {cause}", path.display())]
+    Read { path: PathBuf, cause: io::Error },
     /// A file does not hold what it should.
-    Content {
-        /// Which.
-        path: PathBuf,
-        /// What is wrong with it.
-        problem: String,
-    },
+    #[error("{} {problem}", path.display())]
+    Content { path: PathBuf, problem: String },
 }
 
 /// Reads the files.
 pub fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, TlsError> {
     let provider = Arc::new(ring::default_provider());
     let chain = certificates(&files.certificates)?;
-    let key = digest::read(&files.key).map_err(TlsError::Key)?;
+    let key = digest::read(&files.key)?;
     // Without the cause, which might quote a line of the key.
     let key = PrivateKeyDer::from_pem_slice(&key)
         .map_err(|_| content(&files.key, "holds no private key in PEM"))?;
@@ -135,17 +119,3 @@ fn content(path: &Path, problem: impl fmt::Display) -> TlsError {
         problem: problem.to_string(),
     }
 }
-
-impl fmt::Display for TlsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            TlsError::Key(cause) => cause.fmt(f),
-            TlsError::Read { path, cause } => {
-                write!(f, "{} cannot be read: {cause}", path.display())
-            }
-            TlsError::Content { path, problem } => write!(f, "{} {problem}", path.display()),
-        }
-    }
-}
-
-impl std::error::Error for TlsError {}

@@ -5,7 +5,7 @@ use axum::http::header::{AUTHORIZATION, HeaderMap};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
-use super::digest::{self, Digest};
+use crate::collector::digest::{self, Digest};
 
 /// What a request has in hand.
 #[derive(Debug)]

@@ -3,10 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::TokenSource;
 use super::authorization::Presented;
-use super::digest::Digest;
-use crate::collector::settings::host::{Host, HostId};
+use crate::collector::digest::Digest;
+use crate::collector::settings::host::{Host, HostId, TokenSource};
 use crate::collector::store::invitation::Enrolled;
 
 /// Why a request is not admitted.

@@ -4,8 +4,7 @@
 //! here as digests, so that a report costs no query; what has changed in files and in the database is
 //! noticed within [`RENEW_AFTER`].
 
-pub(crate) mod authorization;
-pub(crate) mod digest;
+mod authorization;
 pub(crate) mod known;
 
 use std::collections::BTreeMap;
@@ -16,23 +15,14 @@ use std::time::{Duration, Instant};
 use axum::http::HeaderMap;
 use tokio::sync::Mutex;
 
-use super::settings::host::{Host, HostId};
+use super::digest::{self, Digest, SecretError};
+use super::settings::host::{Host, HostId, TokenSource};
 use super::store::Store;
 use authorization::Presented;
-use digest::{Digest, SecretError};
 use known::{Caller, Denied, Known};
 
 /// For so long, what is known of tokens is not looked up again.
 pub const RENEW_AFTER: Duration = Duration::from_secs(1);
-
-/// Where the settings have a host's token.
-#[derive(Clone, Debug)]
-pub enum TokenSource {
-    /// In a file.
-    File(PathBuf),
-    /// Nowhere: they have its digest.
-    Sha256(Digest),
-}
 
 /// Stands before all that the collector answers.
 pub struct Guard {

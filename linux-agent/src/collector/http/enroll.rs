@@ -1,7 +1,6 @@
 //! `POST /api/enroll`: a one-time code for a token.
 
-use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::Json;
 use axum::body::Body;
@@ -12,70 +11,17 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Refusal, Shared};
-use crate::collector::auth::digest::{self, Digest};
+use super::app::Shared;
+use super::refusal::Refusal;
+use crate::collector::digest::{self, Digest};
 use crate::collector::report;
-use crate::collector::store::Unavailable;
-use crate::collector::store::invitation;
+use crate::collector::store::{Unavailable, invitation};
 
 /// Largest body of an enrolment, in bytes.
 pub const MAX_BODY_BYTES: usize = 4 << 10;
 
-/// So many wrong codes are looked at in a [`WINDOW`], whoever they come from.
-pub const MAX_WRONG: u32 = 10;
-
-/// Over how long wrong codes are counted.
-pub const WINDOW: Duration = Duration::from_secs(60);
-
-/// Counts wrong codes. One count for all: one for each address would be memory for whoever has many
-/// addresses to spend.
-#[derive(Default)]
-pub struct Guesses(Mutex<Option<Window>>);
-
-struct Window {
-    began: Instant,
-    wrong: u32,
-}
-
-impl Guesses {
-    /// Counts a code as wrong before it is looked at, so that many at the same instant are counted
-    /// too. If it may not be looked at now, the error says when the next may be.
-    pub fn take(&self, now: Instant) -> Result<(), Duration> {
-        let mut window = self.lock();
-        match &mut *window {
-            Some(Window { began, wrong }) if now.duration_since(*began) < WINDOW => {
-                if *wrong >= MAX_WRONG {
-                    return Err(WINDOW.saturating_sub(now.duration_since(*began)));
-                }
-                *wrong += 1;
-            }
-            _ => {
-                *window = Some(Window {
-                    began: now,
-                    wrong: 1,
-                })
-            }
-        }
-        Ok(())
-    }
-
-    /// That code was not wrong.
-    pub fn give_back(&self) {
-        if let Some(window) = &mut *self.lock() {
-            window.wrong = window.wrong.saturating_sub(1);
-        }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Window>> {
-        // Nothing that holds it can panic, and a count is right whatever happened.
-        self.0
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-}
-
 #[derive(Deserialize)]
-struct Request {
+struct Enrolment {
     code: String,
 }
 
@@ -89,7 +35,7 @@ pub async fn enroll(
     // The parser's own words might quote the code.
     let request = Some(&held.bytes).filter(|it| report::is_object(it));
     let request = request.and_then(|it| serde_json::from_slice(it).ok());
-    let Request { code } = request.ok_or_else(|| {
+    let Enrolment { code } = request.ok_or_else(|| {
         Refusal::bad("the body is not an enrolment such as {\"code\": \"…\"} in JSON")
     })?;
     let token = new_token()?;
@@ -126,26 +72,6 @@ fn new_token() -> Result<String, Unavailable> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn after_ten_wrong_codes_the_next_waits_for_the_minute() {
-        let guesses = Guesses::default();
-        let start = Instant::now();
-        let at = |s| start + Duration::from_secs(s);
-        for s in 0..10 {
-            guesses.take(at(s)).unwrap();
-        }
-        assert_eq!(guesses.take(at(20)), Err(Duration::from_secs(40)));
-        guesses.give_back();
-        assert_eq!(guesses.take(at(59)), Ok(()));
-        assert_eq!(guesses.take(at(59)), Err(Duration::from_secs(1)));
-        assert_eq!(guesses.take(at(60)), Ok(()));
-        // The minute begins anew with the first code after it.
-        for _ in 1..10 {
-            guesses.take(at(119)).unwrap();
-        }
-        assert_eq!(guesses.take(at(119)), Err(Duration::from_secs(1)));
-    }
 
     #[test]
     fn a_new_token_is_a_token() {

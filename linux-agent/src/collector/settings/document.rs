@@ -1,6 +1,7 @@
 //! What `conf/server.toml` looks like, and what follows from it for each host.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -8,23 +9,20 @@ use std::path::{Path, PathBuf};
 use mote_core::Config;
 use serde::{Deserialize, Deserializer};
 
-use super::Clash;
-use super::host::{Host, HostId, Service};
-use crate::collector::auth::TokenSource;
-use crate::collector::auth::digest::Digest;
-use crate::collector::tls::TlsFiles;
+use super::host::{Host, HostId, OrderedService, TokenSource};
+use crate::collector::digest::Digest;
 use crate::protocol::{MAX_CLIENT_NAME, MAX_DOCUMENT, MAX_NAME, MAX_SERVICES, is_text};
 
 /// The file as it is written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Document {
-    /// See [`Settings::listen`](crate::collector::Settings::listen).
+    /// See [`Settings::listen`](super::ServerSettings::listen).
     #[serde(default, deserialize_with = "address")]
     pub listen: Option<SocketAddr>,
     /// As it is written: a relative path starts at the file's folder.
     pub database: Option<PathBuf>,
-    /// See [`Settings::require_tokens`](crate::collector::Settings::require_tokens).
+    /// See [`Settings::require_tokens`](super::ServerSettings::require_tokens).
     #[serde(default)]
     pub require_tokens: bool,
     /// As it is written.
@@ -38,6 +36,47 @@ pub struct Document {
     groups: BTreeMap<String, GroupTable>,
     #[serde(default)]
     templates: BTreeMap<String, TemplateTable>,
+}
+
+/// The files that TLS needs, each in PEM.
+#[derive(Clone, Debug)]
+pub struct TlsFiles {
+    /// The collector's certificate, then those between it and its authority.
+    pub certificates: PathBuf,
+    /// The key of the certificate; a secret.
+    pub key: PathBuf,
+    /// Authorities one of which has to have signed the certificate of every client.
+    pub client_authorities: Option<PathBuf>,
+}
+
+/// Two templates of one host that hold a service of the same name. The shorter interval is in
+/// force; if they are equal, the one that the settings name first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Clash {
+    /// Label of the host.
+    pub host: String,
+    /// Name of the service.
+    pub service: String,
+    /// The template whose service is in force.
+    pub kept: String,
+    /// The template whose service is not.
+    pub left: String,
+}
+
+impl fmt::Display for Clash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Clash {
+            host,
+            service,
+            kept,
+            left,
+        } = self;
+        write!(
+            f,
+            "host `{host}` gets the service `{service}` from two templates: \
+             that of `{kept}` is in force, that of `{left}` is not"
+        )
+    }
 }
 
 /// A key, and what is wrong with it.
@@ -130,12 +169,12 @@ struct GroupTable {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TemplateTable {
-    /// Service name to `["plugin", interval in seconds]`.
+    /// OrderedService name to `["plugin", interval in seconds]`.
     services: BTreeMap<String, toml::Value>,
 }
 
 /// The services of every template, by its name.
-type Templates<'a> = BTreeMap<&'a str, BTreeMap<&'a str, Service>>;
+type Templates<'a> = BTreeMap<&'a str, BTreeMap<&'a str, OrderedService>>;
 
 fn check_templates(document: &Document) -> Result<Templates<'_>, Bad> {
     let mut templates = Templates::new();
@@ -151,7 +190,7 @@ fn check_templates(document: &Document) -> Result<Templates<'_>, Bad> {
     Ok(templates)
 }
 
-fn check_service(name: &str, value: &toml::Value) -> Result<Service, String> {
+fn check_service(name: &str, value: &toml::Value) -> Result<OrderedService, String> {
     use toml::Value::{Array, Float, Integer, String as Text};
 
     let pair = match value {
@@ -182,7 +221,7 @@ fn check_service(name: &str, value: &toml::Value) -> Result<Service, String> {
             INTERVAL_S.end()
         ));
     }
-    Ok(Service {
+    Ok(OrderedService {
         plugin: plugin.clone(),
         // Within the range above, so it fits.
         interval_ms: (interval_s * 1000.0).round() as u32,
@@ -275,7 +314,7 @@ fn services_of(
     document: &Document,
     templates: &Templates<'_>,
     clashes: &mut Vec<Clash>,
-) -> BTreeMap<String, Service> {
+) -> BTreeMap<String, OrderedService> {
     let of_groups = table
         .groups
         .iter()
@@ -287,7 +326,7 @@ fn services_of(
             names.push(name);
         }
     }
-    let mut chosen: BTreeMap<&str, (&str, &Service)> = BTreeMap::new();
+    let mut chosen: BTreeMap<&str, (&str, &OrderedService)> = BTreeMap::new();
     for template in names {
         for (name, service) in templates.get(template).into_iter().flatten() {
             let candidate = (template, service);

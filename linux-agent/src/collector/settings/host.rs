@@ -1,11 +1,12 @@
 //! A host as the collector knows it: what it is called, and what it monitors.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::Serialize;
 use serde::ser::{SerializeTuple, Serializer};
 
-use crate::collector::auth::TokenSource;
+use crate::collector::digest::Digest;
 
 pub use super::host_id::HostId;
 
@@ -22,19 +23,28 @@ pub struct Host {
     #[serde(skip)]
     pub reports_for: Vec<HostId>,
     /// By service name.
-    pub services: BTreeMap<String, Service>,
+    pub services: BTreeMap<String, OrderedService>,
+}
+
+/// Where the settings have a host's token.
+#[derive(Clone, Debug)]
+pub enum TokenSource {
+    /// In a file.
+    File(PathBuf),
+    /// Nowhere: they have its digest.
+    Sha256(Digest),
 }
 
 /// What to sample and how often. In JSON: `["get_linux_cpu", 15]`, the interval in seconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Service {
+pub struct OrderedService {
     /// The plugin's name, as agents know it.
     pub plugin: String,
     /// 100 to 604800000: a tenth of a second to seven days.
     pub interval_ms: u32,
 }
 
-impl Serialize for Service {
+impl Serialize for OrderedService {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut pair = serializer.serialize_tuple(2)?;
         pair.serialize_element(&self.plugin)?;
@@ -55,7 +65,7 @@ mod tests {
     fn whole_seconds_have_no_point() {
         let json = |interval_ms| {
             let plugin = "p".to_owned();
-            serde_json::to_string(&Service {
+            serde_json::to_string(&OrderedService {
                 plugin,
                 interval_ms,
             })

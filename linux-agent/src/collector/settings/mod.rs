@@ -1,6 +1,6 @@
 //! `conf/server.toml`: which hosts there are, and which services each of them monitors.
 
-pub(crate) mod document;
+mod document;
 pub(crate) mod host;
 pub(crate) mod host_id;
 
@@ -9,14 +9,15 @@ use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use super::tls::TlsFiles;
 use crate::system::files;
 use document::{Bad, Document};
-use host::{Host, HostId, Service};
+
+pub use document::{Clash, TlsFiles};
+use host::{Host, HostId, OrderedService};
 
 /// What the collector is told, checked.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct ServerSettings {
     /// Where agents and people connect to.
     pub listen: SocketAddr,
     /// The SQLite file that holds the reports; its folder is created if it is missing.
@@ -33,23 +34,9 @@ pub struct Settings {
     pub clashes: Vec<Clash>,
 }
 
-/// Two templates of one host that hold a service of the same name. The shorter interval is in
-/// force; if they are equal, the one that the settings name first.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Clash {
-    /// Label of the host.
-    pub host: String,
-    /// Name of the service.
-    pub service: String,
-    /// The template whose service is in force.
-    pub kept: String,
-    /// The template whose service is not.
-    pub left: String,
-}
-
 /// Why there are no settings.
 #[derive(Debug)]
-pub enum SettingsError {
+pub enum ServerSettingsError {
     /// The file cannot be read.
     Read {
         /// Which.
@@ -77,19 +64,19 @@ pub enum SettingsError {
     },
 }
 
-impl Settings {
+impl ServerSettings {
     /// Reads and checks `path`. A relative path of the database starts at the folder of that file.
-    pub fn read(path: &Path) -> Result<Settings, SettingsError> {
-        let text = files::read_settings(path).map_err(|cause| SettingsError::Read {
+    pub fn read(path: &Path) -> Result<ServerSettings, ServerSettingsError> {
+        let text = files::read_settings(path).map_err(|cause| ServerSettingsError::Read {
             path: path.to_owned(),
             cause,
         })?;
         parse(path, &text)
     }
 
-    /// Settings without a file: this host alone, as number 1, with everything worth a look. The
+    /// ServerSettings without a file: this host alone, as number 1, with everything worth a look. The
     /// reports are kept in `state_dir`.
-    pub fn demo(state_dir: &Path, listen: SocketAddr) -> Settings {
+    pub fn demo(state_dir: &Path, listen: SocketAddr) -> ServerSettings {
         const SERVICES: [(&str, &str, u32); 8] = [
             ("LinuxCPU", "get_linux_cpu", 1_000),
             ("LinuxMemory", "get_memory_info", 2_000),
@@ -102,7 +89,7 @@ impl Settings {
         ];
         let services = SERVICES.map(|(name, plugin, interval_ms)| {
             let plugin = plugin.to_owned();
-            let service = Service {
+            let service = OrderedService {
                 plugin,
                 interval_ms,
             };
@@ -114,7 +101,7 @@ impl Settings {
             reports_for: Vec::new(),
             services: BTreeMap::from(services),
         };
-        Settings {
+        ServerSettings {
             listen,
             database: state_dir.join(DATABASE),
             require_tokens: false,
@@ -126,47 +113,31 @@ impl Settings {
     }
 }
 
-impl fmt::Display for Clash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Clash {
-            host,
-            service,
-            kept,
-            left,
-        } = self;
-        write!(
-            f,
-            "host `{host}` gets the service `{service}` from two templates: \
-             that of `{kept}` is in force, that of `{left}` is not"
-        )
-    }
-}
-
-impl fmt::Display for SettingsError {
+impl fmt::Display for ServerSettingsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            SettingsError::Read { path, cause } => {
+            ServerSettingsError::Read { path, cause } => {
                 write!(f, "{} cannot be read: {cause}", path.display())
             }
-            SettingsError::Toml {
+            ServerSettingsError::Toml {
                 path,
                 line,
                 problem,
             } => write!(f, "{}:{line}: {problem}", path.display()),
-            SettingsError::Key { path, key, problem } => {
+            ServerSettingsError::Key { path, key, problem } => {
                 write!(f, "{}: `{key}` {problem}", path.display())
             }
         }
     }
 }
 
-impl std::error::Error for SettingsError {}
+impl std::error::Error for ServerSettingsError {}
 
 const DATABASE: &str = "reports.db";
 
-fn parse(path: &Path, text: &str) -> Result<Settings, SettingsError> {
+fn parse(path: &Path, text: &str) -> Result<ServerSettings, ServerSettingsError> {
     let document: Document = toml::from_str(text).map_err(|cause| at_line(path, text, &cause))?;
-    let bad = |Bad(key, problem)| SettingsError::Key {
+    let bad = |Bad(key, problem)| ServerSettingsError::Key {
         path: path.to_owned(),
         key,
         problem,
@@ -175,7 +146,7 @@ fn parse(path: &Path, text: &str) -> Result<Settings, SettingsError> {
     let (hosts, clashes) = document.resolve(folder).map_err(bad)?;
     let tls = document.tls(folder).map_err(bad)?;
     let database = document.database.unwrap_or_else(|| DATABASE.into());
-    Ok(Settings {
+    Ok(ServerSettings {
         listen: document
             .listen
             .unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 9000))),
@@ -189,13 +160,13 @@ fn parse(path: &Path, text: &str) -> Result<Settings, SettingsError> {
 }
 
 /// The TOML error with the line that it is about, quoted since the message alone names no key.
-fn at_line(path: &Path, text: &str, cause: &toml::de::Error) -> SettingsError {
+fn at_line(path: &Path, text: &str, cause: &toml::de::Error) -> ServerSettingsError {
     let start = cause.span().map_or(0, |span| span.start);
     let before = text.get(..start).unwrap_or_default();
     let line = before.matches('\n').count();
     let source = text.lines().nth(line).unwrap_or_default().trim();
     let message = cause.message().replace('\n', ", ");
-    SettingsError::Toml {
+    ServerSettingsError::Toml {
         path: path.to_owned(),
         line: line + 1,
         problem: format!("{message} in `{source}`"),
@@ -206,7 +177,7 @@ fn at_line(path: &Path, text: &str, cause: &toml::de::Error) -> SettingsError {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Result<Settings, String> {
+    fn read(text: &str) -> Result<ServerSettings, String> {
         parse(Path::new("conf/server.toml"), text).map_err(|error| error.to_string())
     }
 
@@ -451,7 +422,7 @@ mod tests {
 
     #[test]
     fn a_device_is_no_settings_file() {
-        let error = Settings::read(Path::new("/dev/zero")).unwrap_err();
+        let error = ServerSettings::read(Path::new("/dev/zero")).unwrap_err();
         assert_eq!(
             error.to_string(),
             "/dev/zero cannot be read: it is not a regular file"
@@ -461,7 +432,7 @@ mod tests {
     #[test]
     fn the_file_that_comes_with_mote_is_valid() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../conf/server.toml");
-        let settings = Settings::read(&path).unwrap();
+        let settings = ServerSettings::read(&path).unwrap();
         assert!(!settings.hosts.is_empty());
         assert!(settings.clashes.is_empty());
     }

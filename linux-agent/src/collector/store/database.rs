@@ -3,7 +3,6 @@
 //! A report counts as stored once it is committed and synced, so that what was acknowledged
 //! survives a killed process and a power failure.
 
-use std::fmt;
 use std::fs::{DirBuilder, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -17,11 +16,13 @@ use rusqlite::{
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
+use thiserror::Error;
 
 use super::runs::{COUNT_DUPLICATE, COUNT_STORED};
 use super::schema;
 use crate::collector::report::Report;
 use crate::collector::settings::host::HostId;
+use crate::system::clock;
 
 /// Most reports that one query gives.
 pub const MAX_PAGE: u32 = 10_000;
@@ -43,6 +44,11 @@ pub const LATEST: &str = "
     SELECT id, client, service, data, time, uptime, boot, seq, received_ms FROM reports
     WHERE client = ?1 AND service = ?2 ORDER BY received_ms DESC, id DESC LIMIT 1
 ";
+
+/// Now, as SQLite's signed integers hold it: milliseconds since 1970-01-01 00:00 UTC.
+pub fn now_ms() -> i64 {
+    i64::try_from(clock::unix_ms()).unwrap_or(i64::MAX)
+}
 
 /// Which reports to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,27 +102,28 @@ pub struct Stored {
 }
 
 /// Why the database cannot be used.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub enum OpenError {
     /// Its folder cannot be created.
-    Folder {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        cause: io::Error,
-    },
+    #[error("the folder {} of the database cannot be created: {cause}", path.display())]
+    Folder { path: PathBuf, cause: io::Error },
     /// SQLite says no.
+    #[error("the database {} cannot be used: {cause}", path.display())]
     Sqlite {
-        /// Which file.
         path: PathBuf,
-        /// Why.
         cause: rusqlite::Error,
     },
     /// The file may only be read.
+    #[error("the database {} may not be written; give this user the right to", .0.display())]
     ReadOnly(PathBuf),
     /// The file holds something else, or reports in a layout that this version does not know.
+    #[error(
+        "the database {} was made by another program or by a later version; name another file",
+        .0.display()
+    )]
     Foreign(PathBuf),
     /// The thread that is to own it cannot be started.
+    #[error("no thread can be started for the database: {0}")]
     Thread(io::Error),
 }
 
@@ -257,39 +264,6 @@ pub fn latest(
         .query_row(params![client.to_string(), service], stored)
         .optional()
 }
-
-impl fmt::Display for OpenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            OpenError::Folder { path, cause } => {
-                write!(
-                    f,
-                    "the folder {} cannot be created: {cause}",
-                    path.display()
-                )
-            }
-            OpenError::Sqlite { path, cause } => {
-                write!(f, "the database {} cannot be used: {cause}", path.display())
-            }
-            OpenError::ReadOnly(path) => write!(
-                f,
-                "the database {} may not be written; give this user the right to",
-                path.display()
-            ),
-            OpenError::Foreign(path) => write!(
-                f,
-                "the database {} was made by another program or by a later version; \
-                 name another file",
-                path.display()
-            ),
-            OpenError::Thread(cause) => {
-                write!(f, "no thread can be started for the database: {cause}")
-            }
-        }
-    }
-}
-
-impl std::error::Error for OpenError {}
 
 /// Only the conditions that are asked for, so that SQLite can choose the index that fits.
 fn select(query: &Query) -> String {

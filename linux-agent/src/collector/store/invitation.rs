@@ -1,17 +1,15 @@
 //! One-time codes and the tokens that they are exchanged for, as the database keeps them: as
 //! digests.
 
-use std::fmt;
 use std::io;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use thiserror::Error;
 
-use super::database::{self, OpenError};
-use super::now_ms;
-use crate::collector::auth::digest::{self, Digest};
-use crate::collector::settings::Settings;
+use super::database::{self, OpenError, now_ms};
+use crate::collector::digest::{self, Digest};
+use crate::collector::settings::ServerSettings;
 use crate::collector::settings::host::HostId;
 
 /// Most codes of a host that are open, and most enrolled tokens of it; the newest stay. More than
@@ -31,20 +29,16 @@ const CODE_SYMBOLS: usize = 20;
 const GROUP_SYMBOLS: usize = 5;
 
 /// Why nobody can be invited.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub enum InviteError {
     /// No host of the settings has this name or id.
+    #[error("there is no host {0:?} in the settings; add a table such as [hosts.web]")]
     NoHost(String),
     /// The database cannot be opened.
-    Open(OpenError),
-    /// The database does not do as asked.
-    Sqlite {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        cause: rusqlite::Error,
-    },
+    #[error(transparent)]
+    Open(#[from] OpenError),
     /// The system has no random numbers.
+    #[error("{0}")]
     Random(io::Error),
 }
 
@@ -62,7 +56,11 @@ pub struct Revoked {
 
 /// A new code for `host`, which is the name of its table in the settings or its id. It can be used
 /// once, and not after `valid_for`. Only its digest is kept.
-pub fn invite(settings: &Settings, host: &str, valid_for: Duration) -> Result<String, InviteError> {
+pub fn invite(
+    settings: &ServerSettings,
+    host: &str,
+    valid_for: Duration,
+) -> Result<String, InviteError> {
     let client = find(settings, host)?;
     let code = new_code().map_err(InviteError::Random)?;
     let digest = digest_of(&code).ok_or_else(|| InviteError::NoHost(host.to_owned()))?;
@@ -82,7 +80,7 @@ pub fn invite(settings: &Settings, host: &str, valid_for: Duration) -> Result<St
 
 /// Takes the enrolled tokens and open codes of `host` away. A token that the settings name stays. A
 /// host that has enrolled once is refused from then on until it has a token again.
-pub fn revoke(settings: &Settings, host: &str) -> Result<Revoked, InviteError> {
+pub fn revoke(settings: &ServerSettings, host: &str) -> Result<Revoked, InviteError> {
     let client = find(settings, host)?.to_string();
     in_database(settings, |connection| {
         let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
@@ -166,7 +164,7 @@ pub fn tokens(connection: &Connection) -> rusqlite::Result<Vec<Enrolled>> {
     Ok(tokens)
 }
 
-fn find(settings: &Settings, host: &str) -> Result<HostId, InviteError> {
+fn find(settings: &ServerSettings, host: &str) -> Result<HostId, InviteError> {
     let labelled = settings.hosts.iter().find(|(_, it)| it.label == host);
     let id = HostId::new(host);
     labelled
@@ -176,14 +174,14 @@ fn find(settings: &Settings, host: &str) -> Result<HostId, InviteError> {
 }
 
 fn in_database<T>(
-    settings: &Settings,
+    settings: &ServerSettings,
     work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
 ) -> Result<T, InviteError> {
     let path = &settings.database;
-    let connection = database::open(path, BUSY_TIMEOUT).map_err(InviteError::Open)?;
-    work(&connection).map_err(|cause| InviteError::Sqlite {
-        path: path.clone(),
-        cause,
+    let connection = database::open(path, BUSY_TIMEOUT)?;
+    work(&connection).map_err(|cause| {
+        let path = path.clone();
+        InviteError::Open(OpenError::Sqlite { path, cause })
     })
 }
 
@@ -220,26 +218,6 @@ fn new_code() -> io::Result<String> {
     }
     Ok(code)
 }
-
-impl fmt::Display for InviteError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            InviteError::NoHost(host) => {
-                write!(
-                    f,
-                    "there is no host {host:?} in the settings; add a table such as [hosts.web]"
-                )
-            }
-            InviteError::Open(cause) => cause.fmt(f),
-            InviteError::Sqlite { path, cause } => {
-                write!(f, "the database {} cannot be used: {cause}", path.display())
-            }
-            InviteError::Random(cause) => cause.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for InviteError {}
 
 #[cfg(test)]
 mod tests {

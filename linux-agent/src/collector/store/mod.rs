@@ -9,14 +9,14 @@ pub(crate) mod schema;
 use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::auth::digest::Digest;
+use super::digest::Digest;
 use super::report::Report;
 use super::settings::host::HostId;
-use database::{Inserter, LATEST, OpenError, Page, Query, Stored};
+use database::{Inserter, LATEST, OpenError, Page, Query, Stored, now_ms};
 use file::DatabaseFile;
 use invitation::Enrolled;
 use runs::Accounting;
@@ -28,7 +28,7 @@ const REOPEN_PAUSE: Duration = Duration::from_secs(1);
 /// last of them is gone.
 #[derive(Clone)]
 pub struct Store {
-    requests: mpsc::Sender<Request>,
+    requests: mpsc::Sender<Job>,
 }
 
 /// The database did not do as asked. Its thread has logged why; the same request may succeed later.
@@ -45,7 +45,7 @@ impl Store {
             .name("store".to_owned())
             .spawn(move || {
                 if let Err(cause) = work(file, &path, &inbox) {
-                    log::warn!("{} cannot be used: {cause}", path.display());
+                    log::error!("{} cannot be used: {cause}", path.display());
                 }
             })
             .map_err(OpenError::Thread)?;
@@ -55,7 +55,7 @@ impl Store {
     /// Stores a report that arrives now, unless it is there already.
     pub async fn insert(&self, report: Report) -> Result<(), Unavailable> {
         let received_ms = now_ms();
-        self.ask(|reply| Request::Insert {
+        self.ask(|reply| Job::Insert {
             report,
             received_ms,
             reply,
@@ -65,7 +65,7 @@ impl Store {
 
     /// Reads what `query` asks for.
     pub async fn read(&self, query: Query) -> Result<Page, Unavailable> {
-        self.ask(|reply| Request::Read { query, reply }).await
+        self.ask(|reply| Job::Read { query, reply }).await
     }
 
     /// The report of each of these services of `client` that was received last.
@@ -74,7 +74,7 @@ impl Store {
         client: HostId,
         services: Vec<String>,
     ) -> Result<Vec<Option<Stored>>, Unavailable> {
-        self.ask(|reply| Request::Latest {
+        self.ask(|reply| Job::Latest {
             client,
             services,
             reply,
@@ -84,21 +84,20 @@ impl Store {
 
     /// What has become of the reports of these clients.
     pub async fn accounting(&self, clients: Vec<HostId>) -> Result<Accounting, Unavailable> {
-        self.ask(|reply| Request::Account { clients, reply }).await
+        self.ask(|reply| Job::Account { clients, reply }).await
     }
 
     /// All enrolled tokens; see [`invitation::tokens`].
     pub async fn tokens(&self) -> Result<Vec<Enrolled>, Unavailable> {
-        self.ask(|reply| Request::Tokens { reply }).await
+        self.ask(|reply| Job::Tokens { reply }).await
     }
 
     /// Exchanges a code for a token, if it is open; gives the host.
     pub async fn redeem(&self, code: Digest, token: Digest) -> Result<Option<HostId>, Unavailable> {
-        self.ask(|reply| Request::Redeem { code, token, reply })
-            .await
+        self.ask(|reply| Job::Redeem { code, token, reply }).await
     }
 
-    async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, Unavailable> {
+    async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Job) -> Result<T, Unavailable> {
         let (reply, answer) = oneshot::channel();
         self.requests
             .send(request(reply))
@@ -109,7 +108,7 @@ impl Store {
 
 type Reply<T> = oneshot::Sender<Result<T, Unavailable>>;
 
-enum Request {
+enum Job {
     Insert {
         report: Report,
         received_ms: i64,
@@ -147,14 +146,10 @@ enum End {
 }
 
 /// Answers requests until nobody can make any more.
-fn work(
-    mut file: DatabaseFile,
-    path: &Path,
-    inbox: &mpsc::Receiver<Request>,
-) -> rusqlite::Result<()> {
+fn work(mut file: DatabaseFile, path: &Path, inbox: &mpsc::Receiver<Job>) -> rusqlite::Result<()> {
     let name = &path.display().to_string();
     while let End::Displaced = answer(&file, name, inbox)? {
-        log::warn!(
+        log::error!(
             "{name} was deleted or replaced, requests are refused until it can be opened again"
         );
         match reopen(file, path, inbox) {
@@ -166,11 +161,7 @@ fn work(
 }
 
 /// A request that is dropped is refused.
-fn answer(
-    file: &DatabaseFile,
-    name: &str,
-    inbox: &mpsc::Receiver<Request>,
-) -> rusqlite::Result<End> {
+fn answer(file: &DatabaseFile, name: &str, inbox: &mpsc::Receiver<Job>) -> rusqlite::Result<End> {
     let connection = file.connection();
     let mut inserter = Inserter::new(connection)?;
     let mut latest = connection.prepare(LATEST)?;
@@ -178,12 +169,12 @@ fn answer(
     let mut reading = Outage::new(name, "read");
     for request in inbox {
         // Tokens are looked up on the way to something else, which will find that out.
-        if !matches!(request, Request::Tokens { .. }) && !file.is_in_place() {
+        if !matches!(request, Job::Tokens { .. }) && !file.is_in_place() {
             return Ok(End::Displaced);
         }
         // Whoever asked may have gone away; then there is nobody to tell.
         match request {
-            Request::Insert {
+            Job::Insert {
                 report,
                 received_ms,
                 reply,
@@ -195,10 +186,10 @@ fn answer(
                 }
                 let _ = reply.send(writing.note(result));
             }
-            Request::Read { query, reply } => {
+            Job::Read { query, reply } => {
                 let _ = reply.send(reading.note(database::read(connection, &query)));
             }
-            Request::Latest {
+            Job::Latest {
                 client,
                 services,
                 reply,
@@ -209,13 +200,13 @@ fn answer(
                     .collect();
                 let _ = reply.send(reading.note(result));
             }
-            Request::Account { clients, reply } => {
+            Job::Account { clients, reply } => {
                 let _ = reply.send(reading.note(runs::read(connection, clients)));
             }
-            Request::Tokens { reply } => {
+            Job::Tokens { reply } => {
                 let _ = reply.send(reading.note(invitation::tokens(connection)));
             }
-            Request::Redeem { code, token, reply } => {
+            Job::Redeem { code, token, reply } => {
                 let result = invitation::redeem(connection, &code, &token, now_ms());
                 if !file.is_in_place() {
                     return Ok(End::Displaced);
@@ -240,7 +231,7 @@ fn close(file: &mut Option<DatabaseFile>) -> Result<(), OpenError> {
 fn reopen(
     displaced: DatabaseFile,
     path: &Path,
-    inbox: &mpsc::Receiver<Request>,
+    inbox: &mpsc::Receiver<Job>,
 ) -> Option<DatabaseFile> {
     let mut old = Some(displaced);
     let mut told = String::new();
@@ -259,7 +250,7 @@ fn reopen(
             Err(cause) => {
                 let sentence = cause.to_string();
                 if sentence != told {
-                    log::warn!("{sentence}");
+                    log::error!("{sentence}");
                     told = sentence;
                 }
             }
@@ -277,15 +268,6 @@ fn reopen(
             }
         }
     }
-}
-
-/// In milliseconds since 1970-01-01 00:00 UTC.
-pub fn now_ms() -> i64 {
-    // A clock before 1970 is as good as none.
-    let since_1970 = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Logs when a database begins to fail and when it works again, not each time in between: a full
@@ -310,7 +292,7 @@ impl<'a> Outage<'a> {
         match result {
             Ok(value) => {
                 if self.refused > 0 {
-                    log::warn!(
+                    log::info!(
                         "{name} can be {what} again; requests refused meanwhile: {}",
                         self.refused
                     );
@@ -320,7 +302,7 @@ impl<'a> Outage<'a> {
             }
             Err(cause) => {
                 if self.refused == 0 {
-                    log::warn!(
+                    log::error!(
                         "{name} cannot be {what}, requests are refused until it can: {cause}"
                     );
                 }
@@ -360,7 +342,7 @@ mod tests {
                 boot: Some("a".to_owned()),
                 seq: Some(seq),
             };
-            let request = Request::Insert {
+            let request = Job::Insert {
                 report,
                 received_ms: 0,
                 reply,
@@ -380,7 +362,7 @@ mod tests {
             after: 0,
             limit: MAX_PAGE,
         };
-        requests.send(Request::Read { query, reply }).unwrap();
+        requests.send(Job::Read { query, reply }).unwrap();
         let page = page.blocking_recv().unwrap().unwrap();
         assert_eq!(page.reports.len(), stored);
         drop(requests);

@@ -1,16 +1,11 @@
-//! `GET /api/accounting`: which numbers of each run have come, and how often one came again.
+//! Which numbers of each run have come, and how often one came again.
 //!
 //! An agent numbers what it samples in a run, its `boot`, from 0. So what never came shows as a gap,
 //! and what was sent again as a duplicate.
 
-use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
-use axum::http::HeaderMap;
 use rusqlite::{Connection, Row, params};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use crate::collector::http::{Refusal, Shared};
 use crate::collector::settings::host::HostId;
 
 /// Counts a report that was stored: its client, boot and number.
@@ -35,13 +30,13 @@ pub const MAX_RUNS_IN_ALL: u32 = 10_000;
 #[derive(Debug, Serialize)]
 pub struct Accounting {
     /// In the order of the settings.
-    pub clients: Vec<Account>,
+    pub clients: Vec<ClientRuns>,
 }
 
 /// What has become of the reports of one client, of all its runs. Reports without `boot` or `seq`
 /// cannot be accounted for.
 #[derive(Debug, PartialEq, Eq, Serialize)]
-pub struct Account {
+pub struct ClientRuns {
     /// Whose.
     pub client_id: HostId,
     /// Reports that are stored, each counted once.
@@ -102,7 +97,7 @@ pub fn read(connection: &Connection, clients: Vec<HostId>) -> rusqlite::Result<A
                 .collect::<rusqlite::Result<Vec<Run>>>()?;
             runs.reverse();
             let gaps = numbers.saturating_sub(u128::from(received));
-            Ok(Account {
+            Ok(ClientRuns {
                 client_id,
                 received,
                 duplicates,
@@ -114,36 +109,6 @@ pub fn read(connection: &Connection, clients: Vec<HostId>) -> rusqlite::Result<A
         })
         .collect::<rusqlite::Result<_>>()?;
     Ok(Accounting { clients })
-}
-
-/// What the query may say.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Parameters {
-    client_id: Option<String>,
-}
-
-/// Answers with the accounts of all hosts of the settings, or of one client, which need not be one
-/// of them any more.
-pub async fn accounting(
-    State(app): Shared,
-    headers: HeaderMap,
-    query: Result<Query<Parameters>, QueryRejection>,
-) -> Result<Json<Accounting>, Refusal> {
-    app.guard
-        .admit_reader(&headers)
-        .await
-        .map_err(Refusal::reader)?;
-    let Query(query) = query.map_err(|cause| Refusal::bad(cause.body_text()))?;
-    let clients = match query.client_id.filter(|id| !id.is_empty()) {
-        Some(id) => vec![HostId::new(&id)],
-        None => app.hosts.keys().cloned().collect(),
-    };
-    let mut accounting = app.store.accounting(clients).await?;
-    accounting
-        .clients
-        .retain(|account| !account.runs.is_empty() || app.hosts.contains_key(&account.client_id));
-    Ok(Json(accounting))
 }
 
 fn run(row: &Row<'_>) -> rusqlite::Result<Run> {
@@ -182,7 +147,7 @@ mod tests {
             .unwrap();
     }
 
-    fn account(connection: &Connection, client: &str) -> Account {
+    fn account(connection: &Connection, client: &str) -> ClientRuns {
         let mut accounting = read(connection, vec![HostId::new(client)]).unwrap();
         accounting.clients.pop().unwrap()
     }

@@ -8,6 +8,10 @@ mod host_id;
 #[allow(dead_code)]
 #[path = "../../../../linux-agent/src/collector/report.rs"]
 mod report;
+/// Where `report` finds it.
+mod settings {
+    pub use super::host_id;
+}
 
 use libfuzzer_sys::{Corpus, fuzz_target};
 use mote_agent::orders;

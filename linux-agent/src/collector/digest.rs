@@ -1,4 +1,4 @@
-//! Tokens: read from files that nobody else may read, kept and compared as SHA-256 digests.
+//! Tokens and codes are kept and compared as SHA-256 digests.
 
 use std::fmt;
 use std::io::{self, Read};
