@@ -35,7 +35,8 @@ pub struct Config<P, const N: usize, const L: usize> {
 }
 
 /// Why a services document is refused, and because of which service.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}{fault}", Of(service))]
 pub struct ConfigError<const L: usize> {
     /// The service at fault, cut to `L` bytes; none where the document as a whole is.
     pub service: Option<Name<L>>,
@@ -44,27 +45,41 @@ pub struct ConfigError<const L: usize> {
 }
 
 /// What is wrong with a services document.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     /// It is not JSON of the expected shape; the byte where reading stopped is not known.
+    #[error("not a services document in JSON")]
     NotADocument,
     /// It has no `services` object.
+    #[error("the document has no `services` object")]
     NoServices,
     /// It has more than one `services` object.
+    #[error("the document has two `services` objects")]
     TwoServices,
     /// It nests deeper than [`MAX_DEPTH`].
+    #[error("the document nests deeper than {MAX_DEPTH}")]
     TooDeep,
     /// The service is not `[plugin, interval]`.
+    #[error("must be [plugin name, interval in seconds]")]
     NotPluginAndInterval,
     /// The interval is not a number from [`Interval::MIN`] to [`Interval::MAX`].
+    #[error(
+        "the interval must be a number from {} to {}",
+        Interval::MIN,
+        Interval::MAX
+    )]
     Interval,
     /// A name is empty, longer than this many bytes, or not valid text.
+    #[error("the service's name must be text of 1 to {0} bytes without control characters")]
     ServiceName(usize),
     /// The plugin's name is empty, longer than this many bytes, or not valid text.
+    #[error("the plugin's name must be text of 1 to {0} bytes without control characters")]
     PluginName(usize),
     /// The name stands in the document twice.
+    #[error("named twice")]
     Duplicate,
     /// There are more than this many services.
+    #[error("one more than the {0} services there is room for")]
     TooMany(usize),
 }
 
@@ -211,46 +226,16 @@ impl Fault {
     }
 }
 
-impl<const L: usize> fmt::Display for ConfigError<L> {
+/// The service that an error is about, where there is one, before what is wrong.
+struct Of<'a, const L: usize>(&'a Option<Name<L>>);
+
+impl<const L: usize> fmt::Display for Of<'_, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(name) = &self.service {
-            write!(f, "service {name:?}: ")?;
-        }
-        match self.fault {
-            Fault::NotADocument => f.write_str("not a services document in JSON"),
-            Fault::NoServices => f.write_str("the document has no `services` object"),
-            Fault::TwoServices => f.write_str("the document has two `services` objects"),
-            Fault::TooDeep => write!(f, "the document nests deeper than {MAX_DEPTH}"),
-            Fault::NotPluginAndInterval => {
-                f.write_str("must be [plugin name, interval in seconds]")
-            }
-            Fault::Interval => write!(
-                f,
-                "the interval must be a number from {} to {}",
-                Interval::MIN,
-                Interval::MAX
-            ),
-            Fault::ServiceName(limit) => {
-                write!(
-                    f,
-                    "the service's name must be text of 1 to {limit} bytes without control characters"
-                )
-            }
-            Fault::PluginName(limit) => {
-                write!(
-                    f,
-                    "the plugin's name must be text of 1 to {limit} bytes without control characters"
-                )
-            }
-            Fault::Duplicate => f.write_str("named twice"),
-            Fault::TooMany(limit) => {
-                write!(f, "one more than the {limit} services there is room for")
-            }
-        }
+        self.0
+            .as_ref()
+            .map_or(Ok(()), |name| write!(f, "service {name:?}: "))
     }
 }
-
-impl<const L: usize> core::error::Error for ConfigError<L> {}
 
 impl From<Malformed> for Fault {
     fn from(malformed: Malformed) -> Self {

@@ -71,6 +71,7 @@ extern crate std;
 pub mod backoff;
 pub mod config;
 pub mod frame;
+mod hash;
 pub mod json;
 pub mod monitor;
 pub mod report;
@@ -78,7 +79,8 @@ pub mod schedule;
 pub mod time;
 
 pub use config::{Config, ConfigError, Fault, Name, Service};
-pub use monitor::{Action, Monitor, Settings, client_hash};
+pub use hash::client_hash;
+pub use monitor::{Action, Monitor, Settings};
 pub use report::{ClientId, Envelope, Failure, Stamp, Status, TooLarge};
 pub use schedule::{Entry, SlotId};
 pub use time::{Extender, Interval, Uptime};

@@ -3,8 +3,8 @@
 
 use crate::backoff::Backoff;
 use crate::config::Config;
-use crate::report::ClientId;
-use crate::schedule::{Entry, Schedule, SlotId, Spread, Turn, hash};
+use crate::hash::hash;
+use crate::schedule::{Entry, Schedule, SlotId, Spread, Turn};
 use crate::time::{Interval, Uptime};
 
 /// What the shell around the monitor has to do.
@@ -29,7 +29,7 @@ pub enum Action {
 /// How a monitor behaves, apart from the services it is ordered to watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// See [`client_hash`].
+    /// See [`crate::client_hash`].
     pub client: u32,
     /// First samples are spread over this many milliseconds, or one interval if that is shorter; 0: no spread.
     pub first_sample_spread_ms: u32,
@@ -211,20 +211,11 @@ impl Refresh {
     }
 }
 
-/// A hash of the client id, equal on every platform and in every version. It spreads clients over time.
-pub fn client_hash(client: ClientId<'_>) -> u32 {
-    // FNV-1a's offset basis.
-    const BASIS: u32 = 0x811C_9DC5;
-    match client {
-        ClientId::Number(number) => hash(BASIS, &number.to_le_bytes()),
-        ClientId::Name(name) => hash(!BASIS, name.as_bytes()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::Service;
+    use crate::{ClientId, client_hash};
 
     type Small = Monitor<u8, 2, 8>;
 
@@ -335,14 +326,5 @@ mod tests {
     fn reports_are_numbered_without_gaps() {
         let mut monitor = monitor(300);
         assert_eq!([0; 3].map(|_| monitor.next_seq()), [0, 1, 2]);
-    }
-
-    #[test]
-    fn clients_hash_apart() {
-        let number = client_hash(ClientId::Number(1));
-        assert_ne!(number, client_hash(ClientId::Number(2)));
-        assert_ne!(number, client_hash(ClientId::Name("\u{1}\0\0\0")));
-        // Pinned: a change would move every client's phase on its next update.
-        assert_eq!(number, 1_647_799_542);
     }
 }

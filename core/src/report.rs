@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde::ser::{SerializeStruct, Serializer};
 
-use crate::json::{Items, Writer};
+use crate::json;
 
 /// Who reports: the number or the name that the server knows this client by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,42 +59,38 @@ pub struct Envelope<'a> {
 }
 
 /// The buffer is too small for this report.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the report is larger than its buffer")]
 pub struct TooLarge;
-
-impl core::fmt::Display for TooLarge {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str("the report is larger than its buffer")
-    }
-}
-
-impl core::error::Error for TooLarge {}
 
 impl Envelope<'_> {
     /// Writes the report with `data` into `buffer` and gives its length in bytes.
     ///
-    /// `data` is a struct whose first field is a [`Status`]. It must hold no `Option` that is `None`
-    /// without being skipped, and no number that is not finite: JSON has neither.
+    /// `data` is a struct whose first field is a [`Status`]. It must hold no `Option` that is `None` without being
+    /// skipped, and no number that is not finite: JSON has neither. `char`, bytes, variants with fields, and types
+    /// whose `Serialize` can fail are none of it either: serde-json-core panics at them, or writes what is no JSON.
     pub fn encode<D: Serialize>(&self, data: &D, buffer: &mut [u8]) -> Result<usize, TooLarge> {
-        let mut writer = Writer::new(buffer);
-        let mut report = writer.object()?;
-        self.write_names(&mut report)?;
+        let report = Report {
+            envelope: self,
+            data,
+        };
+        json::to_slice(&report, buffer)
+    }
+}
+
+struct Report<'a, D> {
+    envelope: &'a Envelope<'a>,
+    data: &'a D,
+}
+
+impl<D: Serialize> Serialize for Report<'_, D> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Report { envelope, data } = self;
+        let mut report = serializer.serialize_struct("Report", 7)?;
+        report.serialize_field("client_id", &envelope.client_id)?;
+        report.serialize_field("service_name", envelope.service_name)?;
         report.serialize_field("data", data)?;
-        self.write_stamp(&mut report)?;
-        report.end()?;
-        Ok(writer.written())
-    }
-
-    // Apart from what there is anew for each type of data.
-    #[inline(never)]
-    fn write_names(&self, report: &mut Items<'_, '_>) -> Result<(), TooLarge> {
-        report.serialize_field("client_id", &self.client_id)?;
-        report.serialize_field("service_name", self.service_name)
-    }
-
-    #[inline(never)]
-    fn write_stamp(&self, report: &mut Items<'_, '_>) -> Result<(), TooLarge> {
-        match self.stamp {
+        match envelope.stamp {
             #[cfg(feature = "decimal")]
             Stamp::Clock { unix_ms, boot } => {
                 // Exact to the millisecond until the year 287396.
@@ -111,7 +107,8 @@ impl Envelope<'_> {
                 }
             }
         }
-        report.serialize_field("seq", &self.seq)
+        report.serialize_field("seq", &envelope.seq)?;
+        report.end()
     }
 }
 

@@ -7,6 +7,7 @@
 use heapless::Vec;
 
 use crate::config::{Config, Service};
+use crate::hash::hash;
 use crate::time::Uptime;
 
 /// The first sample comes this long after the start of a service, in milliseconds, or one interval if that is
@@ -81,7 +82,7 @@ pub struct Schedule<P, const N: usize, const L: usize> {
 /// How first samples are spread: by a hash of client and service, so that it survives restarts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Spread {
-    /// See [`crate::monitor::client_hash`].
+    /// See [`crate::client_hash`].
     pub client: u32,
     /// First samples lie within this many milliseconds, or within one interval if that is shorter.
     pub max_ms: u32,
@@ -243,19 +244,6 @@ impl Spread {
         };
         u64::from(interval_ms.min(FIRST_WINDOW_MS)) + u64::from(spread_ms)
     }
-}
-
-/// FNV-1a, begun at `basis`, with MurmurHash3's finish: FNV alone leaves names that differ in their last
-/// letter close together.
-pub(crate) fn hash(basis: u32, bytes: &[u8]) -> u32 {
-    let mut hash = bytes.iter().fold(basis, |hash, byte| {
-        (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
-    });
-    hash ^= hash >> 16;
-    hash = hash.wrapping_mul(0x85EB_CA6B);
-    hash ^= hash >> 13;
-    hash = hash.wrapping_mul(0xC2B2_AE35);
-    hash ^ (hash >> 16)
 }
 
 #[cfg(test)]

@@ -6,5 +6,6 @@
 mod bench;
 mod hung_mount;
 mod odd_hosts;
+mod report_data;
 mod truth;
 mod truth_sockets;

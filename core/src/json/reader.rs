@@ -1,4 +1,10 @@
 //! JSON read piece by piece.
+//!
+//! This reader is the crate's own: serde-json-core, which writes, was measured for reading too and does not do.
+//! It has no limit of depth, so that `[[[…` overflows the stack; its errors do not name the faulty service; it gives
+//! no number as the text that it is, and numbers with decimals cost a board 20 KB of floating point; it takes
+//! `[,1 2]` for a list and refuses `"\ud83d\ude00"`. The core that reads services documents had 12 712 bytes of flash
+//! with it, on a Cortex-M0+, and has 10 488 with this.
 
 use heapless::String;
 

@@ -19,11 +19,11 @@ pub type Board = Monitor<Option<u8>, 8, 23>;
 /// The services of a [`Board`].
 pub type Orders = Config<Option<u8>, 8, 23>;
 
-/// Data of usual size.
+/// Data of usual size, its numbers of 32 bits as all of the firmware's are.
 #[derive(Serialize)]
 struct Load {
     status: Status,
-    load_permille: u16,
+    load_permille: u32,
     wakeups: u32,
 }
 
