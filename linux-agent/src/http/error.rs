@@ -7,7 +7,8 @@ use std::time::Duration;
 use ureq::http::{StatusCode, Uri};
 
 use super::outcome::Outcome;
-use super::{MAX_HEAD, MAX_REDIRECTS};
+use crate::http::buffers::{MAX_HEAD, MAX_INTERIM};
+use crate::http::redirect::MAX_REDIRECTS;
 use crate::http::tls::TlsError;
 use crate::protocol::MAX_DOCUMENT;
 
@@ -124,6 +125,14 @@ impl CallFault {
                 write!(
                     f,
                     "{url} closed the connection before its answer was complete"
+                )
+            }
+            CallFault::Unreachable(ureq::Error::Io(error))
+                if error.kind() == io::ErrorKind::QuotaExceeded =>
+            {
+                write!(
+                    f,
+                    "{url} announced an answer (1xx) more than {MAX_INTERIM} times and gave none"
                 )
             }
             CallFault::Unreachable(ureq::Error::Io(error)) => write!(f, "{url}: {error}"),

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::io;
 
-use crate::http::transport::Socket;
+use crate::http::socket::Socket;
 use crate::settings::Server;
 
 /// None.

@@ -1,0 +1,417 @@
+//! The calls of the protocol.
+
+use std::io::Read;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use ureq::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use ureq::unversioned::transport::Connector;
+use ureq::{Agent, AsSendBody, Body};
+
+use crate::http::access::Access;
+use crate::http::buffers::MAX_HEAD;
+use crate::http::connect::Addresses;
+use crate::http::error::{CallError, CallFault};
+use crate::http::form::form_encoded;
+use crate::http::outcome::Outcome;
+use crate::http::redirect::{MAX_REDIRECTS, same_origin};
+use crate::http::resolver::CachingResolver;
+use crate::http::tls;
+use crate::http::transport::TcpConnector;
+use crate::http::words;
+use crate::protocol::MAX_DOCUMENT;
+use crate::settings::{self, Encoding, Server};
+
+/// Of the answer to a report, this many bytes are read so that the connection can be kept.
+pub const MAX_ANSWER: u64 = 64 << 10;
+
+/// The head of an answer to a report says what became of it. Its body has so long to come; then the connection is
+/// closed.
+pub const ANSWER_WAIT: Duration = Duration::from_millis(250);
+
+/// The same, once a body did not come to its end.
+const NEXT_ANSWER_WAIT: Duration = Duration::from_millis(10);
+
+/// Waiting longer than this is not granted to a server that asks for it with `Retry-After`.
+pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
+
+/// A client of one server that keeps its connection.
+pub struct Client {
+    session: Mutex<Session>,
+    server: Server,
+    client_id: String,
+    report_url: Uri,
+    /// The last answer to a report did not come to its end in time.
+    is_endless: AtomicBool,
+}
+
+/// What changes when the files with token and certificates do.
+struct Session {
+    agent: Agent,
+    /// The connections are not this module's to make anew.
+    stays: bool,
+    access: Access,
+}
+
+impl Client {
+    /// A client that has not connected yet.
+    pub fn new(server: &Server, client_id: &str) -> Self {
+        Self::with(agent(server, None), false, server, client_id)
+    }
+
+    /// As [`Client::new`], over other connections than those of TCP.
+    pub fn over(connector: impl Connector, server: &Server, client_id: &str) -> Self {
+        Self::with(agent_over(connector), true, server, client_id)
+    }
+
+    fn with(agent: Agent, stays: bool, server: &Server, client_id: &str) -> Self {
+        Client {
+            session: Mutex::new(Session {
+                agent,
+                stays,
+                access: Access::new(server),
+            }),
+            report_url: url(server, &server.report_path),
+            server: server.clone(),
+            client_id: client_id.to_owned(),
+            is_endless: AtomicBool::new(false),
+        }
+    }
+
+    /// Asks which services to monitor; gives the document's bytes, at most [`MAX_DOCUMENT`].
+    pub fn fetch_config(&self) -> Result<Vec<u8>, CallError> {
+        self.fetch_config_of(&self.client_id)
+    }
+
+    /// As [`Client::fetch_config`], for another client than this one.
+    pub fn fetch_config_of(&self, client_id: &str) -> Result<Vec<u8>, CallError> {
+        let url = &self.config_url(client_id);
+        let timeout = self.server.request_timeout.as_secs_f64().to_string();
+        let refresh = self.server.config_update_interval.as_secs_f64().to_string();
+        let headers = [
+            ("Mote-Client", client_id),
+            ("Mote-Request-Timeout", &timeout),
+            ("Mote-Config-Interval", &refresh),
+        ];
+        let method = match self.server.config_method {
+            settings::Method::Get => Method::GET,
+            settings::Method::Post => Method::POST,
+        };
+        let whole = self.server.request_timeout;
+        let mut response = self.call(method, url, &headers, b"", whole)?;
+        if !response.status().is_success() {
+            return Err(self.refused(url, &mut response, ""));
+        }
+        read_document(url, &mut response)
+    }
+
+    /// Gives a one-time code for the document with a client id and its token. The error of a code that is refused
+    /// holds the server's sentence, but never the code.
+    pub fn enroll(&self, code: &str) -> Result<Vec<u8>, CallError> {
+        let url = &url(&self.server, "api/enroll");
+        let body = serde_json::json!({ "code": code }).to_string();
+        let headers = [(header::CONTENT_TYPE.as_str(), "application/json")];
+        let whole = self.server.request_timeout;
+        let mut response = self.call(Method::POST, url, &headers, body.as_bytes(), whole)?;
+        match response.status().is_success() {
+            true => read_document(url, &mut response),
+            false => Err(self.refused(url, &mut response, code)),
+        }
+    }
+
+    /// Delivers one encoded report. The second value says why it was not acknowledged.
+    pub fn post_report(&self, report: &[u8]) -> (Outcome, Option<CallError>) {
+        let url = &self.report_url;
+        let form;
+        let (body, content_type) = match self.server.report_encoding {
+            Encoding::Json => (report, "application/json"),
+            Encoding::Form => {
+                form = form_encoded(report);
+                (form.as_slice(), "application/x-www-form-urlencoded")
+            }
+        };
+        let headers = [(header::CONTENT_TYPE.as_str(), content_type)];
+        let wait = match self.is_endless.load(Ordering::Relaxed) {
+            true => NEXT_ANSWER_WAIT,
+            false => ANSWER_WAIT,
+        };
+        let mut response = match self.call(Method::POST, url, &headers, body, wait) {
+            Ok(response) => response,
+            Err(error) => return (error.outcome(), Some(error)),
+        };
+        let status = response.status();
+        if status.is_success() {
+            // The answer's text means nothing; reading it keeps the connection usable.
+            // With a small buffer, since the usual one is cleared before each read.
+            let mut answer = response.body_mut().as_reader().take(MAX_ANSWER);
+            let mut piece = [0; 256];
+            let end = loop {
+                match answer.read(&mut piece) {
+                    Ok(1..) => {}
+                    end => break end,
+                }
+            };
+            self.is_endless.store(end.is_err(), Ordering::Relaxed);
+            return (Outcome::Acknowledged, None);
+        }
+        let error = self.refused(url, &mut response, "");
+        let outcome = match status {
+            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => error.outcome(),
+            // These are said of the token, not of the report, and a token can be mended.
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => error.outcome(),
+            _ if status.is_client_error() => Outcome::Refused,
+            _ => error.outcome(),
+        };
+        (outcome, Some(error))
+    }
+
+    /// Why files with token or certificates are not used, as of the last call; what they held before is.
+    pub fn trouble(&self) -> Option<String> {
+        self.session().access.trouble()
+    }
+
+    fn session(&self) -> MutexGuard<'_, Session> {
+        self.session
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Brings token and certificates up to date. Gives what a request is sent with.
+    fn prepare(&self, url: &Uri) -> Result<(Agent, Option<HeaderValue>), CallError> {
+        let mut session = self.session();
+        let Session {
+            agent,
+            stays,
+            access,
+        } = &mut *session;
+        let is_new = access.refresh(Instant::now());
+        let no_access = |sentence| CallFault::NoAccess(sentence).of(url);
+        if is_new && !*stays {
+            // With the agent go its connections, which were let in by the old certificates.
+            *agent = self::agent(&self.server, access.tls().map_err(no_access)?);
+        } else {
+            access.tls().map_err(no_access)?;
+        }
+        let authorization = access.authorization().map_err(no_access)?;
+        Ok((agent.clone(), authorization))
+    }
+
+    /// The answer of a server that refuses, with its own words unless they hold `secret`.
+    fn refused(&self, url: &Uri, response: &mut Response<Body>, secret: &str) -> CallError {
+        let error = refusal(url, response);
+        let mut answer = Vec::new();
+        if encoding(response.headers()).is_none() {
+            let mut body = response.body_mut().as_reader().take(words::MAX_LOOKED_AT);
+            // Words that are cut off are better than none.
+            let _ = body.read_to_end(&mut answer);
+        }
+        let is_secret = |it: &String| !secret.is_empty() && it.contains(secret);
+        let words = words::of(&answer).filter(|it| !is_secret(it));
+        self.explained(error, words)
+    }
+
+    /// An error with what is known of its reason; what was not taken is read again before the next call.
+    fn explained(&self, error: CallError, words: Option<String>) -> CallError {
+        let mut session = self.session();
+        let access = &mut session.access;
+        let token_file = access.token_file().map(|it| it.display().to_string());
+        let reason = match (error.status(), token_file) {
+            (Some(StatusCode::UNAUTHORIZED), Some(file)) => {
+                Some(format!("it does not take the token in {file}"))
+            }
+            (Some(StatusCode::UNAUTHORIZED), None) => Some(
+                "it wants a token; get one with `mote enroll`, or name it in `server.token_file`"
+                    .to_owned(),
+            ),
+            (Some(StatusCode::FORBIDDEN), Some(file)) => {
+                Some(format!("the token in {file} is another client's"))
+            }
+            _ => None,
+        };
+        match error.status() {
+            Some(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => access.doubt_token(),
+            _ if error.is_of_tls() => access.doubt_tls(),
+            _ => {}
+        }
+        let words = words.map(|it| format!("it says \"{it}\""));
+        let reasons = [reason, access.trouble(), words].into_iter().flatten();
+        let reasons = reasons.collect::<Vec<_>>().join("; ");
+        error.because(Some(reasons).filter(|it| !it.is_empty()))
+    }
+
+    fn config_url(&self, client_id: &str) -> Uri {
+        let id = utf8_percent_encode(client_id, SEGMENT);
+        url(&self.server, &format!("{}/{id}", self.server.config_path))
+    }
+
+    /// One request and, within the origin, what it is redirected to with the same method and body.
+    fn call(
+        &self,
+        method: Method,
+        url: &Uri,
+        headers: &[(&str, &str)],
+        body: &[u8],
+        answer_wait: Duration,
+    ) -> Result<Response<Body>, CallError> {
+        let (agent, authorization) = self.prepare(url)?;
+        let mut uri = url.clone();
+        let end = Instant::now() + self.server.request_timeout;
+        for _ in 0..=MAX_REDIRECTS {
+            let mut request = Request::builder().method(&method).uri(uri.clone());
+            for (name, value) in headers {
+                request = request.header(*name, *value);
+            }
+            if let Some(token) = &authorization {
+                request = request.header(header::AUTHORIZATION, token);
+            }
+            let bad_url = |_| CallFault::BadUrl.of(url);
+            // All that a server redirects to is within the time of the one call.
+            let left = end.saturating_duration_since(Instant::now());
+            let response = if method == Method::GET {
+                run(
+                    &agent,
+                    request.body(()).map_err(bad_url)?,
+                    left,
+                    answer_wait,
+                )
+            } else {
+                run(
+                    &agent,
+                    request.body(body).map_err(bad_url)?,
+                    left,
+                    answer_wait,
+                )
+            }
+            .map_err(|error| self.explained(CallFault::Unreachable(error).of(url), None))?;
+            if !matches!(response.status().as_u16(), 301 | 302 | 307 | 308) {
+                return Ok(response);
+            }
+            let location = response.headers().get(header::LOCATION);
+            let location = location
+                .and_then(|value| value.to_str().ok())
+                .unwrap_or_default();
+            uri = same_origin(&uri, location)
+                .ok_or_else(|| CallFault::RedirectedAway(location.to_owned()).of(url))?;
+        }
+        Err(CallFault::TooManyRedirects.of(url))
+    }
+}
+
+fn agent(server: &Server, tls: Option<tls::Config>) -> Agent {
+    agent_over(TcpConnector {
+        timeout: server.request_timeout,
+        tls,
+        addresses: Addresses::default(),
+    })
+}
+
+fn agent_over(connector: impl Connector) -> Agent {
+    let config = Agent::config_builder()
+        .http_status_as_error(false)
+        // Redirects are followed here, within the origin only.
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        // An agent's way to its server is a setting, not an accident of its environment.
+        .proxy(None)
+        .max_response_header_size(MAX_HEAD)
+        .user_agent(concat!("mote/", env!("CARGO_PKG_VERSION")))
+        .build();
+    Agent::with_parts(config, connector, CachingResolver::default())
+}
+
+fn run(
+    agent: &Agent,
+    request: Request<impl AsSendBody>,
+    limit: Duration,
+    answer_wait: Duration,
+) -> Result<Response<Body>, ureq::Error> {
+    let request = agent
+        .configure_request(request)
+        .timeout_global(Some(limit))
+        .timeout_recv_body(Some(answer_wait));
+    agent.run(request.build())
+}
+
+/// The whole of an answer, if that is at most [`MAX_DOCUMENT`] and plain.
+fn read_document(url: &Uri, response: &mut Response<Body>) -> Result<Vec<u8>, CallError> {
+    if let Some(encoding) = encoding(response.headers()) {
+        return Err(CallFault::Encoded(encoding).of(url));
+    }
+    let mut document = Vec::new();
+    let limit = MAX_DOCUMENT as u64 + 1;
+    response
+        .body_mut()
+        .as_reader()
+        .take(limit)
+        .read_to_end(&mut document)
+        .map_err(|error| CallFault::Unreachable(ureq::Error::from(error)).of(url))?;
+    if document.len() > MAX_DOCUMENT {
+        return Err(CallFault::TooLarge.of(url));
+    }
+    Ok(document)
+}
+
+/// How an answer is encoded although nobody asked for that.
+fn encoding(headers: &HeaderMap) -> Option<String> {
+    let given = headers.get_all(header::CONTENT_ENCODING).iter();
+    let mut given = given.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    given.find(|value| !value.trim().eq_ignore_ascii_case("identity"))
+}
+
+fn url(server: &Server, path: &str) -> Uri {
+    format!("{}/{path}", server.url).parse().unwrap_or_default()
+}
+
+fn refusal(url: &Uri, response: &Response<Body>) -> CallError {
+    let retry_after = response
+        .headers()
+        .get(header::RETRY_AFTER)
+        .and_then(|value| value.to_str().ok()?.trim().parse().ok())
+        .map(|seconds| Duration::from_secs(seconds).min(MAX_RETRY_AFTER));
+    CallFault::Status(response.status(), retry_after).of(url)
+}
+
+/// What stands for itself in a path (RFC 3986, unreserved).
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_a_redirect_leads_is_told_without_control_characters() {
+        let away = CallFault::RedirectedAway("http://b/\tx".to_owned());
+        assert_eq!(
+            away.of(&Uri::from_static("http://a/")).to_string(),
+            "http://a/ redirects to http://b/ x, which is another server and not followed"
+        );
+    }
+
+    #[test]
+    fn a_server_may_ask_for_an_hour_and_no_more() {
+        let after = |text: &str| {
+            let response = Response::builder()
+                .status(503)
+                .header(header::RETRY_AFTER, text)
+                .body(Body::builder().data(""))
+                .unwrap();
+            match refusal(&Uri::default(), &response).outcome() {
+                Outcome::Busy { retry_after } => retry_after,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(after("3599"), Some(Duration::from_secs(3599)));
+        for more in ["3600", "3601", "18446744073709551615"] {
+            assert_eq!(after(more), Some(MAX_RETRY_AFTER), "{more}");
+        }
+        // Beyond what a number holds it says nothing.
+        assert_eq!(after("18446744073709551616"), None);
+        assert_eq!(after("-1"), None);
+    }
+}
