@@ -15,7 +15,7 @@ use std::hint::black_box;
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
-use mote_agent::probes::{Context, MAX_REPORT, PROBES, Probe, Roots, Sampler};
+use mote_agent::probes::{Context, MAX_REPORT, Probe, Roots, Sample};
 use mote_agent::queue::{Chore, Disk, Folder, Queue, Totals};
 use mote_agent::system::clock;
 use mote_core::{ClientId, Envelope, Stamp};
@@ -27,12 +27,12 @@ use serde_json::{Map, Value, json};
 static COUNTING: Counting = Counting;
 
 /// The built-in services of the budgets, and the file that each of them reads.
-const SERVICES: [(Probe, &str); 5] = [
-    (Probe::Cpu, "/proc/stat"),
-    (Probe::Memory, "/proc/meminfo"),
-    (Probe::Network, "/proc/net/dev"),
-    (Probe::DiskIo, "/proc/diskstats"),
-    (Probe::Load, "/proc/loadavg"),
+const SERVICES: [(&str, &str); 5] = [
+    ("get_linux_cpu", "/proc/stat"),
+    ("get_memory_info", "/proc/meminfo"),
+    ("GetNetworkStatus", "/proc/net/dev"),
+    ("get_disk_io", "/proc/diskstats"),
+    ("get_linux_load", "/proc/loadavg"),
 ];
 
 /// Rounds of one timed loop: long against the clock's resolution, short against what disturbs.
@@ -55,7 +55,7 @@ fn main() {
         .max(1);
     let mut context = Context::new();
     let mut buffer = vec![0; MAX_REPORT];
-    let mut services = SERVICES.map(|(probe, path)| Service::open(probe, path, &mut context));
+    let mut services = SERVICES.map(|(name, path)| Service::open(name, path, &mut context));
 
     let all = compare(&mut services, &mut context, &mut buffer, repetitions);
     let mut each = Map::new();
@@ -90,16 +90,17 @@ fn main() {
 struct Service {
     name: &'static str,
     file: File,
-    sampler: Sampler,
+    sampler: Box<dyn Sample>,
 }
 
 impl Service {
-    fn open(probe: Probe, path: &str, context: &mut Context) -> Self {
-        let (_, names) = PROBES.iter().find(|(it, _)| *it == probe).unwrap();
+    fn open(name: &'static str, path: &str, context: &mut Context) -> Self {
         Service {
-            name: names.first().unwrap(),
+            name,
             file: File::open(path).unwrap_or_else(|cause| panic!("{path}: {cause}")),
-            sampler: Sampler::open(probe, &Roots::default(), context)
+            sampler: Probe::by_name(name)
+                .unwrap()
+                .open(&Roots::default(), context)
                 .unwrap_or_else(|error| panic!("{error}")),
         }
     }
@@ -115,7 +116,7 @@ impl Service {
             },
             seq: 17,
         };
-        let result = self.sampler.sample(context, &envelope, buffer);
+        let result = self.sampler.report(context, &envelope, buffer);
         result.unwrap_or_else(|error| panic!("{error}"))
     }
 }

@@ -25,7 +25,7 @@ pub type HostMonitor = Monitor<Plugin, MAX_SERVICES, MAX_NAME>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Plugin {
     /// A probe of this agent, under the name that the server used.
-    Probe(Probe, Box<str>),
+    Probe(&'static Probe, Box<str>),
     /// An executable that the settings allow.
     Executable(Box<str>),
     /// Neither.

@@ -3,21 +3,24 @@
 // A test may fail here; only functions marked as tests are known as such.
 use std::time::Instant;
 
-use mote_agent::probes::{Context, MAX_REPORT, Probe, Roots, Sampler};
+use mote_agent::probes::{Context, MAX_REPORT, Probe, Roots, Sample};
 use mote_core::{ClientId, Envelope, Stamp};
 use serde_json::Value;
 
 /// A probe at work.
 pub struct Bench {
-    sampler: Sampler,
+    sampler: Box<dyn Sample>,
     context: Context,
 }
 
 impl Bench {
-    /// Opens the probe, which takes its baseline.
-    pub fn open(probe: Probe) -> Self {
+    /// Opens the probe of this name, which takes its baseline.
+    pub fn open(name: &str) -> Self {
         let mut context = Context::new();
-        let sampler = Sampler::open(probe, &Roots::default(), &mut context).expect("an open probe");
+        let probe = Probe::by_name(name).expect("a probe of this name");
+        let sampler = probe
+            .open(&Roots::default(), &mut context)
+            .expect("an open probe");
         Bench { sampler, context }
     }
 
@@ -37,7 +40,7 @@ impl Bench {
         let mut buffer = vec![0; MAX_REPORT];
         let length = self
             .sampler
-            .sample(&mut self.context, &envelope, &mut buffer)
+            .report(&mut self.context, &envelope, &mut buffer)
             .expect("a sample");
         let mut report: Value = serde_json::from_slice(&buffer[..length]).expect("JSON");
         report["data"].take()

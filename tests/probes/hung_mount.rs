@@ -14,7 +14,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::bench::Bench;
-use mote_agent::probes::Probe;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde_json::{Value, json};
 
@@ -30,7 +29,7 @@ fn a_mount_that_hangs_does_not_stop_the_caller() {
         "hung_mount::a_mount_that_hangs_does_not_stop_the_caller",
         || {
             let folder = tempfile::tempdir().unwrap();
-            let mut bench = Bench::open(Probe::Filesystem);
+            let mut bench = Bench::open("get_filesystem");
             let point = folder.path().to_str().unwrap();
             assert!(filesystems(&mut bench)["/"]["size"].is_u64());
 
@@ -82,7 +81,7 @@ fn a_thread_that_is_stuck_holds_no_files_of_the_agent() {
         || {
             let folder = tempfile::tempdir().unwrap();
             let server = Server::mount(folder.path());
-            let found = filesystems(&mut Bench::open(Probe::Filesystem))
+            let found = filesystems(&mut Bench::open("get_filesystem"))
                 [folder.path().to_str().unwrap()]
             .clone();
             assert_eq!(found, json!({"hung": 1}));

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use mote_agent::probes::{Context, MAX_REPORT, PROBES, Probe, ProbeError, Roots, Sampler};
+use mote_agent::probes::{Context, MAX_REPORT, PROBES, Probe, ProbeError, Roots, Sample};
 use mote_core::{ClientId, Envelope, Stamp};
 use serde_json::Value;
 
@@ -13,7 +13,7 @@ use serde_json::Value;
 fn a_host_of_512_cpus() {
     let host = Host::new();
     host.write("stat", stat(1_000));
-    let mut cpu = host.open(Probe::Cpu).unwrap();
+    let mut cpu = host.open("get_linux_cpu").unwrap();
     host.write("stat", stat(1_000 + 512 * 100));
     let data = cpu.sample(1).unwrap();
     assert_eq!(data["user"], 25.0);
@@ -41,7 +41,7 @@ fn interfaces_up_to_the_limit_and_beyond() {
     for (interfaces, reported) in [(500, 500), (600, 512)] {
         let host = Host::new();
         host.write("net/dev", net_dev(interfaces, 0));
-        let mut network = host.open(Probe::Network).unwrap();
+        let mut network = host.open("GetNetworkStatus").unwrap();
         host.write("net/dev", net_dev(interfaces, 2048));
         let data = network.sample(1).unwrap();
         let items = data["data"].as_object().unwrap();
@@ -58,7 +58,7 @@ fn interfaces_up_to_the_limit_and_beyond() {
 fn the_largest_report_fits() {
     let host = Host::new();
     host.write("net/dev", net_dev(512, 0));
-    let mut network = host.open(Probe::Network).unwrap();
+    let mut network = host.open("GetNetworkStatus").unwrap();
     host.write("net/dev", net_dev(512, u64::MAX / 3));
     let data = network.sample(7).unwrap();
     let reported = data["data"].as_object().unwrap().len();
@@ -88,7 +88,7 @@ fn files_cut_at_every_byte() {
         let text = fs::read(fixtures.join(file)).unwrap();
         let host = Host::new();
         host.copy(&fixtures);
-        let mut sampler = host.open(*probe).unwrap();
+        let mut sampler = host.open(probe).unwrap();
         let whole = sampler.sample(1).unwrap();
         for cut in 0..text.len() {
             host.write(file, &text[..cut]);
@@ -109,7 +109,7 @@ fn binary_junk_is_an_error() {
     for (probe, file) in FILES {
         let host = Host::new();
         host.copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/proc"));
-        let mut sampler = host.open(*probe).unwrap();
+        let mut sampler = host.open(probe).unwrap();
         host.write(file, &junk);
         let error = sampler.sample(1).unwrap_err();
         assert!(
@@ -124,10 +124,10 @@ fn binary_junk_is_an_error() {
 #[test]
 fn what_is_not_a_regular_file_is_an_error_at_once() {
     let others = [
-        (Probe::Processes, "stat"),
-        (Probe::SysInfo, "sys/kernel/ostype"),
-        (Probe::Tcp, "1/net/snmp"),
-        (Probe::Filesystem, "1/mountinfo"),
+        ("get_processes", "stat"),
+        ("LinuxSysInfo", "sys/kernel/ostype"),
+        ("get_tcp", "1/net/snmp"),
+        ("get_filesystem", "1/mountinfo"),
     ];
     for (probe, file) in FILES.iter().copied().chain(others) {
         let host = Host::new();
@@ -148,9 +148,9 @@ fn what_is_not_a_regular_file_is_an_error_at_once() {
 #[test]
 fn names_are_unique_and_found() {
     let mut all = Vec::new();
-    for (probe, names) in PROBES {
-        for name in *names {
-            assert_eq!(Probe::by_name(name), Some(*probe));
+    for probe in PROBES {
+        for name in probe.names() {
+            assert_eq!(Probe::by_name(name), Some(probe));
             assert!(!all.contains(name), "{name} twice");
             all.push(name);
         }
@@ -158,15 +158,15 @@ fn names_are_unique_and_found() {
 }
 
 /// The probes on recorded files, each with the file that is spoiled.
-const FILES: &[(Probe, &str)] = &[
-    (Probe::Cpu, "stat"),
-    (Probe::Memory, "meminfo"),
-    (Probe::Network, "net/dev"),
-    (Probe::Load, "loadavg"),
-    (Probe::Alive, "uptime"),
-    (Probe::DiskIo, "diskstats"),
-    (Probe::Pressure, "pressure/cpu"),
-    (Probe::Pressure, "pressure/io"),
+const FILES: &[(&str, &str)] = &[
+    ("get_linux_cpu", "stat"),
+    ("get_memory_info", "meminfo"),
+    ("GetNetworkStatus", "net/dev"),
+    ("get_linux_load", "loadavg"),
+    ("host_alive_check", "uptime"),
+    ("get_disk_io", "diskstats"),
+    ("get_pressure", "pressure/cpu"),
+    ("get_pressure", "pressure/io"),
 ];
 
 fn is_part_of(part: &Value, whole: &Value) -> bool {
@@ -184,7 +184,7 @@ fn is_part_of(part: &Value, whole: &Value) -> bool {
 struct Host(tempfile::TempDir);
 
 struct Bench {
-    sampler: Sampler,
+    sampler: Box<dyn Sample>,
     context: Context,
 }
 
@@ -215,14 +215,14 @@ impl Host {
         }
     }
 
-    fn open(&self, probe: Probe) -> Result<Bench, ProbeError> {
+    fn open(&self, probe: &str) -> Result<Bench, ProbeError> {
         let roots = Roots {
             procfs: self.0.path().to_owned(),
             sysfs: self.0.path().to_owned(),
             rootfs: self.0.path().to_owned(),
         };
         let mut context = Context::new();
-        let sampler = Sampler::open(probe, &roots, &mut context)?;
+        let sampler = Probe::by_name(probe).unwrap().open(&roots, &mut context)?;
         Ok(Bench { sampler, context })
     }
 }
@@ -244,7 +244,7 @@ impl Bench {
         let mut buffer = vec![0; MAX_REPORT];
         let length = self
             .sampler
-            .sample(&mut self.context, &envelope, &mut buffer)?;
+            .report(&mut self.context, &envelope, &mut buffer)?;
         let mut report: Value = serde_json::from_slice(&buffer[..length]).unwrap();
         assert_eq!(report["data"]["status"], 0);
         Ok(report["data"].take())

@@ -12,7 +12,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::bench::Bench;
-use mote_agent::probes::Probe;
 use nix::time::{ClockId, clock_gettime};
 use serde_json::Value;
 
@@ -35,8 +34,8 @@ fn cpu_and_network_against_sar() {
         let _stop = StopAtEnd(&stop);
         scope.spawn(|| compute(&stop));
         scope.spawn(|| talk_to_myself(&stop));
-        let mut cpu = Bench::open(Probe::Cpu);
-        let mut network = Bench::open(Probe::Network);
+        let mut cpu = Bench::open("get_linux_cpu");
+        let mut network = Bench::open("GetNetworkStatus");
         let sar = ["-u", "ALL", "-n", "DEV", "1", "3"];
         let Some(sar) = output("sar", "sysstat", &sar) else {
             return;
@@ -114,7 +113,7 @@ fn disks_against_sar() {
     thread::scope(|scope| {
         let _stop = StopAtEnd(&stop);
         scope.spawn(|| write_to_disk(&stop));
-        let mut disk_io = Bench::open(Probe::DiskIo);
+        let mut disk_io = Bench::open("get_disk_io");
         let Some(sar) = output("sar", "sysstat", &["-d", "1", "3"]) else {
             return;
         };
@@ -159,7 +158,7 @@ fn memory_against_free() {
     let Some(free) = output("free", "procps", &["-k", "-w"]) else {
         return;
     };
-    let ours = Bench::open(Probe::Memory).sample();
+    let ours = Bench::open("get_memory_info").sample();
     let mut lines = free.lines();
     let names = lines.next().unwrap().split_whitespace();
     let rows: HashMap<_, Vec<f64>> = lines
@@ -202,7 +201,7 @@ fn load_against_uptime_and_ps() {
     let Some(ps) = output("ps", "procps", &["-eL", "--no-headers"]) else {
         return;
     };
-    let ours = Bench::open(Probe::Load).sample();
+    let ours = Bench::open("get_linux_load").sample();
     let (_, theirs) = uptime.trim().rsplit_once("load average: ").unwrap();
     // The averages move every five seconds, the first by up to 8 % of what runs.
     for (field, theirs) in ["load1", "load5", "load15"].iter().zip(theirs.split(", ")) {
@@ -228,7 +227,7 @@ fn load_against_uptime_and_ps() {
 #[test]
 fn uptime_against_the_clock() {
     let boot_clock = || Duration::from(clock_gettime(ClockId::CLOCK_BOOTTIME).unwrap());
-    let mut alive = Bench::open(Probe::Alive);
+    let mut alive = Bench::open("host_alive_check");
     let before = boot_clock().as_secs_f64();
     let ours = alive.sample()["uptime"].as_f64().unwrap();
     let after = boot_clock().as_secs_f64();

@@ -11,7 +11,6 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::bench::Bench;
-use mote_agent::probes::Probe;
 use serde_json::Value;
 
 /// Number by name by item, such as bytes by column by mount point.
@@ -70,7 +69,7 @@ fn df() -> Option<Numbers> {
 /// goes between the two answers is not compared.
 #[test]
 fn filesystems_are_those_of_df() {
-    let mut agent = Bench::open(Probe::Filesystem);
+    let mut agent = Bench::open("get_filesystem");
     let Some(before) = df() else { return };
     let data = agent.sample();
     let after = df().unwrap();
@@ -158,7 +157,7 @@ fn ss() -> Option<BTreeMap<String, u64>> {
 #[test]
 fn sockets_are_those_of_ss() {
     const EACH: usize = 40;
-    let mut agent = Bench::open(Probe::Tcp);
+    let mut agent = Bench::open("get_tcp");
     let mut listeners = Vec::new();
     let mut streams = Vec::new();
     let mut half_closed = Vec::new();
@@ -243,7 +242,7 @@ fn ps() -> Option<BTreeMap<&'static str, u64>> {
 #[test]
 fn processes_are_those_of_ps() {
     let opened = Instant::now();
-    let mut agent = Bench::open(Probe::Processes);
+    let mut agent = Bench::open("get_processes");
     let sleep = || Command::new("sleep").arg("600").spawn().unwrap();
     let mut asleep: Vec<_> = (0..40).map(|_| sleep()).collect();
     let mut stopped: Vec<_> = (0..20).map(|_| sleep()).collect();

@@ -4,13 +4,14 @@ use std::io::Read;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
-use mote_core::{Action, Envelope, Failure, Interval, SlotId, Stamp, Uptime};
+use mote_core::{Action, Envelope, Failure, Interval, SlotId, Stamp, TooLarge, Uptime};
 use nix::poll::PollFlags;
 
 use crate::delivery::Courier;
+use crate::delivery::uplink::Uplink;
 use crate::orders::{HostMonitor, Orders, Plugin};
 use crate::plugin::{Outcome, Runs};
-use crate::probes::{AgentCounters, Context, MAX_REPORT, Probe, ProbeError, Sampler};
+use crate::probes::{AgentCounters, Context, MAX_REPORT, ProbeError, Sample, agent_health};
 use crate::queue::service_key;
 use crate::settings::Settings;
 use crate::system::clock;
@@ -34,7 +35,7 @@ pub struct Sampling {
 /// What is known of the service in a slot of the timetable.
 #[derive(Default)]
 pub struct Slot {
-    sampler: Option<Box<Sampler>>,
+    sampler: Option<Box<dyn Sample>>,
     /// When it was sampled last, in Unix milliseconds.
     pub last_unix_ms: Option<u64>,
     /// The status of its last report.
@@ -156,8 +157,8 @@ impl Sampling {
         match &entry.service.plugin {
             Plugin::Probe(probe, _) => {
                 self.context.now = Instant::now();
-                match Sampler::open(*probe, &settings.roots, &mut self.context) {
-                    Ok(sampler) => slot.sampler = Some(Box::new(sampler)),
+                match probe.open(&settings.roots, &mut self.context) {
+                    Ok(sampler) => slot.sampler = Some(sampler),
                     Err(error) => {
                         log::warn!("service {:?}: {error}", entry.service.name);
                     }
@@ -186,18 +187,18 @@ impl Sampling {
         let error = match &entry.service.plugin {
             Plugin::Probe(probe, _) => {
                 self.context.now = Instant::now();
-                if *probe == Probe::AgentHealth {
+                if probe.name() == agent_health::NAME {
                     self.context.agent = AgentCounters {
-                        late: self.late,
-                        missed: self.missed,
-                        latency_ms: courier.latency_ms(),
-                        ..courier.with_uplink(|uplink| AgentCounters::of(uplink))
+                        late_ticks: self.late,
+                        missed_ticks: self.missed,
+                        uplink_latency_ms: courier.latency_ms(),
+                        ..courier.with_uplink(|uplink| counters_of(uplink))
                     };
                 }
                 let sampler = match slot.sampler.take() {
                     Some(sampler) => Ok(sampler),
                     // It could not be opened before, or failed: a device may have come back.
-                    None => Sampler::open(*probe, &settings.roots, &mut self.context).map(Box::new),
+                    None => probe.open(&settings.roots, &mut self.context),
                 };
                 match sampler {
                     Ok(sampler) => return self.sample_probe(id, sampler, settings, courier),
@@ -225,12 +226,12 @@ impl Sampling {
     fn sample_probe(
         &mut self,
         id: SlotId,
-        mut sampler: Box<Sampler>,
+        mut sampler: Box<dyn Sample>,
         settings: &Settings,
         courier: &Courier,
     ) -> bool {
         let result = self.report(id, 0, settings, courier, |context, envelope, buffer| {
-            sampler.sample(context, envelope, buffer)
+            sampler.report(context, envelope, buffer)
         });
         match result {
             Ok(()) => {
@@ -303,7 +304,7 @@ impl Sampling {
         };
         let key = service_key(&envelope.client_id, envelope.service_name);
         let length = encode(&mut self.context, &envelope, &mut self.buffer)?;
-        let report = self.buffer.get(..length).ok_or(ProbeError::TooLarge)?;
+        let report = self.buffer.get(..length).ok_or(TooLarge)?;
         courier.with_uplink(|uplink| uplink.push(report, key, clock::uptime()));
         self.monitor.next_seq();
         if self.monitor.seq() == 0 {
@@ -315,6 +316,24 @@ impl Sampling {
             slot.last_status = Some(status);
         }
         Ok(())
+    }
+}
+
+/// What the uplink knows; the rest is 0.
+fn counters_of(uplink: &Uplink) -> AgentCounters {
+    let account = uplink.account();
+    AgentCounters {
+        sampled: account.sampled,
+        acknowledged: account.acknowledged,
+        queued: account.queued,
+        queue_bytes: uplink.queue_bytes(),
+        dropped_overflow: account.dropped.overflow,
+        dropped_expired: account.dropped.expired,
+        dropped_refused: account.dropped.refused,
+        dropped_gave_up: account.dropped.gave_up,
+        dropped_damaged: account.dropped.damaged,
+        dropped_forgotten: account.dropped.forgotten,
+        ..AgentCounters::default()
     }
 }
 

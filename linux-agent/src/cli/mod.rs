@@ -17,7 +17,7 @@ use crate::agent::{Agent, AgentError};
 use crate::http::Client;
 use crate::orders::{self, Plugin};
 use crate::plugin::{self, Account, AccountError, Running, RunsError, leftovers};
-use crate::probes::{Context, MAX_REPORT, PROBES, Probe, Roots, Sampler};
+use crate::probes::{Context, MAX_REPORT, PROBES, Probe, Roots};
 use crate::settings::{Orders, Settings};
 use crate::system::clock;
 use crate::system::daemon::{self, DaemonError, Holder, Stopped};
@@ -441,7 +441,7 @@ pub fn check(source: &Source) -> Result<(), Failed> {
 pub fn list_probes() -> Result<(), Failed> {
     PROBES
         .iter()
-        .try_for_each(|(_, names)| say(&names.join(" ")))
+        .try_for_each(|probe| say(&probe.names().join(" ")))
 }
 
 /// Samples once and prints each report as one line of JSON. Without names: all probes.
@@ -456,9 +456,7 @@ pub fn probe(source: &Source, names: &[String], wait: Duration) -> Result<(), Fa
         .map(|settings| settings.roots.clone())
         .unwrap_or_default();
     let roots = source.roots(roots);
-    let all = PROBES
-        .iter()
-        .filter_map(|(_, names)| names.first().copied());
+    let all = PROBES.iter().map(Probe::name);
     let names: Vec<&str> = match names {
         [] => all.collect(),
         names => names.iter().map(String::as_str).collect(),
@@ -483,12 +481,7 @@ pub fn probe(source: &Source, names: &[String], wait: Duration) -> Result<(), Fa
     let samplers: Vec<_> = names
         .iter()
         .map(|name| (*name, Probe::by_name(name)))
-        .map(|(name, probe)| {
-            (
-                name,
-                probe.map(|probe| Sampler::open(probe, &roots, &mut context)),
-            )
-        })
+        .map(|(name, probe)| (name, probe.map(|probe| probe.open(&roots, &mut context))))
         .collect();
     if samplers.iter().any(|(_, sampler)| sampler.is_some()) {
         thread::sleep(wait);
@@ -511,7 +504,7 @@ pub fn probe(source: &Source, names: &[String], wait: Duration) -> Result<(), Fa
         context.now = std::time::Instant::now();
         let sampled = match (sampler, &settings) {
             (Some(Ok(mut sampler)), _) => sampler
-                .sample(&mut context, &envelope, &mut buffer)
+                .report(&mut context, &envelope, &mut buffer)
                 .map_err(|error| error.to_string()),
             (Some(Err(error)), _) => Err(error.to_string()),
             (None, Some(settings)) => {

@@ -9,79 +9,30 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use mote_core::Status;
+use mote_core::{Envelope, Status};
 use nix::sys::resource::{UsageWho, getrusage};
 use serde::Serialize;
 
 use super::kit::file::{lines, number, words};
 use super::kit::rate::round2;
-use super::{Context, Malformed, ProbeError, SourceFile};
-use crate::account::Account;
-use crate::delivery::uplink::Uplink;
+use super::kit::{AgentCounters, Context, Malformed, ProbeError, Roots, Sample, SourceFile};
 
-/// What the agent counts about itself; the probe only reports it.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct AgentCounters {
-    /// Where all reports are.
-    pub account: Account,
-    /// What the waiting reports take, in bytes.
-    pub queue_bytes: u64,
-    /// Samples that were due and not taken.
-    pub missed: u64,
-    /// Samples that were taken late.
-    pub late: u64,
-    /// How long the server's last answer to a report took, in milliseconds.
-    pub latency_ms: Option<u32>,
-}
-
-impl AgentCounters {
-    /// What the uplink knows; the rest is 0.
-    pub fn of(uplink: &Uplink) -> Self {
-        AgentCounters {
-            account: uplink.account(),
-            queue_bytes: uplink.queue_bytes(),
-            ..AgentCounters::default()
-        }
-    }
-}
+/// The server's name for this probe.
+pub(crate) const NAME: &str = "get_agent_health";
 
 /// The agent's own health: the reports over all runs since its queue began, the ticks since it started.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct AgentHealthData {
     /// Always [`Status::OK`].
-    pub status: Status,
+    status: Status,
     /// CPU time of one CPU since this service's last sample, in percent with two decimals.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub cpu_p: Option<f64>,
+    cpu_p: Option<f64>,
     /// Resident memory, in KiB.
-    pub rss_kib: u64,
-    /// Reports that were made.
-    pub sampled: u64,
-    /// Reports that the server has.
-    pub acknowledged: u64,
-    /// Reports that wait.
-    pub queued: u64,
-    /// What they take, in bytes.
-    pub queue_bytes: u64,
-    /// Reports given up because the queue was full.
-    pub dropped_overflow: u64,
-    /// Reports given up because of their age.
-    pub dropped_expired: u64,
-    /// Reports that the server refused.
-    pub dropped_refused: u64,
-    /// Reports that the server failed on again and again.
-    pub dropped_gave_up: u64,
-    /// Reports that were on disk and are not to be found there.
-    pub dropped_damaged: u64,
-    /// Reports that were in memory only when an earlier run ended.
-    pub dropped_forgotten: u64,
-    /// Samples that were due and not taken.
-    pub missed_ticks: u64,
-    /// Samples that were taken late.
-    pub late_ticks: u64,
-    /// How long the server's last answer to a report took, in milliseconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub uplink_latency_ms: Option<u32>,
+    rss_kib: u64,
+    /// What the agent counts.
+    #[serde(flatten)]
+    counters: AgentCounters,
 }
 
 /// Reads the resident pages.
@@ -92,15 +43,15 @@ pub fn parse(text: &[u8]) -> Result<u64, Malformed> {
 }
 
 /// The probe: its file, open, and the CPU time at its last sample.
-pub struct AgentHealth {
+pub(crate) struct AgentHealth {
     statm: SourceFile,
     page_kib: u64,
     last: (Instant, Duration),
 }
 
-impl AgentHealth {
+impl Sample for AgentHealth {
     /// Opens the file and takes the baseline. This is about this process, wherever the roots are.
-    pub fn open(context: &mut Context) -> Result<Self, ProbeError> {
+    fn open(_roots: &Roots, context: &mut Context) -> Result<Self, ProbeError> {
         let page_bytes = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE);
         let page_bytes = page_bytes
             .ok()
@@ -113,8 +64,19 @@ impl AgentHealth {
         })
     }
 
+    fn report(
+        &mut self,
+        context: &mut Context,
+        envelope: &Envelope<'_>,
+        buffer: &mut [u8],
+    ) -> Result<usize, ProbeError> {
+        Ok(envelope.encode(&self.sample(context)?, buffer)?)
+    }
+}
+
+impl AgentHealth {
     /// The agent's health now.
-    pub fn sample(&mut self, context: &mut Context) -> Result<AgentHealthData, ProbeError> {
+    fn sample(&mut self, context: &mut Context) -> Result<AgentHealthData, ProbeError> {
         let resident = parse(self.statm.read(&mut context.scratch)?)
             .map_err(|malformed| self.statm.malformed(malformed))?;
         let (before, cpu_before) = self.last;
@@ -122,30 +84,11 @@ impl AgentHealth {
         self.last = (context.now, cpu);
         let elapsed = context.now.saturating_duration_since(before).as_secs_f64();
         let used = cpu.checked_sub(cpu_before).filter(|_| elapsed > 0.0);
-        let AgentCounters {
-            account,
-            queue_bytes,
-            missed,
-            late,
-            latency_ms,
-        } = context.agent;
         Ok(AgentHealthData {
             status: Status::OK,
             cpu_p: used.map(|used| round2(used.as_secs_f64() * 100.0 / elapsed)),
             rss_kib: resident.saturating_mul(self.page_kib),
-            sampled: account.sampled,
-            acknowledged: account.acknowledged,
-            queued: account.queued,
-            queue_bytes,
-            dropped_overflow: account.dropped.overflow,
-            dropped_expired: account.dropped.expired,
-            dropped_refused: account.dropped.refused,
-            dropped_gave_up: account.dropped.gave_up,
-            dropped_damaged: account.dropped.damaged,
-            dropped_forgotten: account.dropped.forgotten,
-            missed_ticks: missed,
-            late_ticks: late,
-            uplink_latency_ms: latency_ms,
+            counters: context.agent,
         })
     }
 }
@@ -176,7 +119,7 @@ mod tests {
     #[test]
     fn cpu_time_that_is_used_is_seen() {
         let mut context = Context::new();
-        let mut probe = AgentHealth::open(&mut context).unwrap();
+        let mut probe = AgentHealth::open(&Roots::default(), &mut context).unwrap();
         while cpu_time().unwrap() < probe.last.1 + Duration::from_millis(50) {
             std::hint::spin_loop();
         }

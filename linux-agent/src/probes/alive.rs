@@ -6,19 +6,19 @@
 //!
 //! Seconds since boot, sleep included, and seconds that CPUs were idle, summed over all of them.
 
-use mote_core::Status;
+use mote_core::{Envelope, Status};
 use serde::Serialize;
 
 use super::kit::scan::Scan;
-use super::{Context, Malformed, ProbeError, Roots, SourceFile};
+use super::kit::{Context, Malformed, ProbeError, Roots, Sample, SourceFile};
 
 /// The host is up.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct AliveData {
     /// Always [`Status::OK`].
-    pub status: Status,
+    status: Status,
     /// Seconds since boot.
-    pub uptime: f64,
+    uptime: f64,
 }
 
 /// Reads the one line of the file.
@@ -31,16 +31,27 @@ pub fn parse(text: &[u8]) -> Result<AliveData, Malformed> {
 }
 
 /// The probe: `/proc/uptime`, open.
-pub struct Alive(SourceFile);
+pub(crate) struct Alive(SourceFile);
 
-impl Alive {
+impl Sample for Alive {
     /// Opens the file.
-    pub fn open(roots: &Roots) -> Result<Self, ProbeError> {
+    fn open(roots: &Roots, _context: &mut Context) -> Result<Self, ProbeError> {
         Ok(Alive(SourceFile::open(roots.procfs.join("uptime"))?))
     }
 
+    fn report(
+        &mut self,
+        context: &mut Context,
+        envelope: &Envelope<'_>,
+        buffer: &mut [u8],
+    ) -> Result<usize, ProbeError> {
+        Ok(envelope.encode(&self.sample(context)?, buffer)?)
+    }
+}
+
+impl Alive {
     /// The uptime as it is now.
-    pub fn sample(&mut self, context: &mut Context) -> Result<AliveData, ProbeError> {
+    fn sample(&mut self, context: &mut Context) -> Result<AliveData, ProbeError> {
         let text = self.0.read_short(&mut context.scratch)?;
         parse(text).map_err(|malformed| self.0.malformed(malformed))
     }

@@ -8,12 +8,12 @@
 //!
 //! `guest` and `guest_nice` are already counted in `user` and `nice`.
 
-use mote_core::Status;
+use mote_core::{Envelope, Status};
 use serde::Serialize;
 
 use super::kit::file::{lines, number, words};
 use super::kit::rate::{grown, round2};
-use super::{Context, Malformed, ProbeError, Roots, SourceFile};
+use super::kit::{Context, Malformed, ProbeError, Roots, Sample, SourceFile};
 
 /// Shares of all CPUs' time since this service's last sample, in percent with two decimals.
 ///
@@ -22,25 +22,25 @@ use super::{Context, Malformed, ProbeError, Roots, SourceFile};
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct CpuData {
     /// Always [`Status::OK`].
-    pub status: Status,
+    status: Status,
     /// In user mode, guests included.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub user: Option<f64>,
+    user: Option<f64>,
     /// In user mode at low priority.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub nice: Option<f64>,
+    nice: Option<f64>,
     /// In the kernel, interrupts and softirqs included.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub system: Option<f64>,
+    system: Option<f64>,
     /// Idle with I/O outstanding.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub iowait: Option<f64>,
+    iowait: Option<f64>,
     /// Taken by the hypervisor for others.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub steal: Option<f64>,
+    steal: Option<f64>,
     /// Idle.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub idle: Option<f64>,
+    idle: Option<f64>,
 }
 
 /// Ticks since boot, in the order of the file.
@@ -125,21 +125,32 @@ fn known_shares(now: &Ticks, before: &Ticks) -> Option<CpuData> {
 }
 
 /// The probe: `/proc/stat`, open, and its last reading.
-pub struct Cpu {
+pub(crate) struct Cpu {
     file: SourceFile,
     last: Ticks,
 }
 
-impl Cpu {
+impl Sample for Cpu {
     /// Opens the file and takes the baseline.
-    pub fn open(roots: &Roots, context: &mut Context) -> Result<Self, ProbeError> {
+    fn open(roots: &Roots, context: &mut Context) -> Result<Self, ProbeError> {
         let file = SourceFile::open(roots.procfs.join("stat"))?;
         let last = read(&file, context)?;
         Ok(Cpu { file, last })
     }
 
+    fn report(
+        &mut self,
+        context: &mut Context,
+        envelope: &Envelope<'_>,
+        buffer: &mut [u8],
+    ) -> Result<usize, ProbeError> {
+        Ok(envelope.encode(&self.sample(context)?, buffer)?)
+    }
+}
+
+impl Cpu {
     /// The shares since the last sample.
-    pub fn sample(&mut self, context: &mut Context) -> Result<CpuData, ProbeError> {
+    fn sample(&mut self, context: &mut Context) -> Result<CpuData, ProbeError> {
         let now = read(&self.file, context)?;
         let data = shares(&now, &self.last);
         self.last = now;

@@ -14,6 +14,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
+use mote_core::Envelope;
 use nix::fcntl::AtFlags;
 use nix::sys::stat::fstatat;
 use rustix::fs::{Mode, OFlags, RawDir, SeekFrom, open, seek};
@@ -23,7 +24,7 @@ use super::kit::counters::Counters;
 use super::kit::items::{Items, MAX_ITEMS};
 use super::kit::rate::{per_second, per_second_of};
 use super::kit::scan::Scan;
-use super::{Context, Malformed, ProbeError, Roots, SourceFile};
+use super::kit::{Context, Malformed, ProbeError, Roots, Sample, SourceFile};
 
 /// Lines of the file that are known again in the next reading, partitions included.
 const MAX_LINES: usize = 4 * MAX_ITEMS;
@@ -38,24 +39,24 @@ const NO_DEVICE: Malformed = Malformed("line of a device");
 pub struct DiskData {
     /// Bytes read a second.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub read_bytes: Option<f64>,
+    read_bytes: Option<f64>,
     /// Bytes written a second.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub written_bytes: Option<f64>,
+    written_bytes: Option<f64>,
     /// Reads completed a second.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub reads: Option<f64>,
+    reads: Option<f64>,
     /// Writes completed a second.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub writes: Option<f64>,
+    writes: Option<f64>,
     /// The share of the time in which requests were in flight, in percent. Kernels count it in
     /// ticks of their clock, some only when a request ends, so that more than the whole window can
     /// be counted in it: that is given as 100.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub busy_p: Option<f64>,
+    busy_p: Option<f64>,
     /// Requests in flight, averaged over the time. Not bounded.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub queue: Option<f64>,
+    queue: Option<f64>,
 }
 
 /// Counts since the device appeared.
@@ -136,7 +137,7 @@ fn rates(now: &Work, before: &Work, elapsed: Duration) -> DiskData {
 }
 
 /// The probe: `/proc/diskstats` and sysfs' `block`, open, and the last reading.
-pub struct DiskIo {
+pub(crate) struct DiskIo {
     file: SourceFile,
     block: OwnedFd,
     counters: Counters<Known>,
@@ -151,9 +152,9 @@ struct Known {
     whole: bool,
 }
 
-impl DiskIo {
+impl Sample for DiskIo {
     /// Opens the files and takes the baseline.
-    pub fn open(roots: &Roots, context: &mut Context) -> Result<Self, ProbeError> {
+    fn open(roots: &Roots, context: &mut Context) -> Result<Self, ProbeError> {
         let path = roots.sysfs.join("block");
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let block = open(&path, flags, Mode::empty());
@@ -168,10 +169,21 @@ impl DiskIo {
         Ok(disk_io)
     }
 
+    fn report(
+        &mut self,
+        context: &mut Context,
+        envelope: &Envelope<'_>,
+        buffer: &mut [u8],
+    ) -> Result<usize, ProbeError> {
+        Ok(self.sample(context)?.encode(envelope, buffer)?)
+    }
+}
+
+impl DiskIo {
     /// The rates since the last sample, of whole devices. A device has none before its second
     /// sight: it is left out of its first sample. Loop and RAM devices that never did anything are
     /// left out too. Those that do not fit are counted.
-    pub fn sample(&mut self, context: &mut Context) -> Result<&mut Items<DiskData>, ProbeError> {
+    fn sample(&mut self, context: &mut Context) -> Result<&mut Items<DiskData>, ProbeError> {
         let text = self.file.read(&mut context.scratch)?;
         let elapsed = context.now.saturating_duration_since(self.read_at);
         let (block, counters, items) = (&self.block, &mut self.counters, &mut self.items);

@@ -6,27 +6,27 @@
 //!
 //! Averages over 1, 5 and 15 minutes, running/all tasks, and the process id given out last.
 
-use mote_core::Status;
+use mote_core::{Envelope, Status};
 use serde::Serialize;
 
 use super::kit::scan::Scan;
-use super::{Context, Malformed, ProbeError, Roots, SourceFile};
+use super::kit::{Context, Malformed, ProbeError, Roots, Sample, SourceFile};
 
 /// Tasks that run, wait for a CPU or sleep uninterruptibly. A task is a thread, of the kernel too.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct LoadData {
     /// Always [`Status::OK`].
-    pub status: Status,
+    status: Status,
     /// Their average number over the last minute.
-    pub load1: f64,
+    load1: f64,
     /// Over the last 5 minutes.
-    pub load5: f64,
+    load5: f64,
     /// Over the last 15 minutes.
-    pub load15: f64,
+    load15: f64,
     /// Tasks that run or wait for a CPU right now, the reading one included.
-    pub running: u64,
+    running: u64,
     /// All tasks.
-    pub total: u64,
+    total: u64,
 }
 
 /// Reads the one line of the file.
@@ -52,16 +52,27 @@ pub fn parse(text: &[u8]) -> Result<LoadData, Malformed> {
 }
 
 /// The probe: `/proc/loadavg`, open.
-pub struct Load(SourceFile);
+pub(crate) struct Load(SourceFile);
 
-impl Load {
+impl Sample for Load {
     /// Opens the file.
-    pub fn open(roots: &Roots) -> Result<Self, ProbeError> {
+    fn open(roots: &Roots, _context: &mut Context) -> Result<Self, ProbeError> {
         Ok(Load(SourceFile::open(roots.procfs.join("loadavg"))?))
     }
 
+    fn report(
+        &mut self,
+        context: &mut Context,
+        envelope: &Envelope<'_>,
+        buffer: &mut [u8],
+    ) -> Result<usize, ProbeError> {
+        Ok(envelope.encode(&self.sample(context)?, buffer)?)
+    }
+}
+
+impl Load {
     /// The load as it is now.
-    pub fn sample(&mut self, context: &mut Context) -> Result<LoadData, ProbeError> {
+    fn sample(&mut self, context: &mut Context) -> Result<LoadData, ProbeError> {
         let text = self.0.read_short(&mut context.scratch)?;
         parse(text).map_err(|malformed| self.0.malformed(malformed))
     }

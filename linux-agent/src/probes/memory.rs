@@ -10,12 +10,12 @@
 //! SwapFree:              0 kB
 //! ```
 
-use mote_core::Status;
+use mote_core::{Envelope, Status};
 use serde::Serialize;
 
 use super::kit::rate::round2;
 use super::kit::scan::Scan;
-use super::{Context, Malformed, ProbeError, Roots, SourceFile};
+use super::kit::{Context, Malformed, ProbeError, Roots, Sample, SourceFile};
 
 /// Memory and swap in KiB. The names are the kernel's.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -23,34 +23,34 @@ use super::{Context, Malformed, ProbeError, Roots, SourceFile};
 pub struct MemoryData {
     /// Always [`Status::OK`].
     #[serde(rename = "status")]
-    pub status: Status,
+    status: Status,
     /// All memory the kernel can use.
-    pub mem_total: u64,
+    mem_total: u64,
     /// Used for nothing.
-    pub mem_free: u64,
+    mem_free: u64,
     /// What programs could get without swapping, as the kernel estimates it. Kernels before 3.14
     /// do not.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub mem_available: Option<u64>,
+    mem_available: Option<u64>,
     /// Cached blocks of devices.
-    pub buffers: u64,
+    buffers: u64,
     /// Cached pages of files, shared memory included.
-    pub cached: u64,
+    cached: u64,
     /// All swap.
-    pub swap_total: u64,
+    swap_total: u64,
     /// Free swap.
-    pub swap_free: u64,
+    swap_free: u64,
     /// Total less free, buffers and cached; 0 if these are more than the total, which they can be
     /// in containers whose files are made up for them.
-    pub mem_usage: u64,
+    mem_usage: u64,
     /// Total less free swap.
-    pub swap_usage: u64,
+    swap_usage: u64,
     /// The share of the total that is `mem_usage`, in percent with two decimals.
     #[serde(rename = "MemUsage_p")]
-    pub mem_usage_p: f64,
+    mem_usage_p: f64,
     /// The share of all swap that is used, in percent with two decimals; 0 without swap.
     #[serde(rename = "SwapUsage_p")]
-    pub swap_usage_p: f64,
+    swap_usage_p: f64,
 }
 
 /// Reads the seven lines that matter, in any order; no more than them where all are there.
@@ -122,16 +122,27 @@ fn percent(part: u64, whole: u64) -> f64 {
 }
 
 /// The probe: `/proc/meminfo`, open.
-pub struct Memory(SourceFile);
+pub(crate) struct Memory(SourceFile);
 
-impl Memory {
+impl Sample for Memory {
     /// Opens the file.
-    pub fn open(roots: &Roots) -> Result<Self, ProbeError> {
+    fn open(roots: &Roots, _context: &mut Context) -> Result<Self, ProbeError> {
         Ok(Memory(SourceFile::open(roots.procfs.join("meminfo"))?))
     }
 
+    fn report(
+        &mut self,
+        context: &mut Context,
+        envelope: &Envelope<'_>,
+        buffer: &mut [u8],
+    ) -> Result<usize, ProbeError> {
+        Ok(envelope.encode(&self.sample(context)?, buffer)?)
+    }
+}
+
+impl Memory {
     /// Memory and swap as they are now.
-    pub fn sample(&mut self, context: &mut Context) -> Result<MemoryData, ProbeError> {
+    fn sample(&mut self, context: &mut Context) -> Result<MemoryData, ProbeError> {
         let text = self.0.read_short(&mut context.scratch)?;
         parse(text).map_err(|malformed| self.0.malformed(malformed))
     }

@@ -13,13 +13,14 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use mote_core::Envelope;
 use serde::Serialize;
 
 use super::kit::counters::Counters;
 use super::kit::items::{Items, MAX_ITEMS};
 use super::kit::rate::{per_second, per_second_of};
 use super::kit::scan::Scan;
-use super::{Context, Malformed, ProbeError, Roots, SourceFile};
+use super::kit::{Context, Malformed, ProbeError, Roots, Sample, SourceFile};
 
 /// Traffic of one interface since this service's last sample, two decimals. A rate whose counter
 /// went backwards is left out.
@@ -27,28 +28,28 @@ use super::{Context, Malformed, ProbeError, Roots, SourceFile};
 pub struct InterfaceData {
     /// Received, KiB/s.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub t_in: Option<f64>,
+    t_in: Option<f64>,
     /// Sent, KiB/s.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub t_out: Option<f64>,
+    t_out: Option<f64>,
     /// Packets received a second.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub packets_in: Option<f64>,
+    packets_in: Option<f64>,
     /// Packets sent a second.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub packets_out: Option<f64>,
+    packets_out: Option<f64>,
     /// Errors while receiving, a second.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub errors_in: Option<f64>,
+    errors_in: Option<f64>,
     /// Errors while sending, a second.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub errors_out: Option<f64>,
+    errors_out: Option<f64>,
     /// Packets dropped while receiving, a second.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub drops_in: Option<f64>,
+    drops_in: Option<f64>,
     /// Packets dropped while sending, a second.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub drops_out: Option<f64>,
+    drops_out: Option<f64>,
 }
 
 /// Counts since the interface came up.
@@ -134,16 +135,16 @@ fn rates(now: &Traffic, before: &Traffic, elapsed: Duration) -> InterfaceData {
 }
 
 /// The probe: `/proc/net/dev`, open, and the last reading.
-pub struct Network {
+pub(crate) struct Network {
     file: SourceFile,
     counters: Counters<Traffic>,
     items: Items<InterfaceData>,
     read_at: Instant,
 }
 
-impl Network {
+impl Sample for Network {
     /// Opens the file and takes the baseline.
-    pub fn open(roots: &Roots, context: &mut Context) -> Result<Self, ProbeError> {
+    fn open(roots: &Roots, context: &mut Context) -> Result<Self, ProbeError> {
         let mut network = Network {
             file: open_file(&roots.procfs)?,
             counters: Counters::new(MAX_ITEMS),
@@ -154,12 +155,20 @@ impl Network {
         Ok(network)
     }
 
-    /// The rates since the last sample. An interface has none before its second sight: it is left
-    /// out of its first sample. Those that do not fit are counted.
-    pub fn sample(
+    fn report(
         &mut self,
         context: &mut Context,
-    ) -> Result<&mut Items<InterfaceData>, ProbeError> {
+        envelope: &Envelope<'_>,
+        buffer: &mut [u8],
+    ) -> Result<usize, ProbeError> {
+        Ok(self.sample(context)?.encode(envelope, buffer)?)
+    }
+}
+
+impl Network {
+    /// The rates since the last sample. An interface has none before its second sight: it is left
+    /// out of its first sample. Those that do not fit are counted.
+    fn sample(&mut self, context: &mut Context) -> Result<&mut Items<InterfaceData>, ProbeError> {
         let text = self.file.read_short(&mut context.scratch)?;
         let elapsed = context.now.saturating_duration_since(self.read_at);
         let (counters, items) = (&mut self.counters, &mut self.items);

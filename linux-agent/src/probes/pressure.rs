@@ -8,41 +8,41 @@
 
 use std::io::ErrorKind;
 
-use mote_core::Status;
+use mote_core::{Envelope, Status};
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 use super::kit::scan::Scan;
-use super::{Context, Malformed, ProbeError, Roots, SourceFile};
+use super::kit::{Context, Malformed, ProbeError, Roots, Sample, SourceFile};
 
 /// Pressure of the three resources. Flat in a report: `cpu_some_avg10`, …, `io_full_avg300`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PressureData {
     /// Waiting for a CPU.
-    pub cpu: Pressure,
+    cpu: Pressure,
     /// Waiting for memory.
-    pub memory: Pressure,
+    memory: Pressure,
     /// Waiting for I/O.
-    pub io: Pressure,
+    io: Pressure,
 }
 
 /// Pressure of one resource.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Pressure {
     /// At least one task waited.
-    pub some: Averages,
+    some: Averages,
     /// All tasks that were not idle waited. Kernels before 5.13 do not have it for the CPU.
-    pub full: Option<Averages>,
+    full: Option<Averages>,
 }
 
 /// Shares of the time, in percent, as the kernel averages them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Averages {
     /// Over the last 10 seconds.
-    pub avg10: f64,
+    avg10: f64,
     /// Over the last minute.
-    pub avg60: f64,
+    avg60: f64,
     /// Over the last 5 minutes.
-    pub avg300: f64,
+    avg300: f64,
 }
 
 /// Reads the file of one resource.
@@ -114,15 +114,15 @@ impl Serialize for PressureData {
 }
 
 /// The probe: the three files, open.
-pub struct PressureFiles {
+pub(crate) struct PressureFiles {
     cpu: SourceFile,
     memory: SourceFile,
     io: SourceFile,
 }
 
-impl PressureFiles {
+impl Sample for PressureFiles {
     /// Opens the files. Kernels that do not measure pressure do not have them.
-    pub fn open(roots: &Roots) -> Result<Self, ProbeError> {
+    fn open(roots: &Roots, _context: &mut Context) -> Result<Self, ProbeError> {
         let open = |name: &str| {
             let path = roots.procfs.join("pressure").join(name);
             SourceFile::open(path).map_err(explained)
@@ -134,8 +134,19 @@ impl PressureFiles {
         })
     }
 
+    fn report(
+        &mut self,
+        context: &mut Context,
+        envelope: &Envelope<'_>,
+        buffer: &mut [u8],
+    ) -> Result<usize, ProbeError> {
+        Ok(envelope.encode(&self.sample(context)?, buffer)?)
+    }
+}
+
+impl PressureFiles {
     /// Pressure as it is now.
-    pub fn sample(&mut self, context: &mut Context) -> Result<PressureData, ProbeError> {
+    fn sample(&mut self, context: &mut Context) -> Result<PressureData, ProbeError> {
         let mut read = |file: &SourceFile| {
             let text = file.read_short(&mut context.scratch).map_err(explained)?;
             parse(text).map_err(|malformed| file.malformed(malformed))
@@ -176,8 +187,8 @@ mod tests {
             procfs: procfs.to_owned(),
             ..Roots::default()
         };
-        let context = Context::new();
-        (PressureFiles::open(&roots), context)
+        let mut context = Context::new();
+        (PressureFiles::open(&roots, &mut context), context)
     }
 
     #[test]

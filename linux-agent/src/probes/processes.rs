@@ -17,14 +17,14 @@ use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
-use mote_core::Status;
+use mote_core::{Envelope, Status};
 use rustix::fs::{Mode, OFlags, RawDir, SeekFrom, open, openat, seek};
 use rustix::io::{Errno, read};
 use serde::Serialize;
 
 use super::kit::file::{lines, number, words};
 use super::kit::rate::per_second;
-use super::{Context, Malformed, ProbeError, Roots, SourceFile};
+use super::kit::{Context, Malformed, ProbeError, Roots, Sample, SourceFile};
 
 /// Of no more processes than this is the state asked in one sample.
 pub const MAX_PROCESSES: u32 = 100_000;
@@ -36,37 +36,37 @@ const LISTING_BYTES: usize = 8 << 10;
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct ProcessesData {
     /// Always [`Status::OK`].
-    pub status: Status,
+    status: Status,
     /// How many processes are in each state.
     #[serde(flatten)]
-    pub states: States,
+    states: States,
     /// Processes and threads started per second. Left out where the counter went backwards.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub forks: Option<f64>,
+    forks: Option<f64>,
     /// Context switches of all CPUs per second. Left out where the counter went backwards.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub context_switches: Option<f64>,
+    context_switches: Option<f64>,
 }
 
 /// Processes by state; a process has that of its first thread.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct States {
     /// On a CPU or waiting for one (`R`).
-    pub running: u32,
+    running: u32,
     /// Waiting for an event (`S`), idle kernel threads (`I`) included.
-    pub sleeping: u32,
+    sleeping: u32,
     /// Waiting for a device or a file server, deaf to signals (`D`).
-    pub blocked: u32,
+    blocked: u32,
     /// Stopped by a signal or a debugger (`T`, `t`).
-    pub stopped: u32,
+    stopped: u32,
     /// Ended, but its parent has not asked how (`Z`).
-    pub zombie: u32,
+    zombie: u32,
     /// All of these and what was omitted.
-    pub total: u32,
+    total: u32,
     /// Processes whose state is not known: beyond [`MAX_PROCESSES`], hidden from the agent by the
     /// mount option `hidepid`, or in a state that the kernel does not document.
     #[serde(skip_serializing_if = "is_zero")]
-    pub omitted: u32,
+    omitted: u32,
 }
 
 fn is_zero(count: &u32) -> bool {
@@ -121,7 +121,7 @@ pub fn parse(stat: &[u8]) -> Result<Counters, Malformed> {
 }
 
 /// The probe: `/proc` and `/proc/stat`, open, and the counters of its last sample.
-pub struct Processes {
+pub(crate) struct Processes {
     stat: SourceFile,
     procfs: OwnedFd,
     roots: Roots,
@@ -129,9 +129,9 @@ pub struct Processes {
     last_at: Instant,
 }
 
-impl Processes {
+impl Sample for Processes {
     /// Opens the folder and the file, and takes the baseline of the rates.
-    pub fn open(roots: &Roots, context: &mut Context) -> Result<Self, ProbeError> {
+    fn open(roots: &Roots, context: &mut Context) -> Result<Self, ProbeError> {
         let stat = SourceFile::open(roots.procfs.join("stat"))?;
         let last = read_counters(&stat, context)?;
         let failed = |errno: Errno| ProbeError::read(&roots.procfs, errno.into());
@@ -146,8 +146,19 @@ impl Processes {
         })
     }
 
+    fn report(
+        &mut self,
+        context: &mut Context,
+        envelope: &Envelope<'_>,
+        buffer: &mut [u8],
+    ) -> Result<usize, ProbeError> {
+        Ok(envelope.encode(&self.sample(context)?, buffer)?)
+    }
+}
+
+impl Processes {
     /// The processes now, and the rates since the last sample.
-    pub fn sample(&mut self, context: &mut Context) -> Result<ProcessesData, ProbeError> {
+    fn sample(&mut self, context: &mut Context) -> Result<ProcessesData, ProbeError> {
         let states = self.states(MAX_PROCESSES)?;
         let now = read_counters(&self.stat, context)?;
         let elapsed = context.now.saturating_duration_since(self.last_at);

@@ -13,14 +13,14 @@ use std::fmt::Write;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use mote_core::Status;
+use mote_core::{Envelope, Status};
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::InterfaceFlags;
 use nix::sys::socket::SockaddrStorage;
 use serde::Serialize;
 
 use super::kit::file::{lines, number, words};
-use super::{Context, Malformed, ProbeError, Roots, Scratch, SourceFile};
+use super::kit::{Context, Malformed, ProbeError, Roots, Sample, Scratch, SourceFile};
 
 /// No text is longer, in bytes; the rest is cut off.
 pub const MAX_TEXT: usize = 256;
@@ -32,37 +32,37 @@ pub const MAX_ADDRESSES: usize = 64;
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SysInfoData {
     /// Always [`Status::OK`].
-    pub status: Status,
+    status: Status,
     /// The distribution and its version.
     #[serde(skip_serializing_if = "String::is_empty")]
-    pub os: String,
+    os: String,
     /// The kernel and its version.
-    pub kernel: String,
+    kernel: String,
     /// The name of this host.
-    pub hostname: String,
+    hostname: String,
     /// What the CPUs call themselves.
     #[serde(skip_serializing_if = "String::is_empty")]
-    pub cpu_model: String,
+    cpu_model: String,
     /// CPUs that are online, hyperthreads counted.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub cpu_count: Option<u32>,
+    cpu_count: Option<u32>,
     /// Memory that the kernel manages, in KiB.
-    pub ram: u64,
+    ram: u64,
     /// Addresses of the interfaces that are up, parted by spaces; neither loopback nor link-local.
     #[serde(skip_serializing_if = "String::is_empty")]
-    pub addresses: String,
+    addresses: String,
     /// How many addresses were not listed because there are more than [`MAX_ADDRESSES`].
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub addresses_omitted: Option<u32>,
+    addresses_omitted: Option<u32>,
     /// Who made the machine.
     #[serde(skip_serializing_if = "String::is_empty")]
-    pub vendor: String,
+    vendor: String,
     /// Its model.
     #[serde(skip_serializing_if = "String::is_empty")]
-    pub product: String,
+    product: String,
     /// Its serial number. Only root may read it.
     #[serde(skip_serializing_if = "String::is_empty")]
-    pub serial: String,
+    serial: String,
 }
 
 /// The name of the system in the text of an os-release file, or the text left empty.
@@ -136,7 +136,7 @@ pub fn parse_ram(text: &[u8]) -> Result<u64, Malformed> {
 }
 
 /// The probe: its files, and the data, whose texts are reused.
-pub struct SysInfo {
+pub(crate) struct SysInfo {
     ostype: SourceFile,
     osrelease: SourceFile,
     hostname: SourceFile,
@@ -147,9 +147,9 @@ pub struct SysInfo {
     data: SysInfoData,
 }
 
-impl SysInfo {
+impl Sample for SysInfo {
     /// Opens the files, and reads what cannot change while the host runs.
-    pub fn open(roots: &Roots, context: &mut Context) -> Result<Self, ProbeError> {
+    fn open(roots: &Roots, context: &mut Context) -> Result<Self, ProbeError> {
         let procfs = |name| SourceFile::open(roots.procfs.join(name));
         let scratch = &mut context.scratch;
         let dmi = roots.sysfs.join("class/dmi/id");
@@ -188,11 +188,22 @@ impl SysInfo {
         })
     }
 
+    fn report(
+        &mut self,
+        context: &mut Context,
+        envelope: &Envelope<'_>,
+        buffer: &mut [u8],
+    ) -> Result<usize, ProbeError> {
+        Ok(envelope.encode(self.sample(context)?, buffer)?)
+    }
+}
+
+impl SysInfo {
     /// What this host is now.
     ///
     /// Allocates a little: the os-release file is opened anew since an upgrade replaces it, and the
     /// list of addresses is the C library's.
-    pub fn sample(&mut self, context: &mut Context) -> Result<&SysInfoData, ProbeError> {
+    fn sample(&mut self, context: &mut Context) -> Result<&SysInfoData, ProbeError> {
         let scratch = &mut context.scratch;
         let data = &mut self.data;
         data.kernel.clear();

@@ -19,57 +19,57 @@
 
 use std::time::Instant;
 
-use mote_core::Status;
+use mote_core::{Envelope, Status};
 use serde::Serialize;
 
 use super::kit::file::{lines, number, words};
 use super::kit::rate::per_second;
-use super::{Context, Malformed, ProbeError, Roots, SourceFile};
+use super::kit::{Context, Malformed, ProbeError, Roots, Sample, SourceFile};
 
 /// The TCP sockets of IPv4 and IPv6 by state, and what went wrong since the last sample.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct TcpData {
     /// Always [`Status::OK`].
-    pub status: Status,
+    status: Status,
     /// How many sockets are in each state.
     #[serde(flatten)]
-    pub states: States,
+    states: States,
     /// Segments sent again, per second. Left out where the kernel does not count them, or where the
     /// counter went backwards.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub retransmits: Option<f64>,
+    retransmits: Option<f64>,
     /// Connections that were dropped because a listener's queue was full, per second. Left out as above.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub listen_overflows: Option<f64>,
+    listen_overflows: Option<f64>,
 }
 
 /// Sockets by state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct States {
     /// Open on both sides.
-    pub established: u32,
+    established: u32,
     /// We asked for a connection.
-    pub syn_sent: u32,
+    syn_sent: u32,
     /// A connection was asked of us. Requests that wait in a listener's queue are shown here too.
-    pub syn_recv: u32,
+    syn_recv: u32,
     /// We closed; not acknowledged yet.
-    pub fin_wait1: u32,
+    fin_wait1: u32,
     /// We closed, which was acknowledged; the other side has not closed.
-    pub fin_wait2: u32,
+    fin_wait2: u32,
     /// Closed on both sides, kept against late segments.
-    pub time_wait: u32,
+    time_wait: u32,
     /// Not in use.
-    pub close: u32,
+    close: u32,
     /// The other side closed; our program has not.
-    pub close_wait: u32,
+    close_wait: u32,
     /// Closed after the other side; our end is not acknowledged yet.
-    pub last_ack: u32,
+    last_ack: u32,
     /// Waiting for connections.
-    pub listen: u32,
+    listen: u32,
     /// Both closed at the same time.
-    pub closing: u32,
+    closing: u32,
     /// The kernel's own name for requests in a listener's queue.
-    pub new_syn_recv: u32,
+    new_syn_recv: u32,
 }
 
 impl States {
@@ -111,7 +111,7 @@ pub fn counter(text: &[u8], table: &[u8], name: &[u8]) -> Option<u64> {
 }
 
 /// The probe: its files, open, and the counters of its last sample.
-pub struct Tcp {
+pub(crate) struct Tcp {
     tcp: SourceFile,
     /// None where IPv6 is off.
     tcp6: Option<SourceFile>,
@@ -126,9 +126,9 @@ struct Counters {
     at: Instant,
 }
 
-impl Tcp {
+impl Sample for Tcp {
     /// Opens the files and takes the baseline of the rates.
-    pub fn open(roots: &Roots, context: &mut Context) -> Result<Self, ProbeError> {
+    fn open(roots: &Roots, context: &mut Context) -> Result<Self, ProbeError> {
         let snmp = SourceFile::open(roots.of_process("net/snmp"))?;
         let netstat = SourceFile::open(roots.of_process("net/netstat"))?;
         Ok(Tcp {
@@ -143,8 +143,19 @@ impl Tcp {
         })
     }
 
+    fn report(
+        &mut self,
+        context: &mut Context,
+        envelope: &Envelope<'_>,
+        buffer: &mut [u8],
+    ) -> Result<usize, ProbeError> {
+        Ok(envelope.encode(&self.sample(context)?, buffer)?)
+    }
+}
+
+impl Tcp {
     /// The sockets now, and the rates since the last sample.
-    pub fn sample(&mut self, context: &mut Context) -> Result<TcpData, ProbeError> {
+    fn sample(&mut self, context: &mut Context) -> Result<TcpData, ProbeError> {
         let mut states = States::default();
         count_sockets(&self.tcp, &mut states, context)?;
         if let Some(tcp6) = &self.tcp6 {

@@ -14,12 +14,13 @@ use std::fs::read_dir;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use mote_core::Envelope;
 use serde::Serialize;
 
 use super::kit::file::{lines, number};
 use super::kit::items::Items;
 use super::kit::rate::round2;
-use super::{Context, Malformed, ProbeError, Roots, Scratch, SourceFile};
+use super::kit::{Context, Malformed, ProbeError, Roots, Sample, Scratch, SourceFile};
 
 /// No more sensors than this are read; the others are counted as omitted.
 pub const MAX_SENSORS: usize = 256;
@@ -31,7 +32,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(300);
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct TemperatureData {
     /// In °C with two decimals.
-    pub celsius: f64,
+    celsius: f64,
 }
 
 /// Reads a sensor's file; gives °C.
@@ -47,7 +48,7 @@ pub fn parse(text: &[u8]) -> Result<f64, Malformed> {
 }
 
 /// The probe: its sensors, open, and the list that it fills.
-pub struct Temperature {
+pub(crate) struct Temperature {
     sysfs: PathBuf,
     sensors: Vec<Sensor>,
     omitted: usize,
@@ -60,9 +61,9 @@ struct Sensor {
     file: SourceFile,
 }
 
-impl Temperature {
+impl Sample for Temperature {
     /// Finds and opens the sensors. There may be none.
-    pub fn open(roots: &Roots, context: &mut Context) -> Result<Self, ProbeError> {
+    fn open(roots: &Roots, context: &mut Context) -> Result<Self, ProbeError> {
         let mut temperature = Temperature {
             sysfs: roots.sysfs.clone(),
             sensors: Vec::new(),
@@ -74,14 +75,22 @@ impl Temperature {
         Ok(temperature)
     }
 
+    fn report(
+        &mut self,
+        context: &mut Context,
+        envelope: &Envelope<'_>,
+        buffer: &mut [u8],
+    ) -> Result<usize, ProbeError> {
+        Ok(self.sample(context)?.encode(envelope, buffer)?)
+    }
+}
+
+impl Temperature {
     /// The temperatures now. A sensor that has none at the moment, for its device sleeps or is
     /// gone, is left out.
     ///
     /// Looks for sensors anew every five minutes, which allocates; else nothing does.
-    pub fn sample(
-        &mut self,
-        context: &mut Context,
-    ) -> Result<&mut Items<TemperatureData>, ProbeError> {
+    fn sample(&mut self, context: &mut Context) -> Result<&mut Items<TemperatureData>, ProbeError> {
         if context.now.saturating_duration_since(self.looked_at) >= LOOK_AGAIN {
             self.look(&mut context.scratch);
             self.looked_at = context.now;

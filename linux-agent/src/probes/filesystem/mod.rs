@@ -5,7 +5,7 @@
 //! and one that hangs is reported as such.
 
 pub mod mounts;
-pub(crate) mod workers;
+mod workers;
 
 use std::ffi::CString;
 use std::os::fd::AsFd;
@@ -13,16 +13,20 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use mote_core::Envelope;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::{major, minor, stat};
 use nix::sys::statvfs::{Statvfs, statvfs};
 use serde::Serialize;
 
-use super::filesystem::mounts::{Kind, MAX_MOUNTS, Mount, choose, parse};
-use super::filesystem::workers::Workers;
 use super::kit::items::{Items, MAX_ITEMS};
-use super::{Context, Malformed, ProbeError, Roots, Scratch, SourceFile};
+use super::kit::{Context, Malformed, ProbeError, Roots, Sample, Scratch, SourceFile};
+use mounts::{Kind, Mount, choose, parse};
+use workers::Workers;
+
+pub use mounts::MAX_MOUNTS;
+pub use workers::{MAX_THREADS, MAX_WORKERS};
 
 /// All file systems that may hang together get this long to answer in one sample.
 pub const BUDGET: Duration = Duration::from_millis(100);
@@ -32,26 +36,26 @@ pub const BUDGET: Duration = Duration::from_millis(100);
 pub struct FilesystemData {
     /// In bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub size: Option<u64>,
+    size: Option<u64>,
     /// In bytes: what is not free.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub used: Option<u64>,
+    used: Option<u64>,
     /// In bytes, to users other than root, for whom some of the free space is reserved.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub available: Option<u64>,
+    available: Option<u64>,
     /// How many files it can hold; left out where that has no limit of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub inodes: Option<u64>,
+    inodes: Option<u64>,
     /// How many files it holds; left out as above.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub inodes_used: Option<u64>,
+    inodes_used: Option<u64>,
     /// 1 if it did not answer in time, now or ever since.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub hung: Option<u8>,
+    hung: Option<u8>,
     /// The system's error number, if that was the answer: 13 if the agent may not ask, 107 if its
     /// server is gone, 116 if its server does not know it any more.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub errno: Option<i32>,
+    errno: Option<i32>,
 }
 
 impl FilesystemData {
@@ -73,7 +77,7 @@ impl FilesystemData {
 }
 
 /// The probe: the mount table, open, what it asks, and the list that it fills.
-pub struct Filesystem {
+pub(crate) struct Filesystem {
     mountinfo: SourceFile,
     rootfs: PathBuf,
     /// Whether the mount table changed since it was read.
@@ -113,9 +117,9 @@ struct Sizes {
     inodes_free: u64,
 }
 
-impl Filesystem {
+impl Sample for Filesystem {
     /// Opens the mount table and chooses what to ask.
-    pub fn open(roots: &Roots, context: &mut Context) -> Result<Self, ProbeError> {
+    fn open(roots: &Roots, context: &mut Context) -> Result<Self, ProbeError> {
         let mut filesystem = Filesystem {
             mountinfo: SourceFile::open(roots.of_process("mountinfo"))?,
             rootfs: roots.rootfs.clone(),
@@ -129,14 +133,22 @@ impl Filesystem {
         Ok(filesystem)
     }
 
+    fn report(
+        &mut self,
+        context: &mut Context,
+        envelope: &Envelope<'_>,
+        buffer: &mut [u8],
+    ) -> Result<usize, ProbeError> {
+        Ok(self.sample(context)?.encode(envelope, buffer)?)
+    }
+}
+
+impl Filesystem {
     /// The file systems now.
     ///
     /// Waits at most [`BUDGET`] for those that may hang. Allocates only when the mount table has
     /// changed, and for another thread when one hangs.
-    pub fn sample(
-        &mut self,
-        context: &mut Context,
-    ) -> Result<&mut Items<FilesystemData>, ProbeError> {
+    fn sample(&mut self, context: &mut Context) -> Result<&mut Items<FilesystemData>, ProbeError> {
         self.changed |= has_changed(&self.mountinfo)?;
         if self.changed {
             self.choose_targets(&mut context.scratch)?;
@@ -267,8 +279,8 @@ fn push(items: &mut Items<FilesystemData>, target: &Target, answer: Option<Answe
 
 #[cfg(test)]
 mod tests {
+    use super::super::kit::MAX_REPORT;
     use super::*;
-    use crate::probes::MAX_REPORT;
     use mote_core::{ClientId, Envelope, Stamp};
     use std::fs;
     use std::os::unix::fs::MetadataExt;

@@ -10,7 +10,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::probes::Malformed;
+use crate::probes::kit::Malformed;
 use crate::probes::kit::file::number;
 
 /// Mounts beyond this are not looked at, only counted.

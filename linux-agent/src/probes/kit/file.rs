@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::probes::{Malformed, ProbeError};
+use super::error::{Malformed, ProbeError};
 use crate::system::files;
 
 /// No file that a probe reads whole may be larger, in bytes.

@@ -7,7 +7,7 @@ use serde::ser::{Serialize, SerializeStruct, Serializer};
 pub const MAX_ITEMS: usize = 512;
 
 /// All names of one list together, in bytes: half of the largest report.
-const NAME_BYTES: usize = crate::probes::MAX_REPORT / 2;
+const NAME_BYTES: usize = super::sample::MAX_REPORT / 2;
 
 /// A list of named items that never allocates after [`Items::new`]. What does not fit is counted.
 ///

@@ -1,7 +1,15 @@
-//! What probes are built from.
+//! What probes are built from: where to read, how to read it, how to count, and how to report it.
 
+mod context;
 pub(crate) mod counters;
+mod error;
 pub(crate) mod file;
 pub mod items;
 pub(crate) mod rate;
+mod sample;
 pub(crate) mod scan;
+
+pub use context::{AgentCounters, Context, Roots};
+pub use error::{Malformed, ProbeError};
+pub use file::{MAX_FILE, MAX_OPEN, Scratch, SourceFile};
+pub use sample::{MAX_REPORT, Sample};
