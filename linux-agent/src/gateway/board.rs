@@ -1,10 +1,9 @@
 //! One board: what it says, what it is told, and what is counted. What it says is bytes here, not a port.
 
 use std::hash::{DefaultHasher, Hasher};
-use std::io::Write;
 
 use mote_core::Uptime;
-use mote_core::frame::{self, Receiver, SEAL};
+use mote_core::frame::{self, Receiver};
 
 use super::document::DocumentError;
 use super::line::{self, MAX_LINE, Message, Rejected, Report};
@@ -194,15 +193,11 @@ fn unix_ms_of(instant_ms: i64, at: Arrival) -> u64 {
 }
 
 fn acknowledge(seq: u32, outgoing: &mut Vec<u8>) {
-    let mut line = [0; 32];
-    let mut rest = &mut line[..];
-    let room = rest.len();
-    // The longest number fits.
-    let _ = write!(rest, "{{\"ack\":{seq}}}");
-    let length = room - rest.len();
-    if let Ok(length) = frame::seal(&mut line, length) {
-        send(line.get(..length).unwrap_or_default(), outgoing);
-    }
+    let text = format!("{{\"ack\":{seq}}}");
+    send(
+        &[text.as_bytes(), &frame::seal_of(text.as_bytes())].concat(),
+        outgoing,
+    );
 }
 
 /// What does not fit is dropped: the board asks, or sends its report, again.
@@ -211,8 +206,6 @@ fn send(line: &[u8], outgoing: &mut Vec<u8>) {
         outgoing.extend_from_slice(line);
     }
 }
-
-const _: () = assert!("{\"ack\":4294967295}".len() + SEAL <= 32);
 
 #[cfg(test)]
 mod tests {
@@ -223,9 +216,7 @@ mod tests {
     }
 
     fn sealed(text: &str) -> Vec<u8> {
-        let mut line = [text.as_bytes(), &[0; SEAL]].concat();
-        frame::seal(&mut line, text.len()).unwrap();
-        line
+        [text.as_bytes(), &frame::seal_of(text.as_bytes())].concat()
     }
 
     /// Gives the keys of the services of the reports that were queued.
@@ -255,7 +246,7 @@ mod tests {
         let text = String::from_utf8(board.outgoing().to_vec()).unwrap();
         board.written(text.len());
         text.lines()
-            .map(|line| line[..line.len() + 1 - SEAL].to_owned())
+            .map(|line| line[..line.len() + 1 - frame::SEAL].to_owned())
             .collect()
     }
 

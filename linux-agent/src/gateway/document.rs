@@ -26,11 +26,10 @@ pub fn line(document: &[u8]) -> Result<Vec<u8>, DocumentError> {
         .map_err(|error| DocumentError::Invalid(Box::new(error)))?;
     // Names and numbers can always be written.
     let mut line = serde_json::to_vec(&Compact(&config)).unwrap_or_default();
-    let length = line.len();
-    line.resize(length + frame::SEAL, 0);
-    match frame::seal(&mut line, length) {
-        Ok(length) if length <= MAX_LINE => Ok(line),
-        _ => Err(DocumentError::TooLarge(line.len())),
+    line.extend_from_slice(&frame::seal_of(&line));
+    match line.len() {
+        0..=MAX_LINE => Ok(line),
+        length => Err(DocumentError::TooLarge(length)),
     }
 }
 

@@ -6,13 +6,13 @@
 //! - 3-17 19-19 {"unstored":0,"dropped":{…},"below":0}*1A2B3C4D              numbers of reports that are done with
 //! ```
 //!
-//! Each line ends as one of the serial protocol does ([`mote_core::frame`]), with `*`, the CRC-32 of what stands
-//! before in hexadecimal digits, and a newline, so that a reader is in step again after damage. Times are
-//! milliseconds of the queue's own clock ([`super::QueueClock`]).
+//! Each line is sealed as one of the serial protocol is ([`mote_core::frame`]), so that a reader is in step again after
+//! damage. Times are milliseconds of the queue's own clock ([`super::QueueClock`]).
 
 use std::io::Write;
 use std::ops::RangeInclusive;
 
+use mote_core::frame;
 use serde::{Deserialize, Serialize};
 
 use crate::account::Dropped;
@@ -23,9 +23,6 @@ const MAX_NUMBER: u64 = 1 << 53;
 
 /// No file's name has a number above this, so that there are always numbers for the reports to come.
 const MAX_FIRST: u64 = 1 << 52;
-
-/// What a line adds to its text: `*`, eight digits, a newline.
-const SEAL: usize = 10;
 
 /// Reports of the past that no segment tells of any more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -114,19 +111,7 @@ pub fn write_done(
 
 /// Reads a line without its newline; `None` if it is not whole.
 pub fn read(line: &[u8]) -> Option<Line<'_>> {
-    let (text, seal) = line.split_last_chunk::<{ SEAL - 1 }>()?;
-    let [b'*', digits @ ..] = seal else {
-        return None;
-    };
-    // A number may have a sign, a checksum may not.
-    let digits = std::str::from_utf8(digits)
-        .ok()
-        .filter(|it| !it.contains('+'))?;
-    let sum = u32::from_str_radix(digits, 16).ok()?;
-    if sum != crc32fast::hash(text) {
-        return None;
-    }
-    match text {
+    match frame::open(line)? {
         [b'=', b' ', text @ ..] => {
             let (kernel, rest) = std::str::from_utf8(text).ok()?.split_once(' ')?;
             let (ahead_ms, totals) = rest.split_once(' ')?;
@@ -144,7 +129,7 @@ pub fn read(line: &[u8]) -> Option<Line<'_>> {
                 totals: read_totals(totals)?,
             })
         }
-        _ => {
+        text => {
             let mut parts = text.splitn(3, |byte| *byte == b' ');
             let mut next = || number(std::str::from_utf8(parts.next()?).ok()?);
             Some(Line::Report {
@@ -196,8 +181,8 @@ fn read_totals(text: &str) -> Option<Totals> {
 }
 
 fn seal(out: &mut Vec<u8>, start: usize) {
-    let sum = crc32fast::hash(out.get(start..).unwrap_or_default());
-    let _ = writeln!(out, "*{sum:08X}");
+    let seal = frame::seal_of(out.get(start..).unwrap_or_default());
+    out.extend_from_slice(&seal);
 }
 
 #[cfg(test)]
@@ -247,14 +232,6 @@ mod tests {
         };
         assert_eq!(read, totals);
         assert_eq!(ranges(numbers).collect::<Vec<_>>(), [3..=17, 19..=19]);
-    }
-
-    #[test]
-    fn a_line_ends_like_one_of_the_serial_protocol() {
-        let mut out = vec![];
-        write_report(&mut out, 1, 2, b"{}");
-        let line = out.strip_suffix(b"\n").unwrap();
-        assert_eq!(mote_core::frame::open(line), Some(&b"1 2 {}"[..]));
     }
 
     #[test]
