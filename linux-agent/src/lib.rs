@@ -20,7 +20,7 @@ pub mod gateway;
 
 /// The server that agents report to.
 #[cfg(feature = "serve")]
-pub mod collector; // only: account, protocol, system
+pub mod collector; // only: account, client_name, protocol, toml_reader, system
 
 /// What a services document means on this host.
 pub mod orders;
@@ -46,8 +46,14 @@ pub mod queue;
 /// What became of all reports: sampled = acknowledged + queued + dropped.
 pub mod account;
 
+/// The number or the name that tells clients apart.
+pub mod client_name;
+
 /// What agents and the collector agree on.
 pub mod protocol;
+
+/// Settings files, those of the agent and those of the collector.
+pub mod toml_reader;
 
 /// What the rest asks of the operating system.
 pub mod system;

@@ -185,7 +185,7 @@ fn files_that_cannot_be_used_are_named() {
     let path = site.folder.path();
     let key = path.join("server.key");
     fs::set_permissions(&key, Permissions::from_mode(0o640)).unwrap();
-    assert!(refusal(path).contains("server.key holds a secret"));
+    assert!(refusal(path).contains("server.key may be read or changed by others"));
     write_secret(&key, "no key");
     assert!(refusal(path).contains("server.key holds no private key"));
     write_secret(&key, &KeyPair::generate().unwrap().serialize_pem());

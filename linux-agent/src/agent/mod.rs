@@ -288,9 +288,9 @@ impl<'a> Agent<'a> {
 
     /// The orders to begin with: those in the settings, else the last ones that a server gave.
     fn first_orders(&mut self) -> Result<(), AgentError> {
-        let local = match &self.settings.orders {
-            settings::Orders::Local { document, .. } => Some(document.clone().into_bytes()),
-            settings::Orders::Server(_) => None,
+        let local = match &self.settings.orders_from {
+            settings::OrdersFrom::Local { document, .. } => Some(document.clone().into_bytes()),
+            settings::OrdersFrom::Server(_) => None,
         };
         let is_local = local.is_some();
         let Some(document) = local.or_else(|| orders::load_last(&self.settings.state_dir)) else {
@@ -349,9 +349,9 @@ impl<'a> Agent<'a> {
                 return Err(format!("a new {key} needs a restart: mote restart"));
             }
         }
-        let document = match &new.orders {
-            settings::Orders::Local { document, .. } => document.clone().into_bytes(),
-            settings::Orders::Server(_) => self.document.clone(),
+        let document = match &new.orders_from {
+            settings::OrdersFrom::Local { document, .. } => document.clone().into_bytes(),
+            settings::OrdersFrom::Server(_) => self.document.clone(),
         };
         let orders = match document.is_empty() {
             true => Box::new(orders::Orders::new()),

@@ -14,11 +14,11 @@ use mote_core::{ClientId, Envelope, Failure, Stamp};
 use crate::agent::control::{self, Request};
 use crate::agent::status::Status;
 use crate::agent::{Agent, AgentError};
-use crate::http::Client;
+use crate::http::{Client, access};
 use crate::orders::{self, Plugin};
 use crate::plugin::{self, Account, AccountError, Running, RunsError, leftovers};
 use crate::probes::{Context, MAX_REPORT, PROBES, Probe, Roots};
-use crate::settings::{Orders, Settings};
+use crate::settings::{OrdersFrom, Settings};
 use crate::system::clock;
 use crate::system::daemon::{self, DaemonError, Holder, Stopped};
 use crate::system::log;
@@ -87,7 +87,8 @@ impl Source {
             settings.user.clone_from(&self.user);
         }
         let become_user = settings.user.as_deref().map(privileges::user_to_become);
-        if let (Some(Ok(Some(user))), Orders::Server(server)) = (become_user, &mut settings.orders)
+        if let (Some(Ok(Some(user))), OrdersFrom::Server(server)) =
+            (become_user, &mut settings.orders_from)
         {
             server.set_agent_uid(user.uid.as_raw());
         }
@@ -107,8 +108,9 @@ impl Source {
     /// As [`Source::settings`], for what talks to the server: also reads the secrets and certificates that they name.
     pub fn settings_with_access(&self) -> Result<Settings, Failed> {
         let settings = self.settings()?;
-        let access = settings.check_access();
-        access.map_err(|error| failed(exit::SETTINGS, error))?;
+        if let Some(server) = settings.server() {
+            access::check(server).map_err(|error| failed(exit::SETTINGS, error))?;
+        }
         Ok(settings)
     }
 
@@ -391,9 +393,9 @@ pub fn check(source: &Source) -> Result<(), Failed> {
     {
         return Err(account_failure(error));
     }
-    let (document, from) = match &settings.orders {
-        Orders::Local { document, place } => (document.clone().into_bytes(), place.to_string()),
-        Orders::Server(server) => {
+    let (document, from) = match &settings.orders_from {
+        OrdersFrom::Local { document, place } => (document.clone().into_bytes(), place.to_string()),
+        OrdersFrom::Server(server) => {
             let client = Client::new(server, &settings.client_id.to_string());
             let document = client
                 .fetch_config()
@@ -402,9 +404,9 @@ pub fn check(source: &Source) -> Result<(), Failed> {
         }
     };
     let orders = orders::parse(&document, &settings.plugins.allowed).map_err(|error| {
-        let code = match settings.orders {
-            Orders::Local { .. } => exit::SETTINGS,
-            Orders::Server(_) => exit::UNAVAILABLE,
+        let code = match settings.orders_from {
+            OrdersFrom::Local { .. } => exit::SETTINGS,
+            OrdersFrom::Server(_) => exit::UNAVAILABLE,
         };
         failed(code, format!("{from}: {error}"))
     })?;

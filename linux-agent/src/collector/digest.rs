@@ -1,56 +1,17 @@
 //! Tokens and codes are kept and compared as SHA-256 digests.
 
 use std::fmt;
-use std::io::{self, Read};
-use std::ops::RangeInclusive;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 
 use ring::rand::{SecureRandom, SystemRandom};
 use subtle::ConstantTimeEq;
 
-use crate::system::files;
-
-/// How long a token may be, in bytes: visible ASCII characters, without white space.
-pub const TOKEN_BYTES: RangeInclusive<usize> = 16..=256;
-
-/// Largest file that holds a secret, in bytes.
-const MAX_FILE_BYTES: u64 = 64 << 10;
+use crate::system::secret::{SecretError, SecretFile};
 
 /// The SHA-256 of a token or of a code: what is kept of it.
 #[derive(Clone)]
 pub struct Digest([u8; 32]);
-
-/// Why a file is not taken for a secret. Never says what is in it.
-#[derive(Debug)]
-pub enum SecretError {
-    /// It cannot be read.
-    Read {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        cause: io::Error,
-    },
-    /// Others than its owner may do something with it.
-    Open {
-        /// Which.
-        path: PathBuf,
-        /// Its permissions.
-        mode: u32,
-    },
-    /// It is somebody else's.
-    Owner {
-        /// Which.
-        path: PathBuf,
-        /// Whose, as a user id.
-        owner: u32,
-    },
-    /// It does not hold a token.
-    NoToken {
-        /// Which.
-        path: PathBuf,
-    },
-}
 
 impl Digest {
     /// That of these bytes.
@@ -96,51 +57,10 @@ impl fmt::Debug for Digest {
     }
 }
 
-/// Whether this can be a token.
-pub fn is_token(text: &[u8]) -> bool {
-    TOKEN_BYTES.contains(&text.len()) && text.iter().all(u8::is_ascii_graphic)
-}
-
-/// The digest of the token in a file, without the white space around it.
+/// The digest of the token in a file.
 pub fn read_token(path: &Path) -> Result<Digest, SecretError> {
-    let bytes = read(path)?;
-    let token = bytes.trim_ascii();
-    match is_token(token) {
-        true => Ok(Digest::of(token)),
-        false => Err(SecretError::NoToken {
-            path: path.to_owned(),
-        }),
-    }
-}
-
-/// Reads a file that only its owner may read or write, the owner being root or this user.
-pub fn read(path: &Path) -> Result<Vec<u8>, SecretError> {
-    let unread = |cause| SecretError::Read {
-        path: path.to_owned(),
-        cause,
-    };
-    let file = files::open(path).map_err(unread)?;
-    // Of the file that is open: what the path leads to may change.
-    let metadata = file.metadata().map_err(unread)?;
-    let owner = metadata.uid();
-    if owner != 0 && owner != nix::unistd::geteuid().as_raw() {
-        let path = path.to_owned();
-        return Err(SecretError::Owner { path, owner });
-    }
-    let mode = metadata.mode() & 0o777;
-    if mode & forbidden(path) != 0 {
-        let path = path.to_owned();
-        return Err(SecretError::Open { path, mode });
-    }
-    let mut bytes = Vec::new();
-    file.take(MAX_FILE_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(unread)?;
-    if bytes.len() as u64 > MAX_FILE_BYTES {
-        let refusal = format!("it is larger than {MAX_FILE_BYTES} bytes");
-        return Err(unread(io::Error::new(io::ErrorKind::FileTooLarge, refusal)));
-    }
-    Ok(bytes)
+    let token = SecretFile::for_this_process(path).read_token()?;
+    Ok(Digest::of(token.expose().as_bytes()))
 }
 
 /// As many random bytes as the array has.
@@ -151,47 +71,6 @@ pub fn random<const N: usize>() -> io::Result<[u8; N]> {
         .map_err(|_| io::Error::other("the system has no random numbers"))?;
     Ok(bytes)
 }
-
-/// The permissions that a secret must not have.
-fn forbidden(path: &Path) -> u32 {
-    // systemd lets the service's user read a credential by an access list, whose mask shows as the
-    // permissions of the group. Nobody else comes into its folder.
-    match std::env::var_os("CREDENTIALS_DIRECTORY") {
-        Some(folder) if !folder.is_empty() && path.parent() == Some(Path::new(&folder)) => 0o037,
-        _ => 0o077,
-    }
-}
-
-impl fmt::Display for SecretError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            SecretError::Read { path, cause } => {
-                write!(f, "{} cannot be read: {cause}", path.display())
-            }
-            SecretError::Open { path, mode } => write!(
-                f,
-                "{} holds a secret and has the permissions {mode:04o}; take them from others with \
-                 chmod 0600",
-                path.display()
-            ),
-            SecretError::Owner { path, owner } => write!(
-                f,
-                "{} holds a secret and belongs to user {owner}; give it to root or to the user of \
-                 this program",
-                path.display()
-            ),
-            SecretError::NoToken { path } => write!(
-                f,
-                "{} does not hold a token of {} to {} visible ASCII characters",
-                path.display(),
-                TOKEN_BYTES.start(),
-                TOKEN_BYTES.end()
-            ),
-        }
-    }
-}
-
-impl std::error::Error for SecretError {}
 
 #[cfg(test)]
 mod tests {
@@ -222,63 +101,16 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_for_its_owner_alone() {
+    fn of_a_token_in_a_file_the_digest_is_kept() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("token");
-        fs::write(&path, "sixteen-letters!\n").unwrap();
-        for mode in 0..=0o777 {
-            fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
-            let read = read_token(&path);
-            match mode & 0o077 {
-                // Root reads what has no permissions at all; others do not.
-                0 if mode & 0o400 != 0 => {
-                    assert!(read.unwrap().matches(&Digest::of(b"sixteen-letters!")));
-                }
-                0 => {}
-                _ => {
-                    let told = read.unwrap_err().to_string();
-                    assert!(
-                        told.contains("cannot be read") || told.contains(&format!("{mode:04o}"))
-                    );
-                }
-            }
-        }
-        assert!(read_token(&folder.path().join("none")).is_err());
-        if nix::unistd::geteuid().is_root() {
-            fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
-            std::os::unix::fs::chown(&path, Some(12_345), None).unwrap();
-            let told = read_token(&path).unwrap_err().to_string();
-            assert!(told.contains("belongs to user 12345"), "{told}");
-        } else {
-            eprintln!("SKIPPED: a secret of another user, since only root can make one");
-        }
-    }
-
-    #[test]
-    fn what_is_no_token_is_not_told() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("token");
-        for (text, good) in [
-            ("x".repeat(15), false),
-            ("x".repeat(16), true),
-            (format!(" \n{}\r\n\n", "x".repeat(256)), true),
-            ("x".repeat(257), false),
-            (String::new(), false),
-            ("secret of words!".to_owned(), false),
-            (format!("secret\u{7f}{}", "x".repeat(20)), false),
-            (format!("sécret{}", "x".repeat(20)), false),
-            ("secret".repeat(20_000), false),
-        ] {
-            fs::write(&path, &text).unwrap();
-            fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
-            match read_token(&path) {
-                Ok(digest) => assert!(good && digest.matches(&Digest::of(text.trim().as_bytes()))),
-                Err(error) => {
-                    assert!(!good, "{error}");
-                    assert!(!error.to_string().contains("cret"), "{error}");
-                }
-            }
-        }
+        fs::write(&path, " \nsixteen-letters!\r\n").unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        let digest = read_token(&path).unwrap();
+        assert!(digest.matches(&Digest::of(b"sixteen-letters!")));
+        fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
+        let told = read_token(&path).unwrap_err().to_string();
+        assert!(told.contains("may be read or changed by others"), "{told}");
     }
 
     #[test]

@@ -32,8 +32,8 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio_rustls::TlsAcceptor;
 
+use crate::system::secret::SecretError;
 use auth::Guard;
-use digest::SecretError;
 use http::app::App;
 use http::body::Room;
 use http::connections;

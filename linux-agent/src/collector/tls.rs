@@ -14,9 +14,9 @@ use rustls::server::{ServerConfig, WebPkiClientVerifier};
 use thiserror::Error;
 use tokio_rustls::TlsAcceptor;
 
-use super::digest::{self, SecretError};
 use super::settings::TlsFiles;
 use crate::system::files;
+use crate::system::secret::{SecretError, SecretFile};
 
 /// How long a handshake may take. Until then it has the place of one connection.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -42,7 +42,7 @@ pub enum TlsError {
 pub fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, TlsError> {
     let provider = Arc::new(ring::default_provider());
     let chain = certificates(&files.certificates)?;
-    let key = digest::read(&files.key)?;
+    let key = SecretFile::for_this_process(&files.key).read()?;
     // Without the cause, which might quote a line of the key.
     let key = PrivateKeyDer::from_pem_slice(&key)
         .map_err(|_| content(&files.key, "holds no private key in PEM"))?;

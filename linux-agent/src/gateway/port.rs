@@ -15,8 +15,8 @@ use nix::sys::termios::{
 };
 use rustix::fs::FlockOperation;
 
-/// The rates that a port may have, in bits a second.
-pub const BAUD_RATES: &[(u32, BaudRate)] = &[
+/// The kernel's name of each of the settings' rates.
+const SPEEDS: &[(u32, BaudRate)] = &[
     (1200, BaudRate::B1200),
     (2400, BaudRate::B2400),
     (4800, BaudRate::B4800),
@@ -138,7 +138,7 @@ fn set_up(termios: &mut Termios, baud: u32) -> Result<(), PortError> {
             *place = value;
         }
     }
-    let rate = BAUD_RATES.iter().find(|(rate, _)| *rate == baud);
+    let rate = SPEEDS.iter().find(|(rate, _)| *rate == baud);
     let (_, rate) = rate.ok_or(Errno::EINVAL)?;
     Ok(cfsetspeed(termios, *rate)?)
 }

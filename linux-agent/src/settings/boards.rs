@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use super::rules::{self, below, path};
-use super::source::{Given, Place, Table, Values};
-use super::{ClientName, SettingsError};
-use crate::gateway::port::BAUD_RATES;
+use super::SettingsError;
+use super::document::BoardTable;
+use super::rules::below;
+use crate::client_name::ClientName;
+use crate::toml_reader::{Given, Value};
 
 /// Boards at most.
 pub const MAX_BOARDS: usize = 16;
@@ -23,99 +24,83 @@ pub struct Board {
     pub baud: u32,
 }
 
+/// The speeds of serial ports, in bits a second.
+pub(crate) const BAUD_RATES: [u32; 21] = [
+    1200, 2400, 4800, 9600, 19_200, 38_400, 57_600, 115_200, 230_400, 460_800, 500_000, 576_000,
+    921_600, 1_000_000, 1_152_000, 1_500_000, 2_000_000, 2_500_000, 3_000_000, 3_500_000,
+    4_000_000,
+];
+
 /// The boards in the order of the settings; none has the id of the agent, its `own`.
-pub(super) fn read(
+pub(super) fn interpret(
     folder: &Path,
-    values: &Values<'_>,
+    tables: Vec<BoardTable>,
+    given: &Given,
     own: &ClientName,
 ) -> Result<Vec<Board>, SettingsError> {
     let mut boards: Vec<Board> = Vec::new();
-    for (place, table) in values.boards()? {
+    for (index, table) in tables.into_iter().enumerate() {
+        let key = |name: &str| format!("board.{index}{name}");
+        let breaks = |name: &str, rule: &str| Err(given.invalid(&key(name), rule).into());
         if boards.len() == MAX_BOARDS {
             let rule = format!("is one more than the {MAX_BOARDS} that there may be");
-            let key = "board";
-            return Err(SettingsError::Invalid { place, key, rule });
+            return breaks("", &rule);
         }
-        let (device_given, device) = required(
-            &place,
-            &table,
-            "board.device",
-            "needs a device, like `device = \"/dev/serial/by-id/…\"`",
-            |value| Ok(below(folder, &path(value)?)),
-        )?;
-        let (id_given, client_id) = required(
-            &place,
-            &table,
-            "board.client_id",
-            "needs a client id, like `client_id = 7`",
-            rules::client_id,
-        )?;
+        let Some(device) = table.device else {
+            let rule = "needs a device, like `device = \"/dev/serial/by-id/…\"`";
+            return breaks("", rule);
+        };
+        let device = below(folder, &device);
+        let Some(client_id) = table.client_id else {
+            return breaks("", "needs a client id, like `client_id = 7`");
+        };
         // In an address a number and its digits as a name are the same.
         let is_same = |other: &ClientName| other.to_string() == client_id.to_string();
         if is_same(own) {
-            let rule = "must not be the agent's own".to_owned();
-            return Err(id_given.breaks("board.client_id", rule));
+            return breaks(".client_id", "must not be the agent's own");
         }
         if boards.iter().any(|it| is_same(&it.client_id)) {
-            let rule = "must not be that of another board".to_owned();
-            return Err(id_given.breaks("board.client_id", rule));
+            return breaks(".client_id", "must not be that of another board");
         }
         if boards.iter().any(|it| it.device == device) {
-            let rule = "must not be that of another board".to_owned();
-            return Err(device_given.breaks("board.device", rule));
+            return breaks(".device", "must not be that of another board");
         }
-        let baud = match table.get("board.baud") {
-            Some(given) => given.read("board.baud", baud)?,
-            None => DEFAULT_BAUD,
-        };
         boards.push(Board {
             device,
             client_id,
-            baud,
+            baud: table.baud.unwrap_or(DEFAULT_BAUD),
         });
     }
     Ok(boards)
 }
 
-fn required<'a, 't, T>(
-    board: &Place,
-    table: &'a Table<'t>,
-    key: &'static str,
-    rule: &str,
-    read: impl FnOnce(&toml::de::DeValue<'t>) -> Result<T, String>,
-) -> Result<(&'a Given<'t>, T), SettingsError> {
-    let Some(given) = table.get(key) else {
-        return Err(SettingsError::Invalid {
-            place: board.clone(),
-            key: "board",
-            rule: rule.to_owned(),
-        });
-    };
-    Ok((given, given.read(key, read)?))
-}
-
-fn baud(value: &toml::de::DeValue<'_>) -> Result<u32, String> {
-    let number = value
-        .as_integer()
-        .and_then(|number| u32::from_str_radix(number.as_str(), number.radix()).ok());
-    let rates = BAUD_RATES.iter().map(|(rate, _)| *rate);
-    rates
-        .clone()
-        .find(|rate| number == Some(*rate))
+pub(super) fn baud(value: &Value) -> Result<u32, String> {
+    let number = value.as_integer();
+    number
+        .filter(|rate| BAUD_RATES.contains(rate))
         .ok_or_else(|| {
-            let rates: Vec<_> = rates.map(|rate| rate.to_string()).collect();
+            let rates: Vec<_> = BAUD_RATES.iter().map(u32::to_string).collect();
             format!("must be one of {}", rates.join(", "))
         })
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::document::{Document, SCHEMA};
     use super::*;
+    use crate::toml_reader::{self, Variable};
 
-    fn read_text(text: &str, variables: &[(String, String)]) -> Result<Vec<Board>, String> {
-        let values = Values::read(Path::new("a.toml"), text, variables);
-        values
-            .and_then(|values| read(Path::new("/etc"), &values, &ClientName::Number(1)))
+    fn variable(name: &str, text: &str) -> [Variable; 1] {
+        let (name, text) = (name.to_owned(), text.to_owned());
+        [Variable { name, text }]
+    }
+
+    fn read_text(text: &str, variables: &[Variable]) -> Result<Vec<Board>, String> {
+        let file = Path::new("a.toml");
+        let (document, given): (Document, _) = toml_reader::parse(file, text, &SCHEMA, variables)
+            .map_err(|error| error.to_string())?;
+        let own = ClientName::Number(1);
+        interpret(Path::new("/etc"), document.board, &given, &own)
             .map_err(|error| error.to_string())
     }
 
@@ -139,8 +124,7 @@ mod tests {
 
         let value = "[{ device = '/dev/ttyACM0', client_id = 7 }, \
                      { device = '../dev/b', client_id = 'pico', baud = 9600 }]";
-        let variable = [("MOTE_BOARD".to_owned(), value.to_owned())];
-        assert_eq!(read_text("", &variable), Ok(expected));
+        assert_eq!(read_text("", &variable("MOTE_BOARD", value)), Ok(expected));
         assert_eq!(read_text("", &[]), Ok(vec![]));
     }
 
@@ -189,11 +173,11 @@ mod tests {
             ),
             (
                 "[board]\ndevice = 'a'",
-                "a.toml:1: `board` must be a list of tables like [{ device = \"/dev/ttyACM0\", client_id = 7 }]",
+                "a.toml:1: `board` must be a list of tables: give each of them under [[board]]",
             ),
             (
                 "board = [1]",
-                "a.toml:1: `board` must be a list of tables like [{ device = \"/dev/ttyACM0\", client_id = 7 }]",
+                "a.toml:1: `board` must be a list of tables: give each of them under [[board]]",
             ),
             (
                 "[[boards]]\ndevice = 'a'",
@@ -223,8 +207,7 @@ mod tests {
                 "the environment variable MOTE_BOARD__DEVICE names no setting; the nearest is MOTE_BOARD",
             ),
         ] {
-            let variable = [(name.to_owned(), value.to_owned())];
-            assert_eq!(read_text("", &variable), Err(error.to_owned()));
+            assert_eq!(read_text("", &variable(name, value)), Err(error.to_owned()));
         }
     }
 }

@@ -1,39 +1,39 @@
 //! The agent's settings: `conf/agent.toml`, with environment variables over it.
 //!
-//! Every key can be given as a variable as well: `server.url` is `MOTE_SERVER__URL`. Its text is read
-//! as a TOML value where it is one, else as a string. A key that nobody knows, a value out of its
-//! bounds and a `MOTE_` variable that names no key are errors that say where and what is allowed:
-//! a misspelt setting must not become a default.
+//! Every key can be given as a variable as well: `server.url` is `MOTE_SERVER__URL`. Its text is read by the rules of
+//! [`As`](crate::toml_reader::As), without quotes. A key that nobody knows, a value out of its bounds and a `MOTE_`
+//! variable that names no key are errors that say where and what is allowed: a misspelt setting must not become a
+//! default.
 
 mod boards;
+mod document;
 mod error;
+mod places;
 pub(crate) mod rules;
 mod server;
-mod source;
 
 use std::env;
 use std::ffi::OsString;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::unistd::geteuid;
-use toml::de::DeValue;
 
-use crate::http::access;
-use crate::plugin::{MAX_TIME_LIMIT, Plugins};
+use crate::plugin::Plugins;
 use crate::probes::Roots;
-use crate::protocol::{MAX_CLIENT_NAME, is_text};
-use crate::system::files;
-use rules::{below, integer, one_of, path, seconds};
-use source::Values;
+use crate::toml_reader::{self, Given, TomlError, Variable, read_text};
+use document::{Document, QueueTable, SCHEMA};
+use places::{Environment, first_of, sort_variables};
+use rules::below;
 
+pub use crate::client_name::ClientName;
 pub use crate::system::files::MAX_SETTINGS;
+pub use crate::toml_reader::Place;
 pub use boards::{Board, MAX_BOARDS};
 pub use error::SettingsError;
+pub use places::DEFAULT_FILES;
 pub use server::{ClientCert, Encoding, Method, Server};
-pub use source::Place;
 
 /// What the operator set, with every bound checked and every path absolute.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,43 +55,16 @@ pub struct Settings {
     /// `procfs`, `sysfs` and `rootfs`.
     pub roots: Roots,
     /// `[server]` or `services`.
-    pub orders: Orders,
+    pub orders_from: OrdersFrom,
     /// `[queue]`
     pub queue: QueueLimits,
     /// `[[board]]`: at most [`MAX_BOARDS`], each with a client id and a device of its own.
     pub boards: Vec<Board>,
 }
 
-/// The number or the name that the server knows this client by.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ClientName {
-    /// A server's primary key.
-    Number(u32),
-    /// 1 to [`MAX_CLIENT_NAME`] bytes without control characters.
-    Name(String),
-}
-
-impl ClientName {
-    /// Whether a name has its bounds.
-    pub fn is_valid(&self) -> bool {
-        match self {
-            ClientName::Number(_) => true,
-            ClientName::Name(name) => !name.is_empty() && is_text(name, MAX_CLIENT_NAME),
-        }
-    }
-
-    /// As reports carry it.
-    pub fn id(&self) -> mote_core::ClientId<'_> {
-        match self {
-            ClientName::Number(number) => mote_core::ClientId::Number(*number),
-            ClientName::Name(name) => mote_core::ClientId::Name(name),
-        }
-    }
-}
-
 /// Who says which services are monitored.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Orders {
+pub enum OrdersFrom {
     /// A server, which gets the reports too.
     Server(Server),
     /// The settings themselves.
@@ -116,26 +89,15 @@ pub struct QueueLimits {
 }
 
 impl Settings {
-    /// Reads the settings file at `explicit`, else at `$MOTE_CONFIG`, else the first of
-    /// `conf/agent.toml` and `/etc/mote/agent.toml` that exists; then the environment over it.
+    /// Reads the settings file at `explicit`, else at `$MOTE_CONFIG`, else the first of [`DEFAULT_FILES`] that exists;
+    /// then the environment over it.
     pub fn load(explicit: Option<&Path>) -> Result<Self, SettingsError> {
         Self::load_with(explicit, &DEFAULT_FILES.map(Path::new), env::vars_os())
     }
 
     /// The file that [`load`](Self::load) reads, or that it would find if it were there: the last of the usual ones.
     pub fn file_to_load(explicit: Option<&Path>) -> PathBuf {
-        let named = env::var_os(CONFIG_VARIABLE).filter(|it| !it.is_empty());
-        let usual = || DEFAULT_FILES.map(Path::new);
-        explicit
-            .map(Path::to_owned)
-            .or(named.map(PathBuf::from))
-            .or_else(|| {
-                usual()
-                    .into_iter()
-                    .find(|it| it.exists())
-                    .map(Path::to_owned)
-            })
-            .unwrap_or_else(|| usual().last().copied().unwrap_or(Path::new("")).to_owned())
+        places::file_to_load(explicit)
     }
 
     /// As [`load`](Self::load), with the places to look and the environment given.
@@ -150,16 +112,16 @@ impl Settings {
             variables,
         } = sort_variables(environment)?;
         let (file, text) = match explicit.or(named.as_deref()) {
-            Some(file) => (file, read(file)?),
+            Some(file) => (file, read_text(file)?),
             None => first_of(default_files)?,
         };
         let folder = std::path::absolute(file)
             .and_then(|file| fs::canonicalize(file.parent().unwrap_or(&file)))
-            .map_err(|cause| SettingsError::Read {
+            .map_err(|cause| TomlError::Read {
                 file: file.to_owned(),
                 cause,
             })?;
-        Self::parse_with(file, &folder, &text, &variables, credentials.as_deref())
+        read(file, &folder, &text, &variables, credentials.as_deref())
     }
 
     /// Reads `text` as that of `file`, with `variables` over it. Paths in it are relative to `folder`.
@@ -169,257 +131,107 @@ impl Settings {
         text: &str,
         variables: &[(String, String)],
     ) -> Result<Self, SettingsError> {
-        Self::parse_with(file, folder, text, variables, None)
-    }
-
-    fn parse_with(
-        file: &Path,
-        folder: &Path,
-        text: &str,
-        variables: &[(String, String)],
-        credentials: Option<&Path>,
-    ) -> Result<Self, SettingsError> {
-        let values = Values::read(file, text, variables)?;
-        interpret(file, folder, &values, credentials)
-    }
-}
-
-impl Settings {
-    /// Reads the secrets and certificates that the settings name. What only looks at an agent does without.
-    pub fn check_access(&self) -> Result<(), SettingsError> {
-        match self.server() {
-            Some(server) => access::check(server).map_err(SettingsError::Access),
-            None => Ok(()),
-        }
+        let variables: Vec<_> = variables
+            .iter()
+            .cloned()
+            .map(|(name, text)| Variable { name, text })
+            .collect();
+        read(file, folder, text, &variables, None)
     }
 
     /// The server, unless the settings say themselves what to monitor.
     pub fn server(&self) -> Option<&Server> {
-        match &self.orders {
-            Orders::Server(server) => Some(server),
-            Orders::Local { .. } => None,
+        match &self.orders_from {
+            OrdersFrom::Server(server) => Some(server),
+            OrdersFrom::Local { .. } => None,
         }
     }
 }
 
-impl std::fmt::Display for ClientName {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            ClientName::Number(number) => number.fmt(f),
-            ClientName::Name(name) => name.fmt(f),
-        }
-    }
+fn read(
+    file: &Path,
+    folder: &Path,
+    text: &str,
+    variables: &[Variable],
+    credentials: Option<&Path>,
+) -> Result<Settings, SettingsError> {
+    let (document, given): (Document, _) = toml_reader::parse(file, text, &SCHEMA, variables)?;
+    interpret(file, folder, document, &given, credentials)
 }
-
-/// Where settings are looked for if nobody says where they are.
-pub const DEFAULT_FILES: [&str; 2] = ["conf/agent.toml", "/etc/mote/agent.toml"];
-
-/// Every key there is.
-pub const KEYS: &[&str] = &[
-    "client_id",
-    "state_dir",
-    "user",
-    "plugin_user",
-    "plugin_dir",
-    "plugins",
-    "plugin_timeout_s",
-    "first_sample_spread_s",
-    "procfs",
-    "sysfs",
-    "rootfs",
-    "server.url",
-    "server.token_file",
-    "server.ca_file",
-    "server.client_cert_file",
-    "server.client_key_file",
-    "server.get_configs.path",
-    "server.get_configs.method",
-    "server.service_report.path",
-    "server.service_report.method",
-    "server.service_report.encoding",
-    "server.request_timeout_s",
-    "server.config_update_interval_s",
-    "queue.max_bytes",
-    "queue.max_age_s",
-    "queue.durability",
-    "queue.sync_interval_s",
-    "services",
-    "board",
-];
-
-/// Every key of a `[[board]]`.
-const BOARD_KEYS: &[&str] = &["board.device", "board.client_id", "board.baud"];
-
-const VARIABLE_PREFIX: &str = "MOTE_";
-const CONFIG_VARIABLE: &str = "MOTE_CONFIG";
-const CREDENTIALS_VARIABLE: &str = "CREDENTIALS_DIRECTORY";
-/// Variables that are no settings: where the settings are, and whether tests may skip.
-const OTHER_VARIABLES: &[&str] = &[CONFIG_VARIABLE, "MOTE_ALLOW_SKIP"];
 
 fn interpret(
     file: &Path,
     folder: &Path,
-    values: &Values<'_>,
+    document: Document,
+    given: &Given,
     credentials: Option<&Path>,
 ) -> Result<Settings, SettingsError> {
-    let path_or = |key, default: &str| {
-        values.get_or(key, below(folder, default), |value| {
-            Ok(below(folder, &path(value)?))
-        })
+    let path = |path: &Option<String>, default| {
+        let path = path.as_deref().unwrap_or(default);
+        below(folder, path)
     };
-    let client_id = required(values, file, "client_id", "client_id = 1", rules::client_id)?;
+    let client_id = required(document.client_id, given, "client_id", "client_id = 1")?;
     Ok(Settings {
         file: file.to_owned(),
-        boards: boards::read(folder, values, &client_id)?,
+        boards: boards::interpret(folder, document.board, given, &client_id)?,
         client_id,
-        state_dir: path_or("state_dir", "../var")?,
-        user: values.get_or("user", None, |value| {
-            rules::user(value, "for the one who starts the agent")
-        })?,
-        plugin_user: values.get_or("plugin_user", None, |value| {
-            rules::user(value, "for the agent's")
-        })?,
+        state_dir: path(&document.state_dir, "../var"),
+        user: document.user,
+        plugin_user: document.plugin_user,
         plugins: Plugins {
-            folder: path_or("plugin_dir", "../plugins")?,
-            allowed: values.get_or("plugins", Vec::new(), rules::plugin_names)?,
-            time_limit: values.get_or("plugin_timeout_s", Duration::from_secs(10), |value| {
-                seconds(value, 0.1, MAX_TIME_LIMIT.as_secs_f64())
-            })?,
+            folder: path(&document.plugin_dir, "../plugins"),
+            allowed: document.plugins.unwrap_or_default(),
+            time_limit: document.plugin_timeout_s.unwrap_or(Duration::from_secs(10)),
         },
-        first_sample_spread: values.get_or(
-            "first_sample_spread_s",
-            Duration::from_secs(10),
-            |value| seconds(value, 0.0, 604_800.0),
-        )?,
+        first_sample_spread: document
+            .first_sample_spread_s
+            .unwrap_or(Duration::from_secs(10)),
         roots: Roots {
-            procfs: path_or("procfs", "/proc")?,
-            sysfs: path_or("sysfs", "/sys")?,
-            rootfs: path_or("rootfs", "/")?,
+            procfs: path(&document.procfs, "/proc"),
+            sysfs: path(&document.sysfs, "/sys"),
+            rootfs: path(&document.rootfs, "/"),
         },
-        orders: orders(file, values, || {
-            let agent_uid = geteuid().as_raw();
-            server::read(file, folder, values, agent_uid, credentials)
-        })?,
-        queue: QueueLimits {
-            max_bytes: values.get_or("queue.max_bytes", 64 << 20, |value| {
-                let bytes = integer(value, 64 << 10, 1 << 30, "bytes")?;
-                usize::try_from(bytes).map_err(|_| "is more than this machine can address".into())
-            })?,
-            max_age: values.get_or("queue.max_age_s", Duration::from_secs(604_800), |value| {
-                integer(value, 1, 31_536_000, "seconds").map(Duration::from_secs)
-            })?,
-            sync_interval: sync_interval(values)?,
+        orders_from: match (document.server, document.services) {
+            (Some(server), None) => {
+                let agent_uid = geteuid().as_raw();
+                let server = server::interpret(folder, server, given, agent_uid, credentials)?;
+                OrdersFrom::Server(server)
+            }
+            (None, Some(document)) => OrdersFrom::Local {
+                document,
+                place: given.place("services"),
+            },
+            (None, None) => return Err(SettingsError::NoOrders(file.to_owned())),
+            (Some(_), Some(_)) => {
+                return Err(SettingsError::TwoOrders {
+                    file: file.to_owned(),
+                    services: given.place("services"),
+                });
+            }
         },
+        queue: queue_limits(&document.queue),
     })
 }
 
-fn sync_interval(values: &Values<'_>) -> Result<Option<Duration>, SettingsError> {
-    let survives_power_loss = values.get_or("queue.durability", false, |value| {
-        one_of(value, &[("process", false), ("power", true)])
-    })?;
-    let interval = values.get_or("queue.sync_interval_s", Duration::from_secs(5), |value| {
-        seconds(value, 0.1, 3600.0)
-    })?;
-    Ok(survives_power_loss.then_some(interval))
-}
-
-fn orders(
-    file: &Path,
-    values: &Values<'_>,
-    server: impl FnOnce() -> Result<Server, SettingsError>,
-) -> Result<Orders, SettingsError> {
-    match (values.has_table("server"), values.get("services")) {
-        (true, None) => Ok(Orders::Server(server()?)),
-        (false, Some(services)) => {
-            let document = values.get_or("services", String::new(), rules::services_document)?;
-            Ok(Orders::Local {
-                document,
-                place: services.place.clone(),
-            })
-        }
-        (false, None) => Err(SettingsError::NoOrders(file.to_owned())),
-        (true, Some(services)) => Err(SettingsError::TwoOrders {
-            file: file.to_owned(),
-            services: services.place.clone(),
-        }),
+fn queue_limits(table: &QueueTable) -> QueueLimits {
+    let interval = table.sync_interval_s.unwrap_or(Duration::from_secs(5));
+    QueueLimits {
+        max_bytes: table.max_bytes.unwrap_or(64 << 20),
+        max_age: table.max_age_s.unwrap_or(Duration::from_secs(604_800)),
+        sync_interval: table.durability.unwrap_or(false).then_some(interval),
     }
 }
 
-fn required<'t, T>(
-    values: &Values<'t>,
-    file: &Path,
+fn required<T>(
+    value: Option<T>,
+    given: &Given,
     key: &'static str,
     example: &'static str,
-    read: impl FnOnce(&DeValue<'t>) -> Result<T, String>,
 ) -> Result<T, SettingsError> {
-    values
-        .get_or(key, None, |value| read(value).map(Some))?
-        .ok_or_else(|| SettingsError::Missing {
-            file: file.to_owned(),
-            key,
-            example,
-        })
-}
-
-/// What the environment says to the agent.
-struct Environment {
-    /// `MOTE_CONFIG`
-    file: Option<PathBuf>,
-    /// systemd's folder of credentials.
-    credentials: Option<PathBuf>,
-    /// The other variables that start with [`VARIABLE_PREFIX`].
-    variables: Vec<(String, String)>,
-}
-
-fn sort_variables(
-    environment: impl IntoIterator<Item = (OsString, OsString)>,
-) -> Result<Environment, SettingsError> {
-    let mut file = None;
-    let mut credentials = None;
-    let mut variables = Vec::new();
-    for (name, value) in environment {
-        if name == CREDENTIALS_VARIABLE {
-            credentials = Some(PathBuf::from(&value));
-        }
-        let Some(name) = name
-            .to_str()
-            .filter(|name| name.starts_with(VARIABLE_PREFIX))
-        else {
-            continue;
-        };
-        if name == CONFIG_VARIABLE {
-            file = Some(PathBuf::from(value)).filter(|file| !file.as_os_str().is_empty());
-        } else {
-            let value = value
-                .into_string()
-                .map_err(|_| SettingsError::NotUtf8(name.to_owned()))?;
-            variables.push((name.to_owned(), value));
-        }
-    }
-    Ok(Environment {
-        file,
-        credentials,
-        variables,
-    })
-}
-
-fn first_of<'f>(files: &[&'f Path]) -> Result<(&'f Path, String), SettingsError> {
-    for file in files {
-        match read(file) {
-            Err(SettingsError::Read { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => {}
-            found => return found.map(|text| (*file, text)),
-        }
-    }
-    let absolute = |file: &&Path| std::path::absolute(file).unwrap_or_else(|_| file.to_path_buf());
-    Err(SettingsError::NotFound(
-        files.iter().map(absolute).collect(),
-    ))
-}
-
-fn read(file: &Path) -> Result<String, SettingsError> {
-    files::read_settings(file).map_err(|cause| SettingsError::Read {
-        file: file.to_owned(),
-        cause,
+    value.ok_or_else(|| SettingsError::Missing {
+        place: given.place(key),
+        key,
+        example,
     })
 }
 
@@ -475,15 +287,19 @@ mod tests {
             .collect()
     }
 
+    /// All but those that stand in the place of a server, or for boards.
+    fn keys_with_defaults() -> impl Iterator<Item = &'static str> {
+        let keys = SCHEMA.keys.iter().map(|key| key.path);
+        keys.take_while(|key| *key != "services")
+    }
+
     #[test]
     fn the_example_shows_every_key_and_its_true_default() {
         let shown = example_with_defaults();
-        let values = Values::read(Path::new("agent.toml"), &shown, &[]).unwrap();
-        for key in KEYS
-            .iter()
-            .filter(|key| !["services", "board"].contains(key))
-        {
-            assert!(values.get(key).is_some(), "{key} is not shown");
+        let file = Path::new("agent.toml");
+        let (_, given): (Document, _) = toml_reader::parse(file, &shown, &SCHEMA, &[]).unwrap();
+        for key in keys_with_defaults() {
+            assert!(given.has(key), "{key} is not shown");
         }
         let folder = folder_with(EXAMPLE);
         let as_it_is = load(&folder, &[]).unwrap();
@@ -498,8 +314,8 @@ mod tests {
             .find_map(|line| line.strip_prefix("# services = "))
             .unwrap();
         let settings = load_text(&format!("client_id = 1\nservices = {example}\n"), &[]).unwrap();
-        let Orders::Local { document, place } = settings.orders else {
-            panic!("{:?}", settings.orders);
+        let OrdersFrom::Local { document, place } = settings.orders_from else {
+            panic!("{:?}", settings.orders_from);
         };
         assert_eq!(
             document,
@@ -513,8 +329,8 @@ mod tests {
         let file = Path::new(CONF).join("agent.toml");
         let settings = Settings::load_with(Some(&file), &[], []).unwrap();
         assert_eq!(settings.client_id, ClientName::Number(1));
-        let Orders::Server(server) = settings.orders else {
-            panic!("{:?}", settings.orders);
+        let OrdersFrom::Server(server) = settings.orders_from else {
+            panic!("{:?}", settings.orders_from);
         };
         assert_eq!(server.url, "http://127.0.0.1:9000");
         let root = Path::new(CONF).parent().unwrap().canonicalize().unwrap();
@@ -558,7 +374,7 @@ mod tests {
         ("server.service_report.encoding", "\"form\""),
         ("server.request_timeout_s", "1.5"),
         ("server.config_update_interval_s", "60"),
-        ("queue.max_bytes", "1_000_000"),
+        ("queue.max_bytes", "1000000"),
         ("queue.max_age_s", "3600"),
         ("queue.durability", "\"power\""),
         ("queue.sync_interval_s", "0.5"),
@@ -569,7 +385,7 @@ mod tests {
         let agent_uid = geteuid().as_raw();
         SecretFile {
             path: path.into(),
-            keeper: Keeper::Owner { agent_uid },
+            keeper: Keeper::Owner { uid: agent_uid },
         }
     }
 
@@ -594,7 +410,7 @@ mod tests {
                 sysfs: "/host/sys".into(),
                 rootfs: "/host".into(),
             },
-            orders: Orders::Server(Server {
+            orders_from: OrdersFrom::Server(Server {
                 url: "https://[::1]:443/base".to_owned(),
                 token: Some(secret("/t")),
                 ca_file: Some("/ca".into()),
@@ -617,7 +433,7 @@ mod tests {
             boards: vec![],
         };
         let keys: Vec<_> = OTHER_VALUES.iter().map(|(key, _)| *key).collect();
-        assert_eq!(keys, KEYS[..KEYS.len() - 2]);
+        assert_eq!(keys, keys_with_defaults().collect::<Vec<_>>());
 
         let lines: String = OTHER_VALUES
             .iter()
@@ -627,7 +443,7 @@ mod tests {
         assert_eq!(settings, expected(settings.file.clone()));
 
         // In the environment a string needs no quotes.
-        let names: Vec<_> = keys.iter().map(|key| source::variable(key)).collect();
+        let names: Vec<_> = keys.iter().map(|key| SCHEMA.variable(key)).collect();
         let values = OTHER_VALUES
             .iter()
             .map(|(_, value)| value.trim_matches('"'));
@@ -638,8 +454,8 @@ mod tests {
         let services = [("MOTE_SERVICES", "{ A = [\"b\", 0.5] }")];
         let settings = load_text("client_id = 1", &services).unwrap();
         assert_eq!(
-            settings.orders,
-            Orders::Local {
+            settings.orders_from,
+            OrdersFrom::Local {
                 document: r#"{"services":{"A":["b",0.5]}}"#.to_owned(),
                 place: Place::Variable("MOTE_SERVICES".to_owned()),
             }
@@ -647,15 +463,29 @@ mod tests {
     }
 
     #[test]
-    fn every_key_refuses_a_value_of_another_type_and_names_its_variable() {
-        for key in KEYS {
-            let name = source::variable(key);
-            let text = match *key {
-                "services" => "client_id = 1",
-                _ => MINIMAL,
+    fn every_key_refuses_a_value_of_another_type_and_names_its_line() {
+        for key in SCHEMA.keys.iter().map(|key| key.path) {
+            let (key, text) = match key.strip_prefix("board[].") {
+                Some(key) => (
+                    format!("board.{key}"),
+                    format!("\n[[board]]\n{key} = 1979-05-27"),
+                ),
+                None => (key.to_owned(), format!("\n\n{key} = 1979-05-27")),
             };
-            let error = refusal(text, &[(&name, "1979-05-27")]);
-            let start = format!("{name}: `{key}` must be ");
+            let error = refusal(&text, &[]);
+            let start = format!("agent.toml:3: `{key}` must be ");
+            assert!(error.starts_with(&start), "{error}");
+        }
+        for (variable, text, key) in [
+            ("MOTE_PLUGIN_TIMEOUT_S", "soon", "plugin_timeout_s"),
+            ("MOTE_QUEUE__DURABILITY", "eternal", "queue.durability"),
+            ("MOTE_SERVER__URL", "h", "server.url"),
+            ("MOTE_PLUGINS", "/bin/sh", "plugins"),
+            ("MOTE_SERVICES", "cpu", "services"),
+            ("MOTE_BOARD", "/dev/ttyACM0", "board"),
+        ] {
+            let error = refusal("", &[(variable, text)]);
+            let start = format!("{variable}: `{key}` must be ");
             assert!(error.starts_with(&start), "{error}");
         }
     }
@@ -713,10 +543,10 @@ mod tests {
         );
         assert_eq!(
             refusal("client_id = 1\n[server]\nrequest_timeout_s = 1", &[]),
-            "agent.toml: `server.url` is missing; give it like `url = \"http://127.0.0.1:9000\"`"
+            "agent.toml:2: `server.url` is missing; give it like `url = \"http://127.0.0.1:9000\"`"
         );
         assert_eq!(
-            refusal("client_id = 1\n[server]\n", &[]),
+            refusal("client_id = 1\n", &[]),
             "agent.toml: there is neither a [server] nor `services`, so there is nothing to monitor; give one of them"
         );
         assert_eq!(
@@ -791,6 +621,11 @@ mod tests {
         nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRWXU).unwrap();
         let expected = "agent.toml: it is not a regular file";
         assert_eq!(load(&folder, &[]), Err(expected.to_owned()));
+    }
+
+    #[test]
+    fn a_variable_of_the_tests_is_no_setting() {
+        assert!(load_text(MINIMAL, &[("MOTE_ALLOW_SKIP", "1")]).is_ok());
     }
 
     #[test]

@@ -4,53 +4,27 @@ use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use mote_core::Interval;
-use toml::Spanned;
-use toml::de::DeValue;
 use ureq::http::Uri;
 
-use super::ClientName;
 use crate::plugin::is_plugin_name;
-use crate::protocol::MAX_CLIENT_NAME;
+use crate::toml_reader::Value;
 
-pub fn client_id(value: &DeValue<'_>) -> Result<ClientName, String> {
-    match value {
-        DeValue::Integer(number) => u32::from_str_radix(number.as_str(), number.radix())
-            .ok()
-            .map(ClientName::Number),
-        DeValue::String(name) => Some(ClientName::Name(name.clone().into_owned())),
-        _ => None,
-    }
-    .filter(ClientName::is_valid)
-    .ok_or_else(|| {
-        format!(
-            "must be an integer from 0 to 4294967295, or a name of 1 to {MAX_CLIENT_NAME} bytes without control characters"
-        )
-    })
-}
-
-pub fn integer(value: &DeValue<'_>, min: u64, max: u64, unit: &str) -> Result<u64, String> {
+pub fn integer(value: &Value, min: u64, max: u64, unit: &str) -> Result<u64, String> {
     value
         .as_integer()
-        .and_then(|number| u64::from_str_radix(number.as_str(), number.radix()).ok())
         .filter(|number| (min..=max).contains(number))
         .ok_or_else(|| format!("must be an integer from {min} to {max} ({unit})"))
 }
 
-pub fn seconds(value: &DeValue<'_>, min: f64, max: f64) -> Result<Duration, String> {
-    let number: Option<f64> = match value {
-        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
-            .ok()
-            .map(|number| number as f64),
-        DeValue::Float(number) => number.as_str().parse().ok(),
-        _ => None,
-    };
-    number
+pub fn seconds(value: &Value, min: f64, max: f64) -> Result<Duration, String> {
+    value
+        .as_number()
         .filter(|seconds| (min..=max).contains(seconds))
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
         .ok_or_else(|| format!("must be a number from {min} to {max} (seconds)"))
 }
 
-pub fn path(value: &DeValue<'_>) -> Result<String, String> {
+pub fn path(value: &Value) -> Result<String, String> {
     value
         .as_str()
         .filter(|path| !path.is_empty() && !path.contains('\0'))
@@ -59,7 +33,7 @@ pub fn path(value: &DeValue<'_>) -> Result<String, String> {
 }
 
 /// None for an empty one.
-pub fn optional_path(value: &DeValue<'_>) -> Result<Option<String>, String> {
+pub fn optional_path(value: &Value) -> Result<Option<String>, String> {
     match value.as_str() {
         Some("") => Ok(None),
         _ => path(value).map(Some),
@@ -67,7 +41,7 @@ pub fn optional_path(value: &DeValue<'_>) -> Result<Option<String>, String> {
 }
 
 /// The name of a user, or nothing, which is `else_whom`.
-pub fn user(value: &DeValue<'_>, else_whom: &str) -> Result<Option<String>, String> {
+pub fn user(value: &Value, else_whom: &str) -> Result<Option<String>, String> {
     match value.as_str() {
         Some("") => Ok(None),
         Some(name) if !name.contains(char::is_control) => Ok(Some(name.to_owned())),
@@ -75,18 +49,18 @@ pub fn user(value: &DeValue<'_>, else_whom: &str) -> Result<Option<String>, Stri
     }
 }
 
-pub fn plugin_names(value: &DeValue<'_>) -> Result<Vec<String>, String> {
-    let names = value.as_array().and_then(|names| {
+pub fn plugin_names(value: &Value) -> Result<Vec<String>, String> {
+    let names = value.as_list().and_then(|names| {
         names
             .iter()
-            .map(|name| name.get_ref().as_str())
+            .map(Value::as_str)
             .map(|name| name.filter(|name| is_plugin_name(name)).map(str::to_owned))
             .collect()
     });
     names.ok_or_else(|| "must be a list of file names without `/` and without a leading dot".into())
 }
 
-pub fn one_of<T: Copy>(value: &DeValue<'_>, choices: &[(&str, T)]) -> Result<T, String> {
+pub fn one_of<T: Copy>(value: &Value, choices: &[(&str, T)]) -> Result<T, String> {
     let choice = choices
         .iter()
         .find(|(name, _)| value.as_str() == Some(name));
@@ -99,7 +73,7 @@ pub fn one_of<T: Copy>(value: &DeValue<'_>, choices: &[(&str, T)]) -> Result<T, 
     })
 }
 
-pub fn url(value: &DeValue<'_>) -> Result<String, String> {
+pub fn url(value: &Value) -> Result<String, String> {
     let text = value.as_str();
     address(text.ok_or(NO_ADDRESS)?)
 }
@@ -130,22 +104,21 @@ pub fn address(text: &str) -> Result<String, String> {
     Ok(text.trim_end_matches('/').to_owned())
 }
 
-pub fn url_path<'v>(value: &'v DeValue<'_>) -> Result<&'v str, String> {
+pub fn url_path(value: &Value) -> Result<String, String> {
     value
         .as_str()
         .filter(|path| !path.trim_matches('/').is_empty())
         .filter(|path| path.bytes().all(|byte| byte.is_ascii_graphic()))
         .filter(|path| !path.contains(['?', '#']))
+        .map(str::to_owned)
         .ok_or_else(|| "must be a path of visible ASCII characters without `?` or `#`".into())
 }
 
-pub fn services_document(value: &DeValue<'_>) -> Result<String, String> {
+pub fn services_document(value: &Value) -> Result<String, String> {
     let rule = r#"must be a table like { LinuxCPU = ["get_linux_cpu", 15] }"#;
     let table = value.as_table().ok_or(rule)?;
     let mut services = serde_json::Map::new();
     for (name, service) in table {
-        let name = name.get_ref();
-        let service = service.get_ref();
         let value = json(service).ok_or_else(|| {
             if has_impossible_interval(service) {
                 let (min, max) = (Interval::MIN, Interval::MAX);
@@ -154,41 +127,31 @@ pub fn services_document(value: &DeValue<'_>) -> Result<String, String> {
                 rule.to_owned()
             }
         })?;
-        services.insert(name.clone().into_owned(), value);
+        services.insert(name.clone(), value);
     }
     Ok(serde_json::json!({ "services": services }).to_string())
 }
 
 /// Whether the interval, and nothing before it, is what JSON does not have. Other intervals are
 /// checked when the document is read.
-fn has_impossible_interval(service: &DeValue<'_>) -> bool {
-    let mut values = service.as_array().into_iter().flatten();
-    let is_possible = |value: &Spanned<DeValue<'_>>| json(value.get_ref()).is_some();
+fn has_impossible_interval(service: &Value) -> bool {
+    let mut values = service.as_list().into_iter().flatten();
+    let is_possible = |value: &Value| json(value).is_some();
     values.next().is_some_and(is_possible) && values.next().is_some_and(|it| !is_possible(it))
 }
 
 /// `None` for what JSON does not have: dates, infinities and integers beyond 64 bits.
-fn json(value: &DeValue<'_>) -> Option<serde_json::Value> {
+fn json(value: &Value) -> Option<serde_json::Value> {
     Some(match value {
-        DeValue::String(text) => text.as_ref().into(),
-        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
-            .ok()?
-            .into(),
-        DeValue::Float(number) => {
-            serde_json::Number::from_f64(number.as_str().parse().ok()?)?.into()
-        }
-        DeValue::Boolean(truth) => (*truth).into(),
-        DeValue::Datetime(_) => return None,
-        DeValue::Array(values) => values
+        Value::Text(text) => text.as_str().into(),
+        Value::Integer(number) => i64::try_from(*number).ok()?.into(),
+        Value::Float(number) => serde_json::Number::from_f64(*number)?.into(),
+        Value::Bool(truth) => (*truth).into(),
+        Value::Other => return None,
+        Value::List(values) => values.iter().map(json).collect::<Option<Vec<_>>>()?.into(),
+        Value::Table(table) => table
             .iter()
-            .map(|value| json(value.get_ref()))
-            .collect::<Option<Vec<_>>>()?
-            .into(),
-        DeValue::Table(table) => table
-            .iter()
-            .map(|(name, value)| {
-                Some((name.get_ref().clone().into_owned(), json(value.get_ref())?))
-            })
+            .map(|(name, value)| Some((name.clone(), json(value)?)))
             .collect::<Option<serde_json::Map<_, _>>>()?
             .into(),
     })
@@ -214,35 +177,11 @@ pub fn below(folder: &Path, path: &str) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::toml_reader::by_rule;
 
-    fn value(text: &str) -> DeValue<'_> {
-        DeValue::parse(text).unwrap().into_inner()
-    }
-
-    #[test]
-    fn client_ids() {
-        let number = |text| client_id(&value(text));
-        assert_eq!(number("0"), Ok(ClientName::Number(0)));
-        assert_eq!(number("0xffff_ffff"), Ok(ClientName::Number(u32::MAX)));
-        assert_eq!(number("\"7\""), Ok(ClientName::Name("7".to_owned())));
-        let longest = "n".repeat(64);
-        assert_eq!(
-            client_id(&value(&format!("{longest:?}"))),
-            Ok(ClientName::Name(longest.clone()))
-        );
-        let rule = Err("must be an integer from 0 to 4294967295, or a name of 1 to 64 bytes without control characters".to_owned());
-        for text in [
-            "-1",
-            "4294967296",
-            "1.0",
-            "\"\"",
-            "\"a\\nb\"",
-            "true",
-            "[1]",
-        ] {
-            assert_eq!(number(text), rule, "{text}");
-        }
-        assert_eq!(client_id(&value(&format!("\"{longest}n\""))), rule);
+    fn value(text: &str) -> Value {
+        let from = toml::de::ValueDeserializer::parse(text).unwrap();
+        by_rule(from, |value| Ok(value.clone())).unwrap()
     }
 
     #[test]
@@ -264,7 +203,7 @@ mod tests {
 
     #[test]
     fn addresses() {
-        let taken = |text: &str| url(&DeValue::String(text.into()));
+        let taken = |text: &str| url(&Value::Text(text.to_owned()));
         for (text, expected) in [
             ("http://h", "http://h"),
             ("http://127.0.0.1:9000/", "http://127.0.0.1:9000"),
@@ -307,8 +246,7 @@ mod tests {
 
     #[test]
     fn paths_of_addresses() {
-        let valid = value("\"/a/b/\"");
-        assert_eq!(url_path(&valid), Ok("/a/b/"));
+        assert_eq!(url_path(&value("\"/a/b/\"")), Ok("/a/b/".to_owned()));
         for text in [
             "\"\"", "\"/\"", "\"a b\"", "\"a?b\"", "\"a#b\"", "\"ä\"", "1",
         ] {

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use ureq::http::Uri;
 
-use super::rules::{self, below, one_of, seconds, url_path};
-use super::source::{Place, Values};
+use super::document::ServerTable;
+use super::rules::below;
 use super::{SettingsError, required};
 use crate::system::secret::{Keeper, SecretFile};
+use crate::toml_reader::Given;
 
 /// The name of the token among systemd's credentials.
 const CREDENTIAL: &str = "mote.token";
@@ -71,7 +72,7 @@ impl Server {
         let key = self.client_cert.as_mut().map(|it| &mut it.key_file);
         for secret in self.token.as_mut().into_iter().chain(key) {
             match &mut secret.keeper {
-                Keeper::Owner { agent_uid } | Keeper::Systemd { agent_uid } => *agent_uid = uid,
+                Keeper::Owner { uid: of } | Keeper::Systemd { uid: of } => *of = uid,
             }
         }
     }
@@ -111,127 +112,113 @@ fn is_loopback(url: &Uri) -> bool {
 }
 
 /// `agent_uid`: the user that secrets may belong to, beside root. `credentials`: systemd's folder of them.
-pub(super) fn read(
-    file: &Path,
+pub(super) fn interpret(
     folder: &Path,
-    values: &Values<'_>,
+    table: ServerTable,
+    given: &Given,
     agent_uid: u32,
     credentials: Option<&Path>,
 ) -> Result<Server, SettingsError> {
-    let methods = [("GET", Method::Get), ("POST", Method::Post)];
-    let encodings = [("json", Encoding::Json), ("form", Encoding::Form)];
-    // Servers' settings name it, so it may stand here, but it can be nothing else.
-    values.get_or("server.service_report.method", (), |value| {
-        one_of(value, &[("POST", ())])
-    })?;
-    let url = required(
-        values,
-        file,
-        "server.url",
-        r#"url = "http://127.0.0.1:9000""#,
-        rules::url,
-    )?;
-    let path = |key| {
-        values.get_or(key, None, |value| {
-            let path = rules::optional_path(value)?;
-            Ok(path.map(|path| below(folder, &path)))
-        })
-    };
+    let example = r#"url = "http://127.0.0.1:9000""#;
+    let url = required(table.url, given, "server.url", example)?;
+    let path = |path: Option<String>| path.map(|path| below(folder, &path));
     let own = |path| SecretFile {
         path,
-        keeper: Keeper::Owner { agent_uid },
+        keeper: Keeper::Owner { uid: agent_uid },
     };
-    let credential = || {
-        let path = credentials?.join(CREDENTIAL);
-        let keeper = Keeper::Systemd { agent_uid };
-        path.exists().then_some(SecretFile { path, keeper })
+    let token = path(table.token_file).map(own);
+    let server = Server::at(&url, path(table.ca_file));
+    let server = Server {
+        token: token.or_else(|| credential(credentials?, agent_uid)),
+        client_cert: client_cert(
+            path(table.client_cert_file),
+            path(table.client_key_file).map(own),
+            given,
+        )?,
+        config_path: match table.get_configs.path {
+            Some(path) => path.trim_matches('/').to_owned(),
+            None => server.config_path,
+        },
+        config_method: table.get_configs.method.unwrap_or(server.config_method),
+        report_path: match table.service_report.path {
+            Some(path) => path.trim_start_matches('/').to_owned(),
+            None => server.report_path,
+        },
+        report_encoding: table
+            .service_report
+            .encoding
+            .unwrap_or(server.report_encoding),
+        request_timeout: table.request_timeout_s.unwrap_or(server.request_timeout),
+        config_update_interval: table
+            .config_update_interval_s
+            .unwrap_or(server.config_update_interval),
+        ..server
     };
-    let token = path("server.token_file")?.map(own).or_else(credential);
-    let ca_file = path("server.ca_file")?;
-    let cert_file = path("server.client_cert_file")?;
-    let key_file = path("server.client_key_file")?.map(own);
-    let default = Server::at(&url, ca_file);
-    let breaks = |key, rule: &str| {
-        let place = values.get(key).map(|given| given.place.clone());
-        SettingsError::Invalid {
-            place: place.unwrap_or_else(|| Place::Variable("CREDENTIALS_DIRECTORY".to_owned())),
-            key,
-            rule: rule.to_owned(),
-        }
-    };
-    if token.is_some() && !default.is_private() {
-        let rule = "must start with https://, since a token goes there and others could read it";
-        return Err(breaks("server.url", rule));
-    }
-    for (key, given) in [
-        ("server.ca_file", default.ca_file.is_some()),
-        ("server.client_cert_file", cert_file.is_some()),
-        ("server.client_key_file", key_file.is_some()),
-    ] {
-        if given && !default.is_https() {
-            return Err(breaks(key, "is of use only with an https:// `server.url`"));
-        }
-    }
-    let client_cert = match (cert_file, key_file) {
-        (Some(cert_file), Some(key_file)) => Some(ClientCert {
+    check_privacy(&server, given)?;
+    Ok(server)
+}
+
+/// The token among systemd's credentials, if it is there.
+fn credential(folder: &Path, agent_uid: u32) -> Option<SecretFile> {
+    let path = folder.join(CREDENTIAL);
+    let keeper = Keeper::Systemd { uid: agent_uid };
+    path.exists().then_some(SecretFile { path, keeper })
+}
+
+fn client_cert(
+    cert_file: Option<PathBuf>,
+    key_file: Option<SecretFile>,
+    given: &Given,
+) -> Result<Option<ClientCert>, SettingsError> {
+    let breaks = |key, rule| Err(given.invalid(key, rule).into());
+    match (cert_file, key_file) {
+        (Some(cert_file), Some(key_file)) => Ok(Some(ClientCert {
             cert_file,
             key_file,
-        }),
-        (None, None) => None,
-        (Some(_), None) => {
-            let rule = "needs its key in `server.client_key_file`";
-            return Err(breaks("server.client_cert_file", rule));
+        })),
+        (None, None) => Ok(None),
+        (Some(_), None) => breaks(
+            "server.client_cert_file",
+            "needs its key in `server.client_key_file`",
+        ),
+        (None, Some(_)) => breaks(
+            "server.client_key_file",
+            "needs its certificate in `server.client_cert_file`",
+        ),
+    }
+}
+
+/// A token goes only where others cannot read it, and certificates are for `https://`.
+fn check_privacy(server: &Server, given: &Given) -> Result<(), SettingsError> {
+    if server.token.is_some() && !server.is_private() {
+        let rule = "must start with https://, since a token goes there and others could read it";
+        return Err(given.invalid("server.url", rule).into());
+    }
+    let https_keys = [
+        ("server.ca_file", server.ca_file.is_some()),
+        ("server.client_cert_file", server.client_cert.is_some()),
+    ];
+    for (key, is_set) in https_keys {
+        if is_set && !server.is_https() {
+            let rule = "is of use only with an https:// `server.url`";
+            return Err(given.invalid(key, rule).into());
         }
-        (None, Some(_)) => {
-            let rule = "needs its certificate in `server.client_cert_file`";
-            return Err(breaks("server.client_key_file", rule));
-        }
-    };
-    Ok(Server {
-        token,
-        client_cert,
-        config_path: values.get_or(
-            "server.get_configs.path",
-            default.config_path.clone(),
-            |value| Ok(url_path(value)?.trim_matches('/').to_owned()),
-        )?,
-        config_method: values.get_or(
-            "server.get_configs.method",
-            default.config_method,
-            |value| one_of(value, &methods),
-        )?,
-        report_path: values.get_or(
-            "server.service_report.path",
-            default.report_path.clone(),
-            |value| Ok(url_path(value)?.trim_start_matches('/').to_owned()),
-        )?,
-        report_encoding: values.get_or(
-            "server.service_report.encoding",
-            default.report_encoding,
-            |value| one_of(value, &encodings),
-        )?,
-        request_timeout: values.get_or(
-            "server.request_timeout_s",
-            default.request_timeout,
-            |value| seconds(value, 0.1, 600.0),
-        )?,
-        config_update_interval: values.get_or(
-            "server.config_update_interval_s",
-            default.config_update_interval,
-            |value| seconds(value, 1.0, 604_800.0),
-        )?,
-        ..default
-    })
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::document::{Document, SCHEMA};
     use super::*;
+    use crate::toml_reader;
 
     fn read_text(text: &str, credentials: Option<&Path>) -> Result<Server, String> {
         let file = Path::new("a.toml");
-        Values::read(file, text, &[])
-            .and_then(|values| read(file, Path::new("/etc/mote"), &values, 7, credentials))
+        let (document, given): (Document, _) =
+            toml_reader::parse(file, text, &SCHEMA, &[]).map_err(|error| error.to_string())?;
+        let table = document.server.unwrap_or_default();
+        interpret(Path::new("/etc/mote"), table, &given, 7, credentials)
             .map_err(|error| error.to_string())
     }
 
@@ -243,7 +230,7 @@ mod tests {
     fn files_start_at_the_folder_and_an_empty_name_is_none() {
         let text = "[server]\nurl = 'http://localhost'\ntoken_file = 'token'\nca_file = ''\nclient_key_file = ''";
         let server = read_text(text, None).unwrap();
-        let keeper = Keeper::Owner { agent_uid: 7 };
+        let keeper = Keeper::Owner { uid: 7 };
         let path = PathBuf::from("/etc/mote/token");
         assert_eq!(server.token, Some(SecretFile { path, keeper }));
         assert_eq!((server.ca_file, server.client_cert), (None, None));
@@ -257,7 +244,7 @@ mod tests {
         assert_eq!(token(url), Ok(None));
         let path = folder.path().join("mote.token");
         std::fs::write(&path, "").unwrap();
-        let keeper = Keeper::Systemd { agent_uid: 7 };
+        let keeper = Keeper::Systemd { uid: 7 };
         assert_eq!(token(url), Ok(Some(SecretFile { path, keeper })));
         let named = token(&format!("{url}server.token_file = '/t'")).unwrap();
         assert_eq!(named.unwrap().path, Path::new("/t"));
@@ -318,11 +305,13 @@ mod tests {
 
     #[test]
     fn certificates_without_https_are_a_mistake() {
-        for key in ["ca_file", "client_cert_file", "client_key_file"] {
-            assert_eq!(
-                refusal(&format!("[server]\nurl = 'http://localhost'\n{key} = 'x'")),
-                format!("a.toml:3: `server.{key}` is of use only with an https:// `server.url`")
-            );
+        for (key, other) in [
+            ("ca_file", ""),
+            ("client_cert_file", "client_key_file = 'k'"),
+        ] {
+            let text = format!("[server]\nurl = 'http://localhost'\n{key} = 'x'\n{other}");
+            let error = "is of use only with an https:// `server.url`";
+            assert_eq!(refusal(&text), format!("a.toml:3: `server.{key}` {error}"));
         }
     }
 }

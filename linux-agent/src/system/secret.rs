@@ -31,16 +31,16 @@ pub struct SecretFile {
 /// Who keeps a secret from others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keeper {
-    /// This user owns the file, or root if the agent does not leave root, and nobody else may read it.
+    /// This user owns the file, or root if the program stays who it is, and nobody else may read it.
     Owner {
-        /// The user that the agent runs as.
-        agent_uid: u32,
+        /// The user that the program runs as, or is about to become.
+        uid: u32,
     },
     /// systemd: the file may also be readable for a group, since the folder is closed to all but the service's
     /// user (systemd.exec(5), credentials).
     Systemd {
-        /// The user that the agent runs as.
-        agent_uid: u32,
+        /// The user that the program runs as, or is about to become.
+        uid: u32,
     },
 }
 
@@ -54,7 +54,7 @@ pub struct SecretError {
 #[derive(Debug)]
 enum Fault {
     Read(io::Error),
-    Owner { uid: u32, agent_uid: u32 },
+    Owner { owner: u32, uid: u32 },
     Mode(u32),
     Folder,
     NoToken,
@@ -65,6 +65,22 @@ enum Fault {
 pub struct Token(String);
 
 impl SecretFile {
+    /// One for this process as it is. In systemd's folder of credentials it is one of those.
+    pub fn for_this_process(path: &Path) -> SecretFile {
+        let uid = nix::unistd::geteuid().as_raw();
+        let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
+        let is_credential = credentials
+            .filter(|folder| !folder.is_empty())
+            .is_some_and(|folder| path.parent() == Some(Path::new(&folder)));
+        SecretFile {
+            path: path.to_owned(),
+            keeper: match is_credential {
+                true => Keeper::Systemd { uid },
+                false => Keeper::Owner { uid },
+            },
+        }
+    }
+
     /// Reads the file whole, at most 64 KiB, if it is kept from others.
     pub fn read(&self) -> Result<Vec<u8>, SecretError> {
         let file = files::open(&self.path).map_err(|cause| self.error(Fault::Read(cause)))?;
@@ -76,33 +92,31 @@ impl SecretFile {
         files::read_open(file, MAX_SECRET).map_err(|cause| self.error(Fault::Read(cause)))
     }
 
-    /// Reads a token.
+    /// Reads a token. White space around it is no part of it.
     pub fn read_token(&self) -> Result<Token, SecretError> {
-        let bytes = self.read()?;
-        let text = String::from_utf8(bytes).unwrap_or_default();
-        Token::new(text.trim_end_matches(['\r', '\n'])).ok_or_else(|| self.error(Fault::NoToken))
+        let text = String::from_utf8(self.read()?).unwrap_or_default();
+        Token::new(text.trim_ascii()).ok_or_else(|| self.error(Fault::NoToken))
     }
 
     fn check(&self, metadata: &Metadata) -> Result<(), SecretError> {
         let mode = metadata.mode() & 0o7777;
-        let (agent_uid, closed) = match self.keeper {
-            Keeper::Owner { agent_uid } => (agent_uid, 0o077),
-            Keeper::Systemd { agent_uid } => {
+        let (uid, closed) = match self.keeper {
+            Keeper::Owner { uid } => (uid, 0o077),
+            Keeper::Systemd { uid } => {
                 let folder = self.path.parent().map(fs::metadata);
-                let closed =
-                    |it: &Metadata| [0, agent_uid].contains(&it.uid()) && it.mode() & 0o027 == 0;
+                let closed = |it: &Metadata| [0, uid].contains(&it.uid()) && it.mode() & 0o027 == 0;
                 if !matches!(&folder, Some(Ok(folder)) if closed(folder)) {
                     return Err(self.error(Fault::Folder));
                 }
-                (agent_uid, 0o037)
+                (uid, 0o037)
             }
         };
-        let uid = metadata.uid();
-        // Root's own are of no use to an agent that is about to become somebody else.
-        let is_roots =
-            uid == 0 && (agent_uid == nix::unistd::geteuid().as_raw() || closed != 0o077);
-        if uid != agent_uid && !is_roots {
-            return Err(self.error(Fault::Owner { uid, agent_uid }));
+        let owner = metadata.uid();
+        // Root's own are of no use to a program that is about to become somebody else.
+        let stays = uid == nix::unistd::geteuid().as_raw();
+        let is_roots = owner == 0 && (stays || closed != 0o077);
+        if owner != uid && !is_roots {
+            return Err(self.error(Fault::Owner { owner, uid }));
         }
         match mode & closed {
             0 => Ok(()),
@@ -121,9 +135,7 @@ impl SecretFile {
 impl Token {
     /// Takes 16 to 256 visible ASCII characters.
     pub fn new(text: &str) -> Option<Token> {
-        let is_token =
-            TOKEN_BYTES.contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
-        is_token.then(|| Token(text.to_owned()))
+        is_token(text.as_bytes()).then(|| Token(text.to_owned()))
     }
 
     /// The value of `Authorization` (RFC 6750), marked so that it shows in no log.
@@ -137,6 +149,11 @@ impl Token {
     pub fn expose(&self) -> &str {
         &self.0
     }
+}
+
+/// Whether this can be a token.
+pub fn is_token(text: &[u8]) -> bool {
+    TOKEN_BYTES.contains(&text.len()) && text.iter().all(u8::is_ascii_graphic)
 }
 
 /// A new file beside the one that it will be, with the mode that it will have; gone if it never is.
@@ -196,9 +213,9 @@ impl fmt::Display for SecretError {
         let path = self.path.display();
         match &self.fault {
             Fault::Read(cause) => write!(f, "{path}: {cause}"),
-            Fault::Owner { uid, agent_uid } => write!(
+            Fault::Owner { owner, uid } => write!(
                 f,
-                "{path} belongs to user {uid}, and the agent runs as user {agent_uid}: chown {agent_uid} {path}"
+                "{path} belongs to user {owner}, and this program runs as user {uid}: chown {uid} {path}"
             ),
             Fault::Mode(mode) => write!(
                 f,
@@ -206,7 +223,7 @@ impl fmt::Display for SecretError {
             ),
             Fault::Folder => write!(
                 f,
-                "{path} is no credential of systemd, since others may enter its folder; name it in `server.token_file`"
+                "{path} is no credential of systemd, since others may enter its folder; name a file elsewhere in the settings"
             ),
             Fault::NoToken => write!(
                 f,
@@ -230,7 +247,7 @@ mod tests {
 
     fn own() -> Keeper {
         Keeper::Owner {
-            agent_uid: nix::unistd::geteuid().as_raw(),
+            uid: nix::unistd::geteuid().as_raw(),
         }
     }
 
@@ -274,33 +291,33 @@ mod tests {
         let uid = nix::unistd::geteuid().as_raw();
         if uid != 0 {
             // Only the owner's side of the rule can be turned round.
-            secret.keeper = Keeper::Owner { agent_uid: uid + 1 };
-            let says = format!("belongs to user {uid}, and the agent runs as");
+            secret.keeper = Keeper::Owner { uid: uid + 1 };
+            let says = format!("belongs to user {uid}, and this program runs as");
             assert!(refusal(&secret).contains(&says));
             return;
         }
         std::os::unix::fs::chown(&secret.path, Some(12345), None).unwrap();
         assert_eq!(
             refusal(&secret),
-            "token belongs to user 12345, and the agent runs as user 0: chown 0 token"
+            "token belongs to user 12345, and this program runs as user 0: chown 0 token"
         );
-        secret.keeper = Keeper::Owner { agent_uid: 12345 };
+        secret.keeper = Keeper::Owner { uid: 12345 };
         assert!(secret.read_token().is_ok());
         // It is about to become that user, who could not read what is root's.
         std::os::unix::fs::chown(&secret.path, Some(0), None).unwrap();
         assert!(refusal(&secret).contains("belongs to user 0"));
-        secret.keeper = Keeper::Owner { agent_uid: 0 };
+        secret.keeper = Keeper::Owner { uid: 0 };
         assert!(secret.read_token().is_ok());
     }
 
     #[test]
     fn a_credential_of_systemd_may_be_readable_for_a_group_in_a_closed_folder() {
         let folder = TempDir::new().unwrap();
-        let agent_uid = nix::unistd::geteuid().as_raw();
+        let uid = nix::unistd::geteuid().as_raw();
         let enter = |mode| {
             fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode)).unwrap();
         };
-        let keeper = Keeper::Systemd { agent_uid };
+        let keeper = Keeper::Systemd { uid };
         for mode in [0o440, 0o400] {
             let secret = file(&folder, TEXT.as_bytes(), mode);
             let secret = SecretFile { keeper, ..secret };
@@ -318,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_are_16_to_256_visible_characters_and_a_newline_is_none_of_them() {
+    fn tokens_are_16_to_256_visible_characters_and_white_space_around_is_none_of_them() {
         let folder = TempDir::new().unwrap();
         let taken = |text: &str| {
             let secret = file(&folder, text.as_bytes(), 0o600);
@@ -326,18 +343,17 @@ mod tests {
         };
         let longest = "~".repeat(256);
         for text in ["!234567890123456", &longest] {
-            for end in ["", "\n", "\r\n"] {
-                assert_eq!(taken(&format!("{text}{end}")).as_deref(), Some(text));
+            for (start, end) in [("", ""), ("", "\n"), ("", "\r\n"), (" \n", "\t\r\n\n")] {
+                let padded = format!("{start}{text}{end}");
+                assert_eq!(taken(&padded).as_deref(), Some(text));
             }
         }
         for text in [
             "",
             "\n",
             "123456789012345",
-            " 1234567890123456",
             "12345678 90123456",
             "1234567890123456\nA",
-            "1234567890123456\t",
             "ä234567890123456",
             &format!("{longest}~"),
         ] {

@@ -5,7 +5,8 @@ use axum::http::header::{AUTHORIZATION, HeaderMap};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
-use crate::collector::digest::{self, Digest};
+use crate::collector::digest::Digest;
+use crate::system::secret;
 
 /// What a request has in hand.
 #[derive(Debug)]
@@ -50,7 +51,7 @@ impl Presented {
         let mut parts = value.splitn(2, |byte| *byte == b' ');
         let scheme = parts.next().unwrap_or_default();
         let rest = parts.next().unwrap_or_default().trim_ascii();
-        match token(scheme, rest).filter(|token| digest::is_token(token)) {
+        match token(scheme, rest).filter(|token| secret::is_token(token)) {
             Some(token) => Presented::Token(Digest::of(&token)),
             None => Presented::Other,
         }

@@ -15,9 +15,10 @@ use std::time::{Duration, Instant};
 use axum::http::HeaderMap;
 use tokio::sync::Mutex;
 
-use super::digest::{self, Digest, SecretError};
+use super::digest::{self, Digest};
 use super::settings::host::{Host, HostId, TokenSource};
 use super::store::Store;
+use crate::system::secret::SecretError;
 use authorization::Presented;
 use known::{Caller, Denied, Known};
 

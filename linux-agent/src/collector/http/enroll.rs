@@ -77,7 +77,7 @@ mod tests {
     fn a_new_token_is_a_token() {
         let token = new_token().unwrap();
         assert!(
-            token.len() == 64 && digest::is_token(token.as_bytes()),
+            token.len() == 64 && crate::system::secret::is_token(token.as_bytes()),
             "{token}"
         );
         assert_ne!(token, new_token().unwrap());

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use libfuzzer_sys::{Corpus, fuzz_target};
 use mote_agent::protocol::MAX_CLIENT_NAME;
-use mote_agent::settings::{MAX_BOARDS, Orders, Settings};
+use mote_agent::settings::{MAX_BOARDS, OrdersFrom, Settings};
 use mote_agent::{http, orders};
 use mote_fuzz::assert_is_sentence;
 
@@ -30,9 +30,9 @@ fuzz_target!(|input: &[u8]| -> Corpus {
     assert!((1..=MAX_CLIENT_NAME).contains(&settings.client_id.to_string().len()));
     assert!(settings.boards.len() <= MAX_BOARDS);
     assert!(settings.state_dir.is_absolute() && settings.plugins.folder.is_absolute());
-    match &settings.orders {
-        Orders::Server(server) => drop(http::Client::new(server, &settings.client_id.to_string())),
-        Orders::Local { document, .. } => drop(orders::parse(
+    match &settings.orders_from {
+        OrdersFrom::Server(server) => drop(http::Client::new(server, &settings.client_id.to_string())),
+        OrdersFrom::Local { document, .. } => drop(orders::parse(
             document.as_bytes(),
             &settings.plugins.allowed,
         )),

@@ -1,0 +1,458 @@
+//! What `conf/agent.toml` looks like: every key, and the rule for its value.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer};
+
+use super::boards::baud;
+use super::rules::{self, integer, one_of, seconds};
+use super::{Encoding, Method};
+use crate::client_name::ClientName;
+use crate::plugin::MAX_TIME_LIMIT;
+use crate::toml_reader::As::{Names, Number, NumberOrName, Text, Toml};
+use crate::toml_reader::{Key, Schema, by_rule};
+
+/// Every key there is.
+pub(super) const SCHEMA: Schema = Schema {
+    keys: &[
+        Key::new("client_id", NumberOrName),
+        Key::new("state_dir", Text),
+        Key::new("user", Text),
+        Key::new("plugin_user", Text),
+        Key::new("plugin_dir", Text),
+        Key::new("plugins", Names),
+        Key::new("plugin_timeout_s", Number),
+        Key::new("first_sample_spread_s", Number),
+        Key::new("procfs", Text),
+        Key::new("sysfs", Text),
+        Key::new("rootfs", Text),
+        Key::new("server.url", Text),
+        Key::new("server.token_file", Text),
+        Key::new("server.ca_file", Text),
+        Key::new("server.client_cert_file", Text),
+        Key::new("server.client_key_file", Text),
+        Key::new("server.get_configs.path", Text),
+        Key::new("server.get_configs.method", Text),
+        Key::new("server.service_report.path", Text),
+        Key::new("server.service_report.method", Text),
+        Key::new("server.service_report.encoding", Text),
+        Key::new("server.request_timeout_s", Number),
+        Key::new("server.config_update_interval_s", Number),
+        Key::new("queue.max_bytes", Number),
+        Key::new("queue.max_age_s", Number),
+        Key::new("queue.durability", Text),
+        Key::new("queue.sync_interval_s", Number),
+        Key::new("services", Toml),
+        Key::new("board", Toml),
+        Key::new("board[].device", Text),
+        Key::new("board[].client_id", NumberOrName),
+        Key::new("board[].baud", Number),
+    ],
+    replaced: &[],
+    variable_prefix: "MOTE_",
+};
+
+/// The file as it is written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Document {
+    pub client_id: Option<ClientName>,
+    #[serde(deserialize_with = "path")]
+    pub state_dir: Option<String>,
+    #[serde(deserialize_with = "user")]
+    pub user: Option<String>,
+    #[serde(deserialize_with = "plugin_user")]
+    pub plugin_user: Option<String>,
+    #[serde(deserialize_with = "path")]
+    pub plugin_dir: Option<String>,
+    #[serde(deserialize_with = "plugins")]
+    pub plugins: Option<Vec<String>>,
+    #[serde(deserialize_with = "plugin_timeout")]
+    pub plugin_timeout_s: Option<Duration>,
+    #[serde(deserialize_with = "first_sample_spread")]
+    pub first_sample_spread_s: Option<Duration>,
+    #[serde(deserialize_with = "path")]
+    pub procfs: Option<String>,
+    #[serde(deserialize_with = "path")]
+    pub sysfs: Option<String>,
+    #[serde(deserialize_with = "path")]
+    pub rootfs: Option<String>,
+    pub server: Option<ServerTable>,
+    pub queue: QueueTable,
+    #[serde(deserialize_with = "services")]
+    pub services: Option<String>,
+    pub board: Vec<BoardTable>,
+}
+
+/// `[server]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct ServerTable {
+    #[serde(deserialize_with = "url")]
+    pub url: Option<String>,
+    #[serde(deserialize_with = "optional_path")]
+    pub token_file: Option<String>,
+    #[serde(deserialize_with = "optional_path")]
+    pub ca_file: Option<String>,
+    #[serde(deserialize_with = "optional_path")]
+    pub client_cert_file: Option<String>,
+    #[serde(deserialize_with = "optional_path")]
+    pub client_key_file: Option<String>,
+    pub get_configs: GetConfigs,
+    pub service_report: ServiceReport,
+    #[serde(deserialize_with = "request_timeout")]
+    pub request_timeout_s: Option<Duration>,
+    #[serde(deserialize_with = "config_update_interval")]
+    pub config_update_interval_s: Option<Duration>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct GetConfigs {
+    #[serde(deserialize_with = "url_path")]
+    pub path: Option<String>,
+    #[serde(deserialize_with = "method")]
+    pub method: Option<Method>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct ServiceReport {
+    #[serde(deserialize_with = "url_path")]
+    pub path: Option<String>,
+    // Servers' settings name it, so it may stand here, but it can be nothing else.
+    #[serde(deserialize_with = "post")]
+    #[serde(rename = "method")]
+    pub _method: Option<Method>,
+    #[serde(deserialize_with = "encoding")]
+    pub encoding: Option<Encoding>,
+}
+
+/// `[queue]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct QueueTable {
+    #[serde(deserialize_with = "max_bytes")]
+    pub max_bytes: Option<usize>,
+    #[serde(deserialize_with = "max_age")]
+    pub max_age_s: Option<Duration>,
+    /// Whether a report is to survive a loss of power.
+    #[serde(deserialize_with = "durability")]
+    pub durability: Option<bool>,
+    #[serde(deserialize_with = "sync_interval")]
+    pub sync_interval_s: Option<Duration>,
+}
+
+/// A `[[board]]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct BoardTable {
+    #[serde(deserialize_with = "path")]
+    pub device: Option<String>,
+    pub client_id: Option<ClientName>,
+    #[serde(deserialize_with = "baud_rate")]
+    pub baud: Option<u32>,
+}
+
+/// Makes functions for `deserialize_with` from rules. In the environment, too, what is empty was not left out.
+macro_rules! fields {
+    ($($name:ident: $type:ty = $rule:expr;)*) => {$(
+        fn $name<'de, D: Deserializer<'de>>(from: D) -> Result<Option<$type>, D::Error> {
+            by_rule(from, $rule).map(Some)
+        }
+    )*};
+}
+
+/// The same for values that may be empty, which is as if they were not given.
+macro_rules! optional_fields {
+    ($($name:ident: $type:ty = $rule:expr;)*) => {$(
+        fn $name<'de, D: Deserializer<'de>>(from: D) -> Result<Option<$type>, D::Error> {
+            by_rule(from, $rule)
+        }
+    )*};
+}
+
+fields! {
+    path: String = rules::path;
+    plugins: Vec<String> = rules::plugin_names;
+    plugin_timeout: Duration = |it| seconds(it, 0.1, MAX_TIME_LIMIT.as_secs_f64());
+    first_sample_spread: Duration = |it| seconds(it, 0.0, 604_800.0);
+    services: String = rules::services_document;
+    url: String = rules::url;
+    url_path: String = rules::url_path;
+    method: Method = |it| one_of(it, &[("GET", Method::Get), ("POST", Method::Post)]);
+    post: Method = |it| one_of(it, &[("POST", Method::Post)]);
+    encoding: Encoding = |it| one_of(it, &[("json", Encoding::Json), ("form", Encoding::Form)]);
+    request_timeout: Duration = |it| seconds(it, 0.1, 600.0);
+    config_update_interval: Duration = |it| seconds(it, 1.0, 604_800.0);
+    max_bytes: usize = |it| {
+        let bytes = integer(it, 64 << 10, 1 << 30, "bytes")?;
+        usize::try_from(bytes).map_err(|_| "is more than this machine can address".into())
+    };
+    max_age: Duration = |it| integer(it, 1, 31_536_000, "seconds").map(Duration::from_secs);
+    durability: bool = |it| one_of(it, &[("process", false), ("power", true)]);
+    sync_interval: Duration = |it| seconds(it, 0.1, 3600.0);
+    baud_rate: u32 = baud;
+}
+
+optional_fields! {
+    user: String = |it| rules::user(it, "for the one who starts the agent");
+    plugin_user: String = |it| rules::user(it, "for the agent's");
+    optional_path: String = rules::optional_path;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::toml_reader::{self, Variable};
+    use std::path::Path;
+
+    fn read(text: &str, variables: &[(&str, &str)]) -> Result<Document, String> {
+        let variables: Vec<_> = variables
+            .iter()
+            .map(|(name, text)| (name.to_string(), text.to_string()))
+            .map(|(name, text)| Variable { name, text })
+            .collect();
+        let read = toml_reader::parse(Path::new("a.toml"), text, &SCHEMA, &variables);
+        match read {
+            Ok((document, _)) => Ok(document),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn refusal(text: &str, variables: &[(&str, &str)]) -> String {
+        read(text, variables).unwrap_err()
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line_and_the_nearest() {
+        for (text, error) in [
+            (
+                "client_id = 1\n\nclient-id = 2",
+                "a.toml:3: there is no setting `client-id`; the nearest is `client_id`",
+            ),
+            (
+                "[server]\nuri = 1",
+                "a.toml:2: there is no setting `server.uri`; the nearest is `server.url`",
+            ),
+            (
+                "[queue]\nmax_age = 1",
+                "a.toml:2: there is no setting `queue.max_age`; the nearest is `queue.max_age_s`",
+            ),
+            (
+                "request_timeout_s = 1",
+                "a.toml:1: there is no setting `request_timeout_s`; the nearest is `server.request_timeout_s`",
+            ),
+            (
+                "[server]\nservice_report = { pth = \"x\" }",
+                "a.toml:2: there is no setting `server.service_report.pth`; the nearest is `server.service_report.path`",
+            ),
+            (
+                "\"server.url\" = 1",
+                "a.toml:1: there is no setting `\"server.url\"`; the nearest is `server.url`",
+            ),
+            (
+                "[[service]]\nname = 1",
+                "a.toml:1: there is no setting `service`; the nearest is `services`",
+            ),
+            (
+                "[servr]\nurl = \"http://h\"",
+                "a.toml:1: there is no setting `servr`; the nearest is `server`",
+            ),
+            (
+                "[server.service_reports]\npath = \"p\"",
+                "a.toml:1: there is no setting `server.service_reports`; the nearest is `server.service_report`",
+            ),
+        ] {
+            assert_eq!(refusal(text, &[]), error);
+        }
+    }
+
+    #[test]
+    fn nothing_is_suggested_where_nothing_is_near() {
+        for (text, key) in [
+            ("log_level = 1", "log_level"),
+            ("[server]\nport = 1", "server.port"),
+            ("[server]\ntoast = 1", "server.toast"),
+            ("[logging]\npath = 1", "logging"),
+            ("\"\" = 1", ""),
+        ] {
+            let error = refusal(text, &[]);
+            assert!(
+                error.ends_with(&format!(": there is no setting `{key}`")),
+                "{error}"
+            );
+        }
+        for name in ["MOTE_LOG_LEVEL", "MOTE_X", "MOTE_", "MOTE_SERVER__PORT"] {
+            assert_eq!(
+                refusal("", &[(name, "1")]),
+                format!("the environment variable {name} names no setting")
+            );
+        }
+    }
+
+    #[test]
+    fn a_name_with_control_characters_is_shown_without_them() {
+        for (text, variable, shown) in [
+            ("\"a\\nb\" = 1", "MOTE_CLIENT_ID", r#"`"a\nb"`"#),
+            (
+                "[server]\n\"a\\u001b\" = 1",
+                "MOTE_CLIENT_ID",
+                r#"`server."a\u{1b}"`"#,
+            ),
+            ("", "MOTE_\u{1b}[2J", r"MOTE_\u{1b}[2J names"),
+        ] {
+            let error = refusal(text, &[(variable, "1")]);
+            assert!(error.contains(shown), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_value_in_place_of_a_table_is_refused() {
+        assert_eq!(
+            refusal("client_id = 1\nserver = \"h\"", &[]),
+            "a.toml:2: `server` must be a table"
+        );
+        assert_eq!(
+            refusal("[[queue]]\nmax_bytes = 1", &[]),
+            "a.toml:1: `queue` must be a table"
+        );
+    }
+
+    #[test]
+    fn what_is_not_toml_is_named_with_its_line() {
+        for (text, start) in [
+            ("a = 1\nb = [1,", "a.toml:2: this is not TOML: "),
+            ("\n\nclient_id 1", "a.toml:3: this is not TOML: "),
+            ("plugins = []\nplugins = []", "a.toml:2: this is not TOML: "),
+        ] {
+            let error = refusal(text, &[]);
+            assert!(error.starts_with(start), "{error}");
+            assert!(!error.contains('\n'), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_variable_is_named_with_the_nearest() {
+        for (name, nearest) in [
+            ("MOTE_SERVER_URL", "MOTE_SERVER__URL"),
+            ("MOTE_SERVER", "MOTE_SERVER__URL"),
+            ("MOTE_SERVR", "MOTE_SERVER__URL"),
+            ("MOTE_URL", "MOTE_SERVER__URL"),
+            ("MOTE_SERVER__URI", "MOTE_SERVER__URL"),
+            ("MOTE_QUEUE", "MOTE_QUEUE__MAX_BYTES"),
+            ("MOTE_QUEUE_MAX_AGE_S", "MOTE_QUEUE__MAX_AGE_S"),
+            ("MOTE_SERVICE", "MOTE_SERVICES"),
+            ("MOTE_CLIENTID", "MOTE_CLIENT_ID"),
+        ] {
+            assert_eq!(
+                refusal("", &[(name, "http://h")]),
+                format!(
+                    "the environment variable {name} names no setting; the nearest is {nearest}"
+                )
+            );
+        }
+    }
+
+    #[test]
+    fn a_variable_overrides_the_file_and_is_read_as_plain_text() {
+        let client_id = |text: &str| {
+            let document = read("client_id = 1", &[("MOTE_CLIENT_ID", text)]);
+            document.map(|it| it.client_id.unwrap())
+        };
+        let name = |text: &str| Ok(ClientName::Name(text.to_owned()));
+        assert_eq!(client_id("2"), Ok(ClientName::Number(2)));
+        assert_eq!(client_id("0"), Ok(ClientName::Number(0)));
+        // None of these is a number to whoever set the variable.
+        for text in [
+            "12_3",
+            "0x10",
+            "0b1",
+            "007",
+            "+7",
+            "1e3",
+            "4294967296",
+            "nan",
+            "true",
+            "web-1",
+            "\"2\"",
+            "[1]",
+        ] {
+            assert_eq!(client_id(text), name(text));
+        }
+        let rule = "must be an integer from 0 to 4294967295, or a name of 1 to 64 bytes without control characters";
+        for text in ["", "1\nstate_dir = 2"] {
+            let error = format!("MOTE_CLIENT_ID: `client_id` {rule}");
+            assert_eq!(client_id(text), Err(error), "{text}");
+        }
+    }
+
+    #[test]
+    fn text_in_a_variable_is_text_whatever_it_looks_like() {
+        for text in ["5", "true", "1979-05-27", "\"q\"", "a = 1", "'"] {
+            let document = read("", &[("MOTE_STATE_DIR", text)]).unwrap();
+            assert_eq!(document.state_dir.as_deref(), Some(text));
+        }
+    }
+
+    #[test]
+    fn a_number_in_a_variable_is_a_decimal_one() {
+        let timeout = |text: &str| {
+            read("", &[("MOTE_PLUGIN_TIMEOUT_S", text)]).map(|it| it.plugin_timeout_s.unwrap())
+        };
+        assert_eq!(timeout("5"), Ok(Duration::from_secs(5)));
+        assert_eq!(timeout("0.5"), Ok(Duration::from_millis(500)));
+        let rule = "must be a number from 0.1 to 3600 (seconds)";
+        for text in [
+            "1_0", "0x5", "5s", " 5", "05", "1e2", "+5", "inf", "", "-5", "5.",
+        ] {
+            let error = format!("MOTE_PLUGIN_TIMEOUT_S: `plugin_timeout_s` {rule}");
+            assert_eq!(timeout(text), Err(error), "{text}");
+        }
+    }
+
+    #[test]
+    fn names_in_a_variable_have_commas_between_them() {
+        let plugins = |text: &str| {
+            read("", &[("MOTE_PLUGINS", text)])
+                .unwrap()
+                .plugins
+                .unwrap()
+        };
+        assert_eq!(plugins("a, b.sh ,5"), ["a", "b.sh", "5"]);
+        assert_eq!(plugins("[\"a\", 'b.sh']"), ["a", "b.sh"]);
+        assert!(plugins("").is_empty());
+    }
+
+    #[test]
+    fn a_value_is_named_where_it_was_given() {
+        for (text, variables, error) in [
+            (
+                "[server]\nurl = 1",
+                &[("MOTE_SERVER__URL", "http://h")] as &[_],
+                None,
+            ),
+            (
+                "[queue]\nmax_bytes = 65536\nmax_age_s = 0",
+                &[],
+                Some("a.toml:3: `queue.max_age_s` must be an integer from 1 to 31536000 (seconds)"),
+            ),
+            (
+                "[queue]\nmax_bytes = 65536",
+                &[("MOTE_QUEUE__MAX_AGE_S", "0")],
+                Some(
+                    "MOTE_QUEUE__MAX_AGE_S: `queue.max_age_s` must be an integer from 1 to 31536000 (seconds)",
+                ),
+            ),
+            (
+                "plugins = [\n'a',\n'/']",
+                &[],
+                Some(
+                    "a.toml:1: `plugins` must be a list of file names without `/` and without a leading dot",
+                ),
+            ),
+        ] {
+            assert_eq!(read(text, variables).err().as_deref(), error);
+        }
+    }
+}
