@@ -1,6 +1,7 @@
 //! The agent against servers that stall, lie, flood, redirect and fail. Whatever they do: it goes on sampling, says
 //! once what is wrong, keeps its last good orders and accounts for every report.
 
+mod answers;
 mod away;
 mod documents;
 mod orders;

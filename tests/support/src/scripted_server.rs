@@ -38,6 +38,10 @@ pub enum Answer {
     },
     /// These bytes, and the end of the connection.
     Raw(Vec<u8>),
+    /// These pieces, each written by itself, and the connection stays.
+    Pieces(Vec<Vec<u8>>),
+    /// These bytes, again and again.
+    Repeated(Vec<u8>),
     /// These bytes, then for ever one space a pause.
     Dribble(Vec<u8>, Duration),
     /// An answer in order whose body is that many spaces.
@@ -127,6 +131,7 @@ impl Answer {
     fn acknowledges(&self) -> bool {
         matches!(self, Answer::Http { status, .. } if (200..300).contains(status))
             || matches!(self, Answer::Flood(_))
+            || matches!(self, Answer::Pieces(pieces) if pieces[0].starts_with(b"HTTP/1.1 2"))
     }
 }
 
@@ -272,6 +277,14 @@ impl Shared {
                     stream.write_all(&[head.as_bytes(), b"\r\n", &body].concat())?;
                 }
                 Answer::Raw(bytes) => return stream.write_all(&bytes),
+                Answer::Pieces(pieces) => {
+                    for piece in pieces {
+                        stream.write_all(&piece)?;
+                    }
+                }
+                Answer::Repeated(bytes) => loop {
+                    stream.write_all(&bytes)?;
+                },
                 Answer::Dribble(bytes, pause) => {
                     stream.write_all(&bytes)?;
                     loop {
