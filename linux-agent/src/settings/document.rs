@@ -6,11 +6,14 @@ use serde::{Deserialize, Deserializer};
 
 use super::boards::baud;
 use super::rules::{self, integer, one_of, seconds};
-use super::{Encoding, Method};
+use super::server::{Encoding, Method};
 use crate::client_name::ClientName;
 use crate::plugin::MAX_TIME_LIMIT;
 use crate::toml_reader::As::{Names, Number, NumberOrName, Text, Toml};
 use crate::toml_reader::{Key, Schema, by_rule};
+
+/// Names the settings file.
+pub(super) const CONFIG_VARIABLE: &str = "MOTE_CONFIG";
 
 /// Every key there is.
 pub(super) const SCHEMA: Schema = Schema {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use super::places::CONFIG_VARIABLE;
+use super::document::CONFIG_VARIABLE;
 use crate::toml_reader::{Place, TomlError};
 
 /// Why there are no valid settings.

@@ -8,6 +8,7 @@
 mod boards;
 mod document;
 mod error;
+mod interpret;
 mod places;
 pub(crate) mod rules;
 mod server;
@@ -24,6 +25,7 @@ use crate::plugin::Plugins;
 use crate::probes::Roots;
 use crate::toml_reader::{self, Given, TomlError, Variable, read_text};
 use document::{Document, QueueTable, SCHEMA};
+use interpret::required;
 use places::{Environment, first_of, sort_variables};
 use rules::below;
 
@@ -156,10 +158,10 @@ fn read(
     credentials: Option<&Path>,
 ) -> Result<Settings, SettingsError> {
     let (document, given): (Document, _) = toml_reader::parse(file, text, &SCHEMA, variables)?;
-    interpret(file, folder, document, &given, credentials)
+    settings(file, folder, document, &given, credentials)
 }
 
-fn interpret(
+fn settings(
     file: &Path,
     folder: &Path,
     document: Document,
@@ -173,7 +175,7 @@ fn interpret(
     let client_id = required(document.client_id, given, "client_id", "client_id = 1")?;
     Ok(Settings {
         file: file.to_owned(),
-        boards: boards::interpret(folder, document.board, given, &client_id)?,
+        boards: interpret::boards(folder, document.board, given, &client_id)?,
         client_id,
         state_dir: path(&document.state_dir, "../var"),
         user: document.user,
@@ -194,7 +196,7 @@ fn interpret(
         orders_from: match (document.server, document.services) {
             (Some(server), None) => {
                 let agent_uid = geteuid().as_raw();
-                let server = server::interpret(folder, server, given, agent_uid, credentials)?;
+                let server = interpret::server(folder, server, given, agent_uid, credentials)?;
                 OrdersFrom::Server(server)
             }
             (None, Some(document)) => OrdersFrom::Local {
@@ -220,19 +222,6 @@ fn queue_limits(table: &QueueTable) -> QueueLimits {
         max_age: table.max_age_s.unwrap_or(Duration::from_secs(604_800)),
         sync_interval: table.durability.unwrap_or(false).then_some(interval),
     }
-}
-
-fn required<T>(
-    value: Option<T>,
-    given: &Given,
-    key: &'static str,
-    example: &'static str,
-) -> Result<T, SettingsError> {
-    value.ok_or_else(|| SettingsError::Missing {
-        place: given.place(key),
-        key,
-        example,
-    })
 }
 
 #[cfg(test)]

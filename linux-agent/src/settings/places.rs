@@ -5,14 +5,13 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::SettingsError;
-use super::document::SCHEMA;
+use super::document::{CONFIG_VARIABLE, SCHEMA};
+use super::error::SettingsError;
 use crate::toml_reader::{TomlError, Variable, read_text};
 
 /// Where settings are looked for if nobody says where they are.
 pub const DEFAULT_FILES: [&str; 2] = ["conf/agent.toml", "/etc/mote/agent.toml"];
 
-pub(super) const CONFIG_VARIABLE: &str = "MOTE_CONFIG";
 const CREDENTIALS_VARIABLE: &str = "CREDENTIALS_DIRECTORY";
 /// Says that tests may skip.
 const TESTS_VARIABLE: &str = "MOTE_ALLOW_SKIP";

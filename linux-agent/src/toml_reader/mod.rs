@@ -25,6 +25,7 @@ use toml::de::{DeTable, DeValue};
 use crate::system::files;
 
 pub use error::{Place, TomlError};
+use schema::joined;
 pub(crate) use schema::{As, Key, Schema, quoted};
 pub(crate) use value::{Value, by_rule};
 
@@ -348,11 +349,4 @@ fn at<'t>(span: &Range<usize>, value: DeValue<'t>) -> Spanned<DeValue<'t>> {
         other => other,
     };
     Spanned::new(span.clone(), value)
-}
-
-fn joined(parent: &str, name: &str) -> String {
-    match parent {
-        "" => name.to_owned(),
-        _ => format!("{parent}.{name}"),
-    }
 }

@@ -3,7 +3,7 @@
 use strsim::normalized_damerau_levenshtein as likeness;
 use toml::de::DeValue;
 
-use super::{Place, TomlError};
+use super::error::{Place, TomlError};
 
 /// The keys of a settings file.
 pub(crate) struct Schema {
@@ -54,6 +54,14 @@ pub(crate) fn quoted(name: &str) -> String {
     }
 }
 
+/// The key `name` in the table `parent`.
+pub(super) fn joined(parent: &str, name: &str) -> String {
+    match parent {
+        "" => name.to_owned(),
+        _ => format!("{parent}.{name}"),
+    }
+}
+
 /// The value that the text of a variable stands for.
 pub(super) fn value_of<'t>(key: &Key, text: &'t str) -> DeValue<'t> {
     let as_text = || DeValue::String(text.into());
@@ -79,8 +87,8 @@ pub(super) fn value_of<'t>(key: &Key, text: &'t str) -> DeValue<'t> {
 impl Schema {
     /// The pattern of the key or table `name` in the table of this pattern.
     pub(super) fn find(&self, parent: &str, name: &str) -> Option<String> {
-        let named = super::joined(parent, name);
-        let any = super::joined(parent, "*");
+        let named = joined(parent, name);
+        let any = joined(parent, "*");
         [named, any]
             .into_iter()
             .find(|it| self.keys.iter().any(|key| key.path == *it) || self.is_table(it))
