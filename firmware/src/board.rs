@@ -3,6 +3,8 @@
 use mote_core::Uptime;
 use serde::Serialize;
 
+use crate::heartbeat::Link;
+
 /// The probes of a board, and its watchdog.
 pub trait Board {
     /// What a plugin's name means here.
@@ -39,6 +41,9 @@ pub trait Board {
     /// Everything that was due has been sampled: the one place to feed a watchdog, so that it bites when the
     /// schedule stands still.
     fn feed(&mut self) {}
+
+    /// How the node and its gateway get on, told as often as [`Board::feed`] is called: for a lamp, or a screen.
+    fn link(&mut self, _link: Link) {}
 }
 
 /// What a probe can report besides what it samples itself.

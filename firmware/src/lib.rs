@@ -25,22 +25,28 @@ mod arch;
 mod board;
 #[cfg(all(feature = "embassy", target_os = "none"))]
 pub mod embassy;
+mod heartbeat;
 mod load;
 mod mcu;
 mod node;
 mod ram;
 mod ring;
+#[cfg(feature = "sensors")]
+pub mod sensors;
 mod shell;
+mod sleeper;
 #[cfg(all(target_arch = "arm", target_os = "none"))]
 mod systick;
 
 pub use board::{Board, Context, Failed, Statistics};
+pub use heartbeat::{Heartbeat, Link, LinkCell};
 pub use load::{Load, LoadMark, LoadMeter};
 pub use mcu::{Alive, Mcu, McuLoad, McuPlugin, McuRam, McuSample, Reset};
 pub use mote_core;
 pub use mote_core::{ClientId, Config, Interval, Service, Status, Uptime};
 pub use node::{MAX_LINE, Node, Settings};
 pub use ram::{HeapUse, Ram};
-pub use shell::{Clock, run, turn};
+pub use shell::{Clock, run, run_blocking, turn};
+pub use sleeper::Sleeper;
 #[cfg(all(target_arch = "arm", target_os = "none"))]
 pub use systick::SysTick;

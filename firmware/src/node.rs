@@ -9,6 +9,7 @@ use mote_core::{
 use serde::Serialize;
 
 use crate::board::{Board, Context, Failed, Statistics, seconds};
+use crate::heartbeat::Link;
 use crate::ring::{Record, Ring};
 
 /// A report with its seal is at most this long, in bytes; a larger one is replaced by a failure that says so.
@@ -19,6 +20,9 @@ const AGE_ROOM: usize = r#","age":4294967295"#.len();
 
 /// The gateway has this long to answer a request for the services document, in milliseconds.
 const ANSWER_MS: u64 = 5000;
+
+/// A link is silent when a sample has waited longer for its acknowledgement, in seconds.
+const SILENT_S: u32 = 5;
 
 /// A line of which nothing has gone for so many milliseconds is made anew: nobody reads at the other end, and its
 /// `age` is no longer true.
@@ -79,6 +83,8 @@ struct State<B: Board, const SERVICES: usize, const NAME: usize, const RING: usi
     /// The gateway is to be told why orders were refused.
     refuse: bool,
     refused: ConfigError<NAME>,
+    /// The last orders were.
+    refused_last: bool,
     retry_at: Option<Uptime>,
     retry_ms: u32,
 }
@@ -114,6 +120,7 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize, cons
                     service: None,
                     fault: Fault::NotADocument,
                 },
+                refused_last: false,
                 retry_at: None,
                 retry_ms: 0,
             },
@@ -158,6 +165,7 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize, cons
     /// Samples what is due and does what else it is time for.
     pub fn poll(&mut self, now: Uptime, board: &mut B) {
         self.state.poll(board, now, self.receiver.rejected());
+        board.link(self.link(now));
         board.feed();
     }
 
@@ -208,6 +216,18 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize, cons
     /// What was lost so far.
     pub fn statistics(&self) -> Statistics {
         self.state.statistics(self.receiver.rejected())
+    }
+
+    /// How the node and its gateway get on.
+    pub fn link(&self, now: Uptime) -> Link {
+        let oldest = self.state.ring.oldest();
+        if oldest.is_some_and(|it| seconds(now).wrapping_sub(it.uptime_s) > SILENT_S) {
+            Link::Silent
+        } else if self.state.refused_last {
+            Link::Refused
+        } else {
+            Link::Up
+        }
     }
 
     /// Samples that are not acknowledged yet.
@@ -298,6 +318,7 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize>
                     let services = config.services();
                     services.iter().any(|it| it.name == entry.service.name)
                 };
+                self.refused_last = false;
                 self.ring.retain(stays);
                 self.monitor.apply(&config);
                 self.monitor.fetched(now);
@@ -309,6 +330,7 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize>
             }) => return,
             Err(error) => {
                 self.refuse = true;
+                self.refused_last = true;
                 self.refused = error;
                 self.monitor.fetch_failed(now);
             }

@@ -131,6 +131,12 @@ impl<S, const N: usize> Ring<S, N> {
         }
     }
 
+    /// The sample that waits longest.
+    pub fn oldest(&self) -> Option<&Record<S>> {
+        let mut records = self.records.iter();
+        records.find(|it| it.state != State::Acknowledged)
+    }
+
     /// Samples that wait.
     pub fn len(&self) -> usize {
         self.records.len()

@@ -7,6 +7,7 @@ use mote_core::Uptime;
 
 use crate::board::Board;
 use crate::node::Node;
+use crate::sleeper::Sleeper;
 
 /// After an error of the line it is left alone for so long, in milliseconds.
 const PAUSE_MS: u32 = 20;
@@ -100,6 +101,31 @@ pub fn turn<
         node.sent(length, now);
     }
     wait_ms::<B>(node.poll_at(), now)
+}
+
+/// Runs a node for ever, where there is no executor and nothing else for the main program to do: what the
+/// application does, it does in interrupts, or in its probes.
+pub fn run_blocking<
+    B: Board,
+    const SERVICES: usize,
+    const NAME: usize,
+    const RING: usize,
+    const LINE: usize,
+>(
+    node: &mut Node<B, SERVICES, NAME, RING, LINE>,
+    board: &mut B,
+    clock: impl Clock,
+    sleeper: Sleeper,
+    mut link: impl embedded_io::Read + ReadReady + embedded_io::Write + WriteReady,
+) -> ! {
+    loop {
+        let wait_ms = turn(node, board, clock.now(), &mut link);
+        let more = !node.outgoing(clock.now()).is_empty();
+        sleeper.rest_ms(wait_ms, || {
+            matches!(link.read_ready(), Ok(true))
+                || (more && matches!(link.write_ready(), Ok(true)))
+        });
+    }
 }
 
 fn wait_ms<B: Board>(until: Uptime, now: Uptime) -> u32 {

@@ -1,8 +1,9 @@
 // A Raspberry Pi Pico: rp2040js, an image in its flash, and what rp2040js needs to run an image as it is.
 
 import { readFileSync } from "node:fs";
-import { RP2040 } from "rp2040js";
+import { GPIOPinState, RP2040 } from "rp2040js";
 
+import { Bus, Ina219, Shtc3 } from "./i2c.mjs";
 import { Uart } from "./uart.mjs";
 import { UsbHost } from "./usb.mjs";
 
@@ -16,6 +17,9 @@ const CHIP_RESET = 0x08;
 const HAD_POWER_ON_RESET = 1 << 8;
 const UART0 = 0x40034;
 const UART0_IRQ = 20;
+const I2C0 = 0x40044;
+const I2C0_IRQ = 23;
+const LAMP = 25;
 const TEMPERATURE_CHANNEL = 4;
 const CYCLE_NANOS = 8; // 125 MHz, which is what embassy-rp sets
 
@@ -28,6 +32,8 @@ export class Board {
     this.onByte = onByte;
     this.onReset = onReset;
     this.celsius = 27;
+    this.sensors = { climate: new Shtc3(), supply: new Ina219() };
+    this.blinks = []; // when the lamp was lit
     this.endedNanos = 0;
     this.power();
   }
@@ -131,6 +137,12 @@ export class Board {
     const uart = new Uart(chip, "UART0", UART0_IRQ, this.link === "uart" ? onByte : () => {});
     chip.peripherals[UART0] = uart;
     this.port = this.link === "uart" ? uart : new UsbHost(chip, onByte);
+    const { climate, supply } = this.sensors;
+    const addresses = new Map([[0x70, climate], [0x40, supply]]);
+    chip.peripherals[I2C0] = new Bus(chip, "I2C0", I2C0_IRQ, addresses);
+    chip.gpio[LAMP].addListener((state) => {
+      if (state === GPIOPinState.High) this.blinks.push(this.nanos / 1e6);
+    });
     this.chip = chip;
     this.setTemperature(this.celsius);
   }

@@ -132,6 +132,7 @@ function lockStep(board, output) {
     send: (text) => board.send(Buffer.from(text)),
     run_ms: (ms) => board.runUntil(board.nanos + ms * 1e6, () => output.lines.length > 0),
     celsius: (celsius) => board.setTemperature(celsius),
+    sensor: ({ name, ...change }) => Object.assign(board.sensors[name], change),
     hang: () => board.hang(),
     usb: (what) => ({
       plug: () => board.port.plug(),
@@ -143,7 +144,7 @@ function lockStep(board, output) {
   createInterface({ input: process.stdin }).on("line", (line) => {
     for (const [name, argument] of Object.entries(JSON.parse(line))) commands[name](argument);
     const lines = output.lines.splice(0).map((bytes) => bytes.toString("latin1"));
-    const answer = { ms: board.nanos / 1e6, lines, resets: output.resets };
+    const answer = { ms: board.nanos / 1e6, lines, resets: output.resets, blinks: board.blinks.splice(0) };
     process.stdout.write(`${JSON.stringify(answer)}\n`);
   });
 }

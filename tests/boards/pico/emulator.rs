@@ -19,6 +19,8 @@ pub struct Emulator {
     pub now_ms: f64,
     /// How often the watchdog has reset the board.
     pub resets: u32,
+    /// When the lamp on the board was lit.
+    pub blinks_ms: Vec<f64>,
 }
 
 #[derive(Deserialize)]
@@ -26,6 +28,7 @@ struct Answer {
     ms: f64,
     lines: Vec<String>,
     resets: u32,
+    blinks: Vec<f64>,
 }
 
 impl Emulator {
@@ -49,6 +52,7 @@ impl Emulator {
             child,
             now_ms: 0.0,
             resets: 0,
+            blinks_ms: Vec::new(),
         })
     }
 
@@ -65,6 +69,11 @@ impl Emulator {
     /// The temperature of the chip from now on.
     pub fn set_celsius(&mut self, celsius: f64) {
         self.command(&json!({ "celsius": celsius }));
+    }
+
+    /// Changes what a sensor on the bus measures, or how it fails.
+    pub fn sensor(&mut self, change: Value) {
+        self.command(&json!({ "sensor": change }));
     }
 
     /// The main program does nothing any more; interrupts come.
@@ -84,6 +93,7 @@ impl Emulator {
         let answer: Answer = serde_json::from_str(&line).unwrap();
         self.now_ms = answer.ms;
         self.resets = answer.resets;
+        self.blinks_ms.extend(answer.blinks);
         answer.lines
     }
 }

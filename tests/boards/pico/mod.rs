@@ -3,6 +3,7 @@
 
 mod emulator;
 mod gateway;
+mod sensors;
 
 use std::fs;
 use std::process::Command;

@@ -4,25 +4,33 @@
 
 mod panic;
 mod reset;
+mod sleep;
 mod temperature;
 pub mod usb;
 
 use embassy_rp::Peri;
 use embassy_rp::adc::{self, Adc, Channel};
+use embassy_rp::gpio::{Level, Output};
 use embassy_rp::pac;
-use embassy_rp::peripherals::{ADC, ADC_TEMP_SENSOR, WATCHDOG};
+use embassy_rp::peripherals::{ADC, ADC_TEMP_SENSOR, PIN_25, WATCHDOG};
+use embassy_time::Delay;
 use mote_firmware::{
-    Board, ClientId, Context, Failed, LoadMark, LoadMeter, Mcu, McuPlugin, McuSample, Ram, Uptime,
+    Board, ClientId, Context, Failed, Heartbeat, Link, LinkCell, LoadMark, LoadMeter, Mcu,
+    McuPlugin, McuSample, Ram, Uptime,
 };
 use serde::Serialize;
 
 pub use reset::{RESET, WATCHDOG_MS};
+pub use sleep::sleeper;
 pub use temperature::{Temperature, Thermometer};
 
 /// Where the firmware sleeps. The chip's timer counts microseconds, asleep or awake.
 pub static LOAD: LoadMeter = LoadMeter::new(|| pac::TIMER.timerawl().read());
 
 static RAM: Ram = Ram::linked();
+
+/// How the board and its gateway get on.
+pub static LINK: LinkCell = LinkCell::new();
 
 /// What runs until the server gives other orders.
 pub const SERVICES: [(&str, &str, u32); 4] = [
@@ -44,6 +52,13 @@ pub const SERIAL: &str = match option_env!("MOTE_CLIENT_ID") {
 /// The time since reset.
 pub fn now() -> Uptime {
     Uptime::from_millis(embassy_time::Instant::now().as_millis())
+}
+
+/// Blinks with the lamp of the board: once every two seconds if all is well, see [`Heartbeat`].
+#[embassy_executor::task]
+pub async fn heartbeat(pin: Peri<'static, PIN_25>) -> ! {
+    let lamp = Output::new(pin, Level::Low);
+    Heartbeat::new(lamp).run(&LINK, now, Delay).await
 }
 
 /// The board: what every microcontroller has, a thermometer of its own, and its watchdog.
@@ -137,6 +152,10 @@ impl<T: Thermometer> Board for Pico<T> {
 
     fn feed(&mut self) {
         reset::feed();
+    }
+
+    fn link(&mut self, link: Link) {
+        LINK.set(link);
     }
 }
 

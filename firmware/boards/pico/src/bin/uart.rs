@@ -11,7 +11,7 @@ use embassy_rp::uart::{
 use embassy_time::Delay;
 use mote_firmware::embassy::Executor;
 use mote_firmware::{Node, Settings};
-use mote_pico::{CLIENT_ID, ChipThermometer, LOAD, Pico, SERVICES, now};
+use mote_pico::{CLIENT_ID, ChipThermometer, LOAD, Pico, SERVICES, heartbeat, now};
 
 bind_interrupts!(struct Irqs {
     UART0_IRQ => BufferedInterruptHandler<UART0>;
@@ -32,8 +32,9 @@ fn main() -> ! {
     let uart = BufferedUart::new(p.UART0, p.PIN_0, p.PIN_1, Irqs, SEND, RECEIVE, config);
     let (tx, rx) = uart.split();
     EXECUTOR.insert(Executor::new()).run(&LOAD, |spawner| {
-        if let Ok(task) = mote(NODE, board, rx, tx) {
-            spawner.spawn(task);
+        if let (Ok(mote), Ok(heartbeat)) = (mote(NODE, board, rx, tx), heartbeat(p.PIN_25)) {
+            spawner.spawn(mote);
+            spawner.spawn(heartbeat);
         }
     })
 }

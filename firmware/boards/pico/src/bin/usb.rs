@@ -10,7 +10,7 @@ use embassy_time::Delay;
 use mote_firmware::embassy::Executor;
 use mote_firmware::{Node, Settings};
 use mote_pico::usb::{self, Buffers, Device, UsbReader, UsbWriter};
-use mote_pico::{CLIENT_ID, ChipThermometer, LOAD, Pico, SERIAL, SERVICES, now};
+use mote_pico::{CLIENT_ID, ChipThermometer, LOAD, Pico, SERIAL, SERVICES, heartbeat, now};
 
 bind_interrupts!(struct Irqs {
     USBCTRL_IRQ => InterruptHandler<USB>;
@@ -28,9 +28,14 @@ fn main() -> ! {
     let board = Pico::new(p.WATCHDOG, p.ADC, p.ADC_TEMP_SENSOR);
     let (device, rx, tx) = usb::port(p.USB, Irqs, BUFFERS, SERIAL);
     EXECUTOR.insert(Executor::new()).run(&LOAD, |spawner| {
-        if let (Ok(port), Ok(mote)) = (serve(device), mote(NODE, board, rx, tx)) {
+        if let (Ok(port), Ok(mote), Ok(heartbeat)) = (
+            serve(device),
+            mote(NODE, board, rx, tx),
+            heartbeat(p.PIN_25),
+        ) {
             spawner.spawn(port);
             spawner.spawn(mote);
+            spawner.spawn(heartbeat);
         }
     })
 }

@@ -1,19 +1,27 @@
 //! An application with work of its own, as mote is taken into it: what `uart.rs` does, and beside it a task and
-//! a timer interrupt whose load is then seen. The lines marked `mote`, and the one at the head of its task, are all
+//! a timer interrupt whose load is then seen, and two sensors on I2C0 (GP4 is SDA, GP5 is SCL), which `board.rs` makes
+//! probes of. The lines marked `mote`, and the one at the head of its task, are all
 //! that it costs; the executor is mote's in place of embassy's own.
 
 #![no_std]
 #![no_main]
 
+mod board;
+
+use core::cell::RefCell;
+
+use embassy_rp::i2c::{self, I2c};
 use embassy_rp::interrupt::InterruptExt;
-use embassy_rp::peripherals::UART0;
+use embassy_rp::peripherals::{I2C0, UART0};
 use embassy_rp::uart::{
     BufferedInterruptHandler, BufferedUart, BufferedUartRx, BufferedUartTx, Config,
 };
 use embassy_rp::{bind_interrupts, interrupt, pac};
 use embassy_time::{Delay, Duration, Ticker};
-use mote_firmware::{Interval, Node, Settings, embassy::Executor}; // mote
-use mote_pico::{CLIENT_ID, ChipThermometer, LOAD, Pico, SERVICES, now}; // mote
+use mote_firmware::{Interval, Node, Settings, embassy::Executor, sensors::TimedI2c}; // mote
+use mote_pico::{CLIENT_ID, LOAD, Pico, SERVICES, heartbeat, now, sleeper}; // mote
+
+use board::{Bus, Equipped};
 
 /// The interrupt takes half a hundredth of the time.
 const INTERRUPT_EVERY_US: u32 = 10_000;
@@ -26,35 +34,44 @@ const PHASE_S: u32 = 10;
 
 bind_interrupts!(struct Irqs {
     UART0_IRQ => BufferedInterruptHandler<UART0>;
+    I2C0_IRQ => i2c::InterruptHandler<I2C0>;
 });
 
-type Board = Pico<ChipThermometer>; // mote
+/// A transfer of a sensor takes two.
+const BUS_LIMIT_MS: u32 = 20;
 
 #[cortex_m_rt::entry]
 fn main() -> ! {
     static mut SEND: [u8; 64] = [0; 64];
     static mut RECEIVE: [u8; 64] = [0; 64];
-    static mut NODE: Node<Board> = Node::new(); // mote
+    static mut NODE: Node<Equipped> = Node::new(); // mote
     static mut EXECUTOR: Option<Executor> = None;
+    static mut BUS: Option<Bus> = None;
 
     let p = embassy_rp::init(Default::default());
-    let board = Pico::new(p.WATCHDOG, p.ADC, p.ADC_TEMP_SENSOR); // mote
+    let pico = Pico::new(p.WATCHDOG, p.ADC, p.ADC_TEMP_SENSOR); // mote
+    let i2c = I2c::new_async(p.I2C0, p.PIN_5, p.PIN_4, Irqs, i2c::Config::default());
+    let bus = BUS.insert(RefCell::new(TimedI2c::new(i2c, sleeper(), BUS_LIMIT_MS))); // mote
+    let board = Equipped::new(pico, bus, sleeper()); // mote
     let config = Config::default();
     let uart = BufferedUart::new(p.UART0, p.PIN_0, p.PIN_1, Irqs, SEND, RECEIVE, config);
     let (tx, rx) = uart.split();
     start_interrupts();
     EXECUTOR.insert(Executor::new()).run(&LOAD, |spawner| {
-        if let (Ok(work), Ok(mote)) = (work(), mote(NODE, board, rx, tx)) {
+        if let (Ok(work), Ok(mote), Ok(heartbeat)) =
+            (work(), mote(NODE, board, rx, tx), heartbeat(p.PIN_25))
+        {
             spawner.spawn(work);
             spawner.spawn(mote); // mote
+            spawner.spawn(heartbeat); // mote
         }
     })
 }
 
 #[embassy_executor::task] // mote
 async fn mote(
-    node: &'static mut Node<Board>,
-    mut board: Board,
+    node: &'static mut Node<Equipped>,
+    mut board: Equipped,
     rx: BufferedUartRx,
     tx: BufferedUartTx,
 ) -> ! {
