@@ -49,6 +49,29 @@ fn load_is_what_was_put_on() {
 }
 
 #[test]
+fn a_wait_of_a_driver_is_no_load() {
+    // Three samples a second wait for 200 ms each; interrupts come meanwhile and count.
+    for interrupt in [0, 300] {
+        let arguments = [
+            format!("interrupt={interrupt}"),
+            "wait=200".into(),
+            "seconds=9".into(),
+        ];
+        let loads: Vec<u64> = reports(&run(&arguments), "McuLoad")
+            .iter()
+            .filter_map(|report| report["data"]["load_permille"].as_u64())
+            .collect();
+        assert!(loads.len() >= 4, "{loads:?}");
+        for load in &loads[1..] {
+            assert!(
+                load.abs_diff(interrupt) <= TOLERANCE_PERMILLE,
+                "{loads:?} for {interrupt}"
+            );
+        }
+    }
+}
+
+#[test]
 fn a_run_repeats_to_the_byte() {
     let arguments = ["thread=250", "interrupt=300", "seconds=40"].map(String::from);
     let first = run(&arguments);

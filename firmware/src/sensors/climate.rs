@@ -109,14 +109,14 @@ mod tests {
             measure(),
             Transaction::read(0x70, vec![0; 6]).with_error(NACK),
         ];
-        assert_eq!(sample(&late, &[wait.clone()]), absent);
+        assert_eq!(sample(&late, core::slice::from_ref(&wait)), absent);
 
         for byte in 0..6 {
             let mut answer = ANSWER;
             answer[byte] ^= 0x10;
             let wrong = [measure(), Transaction::read(0x70, answer.to_vec())];
             let damaged = Failed("what the sensor said is damaged");
-            assert_eq!(sample(&wrong, &[wait.clone()]), Err(damaged));
+            assert_eq!(sample(&wrong, core::slice::from_ref(&wait)), Err(damaged));
         }
     }
 }

@@ -1,10 +1,11 @@
 // I2C0 of the RP2040 with two sensors on it. The controller of rp2040js is the right one but for its interrupts,
-// which cannot be let in, and for time, which no transfer takes.
+// which cannot be let in, for time, which no transfer takes, and for a read behind a write.
 
-import { RPI2C } from "rp2040js";
+import { I2CMode, RPI2C } from "rp2040js";
 
 const IC_INTR_MASK = 0x30;
 const IC_TX_TL = 0x3c;
+const IC_ENABLE = 0x6c;
 const BYTE_NANOS = 9 * 1e4; // at 100 kHz
 
 export class Bus extends RPI2C {
@@ -17,14 +18,23 @@ export class Bus extends RPI2C {
       this.next = next;
       alarm.schedule(BYTE_NANOS);
     };
+    const begin = (isRead) => {
+      this.isRead = isRead;
+      return this.sensor?.begin(isRead, rp2040.clock.nanos) ?? false;
+    };
+    const readByte = () => {
+      // A sensor that holds the clock lets nothing go on.
+      if (!this.sensor.holds) after(() => this.completeRead(this.sensor.read()));
+    };
     this.onConnect = (address, mode) => {
       this.sensor = this.sensors.get(address);
-      after(() => this.completeConnect(this.sensor?.begin(mode === 1, rp2040.clock.nanos) ?? false));
+      after(() => this.completeConnect(begin(mode === I2CMode.Read)));
     };
     this.onWriteByte = (byte) => after(() => this.completeWrite(this.sensor.write(byte)));
     this.onReadByte = () => {
-      // A sensor that holds the clock lets nothing go on.
-      if (!this.sensor.holds) after(() => this.completeRead(this.sensor.read()));
+      if (this.isRead) return readByte();
+      // After a byte that was written the controller begins anew of itself.
+      after(() => (begin(true) ? readByte() : this.completeConnect(false)));
     };
   }
 
@@ -42,7 +52,7 @@ export class Bus extends RPI2C {
       super.writeUint32(offset, value);
     }
     // To disable it ends what it is at.
-    if (offset === 0x6c && !(value & 1)) {
+    if (offset === IC_ENABLE && !(value & 1)) {
       this.next = () => {};
       this.state = 0;
       this.busy = this.stop = this.pendingRestart = false;

@@ -134,6 +134,7 @@ fn the_lamp_tells_how_the_link_is() {
         gateway.board.blinks_ms.len()
     };
     assert_eq!(blinks(&mut gateway), 1);
+    gateway.services = None; // which it would ask for again
     gateway.send(r#"{"services":{"Climate":["get_climate",0]}}"#);
     gateway.run_s(1.0);
     assert_eq!(blinks(&mut gateway), 3);

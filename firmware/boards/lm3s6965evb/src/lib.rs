@@ -14,7 +14,7 @@ use cortex_m::interrupt::{self, Mutex};
 use cortex_m::peripheral::NVIC;
 use cortex_m_rt::exception;
 use cortex_m_semihosting::debug;
-use mote_firmware::{LoadMeter, Ram, Reset, SysTick, Uptime};
+use mote_firmware::{LoadMeter, Ram, Reset, Sleeper, SysTick, Uptime};
 
 use registers::{rcc, timer0, watchdog};
 pub use uart::Uart;
@@ -29,6 +29,9 @@ static TICKS: SysTick = SysTick::new(HZ / TICK_HZ);
 
 /// The load of the processor.
 pub static LOAD: LoadMeter = LoadMeter::new(|| TICKS.count());
+
+/// Waits in [`LOAD`], from one SysTick to the next.
+pub const SLEEPER: Sleeper = Sleeper::with_beat(&LOAD, HZ / 1000, HZ / TICK_HZ);
 
 /// RAM and stack.
 pub static RAM: Ram = Ram::linked();

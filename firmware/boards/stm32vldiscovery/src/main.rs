@@ -12,13 +12,15 @@ use cortex_m_rt::{entry, exception};
 use heapless::spsc::Queue;
 use mote_firmware::{
     Board, ClientId, Context, Failed, LoadMark, LoadMeter, Mcu, McuPlugin, McuSample, Node, Ram,
-    Reset, Settings, SysTick, Uptime, turn,
+    Reset, Settings, Sleeper, SysTick, Uptime, run_blocking,
 };
 
 use chip::{HZ, Interrupt};
 
-/// It wakes the loop a hundred times a second.
-static TICKS: SysTick = SysTick::new(HZ / 100);
+/// The timer wakes the loop so often a second.
+const BEAT_HZ: u32 = 100;
+
+static TICKS: SysTick = SysTick::new(HZ / BEAT_HZ);
 static LOAD: LoadMeter = LoadMeter::new(|| TICKS.count());
 static RAM: Ram = Ram::linked();
 static RESET: Reset = Reset::new(&chip::RESET_CAUSES);
@@ -33,7 +35,7 @@ fn main() -> ! {
     chip::start_watchdog();
     let (bits, watchdog_resets) = chip::reset_cause();
     RESET.set(bits, watchdog_resets);
-    let mut line = usart::start(RECEIVED, TO_SEND);
+    let line = usart::start(RECEIVED, TO_SEND);
     if let Some(peripherals) = cortex_m::Peripherals::take() {
         TICKS.start(peripherals.SYST);
     }
@@ -47,10 +49,8 @@ fn main() -> ! {
         ("Alive", "host_alive_check", 60),
     ];
     NODE.start(Settings::of(ClientId::Number(7)), &services, now());
-    loop {
-        turn(NODE, &mut probes, now(), &mut line);
-        LOAD.sleep_unless(|| line.is_ready());
-    }
+    let sleeper = Sleeper::with_beat(&LOAD, HZ / 1000, HZ / BEAT_HZ);
+    run_blocking(NODE, &mut probes, now, sleeper, line)
 }
 
 fn now() -> Uptime {

@@ -26,8 +26,6 @@ const TXE: u32 = 1 << 7;
 pub struct Usart {
     received: Consumer<'static, u8>,
     to_send: Producer<'static, u8>,
-    /// There was no room for all that is to be sent.
-    blocked: bool,
 }
 
 /// The other ends of the queues, as the interrupt has them.
@@ -53,11 +51,7 @@ pub fn start<const R: usize, const S: usize>(
     // Rounded; 0.6 % too fast.
     USART1_BRR.write((HZ + BAUD / 2) / BAUD);
     USART1_CR1.write(UE | TE | RE | RXNEIE);
-    Usart {
-        received,
-        to_send,
-        blocked: false,
-    }
+    Usart { received, to_send }
 }
 
 /// The port's interrupt.
@@ -86,13 +80,6 @@ impl Ends {
                 }
             }
         }
-    }
-}
-
-impl Usart {
-    /// There is something to read, or room where there was none.
-    pub fn is_ready(&self) -> bool {
-        self.received.ready() || (self.blocked && self.to_send.ready())
     }
 }
 
@@ -136,8 +123,6 @@ impl Write for Usart {
 
 impl WriteReady for Usart {
     fn write_ready(&mut self) -> Result<bool, Infallible> {
-        let ready = self.to_send.ready();
-        self.blocked = !ready;
-        Ok(ready)
+        Ok(self.to_send.ready())
     }
 }

@@ -2,7 +2,7 @@
 //! a test of it, and an example of a loop with work and interrupts of its own.
 //!
 //! Arguments: `thread=N interrupt=N` (loads in thousandths), `seconds=N` (when to stop), `hang=N` (after so many
-//! samples a probe never returns). With `-icount shift=3` an instruction takes 8 ns, so the load that is put on
+//! samples a probe never returns), `wait=N` (so many milliseconds pass in each sample, as a sensor's driver waits). With `-icount shift=3` an instruction takes 8 ns, so the load that is put on
 //! is known from the number of instructions, without a clock.
 
 #![no_std]
@@ -12,6 +12,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use cortex_m_rt::entry;
 use cortex_m_semihosting::{debug, syscall1};
+use embedded_hal::delay::DelayNs;
 use mote_firmware::{
     Board, ClientId, Context, Failed, LoadMark, Mcu, McuPlugin, McuSample, Node, Settings, Uptime,
     turn,
@@ -52,6 +53,7 @@ fn main() -> ! {
     let mut probes = Probes {
         mcu: Mcu::new(&board::LOAD, &board::RAM, &board::RESET),
         until_hang: number(arguments, "hang="),
+        wait_ms: number(arguments, "wait=").unwrap_or(0),
     };
     let services = [
         ("McuLoad", "get_mcu_load", 1),
@@ -71,10 +73,11 @@ fn main() -> ! {
     }
 }
 
-/// The probes of every microcontroller, one of which may hang.
+/// The probes of every microcontroller, which take their time, and one of which may hang.
 struct Probes {
     mcu: Mcu,
     until_hang: Option<u32>,
+    wait_ms: u32,
 }
 
 impl Board for Probes {
@@ -104,6 +107,7 @@ impl Board for Probes {
             },
             samples => samples.map(|it| it - 1),
         };
+        board::SLEEPER.clone().delay_ms(self.wait_ms);
         self.mcu.sample(plugin, baseline, context)
     }
 
