@@ -16,7 +16,7 @@ use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
 use mote_agent::probes::{Context, MAX_REPORT, Probe, Roots, Sample};
-use mote_agent::queue::{Chore, Disk, Folder, Queue, Totals};
+use mote_agent::queue::{Chore, Disk, Folder, Queue, Totals, Whose};
 use mote_agent::system::clock;
 use mote_core::{ClientId, Envelope, Stamp};
 use mote_test_support::allocations::{self, Counting};
@@ -27,6 +27,11 @@ use serde_json::{Map, Value, json};
 static COUNTING: Counting = Counting;
 
 /// The built-in services of the budgets, and the file that each of them reads.
+const WHOSE: Whose<'static> = Whose {
+    key: 0,
+    name: "LinuxCPU",
+};
+
 const SERVICES: [(&str, &str); 5] = [
     ("get_linux_cpu", "/proc/stat"),
     ("get_memory_info", "/proc/meminfo"),
@@ -176,7 +181,7 @@ fn push_ns(report: &[u8], repetitions: usize) -> f64 {
     let mut queue = Queue::new(MAX_BYTES, MAX_AGE_MS);
     let costs = (0..=repetitions).map(|_| {
         let cost = timed(PUSHES, || {
-            queue.push(report, 0, clock::uptime());
+            queue.push(report, WHOSE, clock::uptime());
         });
         while let Some(record) = queue.take(clock::uptime(), |_| true) {
             queue.done(record);
@@ -195,7 +200,7 @@ fn append_ns(report: &[u8], repetitions: usize) -> f64 {
     let mut append = |queue: &mut Queue, report: Option<&[u8]>| {
         let now = clock::uptime();
         if let Some(report) = report {
-            queue.push(report, 0, now);
+            queue.push(report, WHOSE, now);
         }
         queue.begin(&mut chore, Totals::default(), now, clock::unix_ms());
         disk.perform(&mut chore).unwrap();

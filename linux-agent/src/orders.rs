@@ -7,7 +7,6 @@ use mote_core::{Config, ConfigError, Monitor};
 
 use crate::probes::Probe;
 use crate::protocol::{MAX_DOCUMENT, MAX_NAME, MAX_SERVICES};
-use crate::system::daemon::{DaemonError, write_whole};
 use crate::system::files;
 
 const LAST_DOCUMENT: &str = "services.json";
@@ -71,11 +70,6 @@ pub fn load_last(state_dir: &Path) -> Option<Vec<u8>> {
             None
         }
     }
-}
-
-/// Keeps a document for the next start.
-pub fn store_last(state_dir: &Path, document: &[u8]) -> Result<(), DaemonError> {
-    write_whole(&last_path(state_dir), document)
 }
 
 #[cfg(test)]

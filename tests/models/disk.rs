@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::rc::Rc;
 
-use mote_agent::queue::{Name, Storage};
+use mote_agent::queue::{FileName, Storage};
 
 /// Copies are the same folder.
 #[derive(Clone, Default)]
@@ -24,8 +24,8 @@ pub enum Fault {
 
 #[derive(Default)]
 struct State {
-    files: BTreeMap<Name, Vec<u8>>,
-    synced: BTreeMap<Name, usize>,
+    files: BTreeMap<FileName, Vec<u8>>,
+    synced: BTreeMap<FileName, usize>,
     is_dead: bool,
     calls: usize,
     /// At which call what goes wrong.
@@ -177,7 +177,7 @@ impl State {
 }
 
 impl Storage for MemoryFolder {
-    fn list(&mut self) -> io::Result<Vec<(Name, u64)>> {
+    fn list(&mut self) -> io::Result<Vec<(FileName, u64)>> {
         let state = self.state.borrow();
         state.alive()?;
         let files = state.files.iter();
@@ -186,7 +186,7 @@ impl Storage for MemoryFolder {
             .collect())
     }
 
-    fn append(&mut self, name: Name, bytes: &[u8]) -> io::Result<()> {
+    fn append(&mut self, name: FileName, bytes: &[u8]) -> io::Result<()> {
         let state = &mut *self.state.borrow_mut();
         let (count, result) = state.write(bytes.len());
         if !state.is_dead || count > 0 || matches!(state.fault, Some((_, Fault::Cut(_)))) {
@@ -196,7 +196,7 @@ impl Storage for MemoryFolder {
         result
     }
 
-    fn sync(&mut self, name: Name) -> io::Result<()> {
+    fn sync(&mut self, name: FileName) -> io::Result<()> {
         let state = &mut *self.state.borrow_mut();
         let (_, result) = state.call(0);
         if result.is_ok() {
@@ -206,7 +206,7 @@ impl Storage for MemoryFolder {
         result
     }
 
-    fn read(&mut self, name: Name, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+    fn read(&mut self, name: FileName, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         let state = self.state.borrow();
         state.alive()?;
         let file = state.files.get(&name).ok_or(io::ErrorKind::NotFound)?;
@@ -219,7 +219,7 @@ impl Storage for MemoryFolder {
         Ok(count)
     }
 
-    fn remove(&mut self, name: Name) -> io::Result<()> {
+    fn remove(&mut self, name: FileName) -> io::Result<()> {
         let state = &mut *self.state.borrow_mut();
         // A removal that is cut has happened if a byte of it was to be kept.
         let (count, result) = state.call(1);

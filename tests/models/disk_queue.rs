@@ -7,12 +7,15 @@ use crate::disk::{Fault, MemoryFolder};
 use mote_agent::account::Account;
 use mote_agent::delivery::uplink::{Next, Uplink};
 use mote_agent::http::outcome::Outcome;
-use mote_agent::queue::{Chore, Disk, Name, Queue, Storage};
+use mote_agent::queue::{Chore, Disk, FileName, Queue, Storage, Whose};
 use mote_core::Uptime;
 use proptest::prelude::*;
 
 /// Small, so that a short workload fills some segments of 1/16 of it.
 const MAX_BYTES: usize = 6000;
+
+/// Of no service in particular.
+const WHOSE: Whose<'static> = Whose { key: 1, name: "" };
 
 /// A queue that loses nothing.
 const PLENTY: usize = 1 << 20;
@@ -102,11 +105,9 @@ impl World {
                     id % 3,
                     "x".repeat(length)
                 );
-                let service = mote_agent::queue::service_key(
-                    &mote_core::ClientId::Number(1),
-                    &format!("S{}", id % 3),
-                );
-                self.uplink.push(report.as_bytes(), service, self.at());
+                let name = format!("S{}", id % 3);
+                let whose = Whose::of(&mote_core::ClientId::Number(1), &name);
+                self.uplink.push(report.as_bytes(), whose, self.at());
                 let report = report.into_bytes();
                 self.known.insert(
                     id,
@@ -381,7 +382,7 @@ fn head() -> String {
 fn found(lines: &[String], max_bytes: usize, max_age_ms: u64) -> World {
     let mut folder = MemoryFolder::default();
     folder
-        .append(Name::Segment(0), lines.concat().as_bytes())
+        .append(FileName::Segment(0), lines.concat().as_bytes())
         .unwrap();
     found_in(folder, max_bytes, max_age_ms)
 }
@@ -425,7 +426,7 @@ fn take_all(world: &mut World) -> Vec<u32> {
 fn works_on(world: &mut World) {
     for _ in 0..2 {
         let before = world.account();
-        world.uplink.push(br#"{"seq":77}"#, 1, world.at());
+        world.uplink.push(br#"{"seq":77}"#, WHOSE, world.at());
         world.chores();
         world.restart();
         assert_eq!(
@@ -519,10 +520,13 @@ fn a_number_that_no_agent_can_have_come_to_is_damage() {
                 let text = lines.concat();
                 world
                     .folder
-                    .append(Name::Segment(0), text.as_bytes())
+                    .append(FileName::Segment(0), text.as_bytes())
                     .unwrap();
                 if !done.is_empty() {
-                    world.folder.append(Name::Done(0), done.as_bytes()).unwrap();
+                    world
+                        .folder
+                        .append(FileName::Done(0), done.as_bytes())
+                        .unwrap();
                 }
                 world.restart();
                 assert_eq!(take_all(&mut world), [0], "{number}");
@@ -545,11 +549,11 @@ fn nothing_is_written_into_a_file_that_is_no_segment() {
     for names in [vec![2], vec![5, 6, 9, 14]] {
         let mut folder = MemoryFolder::default();
         for first in &names {
-            let name = Name::Segment(*first);
+            let name = FileName::Segment(*first);
             folder.append(name, other.as_bytes()).unwrap();
         }
         if names.len() == 1 {
-            folder.append(Name::Done(2), b"\n").unwrap();
+            folder.append(FileName::Done(2), b"\n").unwrap();
         }
         // Each report but those begins a segment.
         let mut world = World::new(folder.clone(), 20_000);
@@ -602,7 +606,7 @@ fn a_time_far_ahead_neither_stays_nor_takes_others_along() {
                 lines.extend(numbers.map(|(at_ms, id)| line(id.into(), at_ms, id, 5)));
                 let what = format!("{kernel}, {ahead} ms, {place}");
                 let mut world = found(&lines, PLENTY, HOUR_MS);
-                world.uplink.push(br#"{"seq":3}"#, 1, world.at());
+                world.uplink.push(br#"{"seq":3}"#, WHOSE, world.at());
                 world.chores();
                 let account = world.account();
                 // A number of that size is no time. Nobody misses the last line, whose number nobody knows.
@@ -613,7 +617,7 @@ fn a_time_far_ahead_neither_stays_nor_takes_others_along() {
                 assert_eq!(account.queued, 4 - unread, "{what}: {account:?}");
                 // All of them are an hour old in time.
                 world.now += HOUR_MS + 1;
-                world.uplink.push(br#"{"seq":4}"#, 1, world.at());
+                world.uplink.push(br#"{"seq":4}"#, WHOSE, world.at());
                 world.chores();
                 let account = world.account();
                 assert_eq!(account.dropped.expired, 4 - unread, "{what}: {account:?}");
@@ -635,7 +639,7 @@ fn a_head_is_written_anew_behind_what_is_left_of_one() {
     let mut storage = folder.clone();
     let left = &b"= kernel 1800000000000 {\"unstored\":0,\"drop"[..];
     for first in 2..9 {
-        storage.append(Name::Segment(first), left).unwrap();
+        storage.append(FileName::Segment(first), left).unwrap();
     }
     world.restart();
     // A segment is full after two or three of them.
@@ -673,15 +677,15 @@ fn what_is_gone_with_the_oldest_files_is_not_taken_for_delivered() {
         let firsts: Vec<u64> = names
             .iter()
             .filter_map(|(name, _)| match name {
-                Name::Segment(first) => Some(*first),
-                Name::Done(_) => None,
+                FileName::Segment(first) => Some(*first),
+                FileName::Done(_) => None,
             })
             .collect();
         assert!(firsts.len() > files + 1, "{firsts:?}");
         for first in &firsts[..files] {
-            storage.remove(Name::Segment(*first)).unwrap();
+            storage.remove(FileName::Segment(*first)).unwrap();
             if !keeps_notes {
-                storage.remove(Name::Done(*first)).unwrap();
+                storage.remove(FileName::Done(*first)).unwrap();
             }
         }
         // That it was delivered stood in what is gone.

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use mote_agent::delivery::uplink::{Next, Uplink};
 use mote_agent::http::outcome::Outcome;
-use mote_agent::queue::Queue;
+use mote_agent::queue::{Queue, Whose};
 use mote_core::{
     Action, ClientId, Config, Interval, Monitor, Name, Service, Settings, Uptime, client_hash,
 };
@@ -293,8 +293,9 @@ impl Client {
                 Action::Sample { slot, missed, .. } => {
                     assert_eq!(missed, 0);
                     let seq = self.monitor.next_seq();
-                    self.uplink
-                        .push(&seq.to_le_bytes(), slot.index() as u64, now);
+                    let key = slot.index() as u64;
+                    let whose = Whose { key, name: "" };
+                    self.uplink.push(&seq.to_le_bytes(), whose, now);
                 }
             }
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use mote_agent::account::Account;
 use mote_agent::delivery::uplink::{CATCH_UP, MAX_TRIES, Next, Uplink};
 use mote_agent::http::outcome::Outcome;
-use mote_agent::queue::{Queue, Record};
+use mote_agent::queue::{Queue, Record, Whose};
 use mote_core::Uptime;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -276,7 +276,9 @@ impl Outside {
         let id = u32::try_from(self.account.sampled).unwrap();
         let mut report = vec![b' '; length];
         report.splice(0..4, id.to_le_bytes());
-        self.uplink.push(&report, service as u64, self.at());
+        let key = service as u64;
+        let whose = Whose { key, name: "" };
+        self.uplink.push(&report, whose, self.at());
         self.account.sampled += 1;
         let report = Report {
             service,

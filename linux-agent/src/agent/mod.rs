@@ -19,7 +19,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::time::TimeSpec;
 
 use crate::delivery::uplink::Uplink;
-use crate::delivery::{Closed, Courier};
+use crate::delivery::{Closed, Courier, Places};
 use crate::gateway::{self, Gateway};
 use crate::orders;
 use crate::plugin::{self, Runs, RunsError, leftovers};
@@ -106,7 +106,11 @@ impl<'a> Agent<'a> {
         let id = settings.client_id.to_string();
         let courier = Courier::start(
             uplink,
-            &settings.state_dir,
+            Places {
+                queue: settings.state_dir.join("queue"),
+                dead: settings.state_dir.join("dead"),
+                orders_file: orders::last_path(&settings.state_dir),
+            },
             settings.server().map(|server| (server, id.as_str())),
         )
         .map_err(|cause| AgentError::System("the uplink's thread", cause))?;

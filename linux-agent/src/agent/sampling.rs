@@ -12,7 +12,7 @@ use crate::delivery::uplink::Uplink;
 use crate::orders::{HostMonitor, Orders, Plugin};
 use crate::plugin::{Outcome, Runs};
 use crate::probes::{AgentCounters, Context, MAX_REPORT, ProbeError, Sample, agent_health};
-use crate::queue::service_key;
+use crate::queue::Whose;
 use crate::settings::Settings;
 use crate::system::clock;
 
@@ -302,10 +302,10 @@ impl Sampling {
             },
             seq: self.monitor.seq(),
         };
-        let key = service_key(&envelope.client_id, envelope.service_name);
+        let whose = Whose::of(&envelope.client_id, envelope.service_name);
         let length = encode(&mut self.context, &envelope, &mut self.buffer)?;
         let report = self.buffer.get(..length).ok_or(TooLarge)?;
-        courier.with_uplink(|uplink| uplink.push(report, key, clock::uptime()));
+        courier.with_uplink(|uplink| uplink.push(report, whose, clock::uptime()));
         self.monitor.next_seq();
         if self.monitor.seq() == 0 {
             // The numbers have been used up.

@@ -6,7 +6,8 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use crate::agent::sampling::Sampling;
-use crate::delivery::{Courier, Health};
+use crate::delivery::Courier;
+use crate::delivery::health::Health;
 use crate::gateway::{Gateway, View};
 use crate::settings::Settings;
 use crate::system::clock;

@@ -12,7 +12,6 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use serde_json::value::RawValue;
 
 use crate::system::files;
 
@@ -39,11 +38,11 @@ struct Kept {
     bytes: u64,
 }
 
+/// What stands before the report.
 #[derive(Serialize)]
 struct Letter<'a> {
     given_up: f64,
     reason: &'a str,
-    report: &'a RawValue,
 }
 
 impl DeadLetters {
@@ -64,14 +63,16 @@ impl DeadLetters {
 
     /// Keeps a report that was given up for `reason`.
     pub fn keep(&mut self, report: &[u8], reason: &str, unix_ms: u64) -> io::Result<()> {
-        let text = std::str::from_utf8(report).map_err(io::Error::other)?;
         let letter = Letter {
             given_up: unix_ms as f64 / 1000.0,
             reason,
-            report: serde_json::from_str(text).map_err(io::Error::other)?,
         };
         let mut line = serde_json::to_vec(&letter).map_err(io::Error::other)?;
-        line.push(b'\n');
+        // The report is JSON already.
+        line.pop();
+        line.extend_from_slice(br#","report":"#);
+        line.extend_from_slice(report);
+        line.extend_from_slice(b"}\n");
         if self.torn && self.newest.bytes > 0 {
             // An empty line does no harm, and this one is not to be the end of another.
             line.insert(0, b'\n');

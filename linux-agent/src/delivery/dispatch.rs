@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use mote_core::Uptime;
 
-use crate::delivery::uplink::{Next, Uplink};
+use super::uplink::{Next, Uplink};
 use crate::http::outcome::Outcome;
 use crate::queue::{Chore, Record};
 
@@ -27,7 +27,7 @@ pub struct Dispatcher<E> {
     pub uplink: Uplink,
     /// Whether there is a server. Without one reports stay in the queue.
     pub has_server: bool,
-    orders: Orders<E>,
+    orders: OrdersCall<E>,
     boards: Boards<E>,
     /// The newest services document that is not on disk, and when to try.
     document: Option<(Vec<u8>, Uptime)>,
@@ -52,8 +52,9 @@ pub enum Job {
     End,
 }
 
+/// A call for this agent's own orders.
 #[derive(Debug)]
-enum Orders<E> {
+enum OrdersCall<E> {
     Idle,
     Wanted,
     Came(Result<Vec<u8>, E>),
@@ -89,7 +90,7 @@ impl<E> Dispatcher<E> {
         Dispatcher {
             uplink,
             has_server,
-            orders: Orders::Idle,
+            orders: OrdersCall::Idle,
             boards: Boards {
                 wanted: VecDeque::new(),
                 came: VecDeque::new(),
@@ -176,19 +177,19 @@ impl<E> Dispatcher<E> {
 
     /// Has the server asked for orders.
     pub fn fetch(&mut self) {
-        self.orders = Orders::Wanted;
+        self.orders = OrdersCall::Wanted;
     }
 
     /// The answer of the server.
     pub fn fetched(&mut self, answer: Result<Vec<u8>, E>) {
         self.is_calling = false;
-        self.orders = Orders::Came(answer);
+        self.orders = OrdersCall::Came(answer);
     }
 
     /// The answer to [`Dispatcher::fetch`], once.
     pub fn take_orders(&mut self) -> Option<Result<Vec<u8>, E>> {
-        match std::mem::replace(&mut self.orders, Orders::Idle) {
-            Orders::Came(answer) => Some(answer),
+        match std::mem::replace(&mut self.orders, OrdersCall::Idle) {
+            OrdersCall::Came(answer) => Some(answer),
             other => {
                 self.orders = other;
                 None
@@ -287,8 +288,8 @@ impl<E> Dispatcher<E> {
             }
             Closing::Flush | Closing::Retried | Closing::Forgot => return Err(Uptime::NEVER),
         };
-        if matches!(self.orders, Orders::Wanted) && !is_closing {
-            self.orders = Orders::Idle;
+        if matches!(self.orders, OrdersCall::Wanted) && !is_closing {
+            self.orders = OrdersCall::Idle;
             self.is_calling = true;
             return Ok(Job::Fetch);
         }

@@ -20,7 +20,7 @@ use mote_core::backoff::Backoff;
 
 use crate::account::Account;
 use crate::http::outcome::Outcome;
-use crate::queue::{Chore, GivenUp, Queue, Record, Restored, Totals};
+use crate::queue::{Chore, GivenUp, Queue, Record, Restored, Totals, Whose};
 
 /// Failures of one report, while the server takes others, after which it is given up.
 pub const MAX_TRIES: u8 = 5;
@@ -137,9 +137,9 @@ impl Uplink {
     }
 
     /// Queues a report that was sampled for the service in a slot, or by a board.
-    pub fn push(&mut self, report: &[u8], service: u64, now: Uptime) {
+    pub fn push(&mut self, report: &[u8], whose: Whose<'_>, now: Uptime) {
         self.account.sampled += 1;
-        let given_up = self.queue.push(report, service, now);
+        let given_up = self.queue.push(report, whose, now);
         self.count(given_up);
     }
 
@@ -433,6 +433,10 @@ mod tests {
         Uptime::from_millis(ms)
     }
 
+    fn of(key: u64) -> Whose<'static> {
+        Whose { key, name: "" }
+    }
+
     fn uplink() -> Uplink {
         let mut uplink = Uplink::new(Queue::new(1 << 20, 3600 * SECOND), 7);
         uplink.set_rate(1.0);
@@ -464,7 +468,7 @@ mod tests {
     fn reports_of_one_tick_go_out_together() {
         let mut uplink = uplink();
         for report in [b"a", b"b", b"c"] {
-            uplink.push(report, 0, at(0));
+            uplink.push(report, of(0), at(0));
         }
         for report in [b"a", b"b", b"c"] {
             let record = send(&mut uplink, at(0));
@@ -479,7 +483,7 @@ mod tests {
     #[test]
     fn an_unreachable_server_is_left_alone_longer_and_longer() {
         let mut uplink = uplink();
-        uplink.push(b"a", 0, at(0));
+        uplink.push(b"a", of(0), at(0));
         let mut now = at(0);
         let mut delays = vec![];
         for _ in 0..12 {
@@ -505,11 +509,11 @@ mod tests {
     fn the_backlog_is_sent_at_a_pace() {
         let mut uplink = uplink();
         let mut now = at(0);
-        uplink.push(b"a", 0, now);
+        uplink.push(b"a", of(0), now);
         let record = send(&mut uplink, now);
         uplink.delivered(record, Outcome::Unreachable, now);
         for n in 0..100u8 {
-            uplink.push(&[n], 0, now);
+            uplink.push(&[n], of(0), now);
         }
         now = waits_until(&mut uplink, now);
         for left in (0..101).rev() {
@@ -522,8 +526,8 @@ mod tests {
             }
         }
         // The backlog is gone, and with it the pace.
-        uplink.push(b"x", 0, now);
-        uplink.push(b"y", 0, now);
+        uplink.push(b"x", of(0), now);
+        uplink.push(b"y", of(0), now);
         for _ in 0..2 {
             let record = send(&mut uplink, now);
             uplink.delivered(record, Outcome::Acknowledged, now);
@@ -534,7 +538,7 @@ mod tests {
     fn a_backlog_keeps_the_pace_at_which_it_came() {
         let mut uplink = uplink();
         for n in 0..4u8 {
-            uplink.push(&[n], 0, at(0));
+            uplink.push(&[n], of(0), at(0));
         }
         let record = send(&mut uplink, at(0));
         uplink.delivered(record, Outcome::Unreachable, at(0));
@@ -553,8 +557,8 @@ mod tests {
         uplink.delivered(record, Outcome::Acknowledged, now);
 
         // The next backlog comes at the new rate.
-        uplink.push(b"x", 0, now);
-        uplink.push(b"y", 0, now);
+        uplink.push(b"x", of(0), now);
+        uplink.push(b"y", of(0), now);
         let mut delays = vec![];
         for outcome in [Outcome::Unreachable, Outcome::Acknowledged] {
             let record = send(&mut uplink, now);
@@ -572,7 +576,7 @@ mod tests {
         uplink.set_rate(0.1);
         uplink.set_boards_rate(9.9);
         for n in 0..4u8 {
-            uplink.push(&[n], 0, at(0));
+            uplink.push(&[n], of(0), at(0));
         }
         let record = send(&mut uplink, at(0));
         uplink.delivered(record, Outcome::Unreachable, at(0));
@@ -586,11 +590,11 @@ mod tests {
     #[test]
     fn a_poison_report_is_given_up_and_delays_nobody() {
         let mut uplink = uplink();
-        uplink.push(b"poison", 0, at(0));
+        uplink.push(b"poison", of(0), at(0));
         let mut failures = 0;
         for second in 0..200 {
             let now = at(second * SECOND);
-            uplink.push(b"good", 0, now);
+            uplink.push(b"good", of(0), now);
             while let Next::Send(record) = uplink.next(now) {
                 let poison = record.report == b"poison";
                 failures += u32::from(poison);
@@ -615,10 +619,10 @@ mod tests {
         for ms in (0..3_600_000).step_by(100) {
             let now = at(ms);
             if ms % (good_s * SECOND) == 0 {
-                uplink.push(b"good", 0, now);
+                uplink.push(b"good", of(0), now);
             }
             if ms % (poison_s * SECOND) == 0 {
-                uplink.push(b"poison", 1, now);
+                uplink.push(b"poison", of(1), now);
             }
             while let Next::Send(record) = uplink.next(now) {
                 let outcome = match record.service {
@@ -661,8 +665,8 @@ mod tests {
         for ms in (0..600_000).step_by(100) {
             let now = at(ms);
             if ms % SECOND == 0 {
-                uplink.push(b"good", 0, now);
-                uplink.push(b"deadly", 1, now);
+                uplink.push(b"good", of(0), now);
+                uplink.push(b"deadly", of(1), now);
             }
             while let Next::Send(record) = uplink.next(now) {
                 let outcome = match record.service {
@@ -694,7 +698,7 @@ mod tests {
         for ms in (0..600_000).step_by(100) {
             let now = at(ms);
             if ms % SECOND == 0 {
-                uplink.push(b"report", 0, now);
+                uplink.push(b"report", of(0), now);
             }
             while let Next::Send(record) = uplink.next(now) {
                 uplink.delivered(record, Outcome::Unanswered, now);
@@ -710,8 +714,8 @@ mod tests {
         for ms in (3_600_000..3_700_000).step_by(100) {
             let now = at(ms);
             if ms % SECOND == 0 {
-                uplink.push(b"good", 0, now);
-                uplink.push(b"cured", 1, now);
+                uplink.push(b"good", of(0), now);
+                uplink.push(b"cured", of(1), now);
             }
             while let Next::Send(record) = uplink.next(now) {
                 uplink.delivered(record, Outcome::Acknowledged, now);
@@ -728,7 +732,7 @@ mod tests {
         let mut uplink = uplink();
         for service in 0..2 * MAX_FAILING as u64 {
             let now = at(service * 700_000);
-            uplink.push(b"report", service, now);
+            uplink.push(b"report", of(service), now);
             let record = send(&mut uplink, now);
             assert_eq!(record.service, service);
             uplink.delivered(record, Outcome::Unanswered, now);
@@ -746,7 +750,7 @@ mod tests {
         for second in 0..300 {
             let now = at(second * SECOND);
             for service in 0..20 {
-                uplink.push(b"report", service, now);
+                uplink.push(b"report", of(service), now);
             }
             while let Next::Send(record) = uplink.next(now) {
                 attempts += 1;
@@ -764,7 +768,7 @@ mod tests {
         let mut attempts = 0;
         for second in 0..7200 {
             let now = at(second * SECOND);
-            uplink.push(b"report", 0, now);
+            uplink.push(b"report", of(0), now);
             while let Next::Send(record) = uplink.next(now) {
                 attempts += 1;
                 uplink.delivered(record, Outcome::Busy { retry_after: None }, now);
@@ -778,8 +782,8 @@ mod tests {
     #[test]
     fn retry_after_is_honoured() {
         let mut uplink = uplink();
-        uplink.push(b"a", 0, at(0));
-        uplink.push(b"b", 0, at(0));
+        uplink.push(b"a", of(0), at(0));
+        uplink.push(b"b", of(0), at(0));
         let record = send(&mut uplink, at(0));
         let retry_after = Some(Duration::from_secs(120));
         uplink.delivered(record, Outcome::Busy { retry_after }, at(0));
@@ -790,7 +794,7 @@ mod tests {
     fn another_server_does_not_inherit_the_delay_of_a_busy_one() {
         let mut uplink = uplink();
         for report in [b"a", b"b", b"c", b"d"] {
-            uplink.push(report, 0, at(0));
+            uplink.push(report, of(0), at(0));
         }
         let fail = |uplink: &mut Uplink| {
             let record = send(uplink, at(0));
@@ -808,7 +812,7 @@ mod tests {
     #[test]
     fn what_the_server_refuses_is_counted_and_gone() {
         let mut uplink = uplink();
-        uplink.push(b"a", 0, at(0));
+        uplink.push(b"a", of(0), at(0));
         let record = send(&mut uplink, at(0));
         uplink.delivered(record, Outcome::Refused, at(0));
         let account = balanced(&uplink);

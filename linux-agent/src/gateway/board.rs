@@ -10,7 +10,7 @@ use super::line::{self, MAX_LINE, Message, Rejected, Report};
 use super::orders::Orders;
 use super::run::{Runs, Sample, Verdict};
 use crate::agent::sampling::new_boot_id;
-use crate::queue::service_key;
+use crate::queue::Whose;
 use crate::settings::ClientName;
 
 /// What waits to be written to a board, in bytes: a document and some acknowledgements.
@@ -80,7 +80,7 @@ impl Board {
 
     /// Takes what came over the line. Each new report goes, with the key of its service, to `queue`, and is
     /// then acknowledged.
-    pub fn receive(&mut self, bytes: &[u8], at: Arrival, mut queue: impl FnMut(&[u8], u64)) {
+    pub fn receive(&mut self, bytes: &[u8], at: Arrival, mut queue: impl FnMut(&[u8], Whose<'_>)) {
         self.runs.may_have_lain(at.lain_ms);
         let mut rejected = self.receiver.rejected();
         for byte in bytes {
@@ -119,8 +119,8 @@ impl Board {
                                 let unix_ms = unix_ms_of(sampled_ms, at);
                                 let boot = report.boot.is_none().then_some(&*self.boot);
                                 line::stamp(text, unix_ms, boot, &mut self.stamped);
-                                let key = service_key(&self.client_id.id(), &report.service);
-                                queue(&self.stamped, key);
+                                let whose = Whose::of(&self.client_id.id(), &report.service);
+                                queue(&self.stamped, whose);
                             }
                             acknowledge(report.seq, &mut self.outgoing);
                         }
@@ -227,7 +227,7 @@ mod tests {
             unix_ms: 1_000_000_000_000 + now.as_millis(),
             lain_ms: 0,
         };
-        board.receive(&sealed(text), arrival, |_, service| keys.push(service));
+        board.receive(&sealed(text), arrival, |_, whose| keys.push(whose.key));
         keys
     }
 
@@ -254,16 +254,16 @@ mod tests {
     fn services_are_told_apart_by_client_and_name() {
         let mut board = board();
         for (seq, name) in ["A", "B", "A"].into_iter().enumerate() {
-            let key = service_key(&mote_core::ClientId::Number(7), name);
+            let key = Whose::of(&mote_core::ClientId::Number(7), name).key;
             let seq = u32::try_from(seq).unwrap();
             assert_eq!(hear(&mut board, &report(name, seq), at(5000)), [key]);
         }
         let others = [
-            service_key(&mote_core::ClientId::Number(8), "A"),
-            service_key(&mote_core::ClientId::Name("7"), "A"),
-            service_key(&mote_core::ClientId::Number(7), "B"),
+            Whose::of(&mote_core::ClientId::Number(8), "A").key,
+            Whose::of(&mote_core::ClientId::Name("7"), "A").key,
+            Whose::of(&mote_core::ClientId::Number(7), "B").key,
         ];
-        assert!(!others.contains(&service_key(&mote_core::ClientId::Number(7), "A")));
+        assert!(!others.contains(&Whose::of(&mote_core::ClientId::Number(7), "A").key));
     }
 
     #[test]

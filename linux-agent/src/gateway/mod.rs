@@ -301,8 +301,8 @@ impl Link {
             Ok(0) if is_over => self.fail(&PortError::HungUp, now),
             Ok(count) => {
                 let bytes = buffer.get(..count).unwrap_or_default();
-                self.board.receive(bytes, at, |report, service| {
-                    courier.with_uplink(|uplink| uplink.push(report, service, now));
+                self.board.receive(bytes, at, |report, whose| {
+                    courier.with_uplink(|uplink| uplink.push(report, whose, now));
                 });
                 if let Some(refusal) = self.board.take_refusal() {
                     let error = format!("board {} {refusal}", self.settings.client_id);

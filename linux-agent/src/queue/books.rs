@@ -1,50 +1,51 @@
-//! What is known of the disk without asking it.
-
-use std::collections::VecDeque;
+//! What is known of the disk without asking it, what it is asked to do, and what that comes to.
 
 use mote_core::Uptime;
 
-use super::Record;
-use super::chore::Chore;
+use super::chore::{Chore, Clock, Found, Wanted};
+use super::key::read_whose;
 use super::ranges::Ranges;
+use super::record::{Finished, GivenUp, Record, Restored};
+use super::totals::Totals;
+use super::waiting::Waiting;
+
+/// Of what is on disk, this much is in memory, in bytes.
+pub const WINDOW_BYTES: usize = 256 << 10;
 
 /// A chore appends at most this much, in bytes, and one report.
 const MAX_APPEND_BYTES: usize = 256 << 10;
 
+/// After a call on the disk failed, the next is made after this time.
+const RETRY_MS: u64 = 5000;
+
+/// So many ranges of reports are done with before that is written although there is more to send.
+const MAX_DONE: usize = 64;
+
 /// What is known of the disk.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Books {
-    pub kernel: String,
+    kernel: String,
     /// With `durability = "power"`: how long what was appended may stay unsynced.
     pub sync_interval_ms: Option<u64>,
     pub is_open: bool,
     /// The number that the next report gets.
-    pub next: u64,
+    next: u64,
     /// What is not done and below this is in memory.
-    pub read_from: u64,
+    read_from: u64,
     /// Numbers that are not done, in memory or not.
-    pub undone: u64,
+    undone: u64,
     /// Those that are done and the disk does not know it.
-    pub done: Ranges,
+    done: Ranges,
     /// Those of reports that were taken out and are not done yet.
-    pub out: Ranges,
-    /// The number of the report that is on its way to the server, whether only memory has it, and whether it was given up
-    /// meanwhile.
-    pub flying: Option<u64>,
-    pub flying_is_unstored: bool,
-    pub flying_is_lost: bool,
-    /// The number of one that got to the disk while it was on its way.
-    pub stored_in_flight: Option<u64>,
+    out: Ranges,
+    /// The report that is on its way to the server.
+    pub flying: Flying,
     /// All below were given up for want of room.
-    pub lost_below: u64,
-    /// Waiting records that have a number.
-    pub numbered: u64,
-    /// Waiting records that are not on disk.
-    pub unstored: usize,
+    lost_below: u64,
     /// Reports of all runs that were done with before they had a number.
-    pub done_unnumbered: u64,
+    done_unnumbered: u64,
     /// The disk does not know of all of them.
-    pub untold: bool,
+    untold: bool,
     /// What the files take.
     pub bytes: u64,
     /// When the chore that is under way was begun.
@@ -52,14 +53,191 @@ pub struct Books {
     /// The last chore failed; when to try again.
     pub retry_at: Option<Uptime>,
     /// When something was appended that has not been synced.
-    pub dirty: Option<Uptime>,
+    dirty: Option<Uptime>,
+}
+
+/// A report on its way to the server.
+#[derive(Debug, Default)]
+pub struct Flying {
+    pub number: Option<u64>,
+    /// Only memory has it.
+    pub is_unstored: bool,
+    /// It was given up meanwhile.
+    pub is_lost: bool,
+    /// Its number, if it got to the disk meanwhile.
+    stored: Option<u64>,
 }
 
 impl Books {
+    /// Those of a disk that is to be opened.
+    pub fn new(kernel: &str, sync_interval_ms: Option<u64>) -> Self {
+        Books {
+            kernel: kernel.to_owned(),
+            sync_interval_ms,
+            ..Books::default()
+        }
+    }
+
+    /// When the disk has something to do: now, or at the instant that is given. `idle`: there is nothing else to do.
+    pub fn chore_at(&self, waiting: &Waiting, now: Uptime, idle: bool) -> Uptime {
+        if self.running.is_some() {
+            return Uptime::NEVER;
+        }
+        if let Some(retry_at) = self.retry_at {
+            return retry_at;
+        }
+        let has_news = self.untold || !self.done.is_empty();
+        let wants_flush = has_news && (idle || self.done.len() > MAX_DONE);
+        if !self.is_open || waiting.unstored() > 0 || wants_flush || self.wants_read(waiting) {
+            return now;
+        }
+        self.sync_at().unwrap_or(Uptime::NEVER)
+    }
+
+    /// Begins a chore. `chore` may be one that is finished; its memory is used again.
+    pub fn begin(
+        &mut self,
+        waiting: &mut Waiting,
+        chore: &mut Chore,
+        totals: Totals,
+        now: Uptime,
+        unix_ms: u64,
+    ) {
+        let wants_read = self.wants_read(waiting);
+        self.running = Some(now);
+        chore.reset();
+        if !self.is_open {
+            chore.uptime_ms = now.as_millis();
+            chore.clock = Clock {
+                kernel: self.kernel.clone(),
+                ahead_ms: unix_ms.saturating_sub(now.as_millis()),
+            };
+            return;
+        }
+        chore.totals = Totals {
+            unstored: self.done_unnumbered,
+            ..totals
+        };
+        self.untold = false;
+        std::mem::swap(&mut chore.done, &mut self.done);
+        self.number(waiting, chore);
+        chore.next = self.next;
+        chore.sync = self.sync_at().is_some_and(|at| at <= now);
+        chore.outlives_power = self.sync_interval_ms.is_some();
+        if wants_read {
+            let mut known = self.out.clone();
+            for number in waiting.iter().filter_map(|it| it.number) {
+                known.insert(number..number + 1);
+            }
+            chore.wanted = Some(Wanted {
+                from: self.read_from,
+                bytes: WINDOW_BYTES.saturating_sub(waiting.bytes()),
+                known,
+            });
+            // What leaves memory meanwhile lowers it.
+            self.read_from = self.next;
+        }
+    }
+
+    /// Enters what became of a chore.
+    pub fn finish(
+        &mut self,
+        waiting: &mut Waiting,
+        chore: &mut Chore,
+        worked: bool,
+        now: Uptime,
+    ) -> Finished {
+        self.running = None;
+        self.retry_at = (!worked).then(|| now.after_millis(RETRY_MS));
+        if let Some(found) = chore.opened.take() {
+            return Finished {
+                restored: Some(self.opened(found, waiting, now)),
+                given_up: GivenUp::default(),
+            };
+        }
+        if !self.is_open {
+            return Finished::default();
+        }
+        let mut given_up = GivenUp::default();
+        self.bytes = chore.bytes;
+        self.untold |= !worked;
+        // Those that could not be written.
+        for range in chore.done.iter() {
+            self.done.insert(range);
+        }
+        self.enter_stored(chore, waiting, now);
+        if let Some(first) = chore.gone_from {
+            // What memory still has of files that were removed is written again.
+            waiting.mark_unstored(first);
+        }
+        given_up.overflow += self.enter_lost(chore, waiting);
+        for range in chore.damaged.iter() {
+            let count = self.done.insert(range);
+            self.undone = self.undone.saturating_sub(count);
+            given_up.damaged += count;
+        }
+        if let Some(wanted) = &chore.wanted {
+            self.read_from = self.read_from.min(wanted.from);
+        }
+        self.enter_found(chore, waiting, now);
+        Finished {
+            given_up,
+            restored: None,
+        }
+    }
+
+    /// Reports that wait and have to be read before they can be sent.
+    pub fn on_disk_only(&self, waiting: &Waiting) -> u64 {
+        let in_memory = waiting.numbered() + self.out.count();
+        self.undone.saturating_sub(in_memory)
+    }
+
+    /// A report was taken out of memory. It is done with, or comes back to [`Books::note_back`].
+    pub fn note_out(&mut self, record: &Record) {
+        if let Some(number) = record.number {
+            self.out.insert(number..number + 1);
+        }
+    }
+
+    /// One that was taken out is back.
+    pub fn note_back(&mut self, record: &mut Record) {
+        if let Some(number) = record.number {
+            self.out.remove(number..number + 1);
+            record.stored |= self.flying.stored == Some(number);
+        }
+    }
+
+    /// A report is on its way to the server.
+    pub fn note_flying(&mut self, record: &Record) {
+        self.flying = Flying {
+            number: record.number,
+            is_unstored: !record.stored,
+            ..Flying::default()
+        };
+    }
+
+    /// That one is back. Gives whether it was given up meanwhile.
+    pub fn note_landed(&mut self) -> bool {
+        self.flying.number = None;
+        self.flying.is_unstored = false;
+        std::mem::take(&mut self.flying.is_lost)
+    }
+
+    /// A report on disk left memory, to be read again.
+    pub fn note_left(&mut self, record: &Record) {
+        if let Some(number) = record.number {
+            self.read_from = self.read_from.min(number);
+        }
+    }
+
     /// A report is done with, whether it has a number or not.
-    pub fn note_done_of(&mut self, number: Option<u64>) {
+    pub fn note_done(&mut self, number: Option<u64>) {
         match number {
-            Some(number) => self.note_done(number),
+            Some(number) => {
+                let range = number..number + 1;
+                self.out.remove(range.clone());
+                self.undone -= self.done.insert(range).min(self.undone);
+            }
             None => {
                 self.done_unnumbered += 1;
                 self.untold = true;
@@ -67,19 +245,23 @@ impl Books {
         }
     }
 
-    fn note_done(&mut self, number: u64) {
-        self.out.remove(number..number + 1);
-        self.undone -= self.done.insert(number..number + 1).min(self.undone);
+    /// Whether a report that was taken out has been given up meanwhile.
+    pub fn is_lost(&self, record: &Record) -> bool {
+        record.number.is_some_and(|it| it < self.lost_below)
     }
 
-    pub fn sync_at(&self) -> Option<Uptime> {
+    fn wants_read(&self, waiting: &Waiting) -> bool {
+        waiting.bytes() < WINDOW_BYTES / 2 && self.read_from < self.next
+    }
+
+    fn sync_at(&self) -> Option<Uptime> {
         let interval_ms = self.sync_interval_ms?;
         Some(self.dirty?.after_millis(interval_ms))
     }
 
     /// Gives the reports that are not on disk their numbers and copies them into the chore: first those that have
     /// one from an attempt that failed, then the others by age.
-    pub fn number(&mut self, waiting: &mut VecDeque<Record>, chore: &mut Chore) {
+    fn number(&mut self, waiting: &mut Waiting, chore: &mut Chore) {
         let unstored = waiting
             .iter()
             .enumerate()
@@ -87,29 +269,111 @@ impl Books {
             .filter(|(_, it)| !it.stored);
         // They are the newest, so the search ends soon.
         let unstored = unstored
-            .take(self.unstored)
+            .take(waiting.unstored())
             .map(|(index, it)| (it.number.unwrap_or(u64::MAX), it.queued_ms, index));
         chore.order.extend(unstored);
         chore.order.sort_unstable();
         let all_is_in_memory = self.read_from == self.next;
         for (_, at_ms, index) in chore.order.drain(..) {
-            let Some(record) = waiting.get_mut(index) else {
-                break;
-            };
             if chore.reports.len() > MAX_APPEND_BYTES {
                 break;
             }
-            let number = *record.number.get_or_insert_with(|| {
-                self.numbered += 1;
-                self.undone += 1;
-                self.next += 1;
-                self.next - 1
-            });
-            chore.reports.extend_from_slice(&record.report);
+            let Some((number, is_new)) = waiting.number(index, self.next) else {
+                break;
+            };
+            self.undone += u64::from(is_new);
+            self.next += u64::from(is_new);
+            let report = waiting.get(index).map(|it| it.report.as_slice());
+            chore.reports.extend_from_slice(report.unwrap_or_default());
             chore.entries.push((number, at_ms, chore.reports.len()));
         }
         if all_is_in_memory {
             self.read_from = self.next;
+        }
+    }
+
+    fn opened(&mut self, found: Found, waiting: &mut Waiting, now: Uptime) -> Restored {
+        let Found {
+            next,
+            first,
+            undone,
+            totals,
+            clock,
+        } = found;
+        waiting.set_clock(clock.ahead_ms);
+        self.is_open = true;
+        // Whoever wrote it may have been about to sync it, and whoever was before, too: so it is due at once.
+        let interval_ms = self.sync_interval_ms.unwrap_or_default();
+        let since = Uptime::from_millis(now.as_millis().saturating_sub(interval_ms));
+        self.dirty = (undone > 0).then_some(since);
+        self.next = next;
+        self.read_from = first;
+        self.undone = undone;
+        self.done_unnumbered += totals.unstored;
+        let done = (next + totals.unstored).saturating_sub(undone);
+        Restored {
+            queued: undone,
+            acknowledged: done.saturating_sub(totals.dropped.total()),
+            totals,
+        }
+    }
+
+    fn enter_stored(&mut self, chore: &Chore, waiting: &mut Waiting, now: Uptime) {
+        if chore.sync && self.retry_at.is_none() {
+            self.dirty = None;
+        } else if chore.stored > 0 {
+            self.dirty.get_or_insert(now);
+        }
+        if chore.stored == 0 {
+            return;
+        }
+        let mut stored = Ranges::default();
+        for (number, ..) in chore.entries.iter().take(chore.stored) {
+            stored.insert(*number..number + 1);
+        }
+        if self.flying.number.is_some_and(|it| stored.contains(it)) {
+            self.flying.is_unstored = false;
+            self.flying.stored = self.flying.number;
+        }
+        waiting.mark_stored(&stored);
+    }
+
+    /// Enters which reports the disk gave up for want of room; gives how many that are.
+    fn enter_lost(&mut self, chore: &Chore, waiting: &mut Waiting) -> u64 {
+        self.lost_below = self.lost_below.max(chore.lost_below);
+        if chore.lost == 0 {
+            return 0;
+        }
+        let below = 0..self.lost_below;
+        // These were done while the disk was at it, so they are accounted for already.
+        let done_meanwhile = self.done.remove(below.clone());
+        let flying = &mut self.flying;
+        let is_lost = flying.number.is_some_and(|it| below.contains(&it)) && !flying.is_lost;
+        flying.is_lost |= is_lost;
+        // The others that were taken out are given up for another reason.
+        let out = self.out.remove(below) - u64::from(is_lost);
+        self.undone = self.undone.saturating_sub(chore.lost - done_meanwhile);
+        waiting.drop_below(chore.lost_below);
+        chore.lost - done_meanwhile - out
+    }
+
+    fn enter_found(&mut self, chore: &mut Chore, waiting: &mut Waiting, now: Uptime) {
+        let now_ms = waiting.queue_ms(now);
+        for found in chore.found.drain(..) {
+            let (service, service_name) = read_whose(&found.report);
+            waiting.insert_by_age(Record {
+                report: found.report,
+                service,
+                service_name,
+                not_before: now,
+                tries: 0,
+                taken_when_failed: 0,
+                // No report is from the future, whatever its line says.
+                queued_ms: found.at_ms.min(now_ms),
+                number: Some(found.number),
+                stored: true,
+                misplaced: false,
+            });
         }
     }
 }

@@ -1,10 +1,9 @@
 //! What the disk is to do, and what it did of it.
 
-use std::fmt;
 use std::io;
 
-use super::line::Totals;
 use super::ranges::Ranges;
+use super::totals::Totals;
 
 /// Larger buffers are given back to the system, in bytes.
 const MAX_SPARE_BYTES: usize = 64 << 10;
@@ -58,7 +57,7 @@ pub struct Chore {
     /// Whether what is appended is to survive a loss of power at all.
     pub outlives_power: bool,
     /// Reports to be read.
-    pub read: Option<Read>,
+    pub wanted: Option<Wanted>,
     /// All numbers below were given up to make room.
     pub lost_below: u64,
     /// How many of them were not done.
@@ -85,7 +84,7 @@ pub struct Chore {
 
 /// Which reports to read.
 #[derive(Debug, Default)]
-pub struct Read {
+pub struct Wanted {
     /// None below this number. Afterwards: what was read ended before it.
     pub from: u64,
     /// Enough is read when it has this many bytes.
@@ -106,7 +105,8 @@ pub struct StoredReport {
 }
 
 /// A call on the storage that failed.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{what} failed: {cause}")]
 pub struct DiskError {
     /// What was tried.
     pub what: &'static str,
@@ -160,11 +160,3 @@ impl Chore {
         self.reports.get(start..end_of(index)).unwrap_or_default()
     }
 }
-
-impl fmt::Display for DiskError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} failed: {}", self.what, self.cause)
-    }
-}
-
-impl std::error::Error for DiskError {}

@@ -1,10 +1,29 @@
-//! What tells services apart.
+//! Whose a report is.
 
 use mote_core::ClientId;
 use serde::Deserialize;
 
-/// Tells services apart, also those of boards, and after a restart: a hash (FNV-1a) of the client and the name.
-pub fn service_key(client: &ClientId<'_>, service: &str) -> u64 {
+/// Whose a report is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Whose<'a> {
+    /// Tells services apart, also those of boards, and after a restart.
+    pub key: u64,
+    /// The service's name, for people.
+    pub name: &'a str,
+}
+
+impl<'a> Whose<'a> {
+    /// That of a client's service.
+    pub fn of(client: &ClientId<'_>, service: &'a str) -> Self {
+        Whose {
+            key: service_key(client, service),
+            name: service,
+        }
+    }
+}
+
+/// A hash (FNV-1a) of the client and the name.
+fn service_key(client: &ClientId<'_>, service: &str) -> u64 {
     let number;
     let (kind, client) = match client {
         ClientId::Number(id) => {
@@ -20,8 +39,8 @@ pub fn service_key(client: &ClientId<'_>, service: &str) -> u64 {
     })
 }
 
-/// The key of a report that was read.
-pub fn key_of(report: &[u8]) -> u64 {
+/// The key and the name of a report that an earlier run left on the disk, where only the report itself says so.
+pub fn read_whose(report: &[u8]) -> (u64, String) {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Client {
@@ -34,13 +53,16 @@ pub fn key_of(report: &[u8]) -> u64 {
         service_name: String,
     }
     let Ok(named) = serde_json::from_slice::<Named>(report) else {
-        return 0;
+        return (0, "?".to_owned());
     };
     let client = match &named.client_id {
         Client::Number(number) => ClientId::Number(*number),
         Client::Name(name) => ClientId::Name(name),
     };
-    service_key(&client, &named.service_name)
+    (
+        service_key(&client, &named.service_name),
+        named.service_name,
+    )
 }
 
 #[cfg(test)]
@@ -52,7 +74,8 @@ mod tests {
         let name = "N\u{f6}t";
         for (json, client) in [("7", ClientId::Number(7)), ("\"7\"", ClientId::Name("7"))] {
             let report = format!(r#"{{"client_id":{json},"service_name":{name:?},"data":{{}}}}"#);
-            assert_eq!(key_of(report.as_bytes()), service_key(&client, name));
+            let read = read_whose(report.as_bytes());
+            assert_eq!(read, (service_key(&client, name), name.to_owned()));
         }
     }
 }

@@ -7,15 +7,14 @@
 //! ```
 //!
 //! Each line is sealed as one of the serial protocol is ([`mote_core::frame`]), so that a reader is in step again after
-//! damage. Times are milliseconds of the queue's own clock ([`super::QueueClock`]).
+//! damage. Times are milliseconds of the queue's own clock ([`Clock`](super::chore::Clock)).
 
 use std::io::Write;
 use std::ops::RangeInclusive;
 
 use mote_core::frame;
-use serde::{Deserialize, Serialize};
 
-use crate::account::Dropped;
+use super::totals::Totals;
 
 /// No file of ours has a number, a time or a count above this, so sums of a few cannot overflow, and all are exact in
 /// JSON.
@@ -23,29 +22,6 @@ const MAX_NUMBER: u64 = 1 << 53;
 
 /// No file's name has a number above this, so that there are always numbers for the reports to come.
 const MAX_FIRST: u64 = 1 << 52;
-
-/// Reports of the past that no segment tells of any more.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Totals {
-    /// Reports that were done with before they had a number: their server took or refused them while the disk was
-    /// out of order.
-    pub unstored: u64,
-    /// Reports that were given up, by reason.
-    pub dropped: Dropped,
-    /// All numbers below are done, so no segment has to be there for them. None: whoever wrote this did not say.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub below: Option<u64>,
-}
-
-impl Totals {
-    /// Takes the higher of each: they only grow.
-    pub fn raise(&mut self, other: &Totals) {
-        self.unstored = self.unstored.max(other.unstored);
-        self.below = self.below.max(other.below);
-        self.dropped.raise(&other.dropped);
-    }
-}
 
 /// A line that is whole.
 #[derive(Debug, PartialEq)]
@@ -188,6 +164,7 @@ fn seal(out: &mut Vec<u8>, start: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::account::Dropped;
 
     fn whole(out: &[u8]) -> Line<'_> {
         read(out.strip_suffix(b"\n").unwrap()).unwrap()

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::storage::{Name, Storage};
+use super::storage::{FileName, Storage};
 
 /// A longer line is damage, in bytes.
 const MAX_LINE_BYTES: usize = 512 << 10;
@@ -12,7 +12,7 @@ const PIECE_BYTES: usize = 64 << 10;
 
 /// The lines of a file, up to a length.
 pub struct Lines {
-    name: Name,
+    name: FileName,
     buffer: Vec<u8>,
     /// What of the buffer has been given out.
     taken: usize,
@@ -26,7 +26,7 @@ pub struct Lines {
 }
 
 impl Lines {
-    pub fn new(name: Name, offset: u64, end: u64) -> Self {
+    pub fn new(name: FileName, offset: u64, end: u64) -> Self {
         Lines {
             name,
             buffer: Vec::new(),

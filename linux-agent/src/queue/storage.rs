@@ -14,7 +14,7 @@ const MAX_OPEN: usize = 4;
 
 /// A file of the queue. Both kinds are only ever appended to, and then removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Name {
+pub enum FileName {
     /// Reports, the first of which has this number.
     Segment(u64),
     /// Which reports of that segment are done with.
@@ -24,15 +24,15 @@ pub enum Name {
 /// A folder of the queue. Whatever call fails, it may have done any part of its work.
 pub trait Storage {
     /// The files there are, with their lengths in bytes; in any order.
-    fn list(&mut self) -> io::Result<Vec<(Name, u64)>>;
+    fn list(&mut self) -> io::Result<Vec<(FileName, u64)>>;
     /// Appends `bytes`, to a new file if there is none. After an error any prefix of them may be there.
-    fn append(&mut self, name: Name, bytes: &[u8]) -> io::Result<()>;
+    fn append(&mut self, name: FileName, bytes: &[u8]) -> io::Result<()>;
     /// Has what was appended survive a loss of power, and that the file is there at all.
-    fn sync(&mut self, name: Name) -> io::Result<()>;
+    fn sync(&mut self, name: FileName) -> io::Result<()>;
     /// Reads from `offset` on; gives how many bytes, 0 at the end.
-    fn read(&mut self, name: Name, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
+    fn read(&mut self, name: FileName, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
     /// Removes a file.
-    fn remove(&mut self, name: Name) -> io::Result<()>;
+    fn remove(&mut self, name: FileName) -> io::Result<()>;
 }
 
 /// A real folder.
@@ -40,7 +40,7 @@ pub trait Storage {
 pub struct Folder {
     path: PathBuf,
     /// The one used last is the last.
-    open: VecDeque<(Name, File)>,
+    open: VecDeque<(FileName, File)>,
 }
 
 impl Folder {
@@ -52,11 +52,11 @@ impl Folder {
         }
     }
 
-    fn open(&self, name: Name, create: bool) -> io::Result<File> {
+    fn open(&self, name: FileName, create: bool) -> io::Result<File> {
         files::open_own(&self.path.join(name.to_string()), create)
     }
 
-    fn file(&mut self, name: Name, create: bool) -> io::Result<&mut File> {
+    fn file(&mut self, name: FileName, create: bool) -> io::Result<&mut File> {
         let found = self.open.iter().position(|(it, _)| *it == name);
         let entry = match found.and_then(|index| self.open.remove(index)) {
             Some(entry) => entry,
@@ -86,14 +86,14 @@ impl Clone for Folder {
 }
 
 impl Storage for Folder {
-    fn list(&mut self) -> io::Result<Vec<(Name, u64)>> {
+    fn list(&mut self) -> io::Result<Vec<(FileName, u64)>> {
         self.open.clear();
         files::make_own_folder(&self.path)?;
         let mut files = Vec::new();
         for entry in fs::read_dir(&self.path)? {
             let entry = entry?;
             // Whatever else lies there is somebody else's.
-            let name = entry.file_name().to_str().and_then(Name::parse);
+            let name = entry.file_name().to_str().and_then(FileName::parse);
             let facts = entry.metadata()?;
             if let Some(name) = name.filter(|_| facts.is_file()) {
                 files.push((name, facts.len()));
@@ -102,7 +102,7 @@ impl Storage for Folder {
         Ok(files)
     }
 
-    fn append(&mut self, name: Name, bytes: &[u8]) -> io::Result<()> {
+    fn append(&mut self, name: FileName, bytes: &[u8]) -> io::Result<()> {
         let file = self.file(name, true)?;
         file.write_all(bytes)?;
         if file.metadata()?.nlink() == 0 {
@@ -116,12 +116,12 @@ impl Storage for Folder {
         Ok(())
     }
 
-    fn sync(&mut self, name: Name) -> io::Result<()> {
+    fn sync(&mut self, name: FileName) -> io::Result<()> {
         self.file(name, false)?.sync_data()?;
         File::open(&self.path)?.sync_all()
     }
 
-    fn read(&mut self, name: Name, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+    fn read(&mut self, name: FileName, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         let file = self.file(name, false)?;
         loop {
             match file.read_at(buffer, offset) {
@@ -131,7 +131,7 @@ impl Storage for Folder {
         }
     }
 
-    fn remove(&mut self, name: Name) -> io::Result<()> {
+    fn remove(&mut self, name: FileName) -> io::Result<()> {
         self.open.retain(|(it, _)| *it != name);
         match fs::remove_file(self.path.join(name.to_string())) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -140,14 +140,14 @@ impl Storage for Folder {
     }
 }
 
-impl Name {
+impl FileName {
     /// The file that is called `text`, if it is one of the queue's.
-    pub fn parse(text: &str) -> Option<Name> {
+    pub fn parse(text: &str) -> Option<FileName> {
         let (number, kind) = text.split_once('.')?;
         let number = super::line::first(number)?;
         let name = match kind {
-            "reports" => Name::Segment(number),
-            "done" => Name::Done(number),
+            "reports" => FileName::Segment(number),
+            "done" => FileName::Done(number),
             _ => return None,
         };
         // `1.reports` and `+1.reports` would be other files of the same name.
@@ -155,11 +155,11 @@ impl Name {
     }
 }
 
-impl fmt::Display for Name {
+impl fmt::Display for FileName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Name::Segment(first) => write!(f, "{first:020}.reports"),
-            Name::Done(first) => write!(f, "{first:020}.done"),
+            FileName::Segment(first) => write!(f, "{first:020}.reports"),
+            FileName::Done(first) => write!(f, "{first:020}.done"),
         }
     }
 }
@@ -170,8 +170,12 @@ mod tests {
 
     #[test]
     fn names_are_read_as_they_are_written() {
-        for name in [Name::Segment(0), Name::Segment(1 << 52), Name::Done(17)] {
-            assert_eq!(Name::parse(&name.to_string()), Some(name));
+        for name in [
+            FileName::Segment(0),
+            FileName::Segment(1 << 52),
+            FileName::Done(17),
+        ] {
+            assert_eq!(FileName::parse(&name.to_string()), Some(name));
         }
         for other in [
             "",
@@ -182,7 +186,7 @@ mod tests {
             "00004503599627370497.reports",
             "00004503599627370497.done",
         ] {
-            assert_eq!(Name::parse(other), None, "{other}");
+            assert_eq!(FileName::parse(other), None, "{other}");
         }
     }
 
@@ -193,14 +197,14 @@ mod tests {
         let path = folder.path().join("queue");
         let mut storage = Folder::new(&path);
         assert_eq!(storage.list().unwrap(), []);
-        let names: Vec<_> = (0..6).map(Name::Segment).collect();
+        let names: Vec<_> = (0..6).map(FileName::Segment).collect();
         for name in names.iter().chain(&names) {
             storage.append(*name, b"abc").unwrap();
             storage.sync(*name).unwrap();
         }
         assert_eq!(storage.open.len(), MAX_OPEN);
         fs::write(path.join("notes.txt"), "not ours").unwrap();
-        fs::create_dir(path.join(Name::Segment(9).to_string())).unwrap();
+        fs::create_dir(path.join(FileName::Segment(9).to_string())).unwrap();
         let mut files = storage.list().unwrap();
         files.sort();
         let expected: Vec<_> = names.iter().map(|name| (*name, 6)).collect();
@@ -213,8 +217,8 @@ mod tests {
         assert!(storage.append(names[5], b"abc").is_err());
         storage.append(names[5], b"abc").unwrap();
         assert_eq!(storage.read(names[5], 0, &mut buffer).unwrap(), 3);
-        std::os::unix::fs::symlink("/dev/null", path.join(Name::Done(1).to_string())).unwrap();
-        assert!(storage.append(Name::Done(1), b"abc").is_err());
+        std::os::unix::fs::symlink("/dev/null", path.join(FileName::Done(1).to_string())).unwrap();
+        assert!(storage.append(FileName::Done(1), b"abc").is_err());
         storage.remove(names[0]).unwrap();
         storage.remove(names[0]).unwrap();
         assert!(storage.read(names[0], 0, &mut buffer).is_err());

@@ -1,7 +1,7 @@
 //! What the queue keeps in memory while its disk works and while it does not.
 
 use mote_agent::queue::{
-    Chore, Disk, Folder, MEMORY_BYTES, OVERHEAD_BYTES, Queue, Totals, WINDOW_BYTES,
+    Chore, Disk, Folder, MEMORY_BYTES, OVERHEAD_BYTES, Queue, Totals, WINDOW_BYTES, Whose,
 };
 use mote_core::Uptime;
 
@@ -15,7 +15,11 @@ fn fill(folder: &std::path::Path, max_bytes: usize) -> (usize, u64, u64) {
     for n in 0..4096 {
         let now = Uptime::from_millis(n * 6000);
         let report = format!("{{\"seq\":{n},\"text\":\"{}\"}}", "x".repeat(1000));
-        lost += queue.push(report.as_bytes(), n % 7, now).overflow;
+        let whose = Whose {
+            key: n % 7,
+            name: "",
+        };
+        lost += queue.push(report.as_bytes(), whose, now).overflow;
         while queue.chore_at(now, false) <= now {
             queue.begin(&mut chore, Totals::default(), now, n * 6000);
             let worked = disk.perform(&mut chore).is_ok();

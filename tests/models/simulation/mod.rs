@@ -19,7 +19,7 @@ use mote_agent::delivery::dispatch::{Dispatcher, Job};
 use mote_agent::delivery::uplink::Uplink;
 use mote_agent::http::outcome::Outcome;
 use mote_agent::orders::{self, HostMonitor};
-use mote_agent::queue::{Chore, Disk, Queue, service_key};
+use mote_agent::queue::{Chore, Disk, Queue, Whose};
 use mote_core::{Action, ClientId, Envelope, Failure, Interval, SlotId, Stamp, Uptime};
 use server::Server;
 
@@ -456,17 +456,17 @@ impl World {
             },
             seq: agent.monitor.seq(),
         };
-        let key = service_key(&envelope.client_id, envelope.service_name);
+        let whose = Whose::of(&envelope.client_id, envelope.service_name);
         let text = "x".repeat(self.dice.below(100) as usize);
         let length = envelope
             .encode(&Failure::new(&text), &mut agent.buffer)
             .unwrap();
         let report = agent.buffer[..length].to_vec();
-        let seq = agent.monitor.next_seq();
         agent
             .dispatcher
             .uplink
-            .push(&report, key, Uptime::from_millis(self.uptime));
+            .push(&report, whose, Uptime::from_millis(self.uptime));
+        let seq = agent.monitor.next_seq();
         let id = (agent.boot.clone(), seq);
         self.totals.sampled += 1;
         self.tell(|| format!("samples {id:?}"));

@@ -3,65 +3,51 @@
 use std::io;
 use std::ops::Range;
 
-use super::{
-    Chore, DiskError, LINE_OVERHEAD, Log, MAX_SEGMENT_BYTES, Name, REACH, Read, Storage,
-    StoredReport, failed,
-};
-use crate::queue::line::{self, Line, Totals};
+use super::table::{Cursor, MAX_DONE_RANGES, REACH, Segments, failed};
+use crate::queue::chore::{Chore, DiskError, StoredReport, Wanted};
+use crate::queue::line::{self, Line};
 use crate::queue::line_reader::Lines;
 use crate::queue::ranges::Ranges;
+use crate::queue::storage::{FileName, Storage};
+use crate::queue::totals::Totals;
 
-/// So many ranges of reports that are done with are read of a segment: more than it has room for, since reports lie
-/// between them. Those beyond are not known to be done, and are sent again.
-pub const MAX_DONE_RANGES: usize = MAX_SEGMENT_BYTES as usize / LINE_OVERHEAD;
-
-/// Where reading goes on.
-#[derive(Debug)]
-pub(crate) struct Cursor {
-    pub(crate) segment: u64,
-    pub(crate) offset: u64,
-    /// The lowest number that has not been met.
-    pub(crate) expected: u64,
-    pub(crate) done: Ranges,
-}
-
-impl<S: Storage> Log<S> {
+impl<S: Storage> Segments<S> {
     /// Reads reports that are neither done nor known, from a number on.
-    pub(crate) fn read(&mut self, order: &mut Read, chore: &mut Chore) -> Result<(), DiskError> {
-        order.from = order.from.max(self.first());
-        let mut left = order.bytes;
-        while order.from < self.next && left > 0 {
-            let after = self.segments.partition_point(|it| it.first <= order.from);
+    pub fn read(&mut self, wanted: &mut Wanted, chore: &mut Chore) -> Result<(), DiskError> {
+        wanted.from = wanted.from.max(self.first());
+        let mut left = wanted.bytes;
+        while wanted.from < self.next && left > 0 {
+            let after = self.segments.partition_point(|it| it.first <= wanted.from);
             let index = after.saturating_sub(1);
             let numbers = self.numbers(index);
             let Some(segment) = self.segments.get(index) else {
                 return Ok(());
             };
             if segment.unreadable || segment.undone == 0 {
-                order.from = numbers.end;
+                wanted.from = numbers.end;
                 continue;
             }
-            match self.read_segment(index, &numbers, order, chore, &mut left) {
-                Ok(true) => order.from = numbers.end,
+            match self.read_segment(index, &numbers, wanted, chore, &mut left) {
+                Ok(true) => wanted.from = numbers.end,
                 Ok(false) => {}
                 Err(error) if error.cause.kind() == io::ErrorKind::NotFound => {
                     // Somebody has removed it.
-                    let missing = order.from..numbers.end;
+                    let missing = wanted.from..numbers.end;
                     let Some(segment) = self.segments.get(index) else {
                         return Ok(());
                     };
                     let (first, done_bytes) = (segment.first, segment.done_bytes);
                     self.cursor = None;
                     let done = self.read_done(first, done_bytes, &mut Totals::default());
-                    note_missing(missing, &done, &order.known, &mut chore.damaged);
-                    order.from = numbers.end;
+                    note_missing(missing, &done, &wanted.known, &mut chore.damaged);
+                    wanted.from = numbers.end;
                 }
                 Err(error) => {
                     self.cursor = None;
                     if let Some(segment) = self.segments.get_mut(index) {
                         segment.unreadable = true;
                     }
-                    order.from = numbers.end;
+                    wanted.from = numbers.end;
                     return Err(error);
                 }
             }
@@ -74,7 +60,7 @@ impl<S: Storage> Log<S> {
         &mut self,
         index: usize,
         numbers: &Range<u64>,
-        order: &mut Read,
+        wanted: &mut Wanted,
         chore: &mut Chore,
         left: &mut usize,
     ) -> Result<bool, DiskError> {
@@ -86,7 +72,7 @@ impl<S: Storage> Log<S> {
             return Ok(true);
         };
         let mut cursor = match self.cursor.take() {
-            Some(cursor) if cursor.segment == first && cursor.expected <= order.from => cursor,
+            Some(cursor) if cursor.segment == first && cursor.expected <= wanted.from => cursor,
             _ => Cursor {
                 segment: first,
                 offset: 0,
@@ -94,8 +80,8 @@ impl<S: Storage> Log<S> {
                 done: self.read_done(first, done_bytes, &mut Totals::default()),
             },
         };
-        let from = order.from;
-        let name = Name::Segment(first);
+        let from = wanted.from;
+        let name = FileName::Segment(first);
         let mut lines = Lines::new(name, cursor.offset, bytes);
         // Lines that stand behind those of higher numbers. The agent writes none such, but they are whole.
         let mut all_late = None;
@@ -130,9 +116,9 @@ impl<S: Storage> Log<S> {
                     let all_late = all_late
                         .get_or_insert_with(|| self::late(&mut self.storage, name, start, bytes));
                     for range in all_late.within(missing.clone()) {
-                        note_missing(range, &cursor.done, &order.known, &mut late);
+                        note_missing(range, &cursor.done, &wanted.known, &mut late);
                     }
-                    note_missing(missing, &cursor.done, &order.known, &mut chore.damaged);
+                    note_missing(missing, &cursor.done, &wanted.known, &mut chore.damaged);
                     for range in late.iter() {
                         chore.damaged.remove(range);
                     }
@@ -140,9 +126,9 @@ impl<S: Storage> Log<S> {
                 cursor.expected = number + 1;
             }
             let is_wanted =
-                number >= from && !cursor.done.contains(number) && !order.known.contains(number);
+                number >= from && !cursor.done.contains(number) && !wanted.known.contains(number);
             // Reading again from one that is late finds it, and knows the others.
-            order.from = late.first().unwrap_or(cursor.expected).max(from);
+            wanted.from = late.first().unwrap_or(cursor.expected).max(from);
             if is_wanted {
                 *left = left.saturating_sub(report.len());
                 chore.found.push(StoredReport {
@@ -154,7 +140,7 @@ impl<S: Storage> Log<S> {
         };
         if is_over {
             let missing = cursor.expected.max(from)..numbers.end;
-            note_missing(missing, &cursor.done, &order.known, &mut chore.damaged);
+            note_missing(missing, &cursor.done, &wanted.known, &mut chore.damaged);
             for range in late.iter() {
                 chore.damaged.insert(range);
             }
@@ -166,13 +152,13 @@ impl<S: Storage> Log<S> {
     }
 
     /// Which reports of a segment are done with. What cannot be read is not known to be.
-    pub(crate) fn read_done(&mut self, first: u64, bytes: u64, totals: &mut Totals) -> Ranges {
+    pub fn read_done(&mut self, first: u64, bytes: u64, totals: &mut Totals) -> Ranges {
         let mut done = Ranges::default();
         // Others are damage, and would take reports along that are yet to come.
         let after = self.segments.partition_point(|it| it.first <= first);
         let after = self.segments.get(after).map(|it| it.first);
         let end = after.unwrap_or(first + REACH);
-        let mut lines = Lines::new(Name::Done(first), 0, bytes);
+        let mut lines = Lines::new(FileName::Done(first), 0, bytes);
         while let Ok(Some(text)) = lines.next(&mut self.storage) {
             if let Some(Line::Done {
                 numbers,
@@ -194,7 +180,7 @@ impl<S: Storage> Log<S> {
 
 /// The numbers of the lines from `offset` on that stand behind one of a higher number. Those that are too many count as
 /// missing.
-fn late<S: Storage>(storage: &mut S, name: Name, offset: u64, bytes: u64) -> Ranges {
+fn late<S: Storage>(storage: &mut S, name: FileName, offset: u64, bytes: u64) -> Ranges {
     let mut late = Ranges::default();
     let mut highest = 0;
     let mut lines = Lines::new(name, offset, bytes);
@@ -222,8 +208,8 @@ fn note_missing(range: Range<u64>, done: &Ranges, known: &Ranges, damaged: &mut 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::queue::Clock;
-    use crate::queue::Folder;
+    use crate::queue::chore::Clock;
+    use crate::queue::storage::Folder;
 
     #[test]
     #[cfg_attr(miri, ignore = "17,000 ranges take Miri many minutes")]
@@ -236,9 +222,9 @@ mod tests {
             let numbers = (start..start + 500).map(|it| 2 * it..=2 * it);
             line::write_done(&mut lines, numbers, &Totals::default());
         }
-        storage.append(Name::Done(0), &lines).unwrap();
+        storage.append(FileName::Done(0), &lines).unwrap();
         let clock = Clock::default();
-        let (mut log, _) = Log::open(storage, clock, 0).unwrap();
+        let (mut log, _) = Segments::open(storage, clock, 0).unwrap();
         let done = log.read_done(0, lines.len() as u64, &mut Totals::default());
         assert_eq!(done.len(), MAX_DONE_RANGES);
         assert!(done.contains(2) && !done.contains(2 * many));

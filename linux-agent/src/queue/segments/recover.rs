@@ -2,10 +2,13 @@
 
 use std::collections::VecDeque;
 
-use super::{Clock, DiskError, Found, LINE_OVERHEAD, Log, Name, REACH, Segment, Storage, failed};
-use crate::queue::line::{self, Line, Totals};
+use super::table::{LINE_OVERHEAD, REACH, Segment, Segments, failed};
+use crate::queue::chore::{Clock, DiskError, Found};
+use crate::queue::line::{self, Line};
 use crate::queue::line_reader::Lines;
 use crate::queue::ranges::Ranges;
+use crate::queue::storage::{FileName, Storage};
+use crate::queue::totals::Totals;
 
 /// A report may be so much later than the one before and the clock: longer than that none waits.
 const YEAR_MS: u64 = 366 * 24 * 3_600_000;
@@ -16,14 +19,16 @@ const CENTURY_MS: u64 = 100 * YEAR_MS;
 /// Of each segment, this much is looked at when the disk is opened; there may be many.
 const BEGINNING_BYTES: u64 = 1024;
 
-impl<S: Storage> Log<S> {
+impl<S: Storage> Segments<S> {
     /// Opens the reports in `storage`, whatever state they are in. `clock` is right if no earlier one is known.
     pub fn open(mut storage: S, clock: Clock, uptime_ms: u64) -> Result<(Self, Found), DiskError> {
         let mut files = storage.list().map_err(failed("listing the folder"))?;
         files.sort_unstable();
         let (mut segments, mut strays, mut others) = (VecDeque::new(), Vec::new(), Vec::new());
         for (name, bytes) in &files {
-            let Name::Segment(first) = name else { continue };
+            let FileName::Segment(first) = name else {
+                continue;
+            };
             match beginning(&mut storage, *first, *bytes) {
                 Beginning::Right => segments.push_back(Segment::found(*first, *bytes)),
                 Beginning::None => strays.push((*first, *bytes)),
@@ -33,8 +38,8 @@ impl<S: Storage> Log<S> {
         if segments.is_empty() {
             // Where one was, if only that is left of it.
             let done = files.iter().filter_map(|(name, _)| match name {
-                Name::Done(first) => Some(*first),
-                Name::Segment(_) => None,
+                FileName::Done(first) => Some(*first),
+                FileName::Segment(_) => None,
             });
             let mut first = done.max().unwrap_or(0);
             while others.contains(&first) {
@@ -42,7 +47,7 @@ impl<S: Storage> Log<S> {
             }
             segments.push_back(Segment::new(first, &strays));
         }
-        let mut log = Log {
+        let mut log = Segments {
             storage,
             clock,
             segments,
@@ -58,7 +63,9 @@ impl<S: Storage> Log<S> {
         let mut orphans = Vec::new();
         let mut done_without = Ranges::default();
         for (name, bytes) in files {
-            let Name::Done(first) = name else { continue };
+            let FileName::Done(first) = name else {
+                continue;
+            };
             match log.segments.binary_search_by_key(&first, |it| it.first) {
                 Ok(index) => log.read_done_of(index, bytes, &mut totals),
                 Err(_) => {
@@ -107,7 +114,7 @@ impl<S: Storage> Log<S> {
         let Some(first) = self.segments.get(index).map(|it| it.first) else {
             return;
         };
-        let is_torn = !self.ends_with_newline(Name::Done(first), bytes);
+        let is_torn = !self.ends_with_newline(FileName::Done(first), bytes);
         let mut told = Totals::default();
         let done = self.read_done(first, bytes, &mut told);
         if index + 1 == self.segments.len() {
@@ -140,7 +147,7 @@ impl<S: Storage> Log<S> {
                 break;
             };
             let (segment_first, bytes) = (segment.first, segment.bytes);
-            let name = Name::Segment(segment_first);
+            let name = FileName::Segment(segment_first);
             let is_last = index + 1 == self.segments.len();
             next = next.max(segment_first);
             let mut lines = Lines::new(name, 0, bytes);
@@ -220,7 +227,7 @@ impl<S: Storage> Log<S> {
         }
     }
 
-    fn ends_with_newline(&mut self, name: Name, bytes: u64) -> bool {
+    fn ends_with_newline(&mut self, name: FileName, bytes: u64) -> bool {
         let mut byte = [0];
         match bytes.checked_sub(1) {
             None => true,
@@ -252,7 +259,7 @@ fn beginning<S: Storage>(storage: &mut S, first: u64, bytes: u64) -> Beginning {
 }
 
 fn beginning_until<S: Storage>(storage: &mut S, first: u64, end: u64) -> Beginning {
-    let mut lines = Lines::new(Name::Segment(first), 0, end);
+    let mut lines = Lines::new(FileName::Segment(first), 0, end);
     let mut has_head = false;
     loop {
         match lines.next(storage) {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use libfuzzer_sys::{Corpus, fuzz_target};
 use mote_agent::http::outcome::Outcome;
-use mote_agent::http::JoinedBuffers;
-use mote_agent::http::{Client, MAX_DOCUMENT};
+use mote_agent::http::{Client, JoinedBuffers};
+use mote_agent::protocol::MAX_DOCUMENT;
 use mote_agent::settings::Settings;
 use mote_fuzz::assert_is_sentence;
 use ureq::Error;

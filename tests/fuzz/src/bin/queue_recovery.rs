@@ -1,22 +1,23 @@
 //! What an agent finds in the queue's folder. The input are the contents of its files, each after the byte 0.
 #![no_main]
 
-#[path = "../../../support/disk.rs"]
+#[allow(dead_code)] // The models use the rest.
+#[path = "../../../models/disk.rs"]
 mod disk;
 
 use disk::MemoryFolder;
 use libfuzzer_sys::fuzz_target;
 use mote_agent::delivery::uplink::{Next, Uplink};
 use mote_agent::http::outcome::Outcome;
-use mote_agent::queue::{Chore, Disk, Name, Queue, Storage};
+use mote_agent::queue::{Chore, Disk, FileName, Queue, Storage, Whose};
 use mote_core::Uptime;
 
 /// Of the files, in the order of the input.
-const NAMES: [Name; 4] = [
-    Name::Segment(0),
-    Name::Done(0),
-    Name::Segment(3),
-    Name::Done(3),
+const NAMES: [FileName; 4] = [
+    FileName::Segment(0),
+    FileName::Done(0),
+    FileName::Segment(3),
+    FileName::Done(3),
 ];
 
 fuzz_target!(|input: &[u8]| {
@@ -66,7 +67,7 @@ impl Agent {
     }
 
     fn push(&mut self) {
-        self.uplink.push(b"{}", 0, self.at());
+        self.uplink.push(b"{}", Whose { key: 0, name: "" }, self.at());
     }
 
     /// Until the disk has nothing to do.

@@ -1,0 +1,73 @@
+//! What is known of the server: whether it answers, takes reports, and what it said last.
+
+use std::time::{Duration, Instant};
+
+use crate::http::CallError;
+use crate::http::outcome::Outcome;
+use crate::system::clock;
+use crate::system::fault::{Fault, SAY_AGAIN};
+
+/// What is said of the server and the disk in `status`.
+#[derive(Debug, Default)]
+pub struct Health {
+    /// When a call succeeded last, in Unix milliseconds.
+    pub answered_unix_ms: Option<u64>,
+    /// How long its last answer to a report took.
+    pub latency_ms: Option<u32>,
+    /// Why the last report was not taken; none if it was.
+    pub delivery: Fault,
+    /// Why its last services document is not followed; none if it is.
+    pub orders: Fault,
+    /// Why a file with token or certificates is not used, though what it held before is.
+    pub access: Option<String>,
+    /// Which report was given up last, and why.
+    pub given_up: Option<LastGivenUp>,
+}
+
+/// The last report that was given up.
+#[derive(Debug)]
+pub struct LastGivenUp {
+    /// One sentence.
+    pub sentence: String,
+    /// When the log was told of one last.
+    said: Instant,
+}
+
+impl Health {
+    pub(super) fn note_delivery(
+        &mut self,
+        outcome: Outcome,
+        error: Option<&CallError>,
+        took: Duration,
+    ) {
+        match (outcome, error) {
+            (Outcome::Busy { .. } | Outcome::Unreachable | Outcome::Unanswered, Some(error)) => {
+                self.delivery.failed(error.to_string(), Instant::now());
+            }
+            // A refusal is an answer to one report; it says nothing of the others.
+            (Outcome::Refused, _) => {}
+            _ => {
+                self.delivery.worked("the server takes reports again");
+                self.answered_unix_ms = Some(clock::unix_ms());
+                self.latency_ms = u32::try_from(took.as_millis()).ok();
+            }
+        }
+    }
+
+    /// The log hears of one report a minute; all of them are counted.
+    pub(super) fn note_given_up(&mut self, service: &str, error: &CallError) {
+        let now = Instant::now();
+        let sentence = format!("a report of {service:?} is given up: {error}");
+        let said = match &self.given_up {
+            Some(before) if now.saturating_duration_since(before.said) < SAY_AGAIN => {
+                log::debug!("{sentence}");
+                before.said
+            }
+            _ => {
+                log::warn!("{sentence}");
+                now
+            }
+        };
+        self.given_up = Some(LastGivenUp { sentence, said });
+    }
+}

@@ -1,0 +1,277 @@
+//! The two threads, and what they and the agent's loop have together.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use mote_core::Uptime;
+use nix::sys::eventfd::EventFd;
+
+use super::dead::DeadLetters;
+use super::dispatch::{Dispatcher, Job};
+use super::health::Health;
+use crate::http::{CallError, Client};
+use crate::queue::{Chore, Disk, Folder, Record};
+use crate::system::clock;
+use crate::system::daemon::{DaemonError, write_whole};
+use crate::system::fault::Fault;
+
+/// How many threads there are.
+pub const WORKERS: usize = 2;
+
+/// What becomes of reports while the disk is out of order.
+pub const KEPT_IN_MEMORY: &str = "; reports are kept in memory";
+
+/// What the loop and the threads have together.
+pub struct Shared {
+    pub state: Mutex<State>,
+    /// Something is there for a thread to do.
+    pub changed: Condvar,
+    /// A thread has ended, or done what may be the last thing.
+    pub ended: Condvar,
+    /// The threads have something for the loop.
+    pub wake: EventFd,
+    /// Where what is given up is kept.
+    pub dead: Mutex<DeadLetters>,
+    /// Where the last services document that was followed is kept.
+    pub orders_file: PathBuf,
+}
+
+/// What is behind the lock.
+pub struct State {
+    pub dispatcher: Dispatcher<CallError>,
+    pub client: Option<Arc<Client>>,
+    /// None while a thread has it.
+    pub disk: Option<Disk<Folder>>,
+    pub spare: Option<Box<Chore>>,
+    pub health: Health,
+    /// Why the disk does not take reports.
+    pub disk_fault: Fault,
+    /// Letters that are kept, and why the last one could not be.
+    pub dead_letters: u64,
+    pub dead_fault: Fault,
+    /// Why the last services document could not be kept.
+    pub document_fault: Fault,
+    /// The loop waits for the disk.
+    pub tell_stored: bool,
+    /// A thread waits until this time. If there is nothing to do before, the other may sleep until it is needed.
+    pub timekeeper: Option<Uptime>,
+    pub running: usize,
+}
+
+impl Shared {
+    pub fn lock(&self) -> MutexGuard<'_, State> {
+        self.state
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    pub fn run(&self) {
+        let mut state = self.lock();
+        loop {
+            let now = clock::uptime();
+            state.note_stall(now);
+            let mut spare = state.spare.take();
+            let job = state.dispatcher.next(now, clock::unix_ms(), &mut spare);
+            state.spare = spare;
+            let client = state.client.clone();
+            state = match (job, client) {
+                (Job::Wait(until), _) => self.wait(state, now, until),
+                (Job::End, _) => {
+                    state.running -= 1;
+                    self.ended.notify_all();
+                    // The other one has nothing to wait for either.
+                    self.changed.notify_all();
+                    return;
+                }
+                (Job::Chore(chore), _) => self.do_chore(state, chore),
+                (job, Some(client)) => {
+                    if state.dispatcher.has_timed_chore(now) {
+                        // The other thread keeps the time while this one waits for the server.
+                        self.changed.notify_one();
+                    }
+                    drop(state);
+                    self.call(job, &client);
+                    self.lock()
+                }
+                // Calls are made only if there is a server.
+                (_, None) => state,
+            };
+        }
+    }
+
+    fn wait<'s>(
+        &self,
+        mut state: MutexGuard<'s, State>,
+        now: Uptime,
+        until: Uptime,
+    ) -> MutexGuard<'s, State> {
+        if until == Uptime::NEVER || state.timekeeper.is_some_and(|at| at <= until) {
+            let waited = self.changed.wait(state);
+            return waited.unwrap_or_else(|poisoned| poisoned.into_inner());
+        }
+        state.timekeeper = Some(until);
+        let left = Duration::from_millis(until.millis_since(now));
+        let waited = self.changed.wait_timeout(state, left);
+        let (mut state, _) = waited.unwrap_or_else(|poisoned| poisoned.into_inner());
+        // Unless the other has taken over, for an earlier time.
+        if state.timekeeper == Some(until) {
+            state.timekeeper = None;
+        }
+        state
+    }
+
+    fn do_chore<'s>(
+        &'s self,
+        mut state: MutexGuard<'s, State>,
+        mut chore: Box<Chore>,
+    ) -> MutexGuard<'s, State> {
+        // One chore is under way at a time, so the disk is there.
+        let Some(mut disk) = state.disk.take() else {
+            return state;
+        };
+        // Along with the chore, so that a disk that hangs takes one thread and is known to hang.
+        let document = state.dispatcher.take_document();
+        drop(state);
+        let result = disk.perform(&mut chore);
+        let kept = document.map(|it| (write_whole(&self.orders_file, &it), it));
+        let mut state = self.lock();
+        if let Some((result, document)) = kept {
+            state.document_kept(document, result);
+        }
+        state.disk = Some(disk);
+        state.chore_done(chore, result.err().map(|error| error.to_string()));
+        self.ended.notify_all();
+        if std::mem::take(&mut state.tell_stored) {
+            let _ = self.wake.write(1);
+        }
+        state
+    }
+
+    fn call(&self, job: Job, client: &Client) {
+        self.call_server(job, client);
+        let trouble = client.trouble();
+        self.lock().health.access = trouble;
+    }
+
+    fn call_server(&self, job: Job, client: &Client) {
+        match job {
+            Job::Fetch => {
+                let answer = client.fetch_config();
+                let mut state = self.lock();
+                match &answer {
+                    // Whether it can be followed is for the loop to say.
+                    Ok(_) => state.health.answered_unix_ms = Some(clock::unix_ms()),
+                    Err(error) => {
+                        let orders = &mut state.health.orders;
+                        orders.failed(error.to_string(), Instant::now());
+                    }
+                }
+                state.dispatcher.fetched(answer);
+                drop(state);
+                // Full only if the loop has not looked yet, and then it will.
+                let _ = self.wake.write(1);
+            }
+            Job::FetchFor(id) => {
+                let answer = client.fetch_config_of(&id);
+                let now = clock::uptime();
+                self.lock().dispatcher.fetched_for((id, answer), now);
+                let _ = self.wake.write(1);
+            }
+            Job::Deliver(record) => {
+                let began = Instant::now();
+                let (outcome, error) = client.post_report(&record.report);
+                let took = began.elapsed();
+                let mut state = self.lock();
+                state.health.note_delivery(outcome, error.as_ref(), took);
+                let service = error.is_some().then(|| record.service_name.clone());
+                let given_up = state.dispatcher.delivered(record, outcome, clock::uptime());
+                if let (true, Some(error), Some(service)) = (given_up, &error, service) {
+                    state.health.note_given_up(&service, error);
+                    let reason = error.to_string();
+                    while let Some(record) = state.dispatcher.uplink.take_dead() {
+                        drop(state);
+                        state = self.bury(record, &reason);
+                    }
+                }
+            }
+            Job::Chore(_) | Job::Wait(_) | Job::End => {}
+        }
+    }
+
+    /// Keeps a report that was given up, before the queue forgets it.
+    fn bury(&self, record: Record, reason: &str) -> MutexGuard<'_, State> {
+        let mut dead = self
+            .dead
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let result = dead.keep(&record.report, reason, clock::unix_ms());
+        let count = dead.count();
+        drop(dead);
+        let mut state = self.lock();
+        state.dead_letters = count;
+        match result {
+            Ok(()) => state
+                .dead_fault
+                .worked("reports that are given up are kept again"),
+            Err(error) => {
+                let sentence = format!("a report that is given up cannot be kept: {error}");
+                state.dead_fault.failed(sentence, Instant::now())
+            }
+        };
+        state.dispatcher.uplink.buried(record);
+        state
+    }
+}
+
+impl State {
+    /// The disk's first chore.
+    pub fn open_disk(&mut self) {
+        let now = clock::uptime();
+        let job = self.dispatcher.next(now, clock::unix_ms(), &mut None);
+        if let (Job::Chore(mut chore), Some(disk)) = (job, &mut self.disk) {
+            let result = disk.perform(&mut chore);
+            self.chore_done(chore, result.err().map(|error| error.to_string()));
+        }
+    }
+
+    /// A chore takes so long that it is not waited for.
+    pub fn note_stall(&mut self, now: Uptime) {
+        if self.dispatcher.uplink.queue().is_stalled(now) {
+            let sentence = format!("the queue's disk does not answer{KEPT_IN_MEMORY}");
+            self.disk_fault.failed(sentence, Instant::now());
+        }
+    }
+
+    fn document_kept(&mut self, document: Vec<u8>, result: Result<(), DaemonError>) {
+        match result {
+            Ok(()) => self
+                .document_fault
+                .worked("the services document is kept again"),
+            Err(error) => {
+                self.dispatcher.keep_later(document, clock::uptime());
+                let sentence = format!("the services document is not kept: {error}");
+                self.document_fault.failed(sentence, Instant::now())
+            }
+        };
+    }
+
+    fn chore_done(&mut self, mut chore: Box<Chore>, error: Option<String>) {
+        let now = clock::uptime();
+        self.dispatcher.chore_done(&mut chore, error.is_none(), now);
+        self.spare = Some(chore);
+        if self.dispatcher.uplink.forgotten() > 0 {
+            // This was a note of it. Why the disk did not take the reports is still true.
+            return;
+        }
+        match error {
+            None => self
+                .disk_fault
+                .worked("the queue's disk takes reports again"),
+            Some(error) => {
+                let sentence = format!("the queue's disk: {error}{KEPT_IN_MEMORY}");
+                self.disk_fault.failed(sentence, Instant::now())
+            }
+        };
+    }
+}

@@ -1,0 +1,61 @@
+//! A report that waits, and what becomes of those that do.
+
+use mote_core::Uptime;
+
+use super::totals::Totals;
+
+/// One report that waits for its delivery.
+#[derive(Debug)]
+pub struct Record {
+    /// The encoded report.
+    pub report: Vec<u8>,
+    /// Whose it is: [`Whose::key`](super::key::Whose).
+    pub service: u64,
+    /// The same as a name, for people.
+    pub service_name: String,
+    /// Not to be sent before this instant.
+    pub not_before: Uptime,
+    /// Deliveries that failed although the server took other reports.
+    pub tries: u8,
+    /// How many reports the server had taken when this one failed last.
+    pub taken_when_failed: u64,
+    /// When it was queued, by the queue's clock.
+    pub(super) queued_ms: u64,
+    /// Its number on disk, once it was tried to write it there.
+    pub(super) number: Option<u64>,
+    /// It is on disk.
+    pub(super) stored: bool,
+    /// It was put back at another place than that of its age.
+    pub(super) misplaced: bool,
+}
+
+/// How many reports a call gave up, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GivenUp {
+    /// No room for them.
+    pub overflow: u64,
+    /// They waited too long.
+    pub expired: u64,
+    /// They are not to be found on disk.
+    pub damaged: u64,
+}
+
+/// What a disk had when it was opened, and what became of the reports before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Restored {
+    /// Reports that wait.
+    pub queued: u64,
+    /// Reports of earlier runs that the server has.
+    pub acknowledged: u64,
+    /// What became of the others.
+    pub totals: Totals,
+}
+
+/// What the end of a chore brought to light.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Finished {
+    /// Reports that were given up.
+    pub given_up: GivenUp,
+    /// The disk was opened.
+    pub restored: Option<Restored>,
+}
