@@ -29,6 +29,7 @@ pub use buffers::{JoinedBuffers, MAX_HEAD, MAX_INTERIM};
 pub use client::{ANSWER_WAIT, Client, MAX_ANSWER, MAX_RETRY_AFTER};
 pub use error::CallError;
 pub use redirect::MAX_REDIRECTS;
+pub use resolver::MAX_ADDRESSES;
 #[cfg(feature = "tls")]
 pub use tls::MAX_CERTIFICATES;
 pub use words::{MAX_LOOKED_AT, MAX_WORDS};

@@ -15,7 +15,7 @@ use ureq::{Error, Timeout};
 const NAME_AGE: Duration = Duration::from_secs(60);
 
 /// So many addresses of a name are tried.
-const MAX_ADDRESSES: usize = 16;
+pub const MAX_ADDRESSES: usize = 16;
 
 /// The C library's look-up takes some room.
 const STACK_BYTES: usize = 256 << 10;

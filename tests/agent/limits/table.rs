@@ -78,6 +78,22 @@ fn of_the_agent() -> Vec<(&'static str, String)> {
             format!("{}, 128 headers", size(http::MAX_HEAD)),
         ),
         (
+            "heads (1xx) that only announce an answer",
+            http::MAX_INTERIM.to_string(),
+        ),
+        (
+            "body of an answer to a report, once its head has come",
+            seconds(http::ANSWER_WAIT),
+        ),
+        (
+            "a server's own words, as far as they are shown",
+            format!("{} characters", http::MAX_WORDS),
+        ),
+        (
+            "addresses of a server's name",
+            http::MAX_ADDRESSES.to_string(),
+        ),
+        (
             "answer to a report, as far as it is read",
             bytes(http::MAX_ANSWER),
         ),
@@ -207,7 +223,7 @@ fn of_the_agent() -> Vec<(&'static str, String)> {
         (
             "threads: loop, log, 2 that send and store",
             format!(
-                "{}, and those that hang for file systems",
+                "{}, one that asks the name service, and those that hang for file systems",
                 2 + delivery::WORKERS
             ),
         ),
