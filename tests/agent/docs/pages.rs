@@ -16,16 +16,6 @@ pub struct Page {
     pub text: String,
 }
 
-/// What stands between two lines of three backticks.
-pub struct Block<'p> {
-    pub page: &'p str,
-    /// The line that opens it, from 1.
-    pub line: usize,
-    /// What the opening line says, such as `sh root`.
-    pub kind: &'p str,
-    pub text: String,
-}
-
 /// Every page, those in `linux-agent/docs` last.
 pub fn pages() -> Vec<Page> {
     let top = [
@@ -58,31 +48,6 @@ fn page(path: String) -> Page {
 }
 
 impl Page {
-    pub fn blocks(&self) -> Vec<Block<'_>> {
-        let mut blocks = Vec::new();
-        let mut open: Option<Block<'_>> = None;
-        for (index, line) in self.text.lines().enumerate() {
-            match (line.strip_prefix("```"), &mut open) {
-                (Some(kind), None) => {
-                    open = Some(Block {
-                        page: &self.path,
-                        line: index + 1,
-                        kind,
-                        text: String::new(),
-                    });
-                }
-                (Some(_), Some(_)) => blocks.extend(open.take()),
-                (None, Some(block)) => {
-                    block.text.push_str(line);
-                    block.text.push('\n');
-                }
-                (None, None) => {}
-            }
-        }
-        assert!(open.is_none(), "{}: a block has no end", self.path);
-        blocks
-    }
-
     /// What stands above the first heading of the second level.
     pub fn beginning(&self) -> &str {
         self.text.split("\n## ").next().unwrap_or_default()

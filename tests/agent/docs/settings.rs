@@ -1,6 +1,8 @@
 //! The tables of settings against `conf/` and the program.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+#[cfg(feature = "serve")]
+use std::collections::BTreeSet;
 use std::fs;
 
 use super::pages::{doc, name, root, rows};
