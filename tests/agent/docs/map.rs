@@ -75,9 +75,14 @@ fn is_module(name: &str) -> bool {
         None => ("linux-agent/src", name),
     };
     let path = root().join(folder).join(name.replace("::", "/"));
-    let files = [path.with_extension("rs"), path.join("mod.rs")];
-    let texts = files
-        .iter()
-        .filter_map(|file| fs::read_to_string(file).ok());
-    texts.into_iter().any(|text| text.contains("#[cfg(test)]"))
+    let has_tests = |file: &Path| {
+        let text = fs::read_to_string(file).unwrap_or_default();
+        text.contains("#[cfg(test)]")
+    };
+    match path.is_dir() {
+        true => entries(&path)
+            .iter()
+            .any(|file| has_tests(&path.join(file))),
+        false => has_tests(&path.with_extension("rs")),
+    }
 }
