@@ -2,13 +2,14 @@
 //! has to say.
 
 pub mod control;
+mod following;
+mod reporter;
 pub mod sampling;
 pub mod status;
 
-use std::fmt;
 use std::io;
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use mote_core::Uptime;
@@ -31,6 +32,7 @@ use crate::system::files;
 use crate::system::notify::Manager;
 use crate::system::privileges::{self, PrivilegeError};
 use control::Control;
+use following::{Following, Verdict};
 use sampling::Sampling;
 
 /// One last attempt to deliver may take this long.
@@ -53,8 +55,8 @@ pub type Reread<'a> = &'a dyn Fn() -> Result<Settings, String>;
 pub struct Agent<'a> {
     settings: Settings,
     reread: Reread<'a>,
-    /// The document that is followed, to be understood anew when the settings change.
-    document: Vec<u8>,
+    /// Its document is understood anew when the settings change.
+    following: Following,
     sampling: Sampling,
     gateway: Gateway,
     courier: Courier,
@@ -68,17 +70,22 @@ pub struct Agent<'a> {
 }
 
 /// Why an agent does not start.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum AgentError {
     /// Whom to run as.
+    #[error(transparent)]
     Privileges(PrivilegeError),
     /// Whom to run plugins as.
+    #[error(transparent)]
     Plugins(RunsError),
     /// The state folder, or another agent.
+    #[error(transparent)]
     Daemon(DaemonError),
     /// The services in the settings are not valid.
+    #[error("{}: services: {}", .0.display(), .1)]
     Services(PathBuf, orders::OrdersError),
     /// The system refused something that every agent needs.
+    #[error("{0}: {1}")]
     System(&'static str, io::Error),
 }
 
@@ -115,11 +122,11 @@ impl<'a> Agent<'a> {
         )
         .map_err(|cause| AgentError::System("the uplink's thread", cause))?;
         let mut agent = Agent {
-            sampling: Sampling::new(&settings, runs, clock::uptime()),
-            gateway: Gateway::new(),
+            sampling: Sampling::new(&settings, runs, courier.clone(), clock::uptime()),
+            gateway: Gateway::new(courier.clone()),
             settings,
             reread,
-            document: Vec::new(),
+            following: Following::default(),
             courier,
             control,
             signals,
@@ -129,7 +136,7 @@ impl<'a> Agent<'a> {
             _lock: lock,
         };
         agent.first_orders()?;
-        agent.gateway.set_boards(&agent.settings.boards);
+        agent.set_boards();
         Ok(agent)
     }
 
@@ -166,7 +173,7 @@ impl<'a> Agent<'a> {
 
     /// One wake-up. Gives whether there is to be another.
     fn turn(&mut self) -> bool {
-        if self.sampling.work(&self.settings, &self.courier) {
+        if self.sampling.work() {
             self.courier.fetch();
         }
         let events = self.wait().unwrap_or_else(|error| {
@@ -178,16 +185,15 @@ impl<'a> Agent<'a> {
         if self.manager.watchdog.is_some() {
             self.manager.tell("WATCHDOG=1");
         }
-        self.sampling.attend_plugins(&self.settings, &self.courier);
-        let has_server = self.settings.server().is_some();
-        self.gateway.attend(&events, &self.courier, has_server);
+        self.sampling.attend_plugins();
+        self.gateway.attend(&events);
         if let Some(answer) = self.courier.take_orders() {
             match answer {
                 Ok(document) => self.follow(document),
                 Err(_) => self.sampling.monitor_mut().fetch_failed(clock::uptime()),
             }
         }
-        self.gateway.take_services(&self.courier);
+        self.gateway.take_services();
         self.attend_control();
         let goes_on = self.attend_signals();
         if self.leftovers_due.is_some_and(|due| due <= Instant::now()) {
@@ -227,8 +233,7 @@ impl<'a> Agent<'a> {
     /// Until the next thing is due; none: until something happens.
     fn time_to_wait(&self) -> Option<Duration> {
         let due = self.sampling.monitor().poll_at();
-        let has_server = self.settings.server().is_some();
-        let board_due = self.gateway.deadline(has_server);
+        let board_due = self.gateway.deadline();
         let due = board_due.map_or(due, |board_due| board_due.min(due));
         let due = (due != Uptime::NEVER)
             .then(|| Duration::from_millis(due.millis_since(clock::uptime())));
@@ -302,8 +307,8 @@ impl<'a> Agent<'a> {
         };
         match orders::parse(&document, &self.settings.plugins.allowed) {
             Ok(orders) => {
-                self.sampling.apply(&orders, &self.courier);
-                self.document = document;
+                self.sampling.apply(&orders);
+                self.following.follow(document, has_services(&orders));
                 Ok(())
             }
             Err(error) if is_local => Err(AgentError::Services(self.settings.file.clone(), error)),
@@ -318,23 +323,35 @@ impl<'a> Agent<'a> {
     /// Follows a services document that the server gave, or keeps the one before.
     fn follow(&mut self, document: Vec<u8>) {
         let now = clock::uptime();
-        if document == self.document {
-            self.courier.note_orders(Ok(()));
-            return self.sampling.monitor_mut().fetched(now);
-        }
-        match orders::parse(&document, &self.settings.plugins.allowed) {
-            Ok(orders) => {
-                log::info!("monitors {} services", orders.services().len());
-                self.courier.note_orders(Ok(()));
-                self.sampling.apply(&orders, &self.courier);
-                self.sampling.monitor_mut().fetched(now);
-                self.courier.keep_orders(&document);
-                self.document = document;
-            }
+        let orders = match orders::parse(&document, &self.settings.plugins.allowed) {
+            Ok(orders) => orders,
             Err(error) => {
                 let sentence = format!("the server's services document is not followed: {error}");
                 self.courier.note_orders(Err(sentence));
-                self.sampling.monitor_mut().fetch_failed(now);
+                return self.sampling.monitor_mut().fetch_failed(now);
+            }
+        };
+        let has_services = has_services(&orders);
+        let verdict = self.following.judge(&document, has_services, now);
+        self.courier.note_orders(match (has_services, verdict) {
+            (true, _) => Ok(()),
+            (false, Verdict::Doubt) => Err(format!(
+                "the server orders no services any more: it may not know this client, or its database fails; the \
+                 services before stay in force unless it says so again in {} s",
+                following::EMPTY_AGAIN_MS / 1000
+            )),
+            (false, _) => Err("the server orders no services: it may not know this client".to_owned()),
+        });
+        let monitor = self.sampling.monitor_mut();
+        match verdict {
+            Verdict::Same => monitor.fetched(now),
+            Verdict::Doubt => monitor.fetch_failed(now),
+            Verdict::Follow => {
+                log::info!("monitors {} services", orders.services().len());
+                monitor.fetched(now);
+                self.sampling.apply(&orders);
+                self.courier.keep_orders(&document);
+                self.following.follow(document, has_services);
             }
         }
     }
@@ -355,7 +372,7 @@ impl<'a> Agent<'a> {
         }
         let document = match &new.orders_from {
             settings::OrdersFrom::Local { document, .. } => document.clone().into_bytes(),
-            settings::OrdersFrom::Server(_) => self.document.clone(),
+            settings::OrdersFrom::Server(_) => self.following.document().to_vec(),
         };
         let orders = match document.is_empty() {
             true => Box::new(orders::Orders::new()),
@@ -376,15 +393,23 @@ impl<'a> Agent<'a> {
             let queue_mut = uplink.queue_mut();
             queue_mut.set_bounds(queue.max_bytes, millis(queue.max_age), sync_interval_ms);
         });
-        let monitor = self.sampling.monitor_mut();
-        monitor.set(sampling::monitor_settings(new), now);
-        monitor.fetch_now(now);
-        self.sampling.apply(&orders, &self.courier);
-        self.document = document;
-        self.gateway.set_boards(&self.settings.boards);
+        self.sampling.set(new, now);
+        self.sampling.monitor_mut().fetch_now(now);
+        self.sampling.apply(&orders);
+        self.following.follow(document, has_services(&orders));
+        self.set_boards();
         log::info!("read its settings anew");
         Ok(())
     }
+
+    fn set_boards(&mut self) {
+        let has_server = self.settings.server().is_some();
+        self.gateway.set_boards(&self.settings.boards, has_server);
+    }
+}
+
+fn has_services(orders: &orders::Orders) -> bool {
+    !orders.services().is_empty()
 }
 
 /// Blocks the signals that the agent's loop reads, in this thread and those it starts from now on. Others would
@@ -421,19 +446,3 @@ fn kernel_run() -> String {
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
-
-impl fmt::Display for AgentError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            AgentError::Privileges(error) => error.fmt(f),
-            AgentError::Plugins(error) => error.fmt(f),
-            AgentError::Daemon(error) => error.fmt(f),
-            AgentError::Services(file, error) => {
-                write!(f, "{}: services: {error}", Path::display(file))
-            }
-            AgentError::System(what, cause) => write!(f, "{what}: {cause}"),
-        }
-    }
-}
-
-impl std::error::Error for AgentError {}

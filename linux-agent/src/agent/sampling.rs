@@ -4,15 +4,15 @@ use std::io::Read;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
-use mote_core::{Action, Envelope, Failure, Interval, SlotId, Stamp, TooLarge, Uptime};
+use mote_core::{Action, Envelope, Failure, Interval, SlotId, Uptime};
 use nix::poll::PollFlags;
 
+use crate::agent::reporter::Reporter;
 use crate::delivery::Courier;
 use crate::delivery::uplink::Uplink;
 use crate::orders::{HostMonitor, Orders, Plugin};
-use crate::plugin::{Outcome, Runs};
-use crate::probes::{AgentCounters, Context, MAX_REPORT, ProbeError, Sample, agent_health};
-use crate::queue::Whose;
+use crate::plugin::{Outcome, Plugins, Runs};
+use crate::probes::{AgentCounters, Context, ProbeError, Roots, Sample, agent_health};
 use crate::settings::Settings;
 use crate::system::clock;
 
@@ -26,8 +26,9 @@ pub struct Sampling {
     slots: Vec<Slot>,
     runs: Runs,
     context: Context,
-    buffer: Vec<u8>,
-    boot: String,
+    reporter: Reporter,
+    roots: Roots,
+    plugins: Plugins,
     late: u64,
     missed: u64,
 }
@@ -43,15 +44,16 @@ pub struct Slot {
 }
 
 impl Sampling {
-    /// No services yet. Executable plugins will run among `runs`.
-    pub fn new(settings: &Settings, runs: Runs, now: Uptime) -> Self {
+    /// No services yet. Executable plugins will run among `runs`, reports go to `courier`.
+    pub fn new(settings: &Settings, runs: Runs, courier: Courier, now: Uptime) -> Self {
         Sampling {
             monitor: Box::new(HostMonitor::new(monitor_settings(settings), now)),
             slots: Vec::new(),
             runs,
             context: Context::new(),
-            buffer: vec![0; MAX_REPORT],
-            boot: new_boot_id(),
+            reporter: Reporter::new(settings.client_id.clone(), courier),
+            roots: settings.roots.clone(),
+            plugins: settings.plugins.clone(),
             late: 0,
             missed: 0,
         }
@@ -74,11 +76,17 @@ impl Sampling {
 
     /// The id of this run of the agent.
     pub fn boot(&self) -> &str {
-        &self.boot
+        self.reporter.boot()
+    }
+
+    /// Follows new settings; those that need a restart are as they were.
+    pub fn set(&mut self, settings: &Settings, now: Uptime) {
+        self.plugins = settings.plugins.clone();
+        self.monitor.set(monitor_settings(settings), now);
     }
 
     /// Follows new orders.
-    pub fn apply(&mut self, orders: &Orders, courier: &Courier) {
+    pub fn apply(&mut self, orders: &Orders) {
         self.monitor.apply(orders);
         for (index, slot) in self.slots.iter_mut().enumerate() {
             if !self.monitor.entries().any(|(it, _)| it.index() == index) {
@@ -91,6 +99,7 @@ impl Sampling {
             .entries()
             .map(|(_, entry)| per_second(entry.service.interval))
             .sum();
+        let courier = self.reporter.courier();
         courier.with_uplink(|uplink| uplink.set_rate(rate));
     }
 
@@ -98,23 +107,23 @@ impl Sampling {
     ///
     /// What becomes due meanwhile waits for the next turn, so that more services than there is time for cannot keep
     /// the agent from its other duties: each has one sample a turn.
-    pub fn work(&mut self, settings: &Settings, courier: &Courier) -> bool {
+    pub fn work(&mut self) -> bool {
         let mut fetch = false;
         let mut queued = false;
         let now = clock::uptime();
         while let Some(action) = self.monitor.poll(now) {
             match action {
                 Action::FetchConfig => fetch = true,
-                Action::Start(slot) => queued |= self.start(slot, settings, courier),
+                Action::Start(slot) => queued |= self.start(slot),
                 Action::Sample { slot, due, missed } => {
                     self.missed += u64::from(missed);
                     self.late += u64::from(clock::uptime().millis_since(due) > LATE_MS);
-                    queued |= self.sample(slot, settings, courier);
+                    queued |= self.sample(slot);
                 }
             }
         }
         if queued {
-            courier.wake();
+            self.reporter.courier().wake();
         }
         fetch
     }
@@ -130,9 +139,9 @@ impl Sampling {
     }
 
     /// Reads from the running plugins, ends those that have had their time, and reports those that have ended.
-    pub fn attend_plugins(&mut self, settings: &Settings, courier: &Courier) {
+    pub fn attend_plugins(&mut self) {
         for outcome in self.runs.attend(Instant::now()) {
-            self.finished(&outcome, settings, courier);
+            self.finished(&outcome);
         }
     }
 
@@ -142,7 +151,7 @@ impl Sampling {
         self.runs.end(limit);
     }
 
-    fn start(&mut self, id: SlotId, settings: &Settings, courier: &Courier) -> bool {
+    fn start(&mut self, id: SlotId) -> bool {
         while self.slots.len() <= id.index() {
             self.slots.push(Slot::default());
         }
@@ -157,7 +166,7 @@ impl Sampling {
         match &entry.service.plugin {
             Plugin::Probe(probe, _) => {
                 self.context.now = Instant::now();
-                match probe.open(&settings.roots, &mut self.context) {
+                match probe.open(&self.roots, &mut self.context) {
                     Ok(sampler) => slot.sampler = Some(sampler),
                     Err(error) => {
                         log::warn!("service {:?}: {error}", entry.service.name);
@@ -172,14 +181,14 @@ impl Sampling {
                 );
                 log::warn!("service {:?}: {error}", entry.service.name);
                 self.monitor.park(id);
-                self.report_failure(id, &error, settings, courier);
+                self.report_failure(id, &error);
                 true
             }
         }
     }
 
     /// Samples a service, or starts the plugin that does. Gives whether a report was queued.
-    fn sample(&mut self, id: SlotId, settings: &Settings, courier: &Courier) -> bool {
+    fn sample(&mut self, id: SlotId) -> bool {
         let (Some(entry), Some(slot)) = (self.monitor.entry(id), self.slots.get_mut(id.index()))
         else {
             return false;
@@ -188,6 +197,7 @@ impl Sampling {
             Plugin::Probe(probe, _) => {
                 self.context.now = Instant::now();
                 if probe.name() == agent_health::NAME {
+                    let courier = self.reporter.courier();
                     self.context.agent = AgentCounters {
                         late_ticks: self.late,
                         missed_ticks: self.missed,
@@ -198,10 +208,10 @@ impl Sampling {
                 let sampler = match slot.sampler.take() {
                     Some(sampler) => Ok(sampler),
                     // It could not be opened before, or failed: a device may have come back.
-                    None => probe.open(&settings.roots, &mut self.context),
+                    None => probe.open(&self.roots, &mut self.context),
                 };
                 match sampler {
-                    Ok(sampler) => return self.sample_probe(id, sampler, settings, courier),
+                    Ok(sampler) => return self.sample_probe(id, sampler),
                     Err(error) => error.to_string(),
                 }
             }
@@ -212,25 +222,19 @@ impl Sampling {
                     return false;
                 }
                 let now = Instant::now();
-                match self.runs.start(&settings.plugins, name, id.index(), now) {
+                match self.runs.start(&self.plugins, name, id.index(), now) {
                     Ok(()) => return false,
                     Err(sentence) => sentence,
                 }
             }
             Plugin::Unknown(_) => return false,
         };
-        self.report_failure(id, &error, settings, courier);
+        self.report_failure(id, &error);
         true
     }
 
-    fn sample_probe(
-        &mut self,
-        id: SlotId,
-        mut sampler: Box<dyn Sample>,
-        settings: &Settings,
-        courier: &Courier,
-    ) -> bool {
-        let result = self.report(id, 0, settings, courier, |context, envelope, buffer| {
+    fn sample_probe(&mut self, id: SlotId, mut sampler: Box<dyn Sample>) -> bool {
+        let result = self.report(id, 0, |context, envelope, buffer| {
             sampler.report(context, envelope, buffer)
         });
         match result {
@@ -240,12 +244,12 @@ impl Sampling {
                 }
             }
             // Without its sampler the probe is opened anew next time.
-            Err(error) => self.report_failure(id, &error.to_string(), settings, courier),
+            Err(error) => self.report_failure(id, &error.to_string()),
         }
         true
     }
 
-    fn finished(&mut self, outcome: &Outcome, settings: &Settings, courier: &Courier) {
+    fn finished(&mut self, outcome: &Outcome) {
         let index = outcome.slot;
         let Some(id) = self
             .monitor
@@ -257,25 +261,21 @@ impl Sampling {
         };
         let data = outcome.data();
         let status = data.status().0;
-        let result = self.report(id, status, settings, courier, |_, envelope, buffer| {
+        let result = self.report(id, status, |_, envelope, buffer| {
             Ok(envelope.encode(&data, buffer)?)
         });
         if let Err(error) = result {
-            self.report_failure(id, &error.to_string(), settings, courier);
+            self.report_failure(id, &error.to_string());
         }
-        courier.wake();
+        self.reporter.courier().wake();
     }
 
-    fn report_failure(&mut self, id: SlotId, error: &str, settings: &Settings, courier: &Courier) {
+    fn report_failure(&mut self, id: SlotId, error: &str) {
         log::debug!("slot {}: {error}", id.index());
         let failure = Failure::new(error);
-        let result = self.report(
-            id,
-            failure.status.0,
-            settings,
-            courier,
-            |_, envelope, buffer| Ok(envelope.encode(&failure, buffer)?),
-        );
+        let result = self.report(id, failure.status.0, |_, envelope, buffer| {
+            Ok(envelope.encode(&failure, buffer)?)
+        });
         // A sentence always fits the buffer.
         debug_assert!(result.is_ok());
     }
@@ -285,31 +285,18 @@ impl Sampling {
         &mut self,
         id: SlotId,
         status: i32,
-        settings: &Settings,
-        courier: &Courier,
         encode: impl FnOnce(&mut Context, &Envelope<'_>, &mut [u8]) -> Result<usize, ProbeError>,
     ) -> Result<(), ProbeError> {
         let Some(entry) = self.monitor.entry(id) else {
             return Ok(());
         };
-        let unix_ms = clock::unix_ms();
-        let envelope = Envelope {
-            client_id: settings.client_id.id(),
-            service_name: &entry.service.name,
-            stamp: Stamp::Clock {
-                unix_ms,
-                boot: &self.boot,
-            },
-            seq: self.monitor.seq(),
-        };
-        let whose = Whose::of(&envelope.client_id, envelope.service_name);
-        let length = encode(&mut self.context, &envelope, &mut self.buffer)?;
-        let report = self.buffer.get(..length).ok_or(TooLarge)?;
-        courier.with_uplink(|uplink| uplink.push(report, whose, clock::uptime()));
+        let context = &mut self.context;
+        let encode = |envelope: &Envelope<'_>, buffer: &mut [u8]| encode(context, envelope, buffer);
+        let (service, seq) = (&entry.service.name, self.monitor.seq());
+        let unix_ms = self.reporter.report(service, seq, encode)?;
         self.monitor.next_seq();
         if self.monitor.seq() == 0 {
-            // The numbers have been used up.
-            self.boot = new_boot_id();
+            self.reporter.begin_numbers_anew();
         }
         if let Some(slot) = self.slots.get_mut(id.index()) {
             slot.last_unix_ms = Some(unix_ms);

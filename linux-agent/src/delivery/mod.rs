@@ -57,6 +57,7 @@ pub struct Places {
 }
 
 /// The handle of the agent's loop on the threads.
+#[derive(Clone)]
 pub struct Courier {
     shared: Arc<Shared>,
 }

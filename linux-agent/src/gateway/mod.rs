@@ -12,6 +12,7 @@
 pub mod board;
 pub mod document;
 pub mod line;
+mod link;
 pub mod orders;
 pub mod port;
 pub mod run;
@@ -26,12 +27,8 @@ use nix::poll::PollFlags;
 use crate::delivery::Courier;
 use crate::settings::{self, MAX_BOARDS};
 use crate::system::clock;
-use crate::system::fault::Fault;
-use board::{Arrival, Board, Counts};
-use port::{Port, PortError};
-
-/// A port that is not there is tried again after this, in milliseconds: it is in use again within 2 s of its return.
-pub const RETRY_MS: u64 = 1000;
+use board::Counts;
+use link::Link;
 
 /// The ports are looked at this often at least, in milliseconds.
 const TURN_MS: u64 = 1000;
@@ -42,11 +39,16 @@ const MAX_READ: usize = 4096;
 /// The rate of the boards' reports is counted over at least this, in milliseconds.
 const RATE_MS: u64 = 10_000;
 
+pub use link::RETRY_MS;
+
 /// What poll(2) said of the open ports, in the order of [`Gateway::interests`].
 pub type Events = heapless::Vec<PollFlags, MAX_BOARDS>;
 
 /// The boards of this agent.
 pub struct Gateway {
+    courier: Courier,
+    /// There is a server to ask for the boards' services.
+    has_server: bool,
     links: Vec<Link>,
     buffer: Vec<u8>,
     /// What came from boards is on disk, so they may be told.
@@ -54,19 +56,6 @@ pub struct Gateway {
     /// When the ports were looked at last.
     attended: Uptime,
     rate: Rate,
-}
-
-/// A board and its port.
-struct Link {
-    settings: settings::Board,
-    board: Board,
-    port: Option<Port>,
-    /// When a port that is not open is tried again.
-    retry: Uptime,
-    /// Why it is not open.
-    fault: Fault,
-    services_unix_ms: Option<u64>,
-    services: Fault,
 }
 
 /// What is known of a board, for `status`.
@@ -97,9 +86,11 @@ struct Rate {
 }
 
 impl Gateway {
-    /// No boards yet.
-    pub fn new() -> Self {
+    /// No boards yet. Their reports will go to `courier`.
+    pub fn new(courier: Courier) -> Self {
         Gateway {
+            courier,
+            has_server: false,
             links: Vec::new(),
             buffer: Vec::new(),
             may_write: true,
@@ -110,8 +101,9 @@ impl Gateway {
 
     /// From now on has these boards. One that was there keeps all that is known of it, and its port unless that
     /// is another one now.
-    pub fn set_boards(&mut self, boards: &[settings::Board]) {
+    pub fn set_boards(&mut self, boards: &[settings::Board], has_server: bool) {
         let now = clock::uptime();
+        self.has_server = has_server;
         let mut before = std::mem::take(&mut self.links);
         for settings in boards {
             let is_it = |link: &Link| link.settings.client_id == settings.client_id;
@@ -152,11 +144,11 @@ impl Gateway {
     }
 
     /// When there is something to do although no port says so.
-    pub fn deadline(&self, has_server: bool) -> Option<Uptime> {
+    pub fn deadline(&self) -> Option<Uptime> {
         let links = self.links.iter();
         let instants = links.flat_map(|link| {
             let retry = link.port.is_none().then_some(link.retry);
-            let fetch = link.board.orders.fetch_at().filter(|_| has_server);
+            let fetch = link.board.orders.fetch_at().filter(|_| self.has_server);
             // So that it is known how long what comes has lain at most.
             let turn = self.attended.after_millis(TURN_MS);
             let turn = link.port.is_some().then_some(turn);
@@ -166,7 +158,7 @@ impl Gateway {
     }
 
     /// Reads, answers and opens what is ready, and has the server asked for the services that boards want.
-    pub fn attend(&mut self, events: &Events, courier: &Courier, has_server: bool) {
+    pub fn attend(&mut self, events: &Events) {
         if self.links.is_empty() {
             return;
         }
@@ -174,39 +166,40 @@ impl Gateway {
         let lain_ms = clock::uptime().millis_since(self.attended);
         let open = self.links.iter_mut().filter(|link| link.port.is_some());
         for (link, event) in open.zip(events) {
-            link.read(*event, lain_ms, &mut self.buffer, courier);
+            link.read(*event, lain_ms, &mut self.buffer, &self.courier);
         }
         let now = clock::uptime();
         self.attended = now;
         for link in &mut self.links {
             link.open_if_due(now);
-            if !has_server && link.board.orders.fetch_at().is_some() {
+            if !self.has_server && link.board.orders.fetch_at().is_some() {
                 let reason = format!(
                     "board {} asks for its services, and the settings name no server",
                     link.settings.client_id
                 );
                 link.services.failed(reason, Instant::now());
             } else if link.board.orders.take_fetch(now) {
-                courier.fetch_for(&link.settings.client_id.to_string());
+                self.courier.fetch_for(&link.settings.client_id.to_string());
             }
         }
-        self.write(courier, now);
+        self.write(now);
         let count = self.reports() - before;
         if count > 0 {
             if let Some(per_second) = self.rate.count(count, now) {
-                courier.with_uplink(|uplink| uplink.set_boards_rate(per_second));
+                self.courier
+                    .with_uplink(|uplink| uplink.set_boards_rate(per_second));
             }
-            courier.wake();
+            self.courier.wake();
         }
     }
 
     /// Passes on what the server said to [`Courier::fetch_for`].
-    pub fn take_services(&mut self, courier: &Courier) {
+    pub fn take_services(&mut self) {
         if self.links.is_empty() {
             return;
         }
         let now = clock::uptime();
-        while let Some((id, answer)) = courier.take_services() {
+        while let Some((id, answer)) = self.courier.take_services() {
             let is_it = |link: &&mut Link| link.settings.client_id.to_string() == id;
             // The board may be gone from the settings.
             let Some(link) = self.links.iter_mut().find(is_it) else {
@@ -225,17 +218,17 @@ impl Gateway {
             };
             link.services.failed(error, Instant::now());
         }
-        self.write(courier, now);
+        self.write(now);
     }
 
     /// A board forgets what is acknowledged, so it is told once the queue's disk has it.
-    fn write(&mut self, courier: &Courier, now: Uptime) {
+    fn write(&mut self, now: Uptime) {
         if self
             .links
             .iter()
             .any(|link| !link.board.outgoing().is_empty())
         {
-            self.may_write = courier.is_stored();
+            self.may_write = self.courier.is_stored();
         }
         for link in self.links.iter_mut().filter(|_| self.may_write) {
             link.write(now);
@@ -261,103 +254,6 @@ impl Gateway {
             .iter()
             .map(|link| link.board.counts.reports)
             .sum()
-    }
-}
-
-impl Default for Gateway {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Link {
-    fn new(settings: settings::Board, now: Uptime) -> Self {
-        Link {
-            board: Board::new(settings.client_id.clone()),
-            settings,
-            port: None,
-            retry: now,
-            fault: Fault::default(),
-            services_unix_ms: None,
-            services: Fault::default(),
-        }
-    }
-
-    fn read(&mut self, event: PollFlags, lain_ms: u64, buffer: &mut [u8], courier: &Courier) {
-        let Some(port) = &mut self.port else { return };
-        let now = clock::uptime();
-        let is_over =
-            event.intersects(PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL);
-        if !is_over && !event.contains(PollFlags::POLLIN) {
-            return;
-        }
-        let at = Arrival {
-            now,
-            unix_ms: clock::unix_ms(),
-            lain_ms,
-        };
-        match port.read(buffer) {
-            // Hung up, and nothing left to be read: it would wake the loop for ever.
-            Ok(0) if is_over => self.fail(&PortError::HungUp, now),
-            Ok(count) => {
-                let bytes = buffer.get(..count).unwrap_or_default();
-                self.board.receive(bytes, at, |report, whose| {
-                    courier.with_uplink(|uplink| uplink.push(report, whose, now));
-                });
-                if let Some(refusal) = self.board.take_refusal() {
-                    let error = format!("board {} {refusal}", self.settings.client_id);
-                    self.services.failed(error, Instant::now());
-                }
-            }
-            Err(error) => self.fail(&error, now),
-        }
-    }
-
-    fn write(&mut self, now: Uptime) {
-        let Some(port) = &mut self.port else { return };
-        let outgoing = self.board.outgoing();
-        if outgoing.is_empty() {
-            return;
-        }
-        match port.write(outgoing) {
-            Ok(count) => self.board.written(count),
-            Err(error) => self.fail(&error, now),
-        }
-    }
-
-    fn open_if_due(&mut self, now: Uptime) {
-        if self.port.is_some() || now < self.retry {
-            return;
-        }
-        match Port::open(&self.settings.device, self.settings.baud) {
-            Ok(port) => {
-                self.port = Some(port);
-                let name = self.name();
-                if !self.fault.worked(&format!("{name} is open again")) {
-                    log::debug!("{name} is open");
-                }
-            }
-            Err(error) => self.fail(&error, now),
-        }
-    }
-
-    fn fail(&mut self, error: &PortError, now: Uptime) {
-        self.close(now.after_millis(RETRY_MS));
-        let reason = format!("{} {error}", self.name());
-        self.fault.failed(reason, Instant::now());
-    }
-
-    fn close(&mut self, retry: Uptime) {
-        self.port = None;
-        self.retry = retry;
-        self.board.cut();
-    }
-
-    fn name(&self) -> String {
-        let settings::Board {
-            device, client_id, ..
-        } = &self.settings;
-        format!("board {client_id}: {}", device.display())
     }
 }
 
@@ -387,32 +283,6 @@ impl Rate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::ClientName;
-
-    #[test]
-    fn a_port_that_is_away_is_tried_again_in_time_and_not_all_the_time() {
-        // Half of the 2 s that are promised is left for the turn and for opening it.
-        const { assert!(RETRY_MS >= 500 && RETRY_MS <= 1000) };
-        let mut gateway = Gateway::new();
-        assert_eq!(gateway.deadline(true), None);
-        let before = clock::uptime();
-        gateway.set_boards(&[settings::Board {
-            device: "/nonexistent/port".into(),
-            client_id: ClientName::Number(7),
-            baud: 115_200,
-        }]);
-        let deadline = gateway.deadline(true).unwrap();
-        assert!(deadline >= before.after_millis(RETRY_MS));
-        assert!(deadline <= clock::uptime().after_millis(RETRY_MS));
-        assert_eq!(gateway.interests().count(), 0);
-
-        // In vain: again after that time.
-        let link = &mut gateway.links[0];
-        link.open_if_due(deadline);
-        assert_eq!(link.retry, deadline.after_millis(RETRY_MS));
-        link.open_if_due(deadline);
-        assert_eq!(link.retry, deadline.after_millis(RETRY_MS));
-    }
 
     #[test]
     fn the_rate_is_counted_over_a_while() {

@@ -127,10 +127,25 @@ fn a_bad_document_is_no_order() {
 #[test]
 fn no_services_are_an_order_too() {
     let mut scene = Scene::new();
+    // At first it may be a server whose database fails.
+    scene.server.be_good("{}");
+    scene.wait_for_reason("services_error", "it may not know this client");
+    scene.server.wait_for_more("Good", 3);
+    let status = scene.site.status();
+    assert_eq!(status["server"]["healthy"], false);
+    assert_eq!(status["services"][0]["name"], "Good");
+    scene.server.be_good(GOOD);
+    scene.wait_for_health();
+
+    // It says so for a minute.
     scene.server.be_good("{}");
     scene.site.wait_for_status("no services", |status| {
         (status["services"] == json!([])).then_some(())
     });
+    scene.wait_for_reason(
+        "services_error",
+        "the server orders no services: it may not",
+    );
     super::wait_for_all(&scene, &["Good"]);
     let sampled = scene.site.status()["reports"]["sampled"].clone();
     scene.server.wait_for_more_asked(2);
