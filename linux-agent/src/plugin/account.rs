@@ -9,7 +9,7 @@ use nix::unistd::{User, getgrouplist};
 use rustix::process::{Gid, Uid, geteuid};
 use rustix::thread::{CapabilitySet, capabilities};
 
-/// What becoming another user, and ending its processes, takes.
+/// The capabilities needed to become another user and to end its processes.
 pub const CAPABILITIES: CapabilitySet = CapabilitySet::SETUID
     .union(CapabilitySet::SETGID)
     .union(CapabilitySet::KILL);
@@ -43,7 +43,7 @@ pub enum AccountError {
 }
 
 impl AccountError {
-    /// Whether the settings are wrong whoever starts the agent.
+    /// Whether the settings are wrong, no matter who starts the agent.
     pub fn is_of_settings(&self) -> bool {
         matches!(
             self,
@@ -53,8 +53,8 @@ impl AccountError {
 }
 
 impl Account {
-    /// The user `name`, if this process can run plugins as it for an agent that is or becomes the user `agent`; none:
-    /// that stays who this is.
+    /// Looks up the user `name`, if this process can run plugins as it. `agent` is the user that the agent is or
+    /// becomes; none: it stays this process's user.
     pub fn find(name: &str, agent: Option<&str>) -> Result<Self, AccountError> {
         let lookup = |errno: Errno| AccountError::Lookup(name.to_owned(), errno.into());
         let user = User::from_name(name)
@@ -63,7 +63,7 @@ impl Account {
         if user.uid.is_root() {
             return Err(AccountError::Root(name.to_owned()));
         }
-        // An agent's user that does not exist is said elsewhere.
+        // If the agent's user does not exist, another check says so.
         let agent = agent.map(User::from_name).transpose().map_err(lookup)?;
         let agent_uid = agent.map_or(Some(geteuid().as_raw()), |user| {
             user.map(|it| it.uid.as_raw())

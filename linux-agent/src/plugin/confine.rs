@@ -36,16 +36,16 @@ const NICE: i32 = 10;
 /// Where memory is short, the kernel ends plugins before it ends the agent: proc_pid_oom_score_adj(5).
 pub const OOM_SCORE_ADJ: &[u8] = b"500";
 
-/// Anybody who gets at a plugin's pipes may write to them.
+/// Mode of a plugin's pipes: whoever can reach them may write to them.
 const PIPE_MODE: Mode = Mode::RUSR
     .union(Mode::WUSR)
     .union(Mode::WGRP)
     .union(Mode::WOTH);
 
-/// Where no `close_range` is known, descriptors up to this one are looked at. An agent has fewer.
+/// Without `close_range`, descriptors up to this one are closed. An agent has fewer.
 const MAX_INHERITED: c_int = 1024;
 
-/// What is to be set, made up before the fork.
+/// What is to be set. Prepared before the fork.
 pub struct Confinement {
     limits: [(Resource, Rlimit); 6],
     agent: Pid,
@@ -54,9 +54,9 @@ pub struct Confinement {
 }
 
 impl Confinement {
-    /// For a plugin that is stopped after `time_limit`.
+    /// Limits for a plugin that is stopped after `time_limit`.
     pub fn new(time_limit: Duration, account: Option<Account>) -> Self {
-        // The agent's own limit of time comes first, unless the agent is held up.
+        // The agent's own time limit comes first; this one counts if the agent is held up.
         let seconds = time_limit
             .saturating_add(KILL_AFTER)
             .as_secs()
@@ -71,7 +71,7 @@ impl Confinement {
         ];
         Confinement {
             limits: limits.map(|(resource, wanted)| {
-                // What is less already can only be raised by root.
+                // Never raise a limit: only root may.
                 let maximum = getrlimit(resource).maximum;
                 let limit = Some(maximum.map_or(wanted, |maximum| maximum.min(wanted)));
                 let (current, maximum) = (limit, limit);
@@ -84,15 +84,16 @@ impl Confinement {
 
     /// Sets it for this process, between fork and exec: system calls only, nothing allocates.
     pub fn apply(&self) -> io::Result<()> {
-        // A child inherits the blocked signals of an agent that reads its own from a descriptor; with
-        // SIGTERM blocked it could not be asked to end.
+        // The agent blocks signals, since it reads them from a descriptor, and a child inherits that. With SIGTERM
+        // blocked nobody could ask it to end.
         SigSet::empty().thread_set_mask()?;
         set_no_new_privs(true)?;
-        // A session is left by none of its processes but into a new one, so it tells what belongs together.
+        // A process can leave a session only by starting a new one, so the session tells which processes belong
+        // together.
         setsid()?;
         umask(Mode::RWXG | Mode::RWXO);
-        // Before the limits, which are then those of the user; and before the signal of the agent's death, which the
-        // kernel forgets when a process becomes another user.
+        // This comes before the limits, so that they are the new user's, and before the death signal, which the
+        // kernel clears when the user changes.
         if let Some(account) = &self.account {
             become_user(account)?;
         }
@@ -100,11 +101,11 @@ impl Confinement {
         for (resource, limit) in &self.limits {
             setrlimit(*resource, *limit)?;
         }
-        // A courtesy, which a filter of system calls may forbid.
+        // Nice to have: a filter of system calls may forbid it.
         let _ = rustix::process::nice(NICE);
         set_parent_process_death_signal(Some(Signal::KILL))?;
         if getppid() != Some(self.agent) {
-            // The agent was gone before the kernel was asked to tell.
+            // The agent ended before the death signal was set.
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         close_on_exec();
@@ -112,25 +113,25 @@ impl Confinement {
     }
 }
 
-/// Takes another session keyring than that of whoever started the agent: the keys there are not for plugins. Where there
-/// are no keyrings, or a filter of system calls keeps them away, there is nothing to leave.
+/// Leaves the session keyring of whoever started the agent, whose keys are not for plugins. An error means that
+/// there are no keyrings here, so there is nothing to leave.
 fn leave_keyring() {
     const JOIN_SESSION_KEYRING: libc::c_long = 1;
     let no_name: *const libc::c_char = std::ptr::null();
-    // SAFETY: the call takes an operation and the name of a keyring, and none is allowed.
+    // SAFETY: the call takes an operation and the name of a keyring; a null name is allowed.
     let _ = unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, no_name) };
 }
 
-/// Becomes a user for good. System calls only: those of the C library would ask other threads to do the same, and there
-/// are none after a fork.
+/// Becomes a user for good. Uses system calls only: the C library's functions would signal the other threads, and
+/// after a fork there are none.
 fn become_user(account: &Account) -> io::Result<()> {
-    // While it may still be written. A courtesy, as there may be no /proc.
+    // Now, while this process may still write it. Nice to have: there may be no /proc.
     let flags = OFlags::WRONLY | OFlags::CLOEXEC;
     if let Ok(file) = openat(CWD, c"/proc/self/oom_score_adj", flags, Mode::empty()) {
         let _ = rustix::io::write(file, OOM_SCORE_ADJ);
     }
-    // The pipes are this user's own. By their mode a plugin may open them anew, as for `echo >/dev/stderr`; who else
-    // sees them there could as well read its memory.
+    // The mode of the pipes lets a plugin open them again, as `echo >/dev/stderr` does. Whoever else can reach them
+    // there can read the plugin's memory anyway.
     for mode in [fchmod(stdout(), PIPE_MODE), fchmod(stderr(), PIPE_MODE)] {
         mode?;
     }
@@ -138,11 +139,11 @@ fn become_user(account: &Account) -> io::Result<()> {
     let (uid, gid) = (account.uid, account.gid);
     set_thread_res_gid(gid, gid, gid)?;
     set_thread_res_uid(uid, uid, uid)?;
-    // With the change of user most are gone, unless whoever started the agent has asked the kernel to keep them.
+    // The change of user drops most capabilities, unless whoever started the agent told the kernel to keep them.
     Ok(limit_capabilities(CapabilitySet::empty())?)
 }
 
-/// Has this thread hold `kept` and no other capability, and pass on none. Allocates nothing.
+/// Drops every capability of this thread but `kept`, and passes on none. Allocates nothing.
 pub fn limit_capabilities(kept: CapabilitySet) -> rustix::io::Result<()> {
     match clear_ambient_capability_set() {
         // Before Linux 4.3 there is no such set.
@@ -157,11 +158,11 @@ pub fn limit_capabilities(kept: CapabilitySet) -> rustix::io::Result<()> {
     set_capabilities(None, sets)
 }
 
-/// Has all descriptors but the standard ones closed in whatever this process executes. Allocates nothing.
+/// Marks all descriptors but the standard ones to be closed on exec. Allocates nothing.
 pub fn close_on_exec() {
     let (first, last): (c_uint, c_uint) = (3, c_uint::MAX);
-    // Closed on exec, not now: std tells by such a descriptor that exec failed.
-    // SAFETY: a flag of descriptors is set; none is closed in this process.
+    // Not closed now: std reports a failed exec through one of them. SAFETY: this only sets a flag of the
+    // descriptors; none is closed in this process.
     let done = unsafe {
         libc::syscall(
             libc::SYS_close_range,
@@ -175,7 +176,7 @@ pub fn close_on_exec() {
     }
     // Before Linux 5.11.
     for descriptor in 3..MAX_INHERITED {
-        // SAFETY: as above; where there is no such descriptor the call fails.
+        // SAFETY: as above; without such a descriptor the call fails.
         let _ = unsafe { libc::fcntl(descriptor, libc::F_SETFD, libc::FD_CLOEXEC) };
     }
 }

@@ -21,18 +21,18 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 use rustix::process::{PidfdFlags, Uid, pidfd_open, pidfd_send_signal};
 
-/// No more processes are looked at in one call. They stand still or are gone when the next call looks at others.
+/// At most this many processes are handled in one call. They are stopped or gone when the next call takes others.
 const MAX_LOOKED_AT: usize = 1024;
 
-/// Some may be woken by others that have not been found yet; so after this many calls they are killed as they are.
+/// Processes that are not found yet may wake stopped ones. So after this many calls all are killed as they are.
 const CALLS_TO_STOP: u32 = 8;
 
-/// When to look again, if nothing is heard of what is left. Doubled from the first to the second, for those that the
-/// kernel holds.
+/// Pause until the next look, unless SIGCHLD comes before. Doubles from the first to the second, for processes that
+/// the kernel holds.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LAST_PAUSE: Duration = Duration::from_secs(1);
 
-/// The children of this process. A process has one list of them, however many agents a test has in it.
+/// The children of this process. There is one list, even if a test runs several agents in one process.
 static CHILDREN: Mutex<Children> = Mutex::new(Children {
     leaders: Vec::new(),
     abandoned: Vec::new(),
@@ -49,9 +49,9 @@ struct Children {
     abandoned: Vec<Pid>,
     /// Children that were there before any plugin.
     strangers: Vec<Pid>,
-    /// Whose all processes of plugins are, if that is another user than this process's.
+    /// The user that plugins run as, if it is not this process's.
     user: Option<Uid>,
-    /// How often something was left since all was well.
+    /// How many calls in a row found something left.
     calls: u32,
     pause: Duration,
 }
@@ -71,9 +71,9 @@ struct Facts {
     threads: u32,
 }
 
-/// Has orphans come to this process from now on. Plugins run as `user`; none: as the user that this is.
+/// From now on orphans become children of this process. Plugins run as `user`; none: as this process's user.
 pub fn adopt(user: Option<Uid>) -> rustix::io::Result<()> {
-    // Whoever started this may ignore it, and then the kernel keeps no child's end for its parent.
+    // If SIGCHLD was ignored by whoever started this process, the kernel would not keep a child's exit status.
     // SAFETY: no handler is set.
     let _ = unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) };
     let mut children = children();
@@ -82,7 +82,7 @@ pub fn adopt(user: Option<Uid>) -> rustix::io::Result<()> {
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
 }
 
-/// Runs `start`, which gives the plugin that it started. It is known before anyone looks for left-overs.
+/// Runs `start` and notes the plugin that it started, before anyone looks for left-overs.
 pub fn with_leader<T, E>(
     start: impl FnOnce() -> Result<T, E>,
     pid: impl FnOnce(&T) -> Pid,
@@ -98,14 +98,14 @@ pub fn ended(leader: Pid) {
     children().leaders.retain(|it| *it != leader);
 }
 
-/// A plugin's leader has been killed, and is to be reaped whenever it is gone.
+/// A plugin's leader has been killed. It is reaped when it is gone.
 pub fn abandon(leader: Pid) {
     let mut children = children();
     children.leaders.retain(|it| *it != leader);
     children.abandoned.push(leader);
 }
 
-/// Stops, kills and reaps what is left. Gives when to look again if something still is; a SIGCHLD may come before.
+/// Stops, kills and reaps what is left. If something still is, returns when to look again; SIGCHLD may come before.
 pub fn attend() -> Option<Duration> {
     let mut children = children();
     children.reap_abandoned();
@@ -128,7 +128,7 @@ pub fn attend() -> Option<Duration> {
     children.calls = children.calls.wrapping_add(1);
     let mut still = children.signal_all(found.iter(), Signal::SIGSTOP);
     let mut all = Vec::new();
-    // Breadth first: who is stopped starts no more of them.
+    // Breadth first: a stopped process starts no more.
     while let Some(left_over) = found.pop_front() {
         if all.len() + found.len() < MAX_LOOKED_AT {
             let parent = left_over.pid;
@@ -149,7 +149,7 @@ pub fn attend() -> Option<Duration> {
     Some(pause)
 }
 
-/// Does so until nothing is left, but not for longer than `limit`: for an agent that ends.
+/// Repeats [`attend`] until nothing is left, for `limit` at most. Called when the agent ends.
 pub fn end(limit: Duration) {
     let began = Instant::now();
     while attend().is_some() && began.elapsed() < limit {
@@ -165,20 +165,20 @@ pub fn reap_abandoned() {
 impl Children {
     fn reap_abandoned(&mut self) {
         self.abandoned.retain(|pid| {
-            // Until it is reaped, no other group can have its id.
+            // Until the leader is reaped, no other group can get its id.
             let _ = killpg(*pid, Signal::SIGKILL);
             !reap(*pid)
         });
     }
 
-    /// Whether a child is one. It has not been reaped, so its id means no other process.
+    /// Whether a child was left behind. It has not been reaped, so its id is still its own.
     fn is_left_over(&self, pid: Pid) -> bool {
-        // Every plugin is marked by no_new_privs for good, and with it what it starts.
+        // Every plugin has no_new_privs set for good, and so has what it starts.
         facts(pid).is_some_and(|facts| !self.leaders.contains(&facts.session))
             && has_no_new_privs(pid)
     }
 
-    /// Signals processes, and gives whether all of them stood still before.
+    /// Signals processes, and returns whether all were stopped before.
     fn signal_all<'l>(
         &self,
         processes: impl Iterator<Item = &'l LeftOver>,
@@ -186,7 +186,7 @@ impl Children {
     ) -> bool {
         let mut still = true;
         for process in processes {
-            // A descriptor means this process also when its id means another by now, so only then it is looked at.
+            // The descriptor names this process even if its id was reused, so it is checked only once it is open.
             let Some(pidfd) = rustix::process::Pid::from_raw(process.pid.as_raw())
                 .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok())
             else {
@@ -195,7 +195,7 @@ impl Children {
             let Some(facts) = facts(process.pid) else {
                 continue;
             };
-            // A process whose first thread has ended looks like one that has ended, whatever its other threads do.
+            // A process whose first thread ended looks like a zombie, though other threads may run on.
             let is_ended = matches!(facts.state, b'Z' | b'X');
             if facts.parent != process.parent || (is_ended && facts.threads <= 1) {
                 continue;
@@ -204,7 +204,7 @@ impl Children {
                 true => threads_stand_still(process.pid),
                 false => matches!(facts.state, b'T' | b't'),
             };
-            // The parent's id may mean another process by now. Without another user, the kernel asks whose it is.
+            // The parent's id may be reused by now. If plugins run as this user, the kernel checks the owner.
             if self
                 .user
                 .is_some_and(|user| uid_of(process.pid) != Some(user))
@@ -213,8 +213,8 @@ impl Children {
             }
             still &= is_stopped;
             if signal == Signal::SIGKILL || !is_stopped {
-                // A group lies within a session, so no plugin at work is in it. While the agent has not reaped this
-                // child, the group means no other.
+                // A group lies within one session, so no running plugin is in it. Its id is not reused before this
+                // child is reaped.
                 if process.parent == Pid::this() && facts.group.as_raw() > 1 {
                     let _ = killpg(facts.group, signal);
                 }
@@ -233,7 +233,7 @@ fn children() -> MutexGuard<'static, Children> {
     CHILDREN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Gives whether the child is gone: it had ended, or it was none.
+/// Returns whether the child is gone: it had ended, or was no child.
 fn reap(pid: Pid) -> bool {
     let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
     !matches!(
@@ -242,13 +242,13 @@ fn reap(pid: Pid) -> bool {
     )
 }
 
-/// The children of a process. Those of this one are its first thread's: orphans come to that, and it starts plugins.
+/// The children of a process, which are those of its first thread: that one starts plugins and inherits orphans.
 fn children_of(pid: Pid) -> Vec<Pid> {
     let own = Pid::this();
     let of = |thread: Pid| fs::read_to_string(format!("/proc/{pid}/task/{thread}/children"));
     let texts: Vec<String> = match of(pid) {
         Ok(text) if pid == own => vec![text],
-        // A kernel without CONFIG_PROC_CHILDREN. The agent's own are enough: others become its own.
+        // A kernel without CONFIG_PROC_CHILDREN. The agent's own children are enough: others become its own.
         Err(_) if pid == own => return searched(pid),
         _ => threads_of(pid).filter_map(|it| of(it).ok()).collect(),
     };

@@ -1,14 +1,12 @@
-//! Executable plugins: programs of the operator that a server may call for by name.
+//! Plugins that are executables: programs of the operator that a server may name.
 //!
-//! A server only ever names one. It runs if the settings list it and it lies in the plugin folder as
-//! a regular executable file; without a shell, without arguments, in an environment that holds
-//! nothing but `PATH` and `LC_ALL`, with an empty standard input and no other descriptor but its two
-//! pipes, in a session of its own, without any way to gain rights, within limits, and not for longer
-//! than its time limit. [`Running`] is one such run, for a loop around poll(2); [`Outcome`] is what it
-//! came to; [`leftovers`] ends what it leaves behind.
+//! A server only names one. It runs if the settings list it and it is a regular executable file in the plugin
+//! folder. It gets no shell and no arguments; an environment of `PATH` and `LC_ALL` only; an empty standard input
+//! and two pipes; a session of its own; no way to gain rights; limits, among them one of time. [`Running`] is one
+//! such run, for a loop around poll(2); [`Outcome`] is its result; [`leftovers`] ends what it leaves behind.
 //!
-//! They run as the agent's user, or as an [`Account`] of their own. Only root can have them do that, so an agent that
-//! gives up root leaves a [`runner`] behind, which can do nothing else. [`Runs`] is either.
+//! Plugins run as the agent's user, or as an [`Account`] of their own. Only root can start them as another user, so
+//! an agent that gives up root keeps a [`runner`], which can do nothing else. [`Runs`] is either.
 
 mod account;
 mod confine;
@@ -74,7 +72,7 @@ impl Plugins {
             return Err(PluginError::NotExecutable(path));
         }
         if Uid::effective().is_root() {
-            // It is executed by this path, so nobody else may put another folder into its place.
+            // It is executed by this path, so nobody else may be able to replace a folder of it.
             for above in folder.ancestors().skip(1) {
                 let facts = fs::metadata(above).map_err(|cause| PluginError::read(above, cause))?;
                 let is_sticky = facts.permissions().mode() & 0o1000 != 0;
@@ -329,7 +327,7 @@ mod tests {
         let error = refusal(&plugins, "check");
         assert!(error.contains("/check can be changed"), "{error}");
 
-        // Who may change a folder above may put another one into the place of this.
+        // Whoever may change a folder above can replace this one.
         let (folder, mut plugins) = folder_with("check", 0o755);
         let above = folder.path().join("above");
         fs::create_dir_all(above.join("plugins")).unwrap();

@@ -20,10 +20,10 @@ pub enum Ended {
     Killed(i32),
     /// By the agent, after this time limit.
     TimedOut(Duration),
-    /// By the agent, because it printed more than so many bytes: [`MAX_OUTPUT_BYTES`](super::MAX_OUTPUT_BYTES) to
-    /// its standard output, or [`MAX_COMPLAINT_BYTES`](super::MAX_COMPLAINT_BYTES) to its standard error.
+    /// By the agent, because it printed more than this many bytes: [`MAX_OUTPUT_BYTES`](super::MAX_OUTPUT_BYTES) to
+    /// standard output, or [`MAX_COMPLAINT_BYTES`](super::MAX_COMPLAINT_BYTES) to standard error.
     TooMuchOutput(usize),
-    /// Nobody knows, or it did not even begin: one sentence says why.
+    /// It did not begin, or its end is not known: one sentence says why.
     Failed(String),
 }
 
@@ -41,7 +41,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Of a run of which nothing is known but why.
+    /// The outcome of a run that failed for the reason `sentence`.
     pub fn failed(slot: usize, sentence: impl Into<String>) -> Self {
         Outcome {
             slot,
@@ -148,7 +148,8 @@ fn has_error(fields: &Map<String, Value>) -> bool {
     matches!(fields.get("error"), Some(Value::String(error)) if !error.is_empty())
 }
 
-/// A plugin's own status (0 if it gave none) and its other fields, or why the output is not valid.
+/// Reads an output: the plugin's own status (0 if it gave none) and its other fields. The error says why it is not
+/// valid.
 fn parse(output: &[u8]) -> Result<(i32, Map<String, Value>), String> {
     if output.trim_ascii().is_empty() {
         return Err("printed nothing where one JSON object is due".to_owned());

@@ -1,5 +1,5 @@
-//! The agent's side of a runner: what it was asked to run, and what came of it. Nothing here waits for it but its start
-//! and its end.
+//! The agent's side of a runner: what it was asked to run, and the outcomes. Only start and end wait for the
+//! runner.
 
 use std::fmt;
 use std::io;
@@ -19,7 +19,7 @@ use super::{KILL_AFTER, MAX_RUNNING, Outcome, Plugins, close_on_exec};
 /// A runner has this long to begin.
 const START_TIME: Duration = Duration::from_secs(10);
 
-/// What a run may take beyond its time limit until it is given up. More than the kernel needs to end a process.
+/// A run that has no outcome this long after its time limit is given up. The kernel needs less to end a process.
 pub const ANSWER_TIME: Duration = Duration::from_secs(30);
 
 const ENDED: &str =
@@ -61,16 +61,16 @@ struct Asked {
 enum State {
     /// An answer is due by then.
     Running(Instant),
-    /// It was reported as a failure, and still takes its place.
+    /// It was reported as a failure, but still counts as running.
     GivenUp,
-    /// It is to be stopped, as soon as the socket takes that.
+    /// It is to be stopped, as soon as the socket takes the request.
     Stopping,
 }
 
 impl Remote {
     /// Starts a runner that runs plugins as the user `plugin_user`.
     pub fn start(plugin_user: &str) -> Result<Self, RunnerError> {
-        // What is open here is not for it.
+        // The runner gets none of this process's descriptors.
         close_on_exec();
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let (socket, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)
@@ -109,7 +109,8 @@ impl Remote {
         slot: usize,
         now: Instant,
     ) -> Result<(), String> {
-        // The runner does not know what is listed. It looks at the file, which need not be this user's to see.
+        // The runner does not know which plugins are listed, so that is checked here. It checks the file, which
+        // this user may not be able to see.
         plugins
             .check_name(name)
             .map_err(|error| error.to_string())?;
@@ -138,7 +139,7 @@ impl Remote {
             .any(|run| run.slot == slot && run.state != State::Stopping)
     }
 
-    /// How many take a place.
+    /// How many count as running.
     pub fn count(&self) -> usize {
         self.asked.len()
     }
@@ -151,7 +152,7 @@ impl Remote {
         self.send_stops();
     }
 
-    /// Its socket, while it is there.
+    /// Its socket, while the runner is there.
     pub fn interest(&self) -> Option<(BorrowedFd<'_>, PollFlags)> {
         let mut flags = PollFlags::POLLIN;
         if self.asked.iter().any(|run| run.state == State::Stopping) {
@@ -163,7 +164,7 @@ impl Remote {
     /// When an answer is overdue.
     pub fn deadline(&self) -> Option<Instant> {
         let due = |run: &Asked| match run.state {
-            // Those of a runner that is gone have failed already.
+            // The runs of a runner that is gone have failed already.
             State::Running(by) if self.socket.is_some() => Some(by),
             State::Running(_) => Some(Instant::now()),
             State::GivenUp | State::Stopping => None,
@@ -178,7 +179,7 @@ impl Remote {
         for _ in 0..MAX_RUNNING {
             let Some(answer) = self.receive() else { break };
             let asked = self.asked.iter().position(|run| run.id == answer.slot);
-            // One that was stopped may have ended just before.
+            // A run that was stopped may have ended just before.
             if let Some(asked) = asked.map(|index| self.asked.swap_remove(index))
                 && let State::Running(_) = asked.state
             {
@@ -210,7 +211,7 @@ impl Remote {
     pub fn end(mut self, limit: Duration) {
         self.socket = None;
         let began = Instant::now();
-        // Where left-overs have been looked for, it may have been reaped already.
+        // Looking for left-overs may have reaped it already.
         while matches!(self.process.try_wait(), Ok(None)) && began.elapsed() < limit {
             thread::sleep(Duration::from_millis(1));
         }
@@ -305,7 +306,7 @@ mod tests {
 
     use crate::plugin::wire::encode_answer;
 
-    /// A runner that is played by the test: its end of the socket, and a process that does nothing.
+    /// A runner played by the test: its end of the socket, and a process that does nothing.
     fn remote() -> (Remote, OwnedFd) {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let (socket, theirs) =
@@ -404,7 +405,7 @@ mod tests {
         assert!(remote.is_running(1), "a place was given away");
         assert_eq!(remote.deadline(), None);
 
-        // It goes on: what it is asked to stop, it is; late answers count for nothing.
+        // The runner goes on: stopped runs stay stopped, and late answers are ignored.
         while request(&runner).is_some() {}
         assert!(remote.attend(late).is_empty());
         assert_eq!(request(&runner), Some(Request::Stop { id: usize::MAX }));

@@ -1,8 +1,9 @@
-//! What runs plugins for an agent that has given up root: a process of its own, which the agent starts before.
+//! Runs plugins for an agent that has given up root. The runner is a process that the agent starts before.
 //!
-//! It stays root with no capability but those to become the plugins' user and to end its processes, and reads nothing
-//! but the agent's requests. The worst that they can make it do is to run what only root can have put somewhere, as
-//! the plugins' user and without arguments. It ends with the agent, after all that plugins left.
+//! It stays root, with no capability but those to become the plugins' user and to end its processes, and reads
+//! nothing but the agent's requests. The worst that a request can do is run an executable that only root can
+//! change, as the plugins' user and without arguments. The runner ends when the agent does, after it has ended what
+//! plugins left behind.
 
 use std::collections::VecDeque;
 use std::io;
@@ -22,17 +23,17 @@ use super::wire::{MAX_ANSWER_BYTES, MAX_REQUEST_BYTES, READY, Request, encode_an
 use super::{Account, CAPABILITIES, MAX_RUNNING, MAX_TIME_LIMIT, Outcome, Plugins, leftovers};
 use crate::system::privileges;
 
-/// Requests that are read before the runs are looked at again.
+/// Requests that are read in one turn.
 const REQUESTS_A_TURN: usize = 2 * MAX_RUNNING;
 
 /// Socket, signals, and two pipes a run.
 const MAX_POLLED: usize = 2 + 2 * MAX_RUNNING;
 
-/// Once the agent is gone, what plugins left behind has this long to go, unless the kernel holds it.
+/// Once the agent is gone, the runner takes this long at most to end what plugins left behind.
 const LAST_LEFTOVERS: Duration = Duration::from_secs(10);
 
-/// Runs plugins as the user `plugin_user` for the agent at the other end of standard input, until that is gone. A
-/// failure is one sentence, which the agent has been told.
+/// Runs plugins as the user `plugin_user` for the agent at the other end of standard input, until the agent is
+/// gone. The agent has been told of any failure.
 pub fn run(plugin_user: &str) -> Result<(), String> {
     let socket = rustix::stdio::stdin();
     match prepare(plugin_user) {
@@ -59,8 +60,8 @@ pub fn run(plugin_user: &str) -> Result<(), String> {
 fn prepare(plugin_user: &str) -> Result<(Account, SignalFd), String> {
     let failed =
         |what: &str, cause: io::Error| format!("the process that runs plugins: {what}: {cause}");
-    // So that what a terminal, or whoever stops all processes of a service, sends to the agent does not end this
-    // before it: it ends when the agent does.
+    // Signals for the whole service, from a terminal or a service manager, must not end the runner before the
+    // agent: it ends when the agent does.
     let _ = setsid();
     let signals = watch_signals().map_err(|errno| failed("signals", errno.into()))?;
     let _ = rustix::thread::set_name(c"mote-runner");
@@ -68,7 +69,8 @@ fn prepare(plugin_user: &str) -> Result<(Account, SignalFd), String> {
     privileges::keep_only(CAPABILITIES).map_err(|error| error.to_string())?;
     leftovers::adopt(Some(account.uid))
         .map_err(|errno| failed("adopting what plugins leave", errno.into()))?;
-    // What a plugin prints is more than some hosts let wait. More than they allow is not given.
+    // A plugin's output may be larger than the default buffer of some hosts. The kernel caps this at what they
+    // allow.
     let _ = setsockopt(
         &rustix::stdio::stdin(),
         sockopt::SndBuf,
@@ -92,11 +94,11 @@ fn watch_signals() -> nix::Result<SignalFd> {
     SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
 }
 
-/// Runs on the requests of whoever is at the other end of a socket, who is not trusted.
+/// Runs plugins on request. The other end of the socket is not trusted.
 struct Runner<'s> {
     socket: BorrowedFd<'s>,
     runs: Own,
-    /// Answers that the socket did not take yet, each with its run's id.
+    /// Answers that the socket has not taken yet, each with its run's id.
     unsent: VecDeque<(usize, Vec<u8>)>,
     leftovers_due: Option<Instant>,
 }
@@ -121,7 +123,7 @@ impl<'s> Runner<'s> {
         }
     }
 
-    /// One wake-up. Gives whether there is to be another.
+    /// One turn of the loop. Returns whether to go on.
     fn turn(&mut self, signals: &SignalFd) -> bool {
         self.wait(signals);
         while let Ok(Some(_)) = signals.read_signal() {
@@ -134,7 +136,7 @@ impl<'s> Runner<'s> {
         goes_on
     }
 
-    /// Does what there is to do, and waits for nothing. Gives whether anybody still is at the other end.
+    /// Does what is to be done, without waiting. Returns whether the other end is still open.
     fn work(&mut self) -> bool {
         let is_asked = self.read_requests();
         for outcome in self.runs.attend(Instant::now()) {
@@ -179,7 +181,7 @@ impl<'s> Runner<'s> {
                 MsgFlags::MSG_TRUNC | MsgFlags::MSG_DONTWAIT,
             ) {
                 Ok(0) => return false,
-                // With its real length, one that is too long has no such piece.
+                // The length is the message's own, so this is `None` for one that is too long.
                 Ok(length) => {
                     if let Some(request) = buffer.get(..length).and_then(Request::decode) {
                         self.follow(request);
@@ -193,7 +195,7 @@ impl<'s> Runner<'s> {
         true
     }
 
-    /// Does what is asked; nothing, if an agent would not ask for it.
+    /// Does what is asked, if an agent may ask for it.
     fn follow(&mut self, request: Request) {
         match request {
             Request::Run {
@@ -352,7 +354,7 @@ mod tests {
             (&*outcome.output, &*outcome.complaint),
             (&b"{\"n\": 1}\n"[..], "no")
         );
-        // It is free for another.
+        // The slot is free again.
         scene.ask(&scene.run(42));
         assert_eq!(scene.wait_for_answer(&mut runner).slot, 42);
 
@@ -388,7 +390,7 @@ mod tests {
         assert!(runner.work());
         assert_eq!(runner.runs.count(), 0);
 
-        // No second one of the same id, and no more than there may be.
+        // No second run with the same id, and no more runs than allowed.
         for id in [0, 0].into_iter().chain(1..MAX_RUNNING + 3) {
             scene.ask(&scene.run(id));
         }

@@ -27,7 +27,7 @@ pub const MAX_ERROR_BYTES: usize = 256;
 /// A plugin may write this much to its standard error, though little of it is kept: reading what is thrown away
 /// takes the agent's time.
 pub const MAX_COMPLAINT_BYTES: usize = 1 << 20;
-/// How long a group that was sent SIGTERM may go on before it is sent SIGKILL.
+/// After SIGTERM a group has this long before SIGKILL.
 pub const KILL_AFTER: Duration = Duration::from_secs(2);
 
 const CHUNK_BYTES: usize = 8 << 10;
@@ -39,19 +39,19 @@ pub struct Running {
     child: Child,
     /// The process group, whose id is the plugin's own.
     group: Pid,
-    /// `None` once it is closed: a closed pipe would wake the loop for ever.
+    /// `None` once it is closed: a closed pipe would wake the loop again and again.
     stdout: Option<File>,
     stderr: Option<File>,
     output: Vec<u8>,
     complaint: Vec<u8>,
-    /// With what was not kept.
+    /// All that was read, kept or not.
     complaint_bytes: usize,
     time_limit: Duration,
     next_step: Option<(Instant, Step)>,
     /// Why the agent ended the run, if it did.
     stopped: Option<Stopped>,
     reaped: bool,
-    /// Whether the kernel knows that it is to end this before the agent.
+    /// Whether the kernel was told to end this before the agent.
     is_expendable: bool,
 }
 
@@ -118,7 +118,7 @@ impl Running {
                 .map(|at| (at, Step::Terminate)),
             stopped: None,
             reaped: false,
-            // A process that is to be another user has told the kernel itself.
+            // A process that becomes another user has told the kernel itself.
             is_expendable: account.is_some(),
         };
         running.make_expendable();
@@ -163,7 +163,7 @@ impl Running {
         let Some((_, step)) = self.next_step.filter(|(at, _)| now >= *at) else {
             return;
         };
-        // One that has ended just in time is left to `try_finish`.
+        // `try_finish` takes a plugin that ended just in time.
         if self.reaped || !self.is_alive() {
             self.next_step = None;
             return;
@@ -210,7 +210,7 @@ impl Running {
         })
     }
 
-    /// Whether the plugin itself, the leader of its group, has not ended.
+    /// Whether the plugin itself, the leader of its group, still runs.
     fn is_alive(&self) -> bool {
         self.look() == Ok(WaitStatus::StillAlive)
     }
@@ -232,9 +232,9 @@ impl Running {
     }
 
     fn signal_group(&self, signal: Signal) {
-        // Had somebody else reaped the leader, its id could by now be that of a strange group.
+        // If somebody else reaped the leader, another group may have its id by now.
         if self.look() != Err(Errno::ECHILD) {
-            // It can only fail for processes that are now another user's, as by a setuid program.
+            // Fails only for processes of another user, such as a setuid program.
             let _ = killpg(self.group, signal);
         }
     }
@@ -259,7 +259,7 @@ impl Running {
         self.signal_group(Signal::SIGKILL);
     }
 
-    /// Whether there may be more. All of it is read, lest the plugin wait for room in the pipe.
+    /// Returns whether there may be more. All of it is read, or the plugin would wait for room in the pipe.
     fn read_stderr(&mut self) -> bool {
         let mut chunk = [0; CHUNK_BYTES];
         let piece = read_piece(&mut self.stderr, &mut chunk);
@@ -274,8 +274,8 @@ impl Running {
         !piece.is_empty()
     }
 
-    /// Has the kernel end this rather than the agent where memory is short. The file belongs to root for the moment
-    /// that the new process takes to execute its program, if the agent is another user.
+    /// Tells the kernel to end this before the agent when memory is short. Until the new process has executed its
+    /// program, the file may belong to root.
     fn make_expendable(&mut self) {
         if !self.is_expendable && !self.reaped {
             let file = format!("/proc/{}/oom_score_adj", self.group);
@@ -308,7 +308,7 @@ fn non_blocking(pipe: Option<OwnedFd>) -> io::Result<Option<File>> {
     Ok(pipe.map(File::from))
 }
 
-/// What one read gives; closes the pipe at its end. Empty also if there is nothing yet.
+/// Reads one piece, and closes the pipe at its end. Empty if there is nothing yet.
 fn read_piece<'c>(pipe: &mut Option<File>, chunk: &'c mut [u8]) -> &'c [u8] {
     let Some(file) = pipe else { return &[] };
     match file.read(chunk) {
@@ -432,7 +432,7 @@ mod tests {
         }
     }
 
-    /// Waits until a plugin is no longer a child of this process. It is not this that reaps it.
+    /// Waits until a plugin is no longer a child of this process. Something else reaps it.
     fn wait_until_reaped(pid: Pid) {
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
         for _ in 0..30_000 {
@@ -445,8 +445,8 @@ mod tests {
         panic!("process {pid} was not reaped");
     }
 
-    /// Waits until a process is gone, or is a zombie of whoever inherited it; not for ever, because
-    /// one that was left alive sleeps for an hour.
+    /// Waits until a process is gone or a zombie. Gives up after a while, since a process that was missed sleeps
+    /// for an hour.
     fn wait_until_dead(pid: Pid) {
         for _ in 0..30_000 {
             match fs::read_to_string(format!("/proc/{pid}/stat")) {
@@ -592,7 +592,7 @@ mod tests {
     #[test]
     fn a_grandchild_that_holds_the_pipe_neither_delays_nor_survives() {
         let bench = Bench::new(r#"trap '' HUP TERM; sleep 3600 & echo $! > pid; echo '{"a": 1}'"#);
-        // Were it waited for, the time limit would make this status 124.
+        // If the agent waited for it, the time limit would make this status 124.
         assert_eq!(bench.data(), json!({"status": 0, "a": 1}));
         let grandchild: i32 = bench.read("pid").trim().parse().unwrap();
         wait_until_dead(Pid::from_raw(grandchild));
@@ -628,7 +628,7 @@ mod tests {
             Bench::new("kill -KILL $$").data(),
             json!({"status": 137, "error": "killed by SIGKILL"})
         );
-        // One that has a number but no name.
+        // A signal that has a number but no name.
         assert_eq!(
             Bench::new("kill -40 $$").data(),
             json!({"status": 168, "error": "killed by signal 40"})

@@ -17,9 +17,9 @@ pub const MAX_RUNNING: usize = 16;
 /// The plugins of an agent that are running. Each run has a slot of its own.
 #[derive(Debug)]
 pub enum Runs {
-    /// Its own children.
+    /// Plugins that are the agent's own children.
     Own(Own),
-    /// A runner's.
+    /// Plugins that a runner runs.
     Remote(Remote),
 }
 
@@ -30,13 +30,13 @@ pub enum RunsError {
     Agent(PrivilegeError),
     /// Whom plugins run as.
     Account(AccountError),
-    /// What runs them for an agent that gives up root.
+    /// The runner does not start.
     Runner(RunnerError),
 }
 
 impl Runs {
-    /// For an agent that is to become `user`, with plugins that run as `plugin_user`, if the settings say so. Called
-    /// while the agent still is who started it.
+    /// For an agent that becomes `user`, with plugins that run as `plugin_user`, if the settings name them. Call it
+    /// before the agent changes its user.
     pub fn prepare(user: Option<&str>, plugin_user: Option<&str>) -> Result<Self, RunsError> {
         let Some(plugin_user) = plugin_user else {
             return Ok(Runs::Own(Own::new(None)));
@@ -51,7 +51,7 @@ impl Runs {
         }
     }
 
-    /// Has what plugins leave behind come to this process, if it runs them.
+    /// Makes this process the parent of what plugins leave behind, if it runs them.
     pub fn adopt(&self) -> rustix::io::Result<()> {
         match self {
             Runs::Own(own) => own.adopt(),
@@ -118,7 +118,7 @@ impl Runs {
         }
     }
 
-    /// Ends all of them, and what they left behind, for an agent that ends: after `limit` at the latest it goes on.
+    /// Ends all of them and what they left behind, within `limit`. Called when the agent ends.
     pub fn end(self, limit: Duration) {
         match self {
             Runs::Own(own) => drop(own),
@@ -191,12 +191,12 @@ impl Own {
         self.running.iter().flat_map(Running::pipes)
     }
 
-    /// When one of them has had its time.
+    /// When the next time limit is up.
     pub fn deadline(&self) -> Option<Instant> {
         self.running.iter().filter_map(Running::deadline).min()
     }
 
-    /// Reads what they print, ends those that have had their time, and gives those that have ended.
+    /// Reads what they print, ends those whose time is up, and returns those that have ended.
     pub fn attend(&mut self, now: Instant) -> Vec<Outcome> {
         let mut outcomes = Vec::new();
         self.running.retain_mut(|run| {

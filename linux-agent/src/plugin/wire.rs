@@ -1,4 +1,4 @@
-//! What an agent and the runner of its plugins say to each other, one message a packet.
+//! The messages between an agent and its runner, one a packet.
 //!
 //! A request is a JSON object. An answer is one too, on a line of its own, and after it come the bytes that the plugin
 //! printed.
@@ -16,7 +16,7 @@ pub const MAX_REQUEST_BYTES: usize = 8 << 10;
 /// No answer is longer: a sentence may name a path twice, and JSON may take six bytes for one.
 pub const MAX_ANSWER_BYTES: usize = MAX_OUTPUT_BYTES + (64 << 10);
 
-/// A runner's first message, if it can run plugins; else it is a sentence that says why not.
+/// A runner's first message if it can run plugins. Otherwise its first message is a sentence that says why not.
 pub const READY: &[u8] = b"ready";
 
 /// What an agent wants.
@@ -24,7 +24,7 @@ pub const READY: &[u8] = b"ready";
 pub enum Request {
     /// A run. Exactly one answer comes, unless it is stopped.
     Run {
-        /// The agent's name for it, of no other run that has not been answered.
+        /// The agent's id for it. No other open run has it.
         id: usize,
         /// See [`Plugins`](super::Plugins).
         folder: PathBuf,
@@ -35,13 +35,13 @@ pub enum Request {
     },
     /// Its end. No answer comes from now on.
     Stop {
-        /// As it was named.
+        /// The id of the run.
         id: usize,
     },
 }
 
 impl Request {
-    /// Its bytes; `None` if they are too many, or no text.
+    /// Its bytes. `None` if they are too many, or the path is not UTF-8.
     pub fn encode(&self) -> Option<Vec<u8>> {
         let message = serde_json::to_vec(self).ok()?;
         (message.len() <= MAX_REQUEST_BYTES).then_some(message)
@@ -62,14 +62,14 @@ struct Head {
 
 /// The answer to the run whose id is the outcome's slot.
 pub fn encode_answer(outcome: Outcome) -> Vec<u8> {
-    // What was printed counts for these only.
+    // The output counts only for these.
     let counts = matches!(outcome.ended, Ended::Exited(_) | Ended::Killed(_));
     let head = Head {
         id: outcome.slot,
         ended: outcome.ended,
         complaint: outcome.complaint,
     };
-    // Only maps with keys that are no texts cannot be written.
+    // Cannot fail: only maps with keys other than strings do.
     let mut message = serde_json::to_vec(&head).unwrap_or_default();
     message.push(b'\n');
     if counts {
