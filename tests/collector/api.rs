@@ -418,7 +418,7 @@ fn what_was_acknowledged_survives_a_kill() {
     }
     let folder = new_folder();
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "what_was_acknowledged_survives_a_kill"])
+        .args(["--exact", "api::what_was_acknowledged_survives_a_kill"])
         .env(FOLDER, folder.path())
         .spawn()
         .unwrap();

@@ -124,11 +124,7 @@ fn a_disk_that_gave_up() {
             .unwrap();
         });
         trial.goes_on();
-        assert!(
-            trial.agent_says_once("the queue's disk: "),
-            "{}",
-            trial.agent.output()
-        );
+        trial.agent.assert_said("the queue's disk: ", 1);
     });
 }
 
@@ -362,10 +358,6 @@ impl Trial {
             .map(|it| (it["boot"].to_string(), it["seq"].as_u64().unwrap()))
             .collect();
         ids.len() as u64
-    }
-
-    fn agent_says_once(&self, words: &str) -> bool {
-        self.agent.output().matches(words).count() == 1
     }
 }
 

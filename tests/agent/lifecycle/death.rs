@@ -137,8 +137,7 @@ fn an_agent_that_never_reached_its_server_says_so() {
     let expected = format!("server: {url} - has not answered yet\nservices: {error}\n");
     assert!(text.contains(&expected), "{text}");
     assert!(text.ends_with("no services\n"), "{text}");
-    let log = site.log();
-    assert!(log.contains(&format!(" mote: {error}\n")), "{log}");
+    site.wait_for_log(&format!(" mote: {error}\n"));
     assert_eq!(site.call(&["stop"]).code, 0);
 }
 

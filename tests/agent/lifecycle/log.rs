@@ -53,9 +53,7 @@ fn a_disk_that_hangs_holds_up_its_log_and_nothing_else() {
         "inject=write:delay_enter=20s",
     ]);
     let held = Running::start("strace", strace.stdout(Stdio::null()), site.folder());
-    wait_for("strace", DEADLINE, || {
-        held.output().contains("attached").then_some(())
-    });
+    held.wait_for_output("attached");
     let bytes = || fs::metadata(site.path("state/agent.log")).unwrap().len();
     let before = site.status();
     let sampled = |status: &serde_json::Value| status["reports"]["sampled"].as_u64().unwrap();
@@ -93,9 +91,7 @@ fn a_disk_that_hangs_holds_up_its_log_and_nothing_else() {
         "inject=write:delay_enter=600s",
     ]);
     let held = Running::start("strace-2", strace.stdout(Stdio::null()), site.folder());
-    wait_for("strace", DEADLINE, || {
-        held.output().contains("attached").then_some(())
-    });
+    held.wait_for_output("attached");
     let stopped = site.call(&["stop", "--timeout", "5"]);
     let sentence = format!("mote did not stop within 5 s and was killed, pid {pid}\n");
     assert_eq!(

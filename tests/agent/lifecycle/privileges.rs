@@ -140,9 +140,7 @@ fn an_agent_that_became_a_user_has_no_right_left() {
     // Started again, it finds all that is its own; and says at once that it cannot read its settings again.
     let started = site.call(&["start", "--user", USER]);
     assert_eq!((started.code, &*started.err), (0, ""), "{started:?}");
-    wait_for("the warning", DEADLINE, || {
-        site.log().contains("so reload will fail: ").then_some(())
-    });
+    site.wait_for_log("so reload will fail: ");
 }
 
 #[test]
@@ -230,9 +228,7 @@ fn an_agent_that_stays_root_says_so_once_and_gains_nothing() {
     let site = Site::new(LOCAL);
     let pid = site.start();
     let sentence = "mote: runs as root, which it need not: name a user with `user` or --user\n";
-    wait_for("the warning", DEADLINE, || {
-        site.log().contains(sentence).then_some(())
-    });
+    site.wait_for_log(sentence);
     assert_eq!(site.call(&["reload"]).code, 0);
     assert_eq!(site.log().matches("runs as root").count(), 1);
     assert!(of_threads(pid, "NoNewPrivs").iter().all(|it| it == "1"));

@@ -5,9 +5,9 @@ use std::time::Instant;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
+use mote_test_support::free_port;
 use mote_test_support::scripted_server::Server;
 use mote_test_support::site::{Site, server_settings, service};
-use mote_test_support::{DEADLINE, free_port, wait_for};
 
 /// Sampled once, a second after the start, and then not for an hour.
 const RARE: &str = r#"Rare = ["get_linux_cpu", 3600]"#;
@@ -121,9 +121,7 @@ fn hup_reads_the_settings_anew() {
     let site = Site::new(&server_settings(&url, ""));
     let mut agent = site.run();
     let log_says = |sentence: &str| {
-        wait_for(sentence, DEADLINE, || {
-            agent.output().contains(sentence).then_some(())
-        });
+        agent.wait_for_output(sentence);
     };
     log_says("mote: client 1 runs");
 

@@ -40,12 +40,10 @@ fn start_detaches_and_returns_once_the_agent_runs() {
     let log = site.path("state/agent.log").canonicalize().unwrap();
     assert_eq!(link("fd/2"), log);
 
-    let line = wait_for("the log's first line", DEADLINE, || {
-        site.log().lines().next().map(str::to_owned)
-    });
-    assert!(
-        line.ends_with(&format!("Z mote: client 1 runs, pid {pid}")),
-        "{line}"
+    let log = site.wait_for_log(&format!("Z mote: client 1 runs, pid {pid}\n"));
+    assert_eq!(
+        log.find(" mote: "),
+        log.find("Z mote: client 1").map(|at| at + 1)
     );
     wait_for("samples", DEADLINE, || {
         (site.status()["reports"]["sampled"].as_u64() > Some(2)).then_some(())

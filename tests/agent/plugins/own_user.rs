@@ -589,7 +589,7 @@ fn an_agent_goes_on_without_its_runner_and_says_so() {
     for report in scene.server.acknowledged("Bad").iter().skip(before) {
         assert_eq!(report["data"], json!({"status": 1, "error": error}));
     }
-    assert_eq!(scene.agent.output().matches(error).count(), 1);
+    scene.agent.assert_said(error, 1);
     assert_eq!(children(scene.agent.id()), [0; 0]);
     scene.end();
 }

@@ -10,7 +10,6 @@ use super::authority::{Authority, Shown};
 use super::{GOOD, put, wait_for_agent, wait_for_health, wait_for_reason};
 use mote_test_support::scripted_server::{Answer, Request, Server};
 use mote_test_support::site::{Site, server_settings};
-use mote_test_support::{DEADLINE, wait_for};
 
 const CA: &str = "ca_file = \"ca.pem\"\nrequest_timeout_s = 1";
 
@@ -101,11 +100,9 @@ fn an_authority_can_be_mended_while_the_agent_runs() {
     // A file that is worse is said and not used.
     put(&site, "ca.pem", "-----BEGIN CERTIFICATE-----\n");
     let sentence = "ca.pem holds no valid certificates in PEM; what it held before stays in use";
-    wait_for("the log", DEADLINE, || {
-        agent.output().contains(sentence).then_some(())
-    });
+    agent.wait_for_output(sentence);
     server.wait_for_more("Good", 5);
-    assert_eq!(agent.output().matches(sentence).count(), 1);
+    agent.assert_said(sentence, 1);
     assert_eq!(agent.terminate().code(), Some(0));
 }
 
@@ -155,12 +152,7 @@ fn a_certificate_that_is_not_the_server_s_is_named_and_waited_for() {
         assert!(reason.starts_with(&start), "{reason}");
         assert_eq!(bad.orders_asked(), 0, "{sentence}");
         assert!(bad.brought("Good").is_empty(), "{sentence}");
-        assert_eq!(
-            agent.output().matches(sentence).count(),
-            2,
-            "{}",
-            agent.output()
-        );
+        agent.assert_said(sentence, 2);
 
         site.write_settings(&server_settings(&good_url, CA));
         assert_eq!(site.call(&["reload"]).code, 0);
@@ -337,9 +329,7 @@ fn a_client_certificate_lets_the_agent_in() {
         // Half a pair is no pair.
         put(&site, "client.key", &stranger.key);
         let sentence = "does not hold the key of the certificate in";
-        wait_for("the log", DEADLINE, || {
-            agent.output().contains(sentence).then_some(())
-        });
+        agent.wait_for_output(sentence);
         server.wait_for_more("Good", 2);
         assert_eq!(agent.terminate().code(), Some(0));
 
@@ -515,11 +505,7 @@ fn a_file_of_certificates_is_bounded() {
     wait_for_agent(&site);
     wait_for_health(&site);
     put(&site, "ca.pem", &filled(&authority.pem(), 1));
-    wait_for("the file to be refused", DEADLINE, || {
-        let log = agent.output();
-        log.contains("it is larger than 1048576 bytes")
-            .then_some(())
-    });
+    agent.wait_for_output("it is larger than 1048576 bytes");
     wait_for_health(&site);
     assert!(agent.terminate().success());
 }

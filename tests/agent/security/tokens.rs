@@ -129,11 +129,9 @@ fn a_token_that_others_can_read_is_not_taken_and_the_old_one_stays() {
     let shown = token.canonicalize().unwrap().display().to_string();
     let sentence =
         format!("{shown} may be read or changed by others (its mode is 0644): chmod 600 {shown}");
-    wait_for("the log", DEADLINE, || {
-        agent.output().contains(&sentence).then_some(())
-    });
+    agent.wait_for_output(&sentence);
     guarded.server.wait_for_more("Good", 5);
-    assert_eq!(agent.output().matches(&sentence).count(), 1);
+    agent.assert_said(&sentence, 1);
     // Once it matters, the status knows why.
     guarded.demand(OTHER);
     write_with_mode(&token, OTHER, 0o644);

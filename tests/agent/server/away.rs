@@ -51,7 +51,7 @@ fn a_kept_document_that_is_corrupt_is_named_and_replaced() {
         let mut agent = site.run();
         wait_for_services_error(&site);
         assert_eq!(site.status()["services"], serde_json::json!([]));
-        let log = agent.output();
+        let log = agent.wait_for_output(" is not used: ");
         let named: Vec<&str> = log
             .lines()
             .filter(|line| line.contains(path.to_str().unwrap()))

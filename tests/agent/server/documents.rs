@@ -150,7 +150,7 @@ fn no_services_are_an_order_too() {
     let sampled = scene.site.status()["reports"]["sampled"].clone();
     scene.server.wait_for_more_asked(2);
     assert_eq!(scene.site.status()["reports"]["sampled"], sampled);
-    assert_eq!(scene.said("monitors 0 services"), 1);
+    scene.agent.assert_said("monitors 0 services", 1);
     let kept = fs::read_to_string(scene.site.path("state/services.json")).unwrap();
     assert_eq!(kept, r#"{"services": {}}"#);
 
@@ -173,7 +173,7 @@ fn as_many_services_as_there_is_room_for_run() {
     for n in [0, 127, 254] {
         scene.server.wait_for_more(&format!("s{n}"), 2);
     }
-    assert_eq!(scene.said("monitors 256 services"), 1);
+    scene.agent.assert_said("monitors 256 services", 1);
     assert_eq!(
         scene.site.status()["services"].as_array().unwrap().len(),
         256
@@ -202,7 +202,8 @@ fn an_unknown_plugin_is_reported_once_and_again_when_it_changes() {
             reports[count - 1]["data"],
             json!({"status": 1, "error": error})
         );
-        assert_eq!(scene.said(&format!("mote: service \"Odd\": {error}")), 1);
+        let line = format!("mote: service \"Odd\": {error}");
+        scene.agent.assert_said(&line, 1);
         let status = scene.site.status();
         let odd = service(&status, "Odd");
         assert_eq!(

@@ -73,14 +73,13 @@ fn reports_that_are_not_taken_wait() {
         });
         scene.server.wait_for_more_asked(1);
         assert_eq!(status["server"]["services_error"], Value::Null, "{name}");
-        let log = scene.agent.output();
-        assert_eq!(scene.said(sentence), 1, "{name}: {log}");
+        scene.agent.assert_said(sentence, 1);
         scene.assert_alive();
 
         scene.server.be_good(super::GOOD);
         wait_for_all(&scene, &["Good"]);
         scene.wait_for_health();
-        assert_eq!(scene.said("the server takes reports again"), 1, "{name}");
+        scene.agent.assert_said("the server takes reports again", 1);
         let status = scene.site.status();
         let dropped = status["reports"]["dropped"].as_object().unwrap();
         assert!(dropped.values().all(|count| count == 0), "{name}: {status}");
@@ -143,8 +142,9 @@ fn a_report_that_the_server_refuses_is_dropped_and_delays_nobody() {
             (status["reports"]["dropped"]["refused"].as_u64() > Some(5)).then_some(())
         });
         scene.server.wait_for_more("Good", 3);
-        assert_eq!(scene.said(&sentence), 1, "{}", scene.agent.output());
-        assert_eq!(scene.said("again"), 0, "{}", scene.agent.output());
+        scene.agent.assert_said(&sentence, 1);
+        let log = scene.agent.output();
+        assert!(!log.contains("again"), "{log}");
         // Each is brought once.
         let bad = seqs(&scene.server.brought("Bad"));
         assert!(bad.windows(2).all(|pair| pair[0] < pair[1]), "{bad:?}");
@@ -181,7 +181,7 @@ fn a_service_that_the_server_fails_on_is_given_up_and_delays_nobody() {
     scene.site.wait_for_status("an empty queue", |status| {
         (status["reports"]["queued"].as_u64() <= Some(3)).then_some(())
     });
-    assert_eq!(scene.said(&sentence), 1, "{}", scene.agent.output());
+    scene.agent.assert_said(&sentence, 1);
     let mut tries = std::collections::BTreeMap::new();
     for seq in seqs(&scene.server.brought("Bad")).split_off(failed_on) {
         *tries.entry(seq).or_insert(0) += 1;
@@ -242,7 +242,9 @@ fn retry_after_is_kept() {
     wait_for_all(&scene, &["Good"]);
     let asked = asked.lock().unwrap().clone();
     assert!(asked[1] - asked[0] >= Duration::from_secs(3), "{asked:?}");
-    assert_eq!(scene.said("answered 503 Service Unavailable"), 1);
+    scene
+        .agent
+        .assert_said("answered 503 Service Unavailable", 1);
     scene.assert_alive();
 }
 

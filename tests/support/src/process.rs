@@ -50,6 +50,24 @@ impl Running {
         String::from_utf8_lossy(&fs::read(&self.output).unwrap_or_default()).into_owned()
     }
 
+    /// What it has printed once `words` are in it: a line comes a moment after what it tells of.
+    pub fn wait_for_output(&self, words: &str) -> String {
+        wait_for(&format!("{words:?} from {}", self.name), DEADLINE, || {
+            Some(self.output()).filter(|output| output.contains(words))
+        })
+    }
+
+    /// Waits until it has said so, and fails the test if it has said so more often.
+    pub fn assert_said(&self, words: &str, times: usize) {
+        let what = format!("{words:?} from {}, {times} times", self.name);
+        wait_for(&what, DEADLINE, || {
+            let output = self.output();
+            let said = output.matches(words).count();
+            assert!(said <= times, "{words:?}: {output}");
+            (said == times).then_some(())
+        });
+    }
+
     /// Fails the test if it has ended; for loops that wait for something it should do.
     pub fn assert_running(&mut self) {
         if let Some(status) = self.child.try_wait().expect("the child's state") {

@@ -124,6 +124,13 @@ impl Site {
         fs::read_to_string(self.path("state/agent.log")).unwrap_or_default()
     }
 
+    /// The same once `words` are in it: a line comes a moment after what it tells of.
+    pub fn wait_for_log(&self, words: &str) -> String {
+        wait_for(&format!("{words:?} in the log"), DEADLINE, || {
+            Some(self.log()).filter(|log| log.contains(words))
+        })
+    }
+
     /// The processes whose command line names this site's folder, those that have ended not among
     /// them, nor commands that are being run.
     pub fn processes(&self) -> Vec<u32> {
