@@ -1,7 +1,6 @@
 //! A probe on this machine, sampled as the agent does it.
 
-// A test may fail here; only functions marked as tests are known as such.
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mote_agent::probes::{Context, MAX_REPORT, Probe, Roots, Sample};
 use mote_core::{ClientId, Envelope, Stamp};
@@ -26,6 +25,11 @@ impl Bench {
 
     /// The data of one report.
     pub fn sample(&mut self) -> Value {
+        self.sample_over().0
+    }
+
+    /// The same, and how long ago the sample before was taken, which is what rates are over.
+    pub fn sample_over(&mut self) -> (Value, Duration) {
         let envelope = Envelope {
             client_id: ClientId::Number(1),
             service_name: "Service",
@@ -36,13 +40,13 @@ impl Bench {
             },
             seq: 0,
         };
-        self.context.now = Instant::now();
+        let before = std::mem::replace(&mut self.context.now, Instant::now());
         let mut buffer = vec![0; MAX_REPORT];
         let length = self
             .sampler
             .report(&mut self.context, &envelope, &mut buffer)
             .expect("a sample");
         let mut report: Value = serde_json::from_slice(&buffer[..length]).expect("JSON");
-        report["data"].take()
+        (report["data"].take(), self.context.now - before)
     }
 }

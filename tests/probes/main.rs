@@ -7,5 +7,6 @@ mod bench;
 mod hung_mount;
 mod odd_hosts;
 mod report_data;
+mod tools;
 mod truth;
 mod truth_sockets;

@@ -1,227 +1,312 @@
-//! The probes say of this machine, in the same window, what its own tools say.
-//!
-//! Where a tool is missing the test fails and says how to install it; with `MOTE_ALLOW_SKIP` set it
-//! passes, and says that it was skipped.
+//! The probes say of this machine what its own tools say.
 
 use std::collections::HashMap;
-use std::io::{ErrorKind, Seek, Write};
+use std::fs;
+use std::io::{Seek, Write};
 use std::net::UdpSocket;
-use std::process::{Command, Output, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::bench::Bench;
 use nix::time::{ClockId, clock_gettime};
 use serde_json::Value;
 
-/// Points of percent of all CPUs. The two windows of three seconds differ by some ten milliseconds.
-const CPU_TOLERANCE: f64 = 4.0;
+use crate::bench::Bench;
+use crate::tools::{Counters, Watched, agree, between, output, tell};
 
-/// Of the larger value, and what may be added to it, in KiB/s or packets/s.
-const NETWORK_TOLERANCE: (f64, f64) = (0.05, 20.0);
-
-/// The same of disks, in KiB/s. Others write in bursts, on either side of a window's edge.
-const DISK_TOLERANCE: (f64, f64) = (0.25, 512.0);
-
-/// Of all memory: other programs allocate between the two readings.
-const MEMORY_TOLERANCE: f64 = 0.02;
+/// What this test adds to what else goes on here.
+const WORK: Duration = Duration::from_secs(1);
+const DATAGRAMS: usize = 1000;
+const DATAGRAM_BYTES: usize = 8192;
+const WRITTEN_BYTES: usize = 8 << 20;
 
 #[test]
-fn cpu_and_network_against_sar() {
-    let stop = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let _stop = StopAtEnd(&stop);
-        scope.spawn(|| compute(&stop));
-        scope.spawn(|| talk_to_myself(&stop));
-        let mut cpu = Bench::open("get_linux_cpu");
-        let mut network = Bench::open("GetNetworkStatus");
-        let sar = ["-u", "ALL", "-n", "DEV", "1", "3"];
-        let Some(sar) = output("sar", "sysstat", &sar) else {
-            return;
-        };
-        let (cpu, network) = (cpu.sample(), network.sample());
-        check_cpu(&cpu, &sar);
-        check_network(&network, &sar);
-    });
-}
-
-fn check_cpu(ours: &Value, sar: &str) {
-    let theirs = &averages(sar, "CPU")["all"];
-    let pairs: [(&str, &[&str]); 6] = [
-        ("user", &["%usr", "%guest"]),
-        ("nice", &["%nice", "%gnice"]),
-        ("system", &["%sys", "%irq", "%soft"]),
-        ("iowait", &["%iowait"]),
-        ("steal", &["%steal"]),
-        ("idle", &["%idle"]),
+fn cpu_against_vmstat() {
+    let Some(watched) = Watched::new("get_linux_cpu", ticks, || {
+        let used = || Duration::from(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap());
+        let begin = used();
+        while used() - begin < WORK {}
+    }) else {
+        return;
+    };
+    let fields: [(&str, &[&str]); 6] = [
+        ("user", &["non-nice user"]),
+        ("nice", &["nice user"]),
+        ("system", &["system", "IRQ", "softirq"]),
+        ("iowait", &["IO-wait"]),
+        ("steal", &["stolen"]),
+        ("idle", &["idle"]),
     ];
-    for (field, columns) in pairs {
-        let theirs: f64 = columns.iter().map(|column| theirs[*column]).sum();
+    let growth = |names: &[&str]| {
+        let growths = names.iter().map(|name| watched.growth(name).unwrap());
+        growths.fold((0.0, 0.0), |(least, most), it| {
+            (least + it.start(), most + it.end())
+        })
+    };
+    for (field, names) in fields {
         // A counter that went backwards has no share; of these only iowait ever does.
-        let Some(ours) = ours[field].as_f64() else {
+        let Some(share) = watched.data[field].as_f64() else {
             assert_eq!(field, "iowait");
             continue;
         };
-        said(field, ours, theirs);
+        let others: Vec<&str> = fields
+            .iter()
+            .flat_map(|(_, names)| *names)
+            .copied()
+            .collect();
+        let others: Vec<&str> = others
+            .into_iter()
+            .filter(|it| !names.contains(it))
+            .collect();
+        let (least, most) = growth(names);
+        let (others_least, others_most) = growth(&others);
+        // The kernel may take back a tick of a processor that sleeps.
+        let low = 100.0 * (least - 2.0).max(0.0) / (least + others_most).max(1.0) - 0.01;
+        let high = 100.0 * (most + 2.0) / (most + others_least).max(1.0) + 0.01;
         assert!(
-            (ours - theirs).abs() <= CPU_TOLERANCE,
-            "{field}: {ours}, sar: {theirs}"
+            (low..=high).contains(&share),
+            "{field}: {share}, vmstat: {low} to {high}"
         );
     }
-    assert!(ours["idle"].as_f64().unwrap() < 99.0, "no load was made");
-}
-
-fn check_network(ours: &Value, sar: &str) {
-    let theirs = averages(sar, "IFACE");
-    let ours = ours["data"].as_object().unwrap();
-    let mut names: Vec<_> = ours.keys().collect();
-    let mut their_names: Vec<_> = theirs.keys().collect();
-    names.sort();
-    their_names.sort();
-    assert_eq!(names, their_names);
-    let pairs = [
-        ("t_in", "rxkB/s"),
-        ("t_out", "txkB/s"),
-        ("packets_in", "rxpck/s"),
-        ("packets_out", "txpck/s"),
-    ];
-    for (name, interface) in ours {
-        for (field, column) in pairs {
-            let ours = interface[field].as_f64().unwrap();
-            let theirs = theirs[name][column];
-            said(&format!("{name} {field}"), ours, theirs);
-            let (share, more) = NETWORK_TOLERANCE;
-            let tolerance = ours.max(theirs) * share + more;
-            let close = (ours - theirs).abs() <= tolerance;
-            // Only the loopback interface carries nobody else's bursts.
-            assert!(
-                close || name != "lo",
-                "{name} {field}: {ours}, sar: {theirs}"
-            );
-        }
-    }
+    let busy = watched.data["user"].as_f64().unwrap() + watched.data["nice"].as_f64().unwrap();
+    let (_, all) = growth(&fields.map(|(_, names)| names).concat());
+    // A tick is 10 ms.
     assert!(
-        ours["lo"]["t_in"].as_f64().unwrap() > 500.0,
-        "no traffic was made"
+        busy / 100.0 * all >= 80.0,
+        "{busy} % of {all} ticks: no load was made"
     );
 }
 
+/// Ticks of all CPUs since the start of this machine, by their names.
+fn ticks() -> Option<Counters> {
+    let text = output("procps", "vmstat", &["-s"])?;
+    let rows = text.lines().filter_map(|line| {
+        let (count, name) = line.trim().split_once(' ')?;
+        let name = name.trim().strip_suffix(" cpu ticks")?;
+        Some((name.to_owned(), number(count)))
+    });
+    Some(rows.collect())
+}
+
 #[test]
-fn disks_against_sar() {
-    let stop = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let _stop = StopAtEnd(&stop);
-        scope.spawn(|| write_to_disk(&stop));
-        let mut disk_io = Bench::open("get_disk_io");
-        let Some(sar) = output("sar", "sysstat", &["-d", "1", "3"]) else {
-            return;
-        };
-        let ours = disk_io.sample();
-        let theirs = averages(&sar, "DEV");
-        let mut written = 0.0;
-        for (name, device) in ours["data"].as_object().unwrap() {
-            // It leaves out devices that never did anything.
-            let Some(theirs) = theirs.get(name) else {
-                assert_eq!(device["reads"], 0.0, "{name}");
-                assert_eq!(device["writes"], 0.0, "{name}");
-                continue;
-            };
-            for (field, column) in [("read_bytes", "rkB/s"), ("written_bytes", "wkB/s")] {
-                let ours = device[field].as_f64().unwrap() / 1024.0;
-                let theirs = theirs[column];
-                said(&format!("{name} {field} / 1024"), ours, theirs);
-                let (share, more) = DISK_TOLERANCE;
-                let tolerance = ours.max(theirs) * share + more;
-                assert!(
-                    (ours - theirs).abs() <= tolerance,
-                    "{name} {field}: {ours}, sar: {theirs}"
-                );
-            }
-            // Rounding of the kernel's clock; sar gives a share of 100 where the kernel counts more.
-            let (busy, theirs_busy) = (device["busy_p"].as_f64().unwrap(), theirs["%util"]);
-            said(&format!("{name} busy_p"), busy, theirs_busy);
-            assert!(
-                (busy - theirs_busy).abs() <= 10.0,
-                "{busy}, sar: {theirs_busy}"
+fn network_against_ip() {
+    let Some(watched) = Watched::new("GetNetworkStatus", links, || {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let myself = socket.local_addr().unwrap();
+        let mut datagram = [0; DATAGRAM_BYTES];
+        for _ in 0..DATAGRAMS {
+            socket.send_to(&datagram, myself).unwrap();
+            socket.recv_from(&mut datagram).unwrap();
+        }
+    }) else {
+        return;
+    };
+    let ours = watched.data["data"].as_object().unwrap();
+    for (name, interface) in ours {
+        assert!(watched.knows(&format!("{name} rx KiB")), "{name}");
+        for (field, counter) in [
+            ("t_in", "rx KiB"),
+            ("t_out", "tx KiB"),
+            ("packets_in", "rx packets"),
+            ("packets_out", "tx packets"),
+        ] {
+            let rate = interface[field].as_f64().unwrap();
+            watched.assert_rate(
+                &format!("{name} {field}"),
+                rate,
+                &format!("{name} {counter}"),
             );
-            written += device["written_bytes"].as_f64().unwrap();
         }
-        if written < 1e6 {
-            tell("SKIPPED: rates of disks: the build folder is not on one");
+    }
+    for name in links()
+        .unwrap()
+        .keys()
+        .filter_map(|it| it.strip_suffix(" rx KiB"))
+    {
+        let stayed = watched.growth(&format!("{name} rx KiB")).is_some();
+        assert!(
+            !stayed || ours.contains_key(name),
+            "{name} is missing in {ours:?}"
+        );
+    }
+    let received_kib = ours["lo"]["t_in"].as_f64().unwrap() * watched.window.as_secs_f64();
+    assert!(
+        received_kib > (DATAGRAMS * DATAGRAM_BYTES / 1024) as f64,
+        "{received_kib}"
+    );
+}
+
+/// What went through each interface since it is there.
+fn links() -> Option<Counters> {
+    let text = output("iproute2", "ip", &["-s", "-j", "link"])?;
+    let links: Vec<Value> = serde_json::from_str(&text).unwrap();
+    let mut counters = Counters::new();
+    for link in &links {
+        let name = link["ifname"].as_str().unwrap();
+        for direction in ["rx", "tx"] {
+            let counter = |key: &str| link["stats64"][direction][key].as_f64().unwrap();
+            counters.insert(format!("{name} {direction} KiB"), counter("bytes") / 1024.0);
+            counters.insert(format!("{name} {direction} packets"), counter("packets"));
         }
+    }
+    Some(counters)
+}
+
+#[test]
+fn disks_against_iostat() {
+    let Some(watched) = Watched::new("get_disk_io", disks, || {
+        let mut file = tempfile::tempfile_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        for _ in 0..8 {
+            file.rewind().unwrap();
+            file.write_all(&vec![7; WRITTEN_BYTES / 8]).unwrap();
+            file.sync_data().unwrap();
+        }
+    }) else {
+        return;
+    };
+    let mut written_bytes = 0.0;
+    for (name, device) in watched.data["data"].as_object().unwrap() {
+        // It leaves out devices that never did anything.
+        if !watched.knows(&format!("{name} read KiB")) {
+            assert_eq!(device["reads"], 0.0, "{name}");
+            assert_eq!(device["writes"], 0.0, "{name}");
+            continue;
+        }
+        for (field, counter) in [("read_bytes", "read KiB"), ("written_bytes", "written KiB")] {
+            let rate = device[field].as_f64().unwrap() / 1024.0;
+            watched.assert_rate(
+                &format!("{name} {field}"),
+                rate,
+                &format!("{name} {counter}"),
+            );
+        }
+        let busy_ms = device["busy_p"].as_f64().unwrap() * 10.0;
+        // A share of more than all is none, and the kernel's clock ticks every 1 to 10 ms.
+        let growth = watched.growth(&format!("{name} busy ms"));
+        let window_ms = watched.window.as_secs_f64() * 1000.0;
+        if let Some(growth) = growth {
+            let ours = busy_ms * watched.window.as_secs_f64();
+            let low = growth.start().min(window_ms) - 20.0;
+            assert!(
+                (low..=growth.end() + 20.0).contains(&ours),
+                "{name}: {ours}, {growth:?}"
+            );
+        }
+        written_bytes += device["written_bytes"].as_f64().unwrap() * watched.window.as_secs_f64();
+    }
+    if written_bytes < WRITTEN_BYTES as f64 {
+        tell("SKIPPED: rates of disks: the build folder is not on one");
+    }
+}
+
+/// What each device did since the start of this machine.
+fn disks() -> Option<Counters> {
+    let text = output("sysstat", "iostat", &["-dk", "-p", "ALL"])?;
+    let mut counters = Counters::new();
+    let mut rows = text.lines().map(|line| line.split_whitespace().collect());
+    let head: Vec<&str> = rows
+        .find(|row: &Vec<&str>| row.first() == Some(&"Device"))
+        .unwrap();
+    let column = |name: &str| head.iter().position(|it| *it == name).unwrap();
+    let (read, written) = (column("kB_read"), column("kB_wrtn"));
+    for row in rows.filter(|row| row.len() == head.len()) {
+        let name = row[0];
+        counters.insert(format!("{name} read KiB"), number(row[read]));
+        counters.insert(format!("{name} written KiB"), number(row[written]));
+        // Linux, Documentation/block/stat.rst: the tenth is how long it was busy.
+        let stat = fs::read_to_string(format!("/sys/class/block/{name}/stat")).unwrap_or_default();
+        if let Some(busy_ms) = stat.split_whitespace().nth(9) {
+            counters.insert(format!("{name} busy ms"), number(busy_ms));
+        }
+    }
+    assert!(!counters.is_empty(), "{text}");
+    Some(counters)
+}
+
+/// 1 % of all memory is what others may take and give back in an instant.
+#[test]
+fn memory_against_free() {
+    if free().is_none() {
+        return;
+    }
+    let mut bench = Bench::open("get_memory_info");
+    agree("memory", || {
+        let before = free().unwrap();
+        let ours = bench.sample();
+        let after = free().unwrap();
+        for (field, row, column) in [
+            ("MemTotal", "Mem", "total"),
+            ("MemFree", "Mem", "free"),
+            ("MemAvailable", "Mem", "available"),
+            ("Buffers", "Mem", "buffers"),
+            ("SwapTotal", "Swap", "total"),
+            ("SwapFree", "Swap", "free"),
+            ("SwapUsage", "Swap", "used"),
+        ] {
+            let tolerance = match column {
+                "total" => 0.0,
+                _ => before[row]["total"] * 0.01,
+            };
+            let theirs = [before[row][column], after[row][column]];
+            between(field, ours[field].as_f64().unwrap(), theirs, tolerance)?;
+        }
+        Ok(())
     });
 }
 
-#[test]
-fn memory_against_free() {
-    let Some(free) = output("free", "procps", &["-k", "-w"]) else {
-        return;
-    };
-    let ours = Bench::open("get_memory_info").sample();
-    let mut lines = free.lines();
-    let names = lines.next().unwrap().split_whitespace();
-    let rows: HashMap<_, Vec<f64>> = lines
-        .map(|line| {
-            let (name, values) = line.split_once(':').unwrap();
-            (name, values.split_whitespace().map(number).collect())
-        })
-        .collect();
-    let memory: HashMap<_, _> = names.zip(rows["Mem"].iter().copied()).collect();
-    let total = ours["MemTotal"].as_f64().unwrap();
-    assert_eq!(total, memory["total"]);
-    let pairs = [
-        ("MemFree", "free"),
-        ("MemAvailable", "available"),
-        ("Buffers", "buffers"),
-    ];
-    for (field, column) in pairs {
-        let (ours, theirs) = (ours[field].as_f64().unwrap(), memory[column]);
-        said(field, ours, theirs);
-        let close = (ours - theirs).abs() <= total * MEMORY_TOLERANCE;
-        assert!(close, "{field}: {ours}, free: {theirs}");
-    }
-    let [swap_total, swap_used, swap_free] = rows["Swap"][..] else {
-        panic!("{free}");
-    };
-    assert_eq!(ours["SwapTotal"].as_f64(), Some(swap_total));
-    for (field, theirs) in [("SwapFree", swap_free), ("SwapUsage", swap_used)] {
-        let ours = ours[field].as_f64().unwrap();
-        said(field, ours, theirs);
-        let close = (ours - theirs).abs() <= swap_total * MEMORY_TOLERANCE;
-        assert!(close, "{field}: {ours}, free: {theirs}");
-    }
+/// KiB by row and column.
+fn free() -> Option<HashMap<String, HashMap<String, f64>>> {
+    let text = output("procps", "free", &["-k", "-w"])?;
+    let mut lines = text.lines();
+    let names: Vec<&str> = lines.next().unwrap().split_whitespace().collect();
+    let rows = lines.map(|line| {
+        let (row, values) = line.split_once(':').unwrap();
+        let values = values.split_whitespace().map(number);
+        let columns = names.iter().map(|it| (*it).to_owned()).zip(values);
+        (row.to_owned(), columns.collect())
+    });
+    Some(rows.collect())
 }
 
+/// The averages move every five seconds, and stand still between.
 #[test]
 fn load_against_uptime_and_ps() {
-    let Some(uptime) = output("uptime", "procps", &[]) else {
-        return;
+    let averages = || -> Option<[f64; 3]> {
+        let text = output("procps", "uptime", &[])?;
+        let (_, averages) = text.trim().rsplit_once("load average: ").unwrap();
+        let averages: Vec<f64> = averages.split(", ").map(number).collect();
+        Some(averages.try_into().unwrap())
     };
-    let Some(ps) = output("ps", "procps", &["-eL", "--no-headers"]) else {
-        return;
+    let threads = || -> Option<f64> {
+        let text = output("procps", "ps", &["-eL", "--no-headers"])?;
+        Some(text.lines().count() as f64)
     };
-    let ours = Bench::open("get_linux_load").sample();
-    let (_, theirs) = uptime.trim().rsplit_once("load average: ").unwrap();
-    // The averages move every five seconds, the first by up to 8 % of what runs.
-    for (field, theirs) in ["load1", "load5", "load15"].iter().zip(theirs.split(", ")) {
-        let (ours, theirs) = (ours[field].as_f64().unwrap(), number(theirs));
-        said(field, ours, theirs);
-        assert!(
-            (ours - theirs).abs() <= 0.5,
-            "{field}: {ours}, uptime: {theirs}"
-        );
+    if averages().is_none() || threads().is_none() {
+        return;
     }
-    let (total, theirs) = (ours["total"].as_f64().unwrap(), ps.lines().count() as f64);
-    said("total", total, theirs);
-    assert!(
-        (total - theirs).abs() <= 20.0 + theirs * 0.2,
-        "{total}, ps: {theirs}"
-    );
-    assert!(
-        (1.0..=total).contains(&ours["running"].as_f64().unwrap()),
-        "{ours}"
-    );
+    let mut bench = Bench::open("get_linux_load");
+    agree("load", || {
+        let before = averages().unwrap();
+        let ours = bench.sample();
+        let after = averages().unwrap();
+        for (n, field) in ["load1", "load5", "load15"].iter().enumerate() {
+            between(
+                field,
+                ours[field].as_f64().unwrap(),
+                [before[n], after[n]],
+                0.0,
+            )?;
+        }
+        Ok(())
+    });
+    agree("threads", || {
+        let before = threads().unwrap();
+        let ours = bench.sample();
+        let after = threads().unwrap();
+        let total = ours["total"].as_f64().unwrap();
+        let running = ours["running"].as_f64().unwrap();
+        assert!((1.0..=total).contains(&running), "{ours}");
+        // `ps` is one itself.
+        between("total", total, [before, after], 5.0)
+    });
 }
 
 #[test]
@@ -231,7 +316,6 @@ fn uptime_against_the_clock() {
     let before = boot_clock().as_secs_f64();
     let ours = alive.sample()["uptime"].as_f64().unwrap();
     let after = boot_clock().as_secs_f64();
-    said("uptime", ours, before);
     // The file has two decimals, cut off.
     assert!(
         (before - 0.01..=after).contains(&ours),
@@ -239,112 +323,7 @@ fn uptime_against_the_clock() {
     );
 }
 
-/// The rows of sar's averages in the table whose second column is `key`: name, column, value.
-fn averages(sar: &str, key: &str) -> HashMap<String, HashMap<String, f64>> {
-    let mut columns: Vec<&str> = Vec::new();
-    let mut rows = HashMap::new();
-    for line in sar.lines() {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        match words.as_slice() {
-            [_, head, names @ ..] if *head == key => columns = names.to_vec(),
-            ["Average:", name, values @ ..] if values.len() == columns.len() => {
-                let values = values.iter().map(|value| number(value));
-                let row = columns.iter().map(|name| (*name).to_owned()).zip(values);
-                rows.insert((*name).to_owned(), row.collect());
-            }
-            // The next table follows.
-            [] => columns.clear(),
-            _ => {}
-        }
-    }
-    assert!(!rows.is_empty(), "no {key} in {sar}");
-    rows
-}
-
 fn number(text: &str) -> f64 {
     text.parse()
         .unwrap_or_else(|_| panic!("{text:?} is no number"))
-}
-
-/// What a tool prints; `None` if it is missing and that is allowed.
-fn output(tool: &str, package: &str, arguments: &[&str]) -> Option<String> {
-    let output = Command::new(tool)
-        .args(arguments)
-        .env("LC_ALL", "C")
-        .stdin(Stdio::null())
-        .output();
-    match output {
-        Ok(Output { status, stdout, .. }) => {
-            assert!(status.success(), "{tool}: {status}");
-            Some(String::from_utf8(stdout).unwrap())
-        }
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            let advice = format!("{tool} is not installed; its package is called {package}");
-            tell(&format!("SKIPPED: {advice}"));
-            let allowed = std::env::var_os("MOTE_ALLOW_SKIP").is_some();
-            assert!(allowed, "{advice}; set MOTE_ALLOW_SKIP to do without");
-            None
-        }
-        Err(error) => panic!("{tool}: {error}"),
-    }
-}
-
-/// For those who read along with `--nocapture`.
-fn said(what: &str, ours: f64, theirs: f64) {
-    println!("{what}: {ours}, tool: {theirs}");
-}
-
-/// Written past the test harness, which keeps what a passing test prints to itself.
-#[expect(clippy::explicit_write, reason = "eprintln is captured")]
-fn tell(line: &str) {
-    writeln!(std::io::stderr(), "{line}").unwrap();
-}
-
-/// Half of one CPU, in slices that are short against the window.
-fn compute(stop: &AtomicBool) {
-    while !stop.load(Ordering::Relaxed) {
-        let start = Instant::now();
-        while start.elapsed() < Duration::from_millis(5) {
-            std::hint::black_box(start);
-        }
-        thread::sleep(Duration::from_millis(5));
-    }
-}
-
-/// About 4 MiB/s over the loopback interface, at a steady pace.
-fn talk_to_myself(stop: &AtomicBool) {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let myself = socket.local_addr().unwrap();
-    let mut datagram = [0; 8192];
-    let pace = Duration::from_millis(2);
-    let mut next = Instant::now();
-    while !stop.load(Ordering::Relaxed) {
-        socket.send_to(&datagram, myself).unwrap();
-        socket.recv_from(&mut datagram).unwrap();
-        next += pace;
-        thread::sleep(next.saturating_duration_since(Instant::now()));
-    }
-}
-
-/// About 4 MiB/s, each piece on the disk before the next.
-fn write_to_disk(stop: &AtomicBool) {
-    let mut file = tempfile::tempfile_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let pace = Duration::from_millis(20);
-    let mut next = Instant::now();
-    while !stop.load(Ordering::Relaxed) {
-        file.rewind().unwrap();
-        file.write_all(&[7; 80 << 10]).unwrap();
-        file.sync_data().unwrap();
-        next += pace;
-        thread::sleep(next.saturating_duration_since(Instant::now()));
-    }
-}
-
-/// Also when a test fails: a scope waits for its threads.
-struct StopAtEnd<'a>(&'a AtomicBool);
-
-impl Drop for StopAtEnd<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }

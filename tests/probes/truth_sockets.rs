@@ -1,47 +1,16 @@
-//! File systems, sockets and processes as the agent reports them, against what `df`, `ss` and `ps`
-//! say of this machine in the same moment.
-//!
-//! Each tool is run before and after the agent's sample, and every number must lie between its two
-//! answers, give or take the tolerance that is stated with each test: other programs go on meanwhile.
+//! File systems, sockets and processes are those of `df`, `ss` and `ps`.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::net::{TcpListener, TcpStream};
-use std::process::Command;
-use std::time::{Duration, Instant};
+use std::process::{Child, Command};
+
+use serde_json::Value;
 
 use crate::bench::Bench;
-use serde_json::Value;
+use crate::tools::{agree, between, output};
 
 /// Number by name by item, such as bytes by column by mount point.
 type Numbers = BTreeMap<String, BTreeMap<String, u64>>;
-
-/// What a tool prints, or `None` if it is missing and that is allowed.
-fn output(package: &str, tool: &str, arguments: &[&str]) -> Option<String> {
-    let run = Command::new(tool)
-        .args(arguments)
-        .env("LC_ALL", "C")
-        .output();
-    match run {
-        // Its exit code is no help: df fails if it may not ask one of many file systems.
-        Ok(output) => Some(String::from_utf8_lossy(&output.stdout).into_owned()),
-        Err(cause) => {
-            let how = format!(
-                "{tool}: {cause}; install the package {package} (apt-get install {package})"
-            );
-            assert!(std::env::var_os("MOTE_ALLOW_SKIP").is_some(), "{how}");
-            // Not by eprintln: the test harness would keep that to itself.
-            let _ = writeln!(std::io::stderr(), "SKIPPED: {how}");
-            None
-        }
-    }
-}
-
-/// Whether `value` lies between two answers of a tool, give or take `tolerance`.
-fn between(value: u64, before: u64, after: u64, tolerance: u64) -> bool {
-    let low = before.min(after).saturating_sub(tolerance);
-    (low..=before.max(after) + tolerance).contains(&value)
-}
 
 fn df() -> Option<Numbers> {
     let arguments = ["-B1", "--output=size,used,avail,itotal,iused,fstype,target"];
@@ -65,58 +34,59 @@ fn df() -> Option<Numbers> {
     Some(table)
 }
 
-/// Tolerance: none for sizes, 64 MiB for bytes in use, 8192 for inodes in use. A mount that comes or
-/// goes between the two answers is not compared.
+/// Tolerance: none for sizes, 1 MiB for bytes in use, 64 for inodes in use. A mount that comes or goes between the two
+/// answers is not compared.
 #[test]
 fn filesystems_are_those_of_df() {
     let mut agent = Bench::open("get_filesystem");
-    let Some(before) = df() else { return };
-    let data = agent.sample();
-    let after = df().unwrap();
-    assert!(
-        before.contains_key("/"),
-        "df shows no root file system: {before:?}"
-    );
-    assert_eq!(data["status"], 0);
-    assert_eq!(data["omitted"], Value::Null);
-    let found = data["data"].as_object().unwrap();
-    let stayed = before
-        .iter()
-        .filter(|(point, _)| after.contains_key(*point));
-    for (point, row) in stayed {
-        let found = found
-            .get(point)
-            .unwrap_or_else(|| panic!("{point} is not in {data}"));
-        for (name, number) in row {
-            let tolerance = match name.as_str() {
-                "size" => 0,
-                "used" | "available" => 64 << 20,
-                _ => 8192,
-            };
+    if df().is_none() {
+        return;
+    }
+    agree("file systems", || {
+        let before = df().unwrap();
+        let data = agent.sample();
+        let after = df().unwrap();
+        assert!(before.contains_key("/"), "no root file system: {before:?}");
+        assert_eq!(data["status"], 0);
+        assert_eq!(data["omitted"], Value::Null);
+        let found = data["data"].as_object().unwrap();
+        for (point, row) in &before {
             // The number of inodes there is grows with the memory of a tmpfs, or the blocks of an xfs.
-            let Some(after) = after[point].get(name) else {
+            let Some(after) = after.get(point) else {
                 continue;
             };
-            let value = found[name].as_u64();
-            if name.starts_with("inodes") && *number == 0 {
-                assert_eq!(value.unwrap_or(0), 0, "{point} {name}");
-                continue;
+            let found = found
+                .get(point)
+                .ok_or_else(|| format!("{point} is not in {data}"))?;
+            for (name, number) in row {
+                let tolerance = match name.as_str() {
+                    "size" => 0.0,
+                    "used" | "available" => f64::from(1 << 20),
+                    _ => 64.0,
+                };
+                let Some(after) = after.get(name) else {
+                    continue;
+                };
+                let value = found[name].as_u64();
+                if name.starts_with("inodes") && *number == 0 {
+                    assert_eq!(value.unwrap_or(0), 0, "{point} {name}");
+                    continue;
+                }
+                let value = value.unwrap_or_else(|| panic!("{point} has no {name}: {found}"));
+                let what = format!("{point} {name}");
+                let theirs = [*number as f64, *after as f64];
+                between(&what, value as f64, theirs, tolerance)?;
             }
-            let value = value.unwrap_or_else(|| panic!("{point} has no {name}: {found}"));
-            assert!(
-                between(value, *number, *after, tolerance),
-                "{point} {name}: {value}, but df says {number}, then {after}"
-            );
         }
-    }
-    for (point, found) in found {
-        let known = before.contains_key(point) || after.contains_key(point);
-        let answered = found.get("size").is_some();
-        assert!(
-            known || !answered || has_btrfs(),
-            "{point} is not in df's table"
-        );
-    }
+        for (point, found) in found {
+            let known = before.contains_key(point) || after.contains_key(point);
+            let answered = found.get("size").is_some();
+            if !known && answered && !has_btrfs() {
+                return Err(format!("{point} is not in df's table"));
+            }
+        }
+        Ok(())
+    });
 }
 
 fn has_btrfs() -> bool {
@@ -152,67 +122,80 @@ fn ss() -> Option<BTreeMap<String, u64>> {
     Some(counts)
 }
 
-/// Tolerance: 20 sockets a state, for other programs go on; this test has more than that in each of
-/// the states that it makes.
+/// Tolerance: 20 sockets a state, for other programs go on; this test has more than that in each of the states that it
+/// makes.
 #[test]
 fn sockets_are_those_of_ss() {
-    const EACH: usize = 40;
+    if ss().is_none() {
+        return;
+    }
     let mut agent = Bench::open("get_tcp");
-    let mut listeners = Vec::new();
-    let mut streams = Vec::new();
-    let mut half_closed = Vec::new();
-    for address in ["127.0.0.1:0", "[::1]:0"] {
-        for _ in 0..EACH {
-            let listener = match TcpListener::bind(address) {
-                Ok(listener) => listener,
-                // IPv6 is off: the table of IPv4 alone is compared.
-                Err(_) if address.starts_with('[') => break,
-                Err(cause) => panic!("{address}: {cause}"),
-            };
-            let to = listener.local_addr().unwrap();
-            let connect = || {
-                let client = TcpStream::connect(to).unwrap();
-                (client, listener.accept().unwrap().0)
-            };
-            streams.push(connect());
-            // One side closes, the other does not: FIN-WAIT-2 and CLOSE-WAIT.
-            half_closed.push({
+    // Anew each time: what is closed is gone after a minute, and what is sent may still be under way.
+    agree("sockets", || {
+        let made = Sockets::new();
+        let listeners = made.listeners.len() as u64;
+        let before = ss().unwrap();
+        let data = agent.sample();
+        let after = ss().unwrap();
+        assert_eq!(data["status"], 0);
+        let count = |state: &str| data[state].as_u64().unwrap();
+        for (state, number) in &before {
+            let theirs = [*number as f64, after[state] as f64];
+            between(state, count(state) as f64, theirs, 20.0)?;
+        }
+        let made = ["listen", "fin_wait2", "close_wait", "time_wait"].map(|it| (it, listeners));
+        for (state, at_least) in [&made[..], &[("established", 2 * listeners)]].concat() {
+            if count(state) < at_least {
+                return Err(format!("{state} in {data}"));
+            }
+        }
+        for field in ["retransmits", "listen_overflows"] {
+            assert!(data[field].as_f64().is_some(), "{field} in {data}");
+        }
+        Ok(())
+    });
+}
+
+/// Forty of each kind, for each version of IP.
+struct Sockets {
+    listeners: Vec<TcpListener>,
+    _streams: Vec<(TcpStream, TcpStream)>,
+}
+
+impl Sockets {
+    fn new() -> Sockets {
+        const EACH: usize = 40;
+        let mut listeners = Vec::new();
+        let mut streams = Vec::new();
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            for _ in 0..EACH {
+                let listener = match TcpListener::bind(address) {
+                    Ok(listener) => listener,
+                    // IPv6 is off: the table of IPv4 alone is compared.
+                    Err(_) if address.starts_with('[') => break,
+                    Err(cause) => panic!("{address}: {cause}"),
+                };
+                let to = listener.local_addr().unwrap();
+                let connect = || {
+                    let client = TcpStream::connect(to).unwrap();
+                    (client, listener.accept().unwrap().0)
+                };
+                streams.push(connect());
+                // One side closes, the other does not: FIN-WAIT-2 and CLOSE-WAIT.
                 let (client, server) = connect();
                 client.shutdown(std::net::Shutdown::Write).unwrap();
-                (client, server)
-            });
-            // Both sides close: TIME-WAIT.
-            drop(connect());
-            listeners.push(listener);
+                streams.push((client, server));
+                // Both sides close: TIME-WAIT.
+                drop(connect());
+                listeners.push(listener);
+            }
+        }
+        assert!(listeners.len() >= EACH);
+        Sockets {
+            listeners,
+            _streams: streams,
         }
     }
-    assert!(listeners.len() >= EACH);
-    // The last segments are still under way.
-    std::thread::sleep(Duration::from_millis(200));
-
-    let Some(before) = ss() else { return };
-    let data = agent.sample();
-    let after = ss().unwrap();
-    assert_eq!(data["status"], 0);
-    for (state, number) in &before {
-        let value = data[state].as_u64().unwrap();
-        assert!(
-            between(value, *number, after[state], 20),
-            "{state}: {value}, but ss says {number}, then {}",
-            after[state]
-        );
-    }
-    for state in ["listen", "fin_wait2", "close_wait", "time_wait"] {
-        assert!(
-            data[state].as_u64().unwrap() >= listeners.len() as u64,
-            "{state} in {data}"
-        );
-    }
-    assert!(
-        data["established"].as_u64().unwrap() >= 2 * listeners.len() as u64,
-        "{data}"
-    );
-    assert!(data["retransmits"].as_f64().is_some() && data["listen_overflows"].as_f64().is_some());
 }
 
 fn ps() -> Option<BTreeMap<&'static str, u64>> {
@@ -241,49 +224,59 @@ fn ps() -> Option<BTreeMap<&'static str, u64>> {
 /// Tolerance: 15 processes a state, 30 in all; this test has 40 asleep, 20 stopped and 20 zombies.
 #[test]
 fn processes_are_those_of_ps() {
-    let opened = Instant::now();
-    let mut agent = Bench::open("get_processes");
-    let sleep = || Command::new("sleep").arg("600").spawn().unwrap();
-    let mut asleep: Vec<_> = (0..40).map(|_| sleep()).collect();
-    let mut stopped: Vec<_> = (0..20).map(|_| sleep()).collect();
-    let mut zombies: Vec<_> = (0..20).map(|_| sleep()).collect();
-    for child in &stopped {
-        let pid = nix::unistd::Pid::from_raw(child.id().try_into().unwrap());
-        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGSTOP).unwrap();
-    }
-    for child in &mut zombies {
-        child.kill().unwrap();
-    }
-    std::thread::sleep(Duration::from_millis(500));
-
-    let before = ps();
-    let data = agent.sample();
-    let since_open = opened.elapsed();
-    let after = ps();
-    for child in asleep.iter_mut().chain(&mut stopped).chain(&mut zombies) {
-        let _ = child.kill();
-        child.wait().unwrap();
-    }
-    let (Some(before), Some(after)) = (before, after) else {
+    if ps().is_none() {
         return;
-    };
-    assert_eq!(data["status"], 0);
-    for (name, number) in &before {
-        let tolerance = if *name == "total" { 30 } else { 15 };
-        let value = data[name].as_u64().unwrap();
-        assert!(
-            between(value, *number, after[name], tolerance),
-            "{name}: {value}, but ps says {number}, then {}",
-            after[name]
-        );
     }
-    for (name, at_least) in [("sleeping", 40), ("stopped", 20), ("zombie", 20)] {
-        assert!(data[name].as_u64().unwrap() >= at_least, "{name} in {data}");
+    let mut agent = Bench::open("get_processes");
+    let made = Processes::new();
+    let mut forks = 0.0;
+    // What was just started, stopped or killed takes its time to be so.
+    agree("processes", || {
+        let before = ps().unwrap();
+        let (data, window) = agent.sample_over();
+        let after = ps().unwrap();
+        assert_eq!(data["status"], 0);
+        forks += data["forks"].as_f64().unwrap() * window.as_secs_f64();
+        for (name, number) in &before {
+            let tolerance = if *name == "total" { 30.0 } else { 15.0 };
+            let theirs = [*number as f64, after[name] as f64];
+            between(name, data[name].as_u64().unwrap() as f64, theirs, tolerance)?;
+        }
+        for (name, at_least) in [("sleeping", 40), ("stopped", 20), ("zombie", 20)] {
+            if data[name].as_u64().unwrap() < at_least {
+                return Err(format!("{name} in {data}"));
+            }
+        }
+        assert!(data["context_switches"].as_f64().unwrap() > 0.0, "{data}");
+        Ok(())
+    });
+    assert!(forks >= made.0.len() as f64 - 1.0, "{forks}");
+}
+
+/// They are gone with this.
+struct Processes(Vec<Child>);
+
+impl Processes {
+    fn new() -> Processes {
+        let sleep = |_| Command::new("sleep").arg("600").spawn().unwrap();
+        let mut all: Vec<_> = (0..80).map(sleep).collect();
+        let (stopped, rest) = all.split_at_mut(20);
+        for child in stopped {
+            let pid = nix::unistd::Pid::from_raw(child.id().try_into().unwrap());
+            nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGSTOP).unwrap();
+        }
+        for child in &mut rest[..20] {
+            child.kill().unwrap();
+        }
+        Processes(all)
     }
-    let forks = data["forks"].as_f64().unwrap() * since_open.as_secs_f64();
-    assert!(
-        forks >= 80.0,
-        "{forks} processes since the agent took its baseline"
-    );
-    assert!(data["context_switches"].as_f64().unwrap() > 0.0, "{data}");
+}
+
+impl Drop for Processes {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
 }
