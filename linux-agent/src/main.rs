@@ -7,8 +7,11 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 use log::LevelFilter;
-use mote_agent::cli::enroll;
-use mote_agent::cli::{self, Failed, Source, exit};
+use mote_agent::cli::outcome::{Failed, exit};
+use mote_agent::cli::source::Source;
+use mote_agent::cli::{check, enroll, probe, process, status};
+#[cfg(feature = "serve")]
+use mote_agent::cli::{collector, demo};
 use mote_agent::system;
 
 /// Samples this host's services on a server's orders and reports them.
@@ -203,25 +206,20 @@ fn dispatch(Cli { global, command }: Cli) -> Result<u8, Failed> {
         user,
     };
     match command {
-        Command::Start(_) => cli::start(&source, verbosity),
-        Command::Stop(Timeout { timeout }) => cli::stop(&source, timeout),
+        Command::Start(_) => process::start(&source, verbosity),
+        Command::Stop(Timeout { timeout }) => process::stop(&source, timeout),
         Command::Restart {
             timeout: Timeout { timeout },
             ..
-        } => {
-            // A new agent with bad settings would leave none: they are read before the old one goes.
-            source.settings_to_start()?;
-            cli::stop(&source, timeout)?;
-            cli::start(&source, verbosity)
-        }
-        Command::Reload => cli::reload(&source),
-        Command::Status { json, watch: false } => return cli::status(&source, json),
-        Command::Status { json, watch: true } => return cli::watch_status(&source, json),
-        Command::Run { detached, .. } => cli::run(&source, detached),
-        Command::Probe { list: true, .. } => cli::list_probes(),
-        Command::Probe { plugins, wait, .. } => cli::probe(&source, &plugins, wait),
-        Command::Check => cli::check(&source),
-        Command::PluginRunner { user } => cli::run_plugins(&user),
+        } => process::restart(&source, timeout, verbosity),
+        Command::Reload => process::reload(&source),
+        Command::Status { json, watch: false } => return status::status(&source, json),
+        Command::Status { json, watch: true } => return status::watch_status(&source, json),
+        Command::Run { detached, .. } => process::run(&source, detached),
+        Command::Probe { list: true, .. } => probe::list_probes(),
+        Command::Probe { plugins, wait, .. } => probe::probe(&source, &plugins, wait),
+        Command::Check => check::check(&source),
+        Command::PluginRunner { user } => process::run_plugins(&user),
         Command::Enroll {
             url,
             code,
@@ -229,7 +227,7 @@ fn dispatch(Cli { global, command }: Cli) -> Result<u8, Failed> {
             force,
         } => enroll::enroll(&source, &url, &code, ca_file.as_deref(), force),
         #[cfg(feature = "serve")]
-        Command::Serve => cli::serve(&source),
+        Command::Serve => collector::serve(&source),
         #[cfg(feature = "serve")]
         Command::Invite {
             host,
@@ -237,10 +235,10 @@ fn dispatch(Cli { global, command }: Cli) -> Result<u8, Failed> {
             revoke,
         } => {
             let valid_for = Duration::from_secs(u64::from(valid_for_s));
-            cli::invite(&source, &host, valid_for, revoke)
+            collector::invite(&source, &host, valid_for, revoke)
         }
         #[cfg(feature = "serve")]
-        Command::Demo { state } => mote_agent::cli::demo::demo(&source, state.as_deref()),
+        Command::Demo { state } => demo::demo(&source, state.as_deref()),
     }?;
     Ok(exit::OK)
 }

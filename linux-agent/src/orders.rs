@@ -7,6 +7,7 @@ use mote_core::{Config, ConfigError, Monitor};
 
 use crate::probes::Probe;
 use crate::protocol::{MAX_DOCUMENT, MAX_NAME, MAX_SERVICES};
+
 use crate::system::files;
 
 const LAST_DOCUMENT: &str = "services.json";

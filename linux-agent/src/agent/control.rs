@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use nix::poll::PollFlags;
 
-use crate::system::daemon::{DaemonError, short_path};
+use crate::system::files::{FileError, short_path};
 
 const SOCKET_FILE: &str = "agent.sock";
 
@@ -54,7 +54,7 @@ struct Connection {
 
 impl Control {
     /// Opens the socket. The caller holds the lock, so one that is there already is nobody's.
-    pub fn bind(state_dir: &Path) -> Result<Control, DaemonError> {
+    pub fn bind(state_dir: &Path) -> Result<Control, FileError> {
         let (_folder, short) = short_path(state_dir)?;
         let bind = || {
             let path = short.join(SOCKET_FILE);
@@ -72,7 +72,7 @@ impl Control {
                 listener,
                 connections: heapless::Vec::new(),
             }),
-            Err(cause) => Err(DaemonError::File {
+            Err(cause) => Err(FileError {
                 path: state_dir.join(SOCKET_FILE),
                 cause,
             }),
@@ -192,7 +192,7 @@ impl Connection {
 }
 
 /// Asks the agent of `state_dir`; it has `timeout` to answer.
-pub fn ask(state_dir: &Path, request: Request, timeout: Duration) -> Result<String, DaemonError> {
+pub fn ask(state_dir: &Path, request: Request, timeout: Duration) -> Result<String, FileError> {
     let (_folder, short) = short_path(state_dir)?;
     let end = Instant::now() + timeout;
     let call = || {
@@ -205,7 +205,7 @@ pub fn ask(state_dir: &Path, request: Request, timeout: Duration) -> Result<Stri
         })?;
         read_answer(stream, end)
     };
-    call().map_err(|cause: io::Error| DaemonError::File {
+    call().map_err(|cause: io::Error| FileError {
         path: state_dir.join(SOCKET_FILE),
         cause: match cause.kind() {
             io::ErrorKind::WouldBlock => {

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use mote_core::Uptime;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::signal::Signal;
+use nix::sys::signalfd::SignalFd;
 use nix::sys::time::TimeSpec;
 
 use crate::delivery::uplink::Uplink;
@@ -27,10 +27,12 @@ use crate::plugin::{self, Runs, RunsError, leftovers};
 use crate::queue::Queue;
 use crate::settings::{self, Settings};
 use crate::system::clock;
-use crate::system::daemon::{DaemonError, Lock};
 use crate::system::files;
+use crate::system::ids::kernel_run;
+use crate::system::lock::{DaemonError, Lock};
 use crate::system::notify::Manager;
 use crate::system::privileges::{self, PrivilegeError};
+use crate::system::signals::{self, watch_signals};
 use control::Control;
 use following::{Following, Verdict};
 use sampling::Sampling;
@@ -90,7 +92,7 @@ pub enum AgentError {
 }
 
 impl<'a> Agent<'a> {
-    /// Becomes the user that the settings name, then the agent of the state folder. A process that has other threads by then calls [`block_signals`]
+    /// Becomes the user that the settings name, then the agent of the state folder. A process that has other threads by then calls [`block_signals`](crate::system::signals::block_signals)
     /// before it starts them.
     pub fn start(settings: Settings, reread: Reread<'a>) -> Result<Self, AgentError> {
         let user = settings.user.as_deref();
@@ -100,8 +102,10 @@ impl<'a> Agent<'a> {
         runs.adopt()
             .map_err(|errno| AgentError::System("adopting what plugins leave", errno.into()))?;
         let lock = Lock::take(&settings.state_dir).map_err(AgentError::Daemon)?;
-        let control = Control::bind(&settings.state_dir).map_err(AgentError::Daemon)?;
-        let signals = watch_signals().map_err(|cause| AgentError::System("signals", cause))?;
+        let control =
+            Control::bind(&settings.state_dir).map_err(|error| AgentError::Daemon(error.into()))?;
+        let signals = watch_signals(signals::OF_THE_LOOP)
+            .map_err(|cause| AgentError::System("signals", cause))?;
         let monitor_settings = sampling::monitor_settings(&settings);
         let queue = Queue::on_disk(
             settings.queue.max_bytes,
@@ -410,37 +414,6 @@ impl<'a> Agent<'a> {
 
 fn has_services(orders: &orders::Orders) -> bool {
     !orders.services().is_empty()
-}
-
-/// Blocks the signals that the agent's loop reads, in this thread and those it starts from now on. Others would
-/// take them from the loop.
-pub fn block_signals() -> io::Result<SigSet> {
-    let mut set = SigSet::empty();
-    for signal in [
-        Signal::SIGTERM,
-        Signal::SIGINT,
-        Signal::SIGHUP,
-        Signal::SIGCHLD,
-    ] {
-        set.add(signal);
-    }
-    set.thread_block()?;
-    Ok(set)
-}
-
-fn watch_signals() -> io::Result<SignalFd> {
-    let set = block_signals()?;
-    let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
-    Ok(SignalFd::with_flags(&set, flags)?)
-}
-
-/// Linux's id of its run, by which uptimes are known to be of one run.
-fn kernel_run() -> String {
-    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    match id.trim() {
-        "" => "unknown".to_owned(),
-        id => id.to_owned(),
-    }
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -2,12 +2,12 @@
 
 use mote_core::{Envelope, Stamp, TooLarge};
 
-use crate::agent::sampling::new_boot_id;
 use crate::delivery::Courier;
 use crate::probes::{MAX_REPORT, ProbeError};
 use crate::queue::Whose;
 use crate::settings::ClientName;
 use crate::system::clock;
+use crate::system::ids::new_boot_id;
 
 /// Encodes reports of one client and hands them to the courier.
 pub struct Reporter {

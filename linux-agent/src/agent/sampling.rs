@@ -1,6 +1,5 @@
 //! From the timetable to reports: the samplers of all services and the plugins that are running.
 
-use std::io::Read;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
@@ -338,16 +337,4 @@ pub fn monitor_settings(settings: &Settings) -> mote_core::Settings {
 
 fn per_second(interval: Interval) -> f64 {
     1000.0 / f64::from(interval.as_millis())
-}
-
-/// 64 random bits in hexadecimal.
-pub fn new_boot_id() -> String {
-    let mut bytes = [0; 8];
-    let random =
-        std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes));
-    if random.is_err() {
-        // Time and pid still tell this run from the one before.
-        bytes = (clock::unix_ms() << 20 ^ u64::from(std::process::id())).to_be_bytes();
-    }
-    format!("{:016x}", u64::from_be_bytes(bytes))
 }

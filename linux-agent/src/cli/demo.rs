@@ -11,10 +11,12 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::agent;
-use crate::cli::{Failed, Source, exit, failed, run_agent, say};
+use super::outcome::{Failed, exit, failed, say};
+use super::process::run_agent;
+use super::source::Source;
 use crate::collector::{Collector, ServerSettings};
-use crate::system::daemon::{self, Holder};
+use crate::system::lock::{self, Holder};
+use crate::system::signals;
 
 /// The port to use if it is free.
 const PORT: u16 = 9000;
@@ -26,11 +28,11 @@ const SHOWN: usize = 100;
 pub fn demo(source: &Source, state: Option<&Path>) -> Result<(), Failed> {
     let state = state_dir(state)?;
     let agent_dir = state.join("agent");
-    if let Ok(holder @ (Holder::Running(_) | Holder::Hidden)) = daemon::holder(&agent_dir) {
+    if let Ok(holder @ (Holder::Running(_) | Holder::Hidden)) = lock::holder(&agent_dir) {
         let sentence = format!("a demo runs in {} already ({holder})", state.display());
         return Err(failed(exit::FAILED, sentence));
     }
-    agent::block_signals().map_err(|error| failed(exit::FAILED, error))?;
+    signals::block_signals(signals::OF_THE_LOOP).map_err(|error| failed(exit::FAILED, error))?;
     let bind = |port| {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         Collector::bind(ServerSettings::demo(&state, address))

@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::cli::{Failed, Source, exit, failed, say};
+use super::outcome::{Failed, exit, failed, say};
+use super::source::Source;
 use crate::http::Client;
 use crate::settings::{ClientName, Server, Settings, rules};
 use crate::system::secret::{NewFile, Token};

@@ -13,8 +13,8 @@ use super::health::Health;
 use crate::http::{CallError, Client};
 use crate::queue::{Chore, Disk, Folder, Record};
 use crate::system::clock;
-use crate::system::daemon::{DaemonError, write_whole};
 use crate::system::fault::Fault;
+use crate::system::files::{FileError, write_whole};
 
 /// How many threads there are.
 pub const WORKERS: usize = 2;
@@ -243,7 +243,7 @@ impl State {
         }
     }
 
-    fn document_kept(&mut self, document: Vec<u8>, result: Result<(), DaemonError>) {
+    fn document_kept(&mut self, document: Vec<u8>, result: Result<(), FileError>) {
         match result {
             Ok(()) => self
                 .document_fault

@@ -9,9 +9,9 @@ use super::document::DocumentError;
 use super::line::{self, MAX_LINE, Message, Rejected, Report};
 use super::orders::Orders;
 use super::run::{Runs, Sample, Verdict};
-use crate::agent::sampling::new_boot_id;
 use crate::queue::Whose;
 use crate::settings::ClientName;
+use crate::system::ids::new_boot_id;
 
 /// What waits to be written to a board, in bytes: a document and some acknowledgements.
 pub const MAX_OUTGOING: usize = 2 * MAX_LINE;

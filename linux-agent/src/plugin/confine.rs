@@ -6,7 +6,7 @@
 use std::io;
 use std::time::Duration;
 
-use nix::libc::{self, c_int, c_uint};
+use nix::libc;
 use nix::sys::signal::SigSet;
 use rustix::fs::{CWD, Mode, OFlags, fchmod, openat};
 use rustix::process::{
@@ -15,12 +15,12 @@ use rustix::process::{
 };
 use rustix::stdio::{stderr, stdout};
 use rustix::thread::{
-    CapabilitySet, CapabilitySets, clear_ambient_capability_set, set_capabilities,
-    set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+    CapabilitySet, set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
 };
 
-use super::Account;
-use super::running::KILL_AFTER;
+use super::account::Account;
+use super::limits::KILL_AFTER;
+use crate::system::sandbox::{close_on_exec, limit_capabilities};
 
 /// A plugin's process may have this much memory, reserved or in use.
 pub const MAX_MEMORY_BYTES: u64 = 1 << 30;
@@ -41,9 +41,6 @@ const PIPE_MODE: Mode = Mode::RUSR
     .union(Mode::WUSR)
     .union(Mode::WGRP)
     .union(Mode::WOTH);
-
-/// Without `close_range`, descriptors up to this one are closed. An agent has fewer.
-const MAX_INHERITED: c_int = 1024;
 
 /// What is to be set. Prepared before the fork.
 pub struct Confinement {
@@ -141,42 +138,4 @@ fn become_user(account: &Account) -> io::Result<()> {
     set_thread_res_uid(uid, uid, uid)?;
     // The change of user drops most capabilities, unless whoever started the agent told the kernel to keep them.
     Ok(limit_capabilities(CapabilitySet::empty())?)
-}
-
-/// Drops every capability of this thread but `kept`, and passes on none. Allocates nothing.
-pub fn limit_capabilities(kept: CapabilitySet) -> rustix::io::Result<()> {
-    match clear_ambient_capability_set() {
-        // Before Linux 4.3 there is no such set.
-        Ok(()) | Err(rustix::io::Errno::INVAL) => {}
-        Err(errno) => return Err(errno),
-    }
-    let sets = CapabilitySets {
-        effective: kept,
-        permitted: kept,
-        inheritable: CapabilitySet::empty(),
-    };
-    set_capabilities(None, sets)
-}
-
-/// Marks all descriptors but the standard ones to be closed on exec. Allocates nothing.
-pub fn close_on_exec() {
-    let (first, last): (c_uint, c_uint) = (3, c_uint::MAX);
-    // Not closed now: std reports a failed exec through one of them. SAFETY: this only sets a flag of the
-    // descriptors; none is closed in this process.
-    let done = unsafe {
-        libc::syscall(
-            libc::SYS_close_range,
-            first,
-            last,
-            libc::CLOSE_RANGE_CLOEXEC,
-        )
-    };
-    if done == 0 {
-        return;
-    }
-    // Before Linux 5.11.
-    for descriptor in 3..MAX_INHERITED {
-        // SAFETY: as above; without such a descriptor the call fails.
-        let _ = unsafe { libc::fcntl(descriptor, libc::F_SETFD, libc::FD_CLOEXEC) };
-    }
 }

@@ -13,8 +13,11 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
 
+use super::limits::{KILL_AFTER, MAX_RUNNING};
+use super::listed::Plugins;
+use super::output::Outcome;
 use super::wire::{MAX_ANSWER_BYTES, READY, Request, decode_answer};
-use super::{KILL_AFTER, MAX_RUNNING, Outcome, Plugins, close_on_exec};
+use crate::system::sandbox::close_on_exec;
 
 /// A runner has this long to begin.
 const START_TIME: Duration = Duration::from_secs(10);

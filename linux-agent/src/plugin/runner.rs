@@ -12,16 +12,30 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::signal::Signal;
+use nix::sys::signalfd::SignalFd;
 use nix::sys::socket::{MsgFlags, recv, send, setsockopt, sockopt};
 use nix::sys::time::TimeSpec;
 use nix::unistd::setsid;
 
+use super::account::{Account, CAPABILITIES};
+use super::leftovers;
+use super::limits::{MAX_RUNNING, MAX_TIME_LIMIT};
+use super::listed::Plugins;
+use super::output::Outcome;
 use super::runs::Own;
 use super::wire::{MAX_ANSWER_BYTES, MAX_REQUEST_BYTES, READY, Request, encode_answer};
-use super::{Account, CAPABILITIES, MAX_RUNNING, MAX_TIME_LIMIT, Outcome, Plugins, leftovers};
 use crate::system::privileges;
+use crate::system::signals::watch_signals;
+
+/// Those that the runner reads.
+const SIGNALS: &[Signal] = &[
+    Signal::SIGTERM,
+    Signal::SIGINT,
+    Signal::SIGHUP,
+    Signal::SIGQUIT,
+    Signal::SIGCHLD,
+];
 
 /// Requests that are read in one turn.
 const REQUESTS_A_TURN: usize = 2 * MAX_RUNNING;
@@ -63,7 +77,7 @@ fn prepare(plugin_user: &str) -> Result<(Account, SignalFd), String> {
     // Signals for the whole service, from a terminal or a service manager, must not end the runner before the
     // agent: it ends when the agent does.
     let _ = setsid();
-    let signals = watch_signals().map_err(|errno| failed("signals", errno.into()))?;
+    let signals = watch_signals(SIGNALS).map_err(|cause| failed("signals", cause))?;
     let _ = rustix::thread::set_name(c"mote-runner");
     let account = Account::find(plugin_user, None).map_err(|error| error.to_string())?;
     privileges::keep_only(CAPABILITIES).map_err(|error| error.to_string())?;
@@ -77,21 +91,6 @@ fn prepare(plugin_user: &str) -> Result<(Account, SignalFd), String> {
         &(2 * MAX_ANSWER_BYTES),
     );
     Ok((account, signals))
-}
-
-fn watch_signals() -> nix::Result<SignalFd> {
-    let mut set = SigSet::empty();
-    for signal in [
-        Signal::SIGTERM,
-        Signal::SIGINT,
-        Signal::SIGHUP,
-        Signal::SIGQUIT,
-        Signal::SIGCHLD,
-    ] {
-        set.add(signal);
-    }
-    set.thread_block()?;
-    SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
 }
 
 /// Runs plugins on request. The other end of the socket is not trusted.

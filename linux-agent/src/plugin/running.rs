@@ -4,33 +4,25 @@
 //! [`Running::deadline`] and calls [`Running::on_deadline`]; after SIGCHLD it calls
 //! [`Running::try_finish`].
 
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::fd::BorrowedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
+use super::account::Account;
 use super::confine::{Confinement, OOM_SCORE_ADJ};
-use super::{Account, Ended, Outcome, PluginError, Plugins, leftovers};
-
-/// A plugin may write this much to its standard output.
-pub const MAX_OUTPUT_BYTES: usize = 64 << 10;
-/// This much of a plugin's first line on standard error is kept.
-pub const MAX_ERROR_BYTES: usize = 256;
-/// A plugin may write this much to its standard error, though little of it is kept: reading what is thrown away
-/// takes the agent's time.
-pub const MAX_COMPLAINT_BYTES: usize = 1 << 20;
-/// After SIGTERM a group has this long before SIGKILL.
-pub const KILL_AFTER: Duration = Duration::from_secs(2);
-
-const CHUNK_BYTES: usize = 8 << 10;
+use super::leftovers;
+use super::limits::KILL_AFTER;
+use super::listed::{PluginError, Plugins};
+use super::output::{Ended, Outcome};
+use super::printed::{Printed, TooMuch};
 
 /// A plugin at work. Dropping it kills its whole group, which is then reaped when it is gone.
 #[derive(Debug)]
@@ -39,13 +31,7 @@ pub struct Running {
     child: Child,
     /// The process group, whose id is the plugin's own.
     group: Pid,
-    /// `None` once it is closed: a closed pipe would wake the loop again and again.
-    stdout: Option<File>,
-    stderr: Option<File>,
-    output: Vec<u8>,
-    complaint: Vec<u8>,
-    /// All that was read, kept or not.
-    complaint_bytes: usize,
+    printed: Printed,
     time_limit: Duration,
     next_step: Option<(Instant, Step)>,
     /// Why the agent ended the run, if it did.
@@ -100,18 +86,13 @@ impl Running {
             Ok(child) => child,
             Err(cause) => return Err(start(cause)),
         };
-        let stdout = child.stdout.take().map(OwnedFd::from);
-        let stderr = child.stderr.take().map(OwnedFd::from);
+        let pipes = (child.stdout.take(), child.stderr.take());
         let group = pid(&child);
         let mut running = Running {
             slot,
             child,
             group,
-            stdout: None,
-            stderr: None,
-            output: Vec::new(),
-            complaint: Vec::new(),
-            complaint_bytes: 0,
+            printed: Printed::default(),
             time_limit: plugins.time_limit,
             next_step: now
                 .checked_add(plugins.time_limit)
@@ -123,14 +104,8 @@ impl Running {
         };
         running.make_expendable();
         // From here on an error drops `running`, which ends what was started.
-        match (non_blocking(stdout), non_blocking(stderr)) {
-            (Ok(stdout), Ok(stderr)) => {
-                running.stdout = stdout;
-                running.stderr = stderr;
-                Ok(running)
-            }
-            (Err(cause), _) | (_, Err(cause)) => Err(start(cause)),
-        }
+        running.printed = Printed::new(pipes.0, pipes.1).map_err(start)?;
+        Ok(running)
     }
 
     /// What [`start`](Self::start) was given.
@@ -140,17 +115,14 @@ impl Running {
 
     /// Its pipes that are still open, to be polled for reading. They never block.
     pub fn pipes(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        [&self.stdout, &self.stderr]
-            .into_iter()
-            .flatten()
-            .map(File::as_fd)
+        self.printed.pipes()
     }
 
     /// Reads one piece from each pipe that has something. Too much output kills the group.
     pub fn on_readable(&mut self) {
         self.make_expendable();
-        self.read_stdout();
-        self.read_stderr();
+        self.read_output();
+        self.read_complaint();
     }
 
     /// When [`on_deadline`](Self::on_deadline) is to be called, unless the run is over before.
@@ -187,8 +159,8 @@ impl Running {
         if self.reaped || self.is_alive() {
             return None;
         }
-        while self.read_stdout() {}
-        while !self.complaint_is_complete() && self.read_stderr() {}
+        while self.read_output() {}
+        while !self.printed.complaint_is_complete() && self.read_complaint() {}
         let status = self.kill_and_reap()?;
         let ended = match (self.stopped, status) {
             (Some(Stopped::TimedOut), _) => Ended::TimedOut(self.time_limit),
@@ -199,14 +171,13 @@ impl Running {
                 (None, signal) => Ended::Killed(signal.unwrap_or_default()),
             },
         };
-        self.stdout = None;
-        self.stderr = None;
         self.next_step = None;
+        let (output, complaint) = self.printed.take();
         Some(Outcome {
             slot: self.slot,
             ended,
-            output: std::mem::take(&mut self.output),
-            complaint: first_line(&self.complaint),
+            output,
+            complaint,
         })
     }
 
@@ -240,38 +211,25 @@ impl Running {
     }
 
     /// Whether there may be more.
-    fn read_stdout(&mut self) -> bool {
-        let mut chunk = [0; CHUNK_BYTES];
-        let piece = read_piece(&mut self.stdout, &mut chunk);
-        self.output.extend_from_slice(piece);
-        if self.output.len() > MAX_OUTPUT_BYTES {
-            self.stdout = None;
-            self.stop_printing(MAX_OUTPUT_BYTES);
-            return false;
-        }
-        !piece.is_empty()
+    fn read_output(&mut self) -> bool {
+        let read = self.printed.read_output();
+        self.has_more(read)
     }
 
-    fn stop_printing(&mut self, max_bytes: usize) {
-        self.stopped
-            .get_or_insert(Stopped::TooMuchOutput(max_bytes));
-        self.next_step = None;
-        self.signal_group(Signal::SIGKILL);
+    fn read_complaint(&mut self) -> bool {
+        let read = self.printed.read_complaint();
+        self.has_more(read)
     }
 
-    /// Returns whether there may be more. All of it is read, or the plugin would wait for room in the pipe.
-    fn read_stderr(&mut self) -> bool {
-        let mut chunk = [0; CHUNK_BYTES];
-        let piece = read_piece(&mut self.stderr, &mut chunk);
-        let room = MAX_ERROR_BYTES.saturating_sub(self.complaint.len());
-        self.complaint.extend(piece.iter().take(room));
-        self.complaint_bytes = self.complaint_bytes.saturating_add(piece.len());
-        if self.complaint_bytes > MAX_COMPLAINT_BYTES {
-            self.stderr = None;
-            self.stop_printing(MAX_COMPLAINT_BYTES);
-            return false;
-        }
-        !piece.is_empty()
+    /// Ends a plugin that has printed too much.
+    fn has_more(&mut self, read: Result<bool, TooMuch>) -> bool {
+        read.unwrap_or_else(|TooMuch(max_bytes)| {
+            self.stopped
+                .get_or_insert(Stopped::TooMuchOutput(max_bytes));
+            self.next_step = None;
+            self.signal_group(Signal::SIGKILL);
+            false
+        })
     }
 
     /// Tells the kernel to end this before the agent when memory is short. Until the new process has executed its
@@ -285,10 +243,6 @@ impl Running {
             };
         }
     }
-
-    fn complaint_is_complete(&self) -> bool {
-        self.complaint.len() >= MAX_ERROR_BYTES
-    }
 }
 
 impl Drop for Running {
@@ -301,424 +255,5 @@ impl Drop for Running {
     }
 }
 
-fn non_blocking(pipe: Option<OwnedFd>) -> io::Result<Option<File>> {
-    if let Some(pipe) = &pipe {
-        fcntl(pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-    }
-    Ok(pipe.map(File::from))
-}
-
-/// Reads one piece, and closes the pipe at its end. Empty if there is nothing yet.
-fn read_piece<'c>(pipe: &mut Option<File>, chunk: &'c mut [u8]) -> &'c [u8] {
-    let Some(file) = pipe else { return &[] };
-    match file.read(chunk) {
-        Ok(0) => *pipe = None,
-        Ok(count) => return chunk.get(..count).unwrap_or_default(),
-        Err(error) if is_for_later(&error) => {}
-        Err(_) => *pipe = None,
-    }
-    &[]
-}
-
-fn is_for_later(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
-}
-
-/// The first line that is not empty, fit for a log.
-fn first_line(text: &[u8]) -> String {
-    let line = text
-        .split(|byte| *byte == b'\n')
-        .map(<[u8]>::trim_ascii)
-        .find(|line| !line.is_empty())
-        .unwrap_or_default();
-    String::from_utf8_lossy(line)
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::os::unix::fs::{MetadataExt, PermissionsExt};
-    use std::thread;
-
-    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-    use nix::sys::signal::SigSet;
-    use serde_json::{Value, json};
-    use tempfile::TempDir;
-
-    /// A folder with one plugin, `check`: a shell script.
-    struct Bench {
-        folder: TempDir,
-        plugins: Plugins,
-    }
-
-    impl Bench {
-        fn new(script: &str) -> Self {
-            let folder = tempfile::tempdir().unwrap();
-            let path = folder.path().join("check");
-            fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-            let plugins = Plugins {
-                folder: folder.path().to_owned(),
-                allowed: vec!["check".to_owned()],
-                time_limit: Duration::from_secs(60),
-            };
-            Bench { folder, plugins }
-        }
-
-        fn start(&self) -> Running {
-            loop {
-                match Running::start(&self.plugins, None, "check", 7, Instant::now()) {
-                    // A child that another test forks holds the script open until it executes.
-                    Err(PluginError::Start { cause, .. })
-                        if cause.kind() == ErrorKind::ExecutableFileBusy => {}
-                    started => return started.unwrap(),
-                }
-            }
-        }
-
-        fn data(&self) -> Value {
-            let outcome = finish(&mut self.start());
-            assert_eq!(outcome.slot, 7);
-            serde_json::to_value(outcome.data()).unwrap()
-        }
-
-        fn read(&self, name: &str) -> String {
-            fs::read_to_string(self.folder.path().join(name)).unwrap()
-        }
-    }
-
-    /// A small version of the agent's loop. SIGCHLD belongs to the whole test process, so this one
-    /// looks every few milliseconds instead.
-    fn finish(running: &mut Running) -> Outcome {
-        loop {
-            turn(running);
-            if let Some(outcome) = running.try_finish() {
-                assert_eq!(running.deadline(), None);
-                assert_eq!(running.pipes().count(), 0);
-                assert!(running.try_finish().is_none());
-                return outcome;
-            }
-        }
-    }
-
-    fn turn(running: &mut Running) {
-        let mut fds: Vec<_> = running
-            .pipes()
-            .map(|pipe| PollFd::new(pipe, PollFlags::POLLIN))
-            .collect();
-        let ready = poll(&mut fds, PollTimeout::from(5u8)).unwrap();
-        drop(fds);
-        if ready > 0 {
-            running.on_readable();
-        }
-        if running.deadline().is_some_and(|at| at <= Instant::now()) {
-            running.on_deadline(Instant::now());
-        }
-    }
-
-    /// Reads the pid that a script wrote, once the whole line is there.
-    fn pid_in(bench: &Bench, name: &str, running: &mut Running) -> Pid {
-        let path = bench.folder.path().join(name);
-        loop {
-            turn(running);
-            if let Ok(text) = fs::read_to_string(&path)
-                && let Some(line) = text.strip_suffix('\n')
-            {
-                return Pid::from_raw(line.parse().unwrap());
-            }
-        }
-    }
-
-    /// Waits until a plugin is no longer a child of this process. Something else reaps it.
-    fn wait_until_reaped(pid: Pid) {
-        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-        for _ in 0..30_000 {
-            leftovers::reap_abandoned();
-            if waitid(Id::Pid(pid), flags) == Err(Errno::ECHILD) {
-                return;
-            }
-            thread::sleep(Duration::from_millis(2));
-        }
-        panic!("process {pid} was not reaped");
-    }
-
-    /// Waits until a process is gone or a zombie. Gives up after a while, since a process that was missed sleeps
-    /// for an hour.
-    fn wait_until_dead(pid: Pid) {
-        for _ in 0..30_000 {
-            match fs::read_to_string(format!("/proc/{pid}/stat")) {
-                Ok(stat) if !stat.contains(") Z ") => thread::sleep(Duration::from_millis(2)),
-                _ => return,
-            }
-        }
-        panic!("process {pid} was left alive");
-    }
-
-    #[test]
-    fn flat_output() {
-        let bench = Bench::new(r#"echo '{"a": 1.5, "b": "x"}'"#);
-        assert_eq!(bench.data(), json!({"status": 0, "a": 1.5, "b": "x"}));
-    }
-
-    #[test]
-    fn output_per_item() {
-        let bench = Bench::new(r#"echo '{"data": {"sda": {"r": 1}, "sdb": {"r": 2}}}'"#);
-        assert_eq!(
-            bench.data(),
-            json!({"status": 0, "data": {"sda": {"r": 1}, "sdb": {"r": 2}}})
-        );
-    }
-
-    #[test]
-    fn an_exit_status_with_and_without_output() {
-        let bench = Bench::new(
-            r#"echo '{"a": 1}'; echo >&2; echo ' disk is full' >&2; echo more >&2; exit 3"#,
-        );
-        assert_eq!(
-            bench.data(),
-            json!({"status": 3, "a": 1, "error": "disk is full"})
-        );
-        assert_eq!(
-            Bench::new("exit 3").data(),
-            json!({"status": 3, "error": "exit status 3"})
-        );
-    }
-
-    #[test]
-    fn a_long_complaint_is_cut_and_does_not_stall_the_plugin() {
-        let bench = Bench::new("head -c 1000000 /dev/zero | tr '\\0' e >&2; exit 4");
-        assert_eq!(
-            bench.data(),
-            json!({"status": 4, "error": "e".repeat(MAX_ERROR_BYTES)})
-        );
-    }
-
-    #[test]
-    fn output_of_exactly_the_limit_is_taken_and_one_byte_more_is_not() {
-        let padded = |bytes: usize| {
-            let fill = bytes - r#"{"a":""}"#.len();
-            format!(r#"printf '{{"a":"'; head -c {fill} /dev/zero | tr '\0' a; printf '"}}'"#)
-        };
-        let data = Bench::new(&padded(MAX_OUTPUT_BYTES)).data();
-        assert_eq!(data["status"], 0);
-        assert_eq!(data["a"].as_str().unwrap().len(), MAX_OUTPUT_BYTES - 8);
-        assert_eq!(
-            Bench::new(&padded(MAX_OUTPUT_BYTES + 1)).data(),
-            json!({"status": 1, "error": "printed more than 64 KiB"})
-        );
-    }
-
-    #[test]
-    fn a_plugin_that_complains_without_end_is_killed() {
-        let bench = Bench::new("trap '' PIPE TERM; while :; do echo 0123456789abcdef >&2; done");
-        assert_eq!(
-            bench.data(),
-            json!({"status": 1, "error": "printed more than 1024 KiB"})
-        );
-    }
-
-    #[test]
-    fn a_plugin_that_prints_without_end_is_killed() {
-        let bench = Bench::new("trap '' PIPE TERM; while :; do echo 0123456789abcdef; done");
-        assert_eq!(
-            bench.data(),
-            json!({"status": 1, "error": "printed more than 64 KiB"})
-        );
-    }
-
-    #[test]
-    fn the_time_limit_asks_first() {
-        let bench = Bench::new(
-            "trap 'echo asked > asked; exit 0' TERM
-             echo $$ > pid; while :; do sleep 0.01; done",
-        );
-        let mut running = bench.start();
-        pid_in(&bench, "pid", &mut running);
-        running.on_deadline(running.deadline().unwrap());
-        assert_eq!(
-            serde_json::to_value(finish(&mut running).data()).unwrap(),
-            json!({"status": 124, "error": "stopped after its time limit of 60 s"})
-        );
-        assert_eq!(bench.read("asked"), "asked\n");
-    }
-
-    #[test]
-    fn the_loop_ends_what_takes_too_long() {
-        let mut bench = Bench::new("while :; do sleep 0.01; done");
-        bench.plugins.time_limit = Duration::from_millis(100);
-        assert_eq!(
-            bench.data(),
-            json!({"status": 124, "error": "stopped after its time limit of 0.1 s"})
-        );
-    }
-
-    #[test]
-    fn the_time_limit_kills_what_ignores_the_question() {
-        let bench = Bench::new("trap '' TERM; echo $$ > pid; while :; do sleep 0.01; done");
-        let mut running = bench.start();
-        pid_in(&bench, "pid", &mut running);
-        let limit = running.deadline().unwrap();
-        running.on_deadline(limit - Duration::from_millis(1));
-        assert_eq!(running.deadline(), Some(limit));
-        running.on_deadline(limit);
-        assert_eq!(running.deadline(), Some(limit + KILL_AFTER));
-        thread::sleep(Duration::from_millis(50));
-        assert!(running.try_finish().is_none());
-        running.on_deadline(limit + KILL_AFTER);
-        assert_eq!(running.deadline(), None);
-        assert_eq!(
-            serde_json::to_value(finish(&mut running).data()).unwrap(),
-            json!({"status": 124, "error": "stopped after its time limit of 60 s"})
-        );
-    }
-
-    #[test]
-    fn a_plugin_that_ended_just_before_its_limit_has_not_failed() {
-        let bench = Bench::new("echo '{}'");
-        let mut running = bench.start();
-        while running.is_alive() {
-            thread::sleep(Duration::from_millis(2));
-        }
-        running.on_deadline(running.deadline().unwrap());
-        assert_eq!(
-            serde_json::to_value(finish(&mut running).data()).unwrap(),
-            json!({"status": 0})
-        );
-    }
-
-    #[test]
-    fn a_grandchild_that_holds_the_pipe_neither_delays_nor_survives() {
-        let bench = Bench::new(r#"trap '' HUP TERM; sleep 3600 & echo $! > pid; echo '{"a": 1}'"#);
-        // If the agent waited for it, the time limit would make this status 124.
-        assert_eq!(bench.data(), json!({"status": 0, "a": 1}));
-        let grandchild: i32 = bench.read("pid").trim().parse().unwrap();
-        wait_until_dead(Pid::from_raw(grandchild));
-    }
-
-    #[test]
-    fn nothing_printed() {
-        assert_eq!(
-            Bench::new(":").data(),
-            json!({"status": 1, "error": "printed nothing where one JSON object is due"})
-        );
-    }
-
-    #[test]
-    fn closed_pipes_are_no_longer_polled_while_the_plugin_goes_on() {
-        let bench =
-            Bench::new(r#"echo '{"a": 1}'; exec >&- 2>&-; while [ ! -e go ]; do sleep 0.01; done"#);
-        let mut running = bench.start();
-        while running.pipes().count() > 0 {
-            turn(&mut running);
-        }
-        assert!(running.try_finish().is_none());
-        fs::write(bench.folder.path().join("go"), "").unwrap();
-        assert_eq!(
-            serde_json::to_value(finish(&mut running).data()).unwrap(),
-            json!({"status": 0, "a": 1})
-        );
-    }
-
-    #[test]
-    fn a_plugin_killed_by_a_signal() {
-        assert_eq!(
-            Bench::new("kill -KILL $$").data(),
-            json!({"status": 137, "error": "killed by SIGKILL"})
-        );
-        // A signal that has a number but no name.
-        assert_eq!(
-            Bench::new("kill -40 $$").data(),
-            json!({"status": 168, "error": "killed by signal 40"})
-        );
-    }
-
-    #[test]
-    fn dropping_a_run_kills_its_group() {
-        let bench = Bench::new("trap '' TERM; sleep 3600 & echo $! > pid; wait");
-        let mut running = bench.start();
-        let grandchild = pid_in(&bench, "pid", &mut running);
-        let leader = running.group;
-        drop(running);
-        wait_until_reaped(leader);
-        wait_until_dead(grandchild);
-    }
-
-    #[test]
-    fn a_plugin_s_surroundings_are_bare() {
-        // The signals first, and without a command: a shell changes them around its forks.
-        let bench = Bench::new(
-            "while read -r line; do
-                 case $line in SigBlk:*) echo \"$line\" ;; esac
-             done < /proc/$$/status > blocked
-             tr '\\0' '\\n' < /proc/$$/environ > environ
-             pwd > folder; echo $# > arguments; cat > input
-             cut -d ' ' -f 1,5 /proc/$$/stat > group
-             readlink /proc/$$/fd/* > descriptors; echo '{}'",
-        );
-        let open = tempfile::NamedTempFile::new().unwrap();
-        let blocked = SigSet::from(Signal::SIGTERM);
-        blocked.thread_block().unwrap();
-        let data = bench.data();
-        blocked.thread_unblock().unwrap();
-
-        assert_eq!(data, json!({"status": 0}));
-        let environ = bench.read("environ");
-        let mut environ: Vec<_> = environ.lines().collect();
-        environ.sort_unstable();
-        assert_eq!(environ, ["LC_ALL=C", "PATH=/usr/bin:/bin"]);
-        let folder = bench.folder.path().canonicalize().unwrap();
-        assert_eq!(bench.read("folder").trim(), folder.to_str().unwrap());
-        assert_eq!(bench.read("arguments"), "0\n");
-        assert_eq!(bench.read("input"), "");
-        assert_eq!(bench.read("blocked"), "SigBlk:\t0000000000000000\n");
-        let group = bench.read("group");
-        let (pid, group) = group.trim().split_once(' ').unwrap();
-        assert_eq!(pid, group);
-        let descriptors = bench.read("descriptors");
-        assert!(
-            !descriptors.contains(open.path().to_str().unwrap()),
-            "{descriptors}"
-        );
-    }
-
-    #[test]
-    fn a_program_that_the_system_cannot_run_is_named() {
-        let bench = Bench::new("");
-        fs::write(bench.folder.path().join("check"), "#!/no/such/shell\n").unwrap();
-        let error = Running::start(&bench.plugins, None, "check", 0, Instant::now()).unwrap_err();
-        let error = error.to_string();
-        assert!(error.contains("/check could not be started: "), "{error}");
-    }
-
-    #[test]
-    fn many_runs_leave_no_zombie_and_no_open_descriptor() {
-        let bench = Bench::new(r#"echo '{"a": 1}'"#);
-        let mut pids = Vec::new();
-        let mut pipes = Vec::new();
-        for run in 0..200 {
-            let mut running = bench.start();
-            pids.push(running.group);
-            // A pipe is known by its inode: other tests have descriptors of their own.
-            for pipe in [&running.stdout, &running.stderr].into_iter().flatten() {
-                pipes.push(format!("pipe:[{}]", pipe.metadata().unwrap().ino()));
-            }
-            // Every other one is abandoned.
-            if run % 2 == 0 {
-                finish(&mut running);
-            }
-        }
-        assert_eq!(pipes.len(), 400);
-        for pid in pids {
-            wait_until_reaped(pid);
-        }
-        for entry in fs::read_dir("/proc/self/fd").unwrap() {
-            if let Ok(target) = fs::read_link(entry.unwrap().path()) {
-                let target = target.to_string_lossy().into_owned();
-                assert!(!pipes.contains(&target), "{target} is still open");
-            }
-        }
-    }
-}
+mod tests;

@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 use nix::poll::PollFlags;
 
 use super::account::{Account, AccountError};
+use super::leftovers;
+use super::limits::MAX_RUNNING;
+use super::listed::Plugins;
+use super::output::Outcome;
 use super::remote::{Remote, RunnerError};
-use super::{Outcome, Plugins, Running, leftovers};
+use super::running::Running;
 use crate::system::privileges::{self, PrivilegeError};
-
-/// Plugins that run at a time.
-pub const MAX_RUNNING: usize = 16;
 
 /// The plugins of an agent that are running. Each run has a slot of its own.
 #[derive(Debug)]

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Ended, MAX_OUTPUT_BYTES, Outcome};
+use super::limits::MAX_OUTPUT_BYTES;
+use super::output::{Ended, Outcome};
 
 /// No request is longer: a path of Linux has 4096 bytes at most.
 pub const MAX_REQUEST_BYTES: usize = 8 << 10;

@@ -1,55 +1,23 @@
-//! The agent as a process: the lock that says who runs, detaching, stopping.
-//!
-//! The lock is a record lock of fcntl(2) on `agent.lock`. The kernel drops it with the process and tells
-//! everybody who holds it, so a file left behind means nothing, and the process that is signalled is the one
-//! that holds the lock, not whoever has the pid that a file once named.
+//! The agent as a process: detaching it from the terminal and stopping it.
 
-use std::fmt;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, fcntl};
-use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-const LOCK_FILE: &str = "agent.lock";
-
-/// The state folder may be another user's than root's, who may be the one who opens it: what is put there is
-/// neither followed to another place nor waited for.
-const NOT_ELSEWHERE: i32 = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+use super::lock::{DaemonError, Holder, Lock, holder};
 
 /// What a detached agent writes to its standard output once it runs.
 const READY: &str = "ready";
 
 /// How long a process may take to be gone after SIGKILL.
 const KILL_WAIT: Duration = Duration::from_secs(5);
-
-/// The right to be the agent of a state folder, for as long as this lives.
-#[derive(Debug)]
-pub struct Lock {
-    file: File,
-}
-
-/// Who is the agent of a state folder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Holder {
-    /// This process.
-    Running(Pid),
-    /// A process that cannot be told from here: in another pid namespace, or with another kind of lock than an
-    /// agent's.
-    Hidden,
-    /// None; one died without cleaning up.
-    Dead,
-    /// None.
-    None,
-}
 
 /// How [`stop`] found or left the agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,94 +28,6 @@ pub enum Stopped {
     Itself(Pid),
     /// It did not end in time, and was killed.
     Killed(Pid),
-}
-
-/// Why the state folder or the agent's process is not as it should be.
-#[derive(Debug)]
-pub enum DaemonError {
-    /// A file or folder cannot be used.
-    File {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        cause: io::Error,
-    },
-    /// An agent runs already.
-    AlreadyRunning(Holder),
-    /// A call about a process failed.
-    Process {
-        /// What was tried.
-        what: &'static str,
-        /// Why it failed.
-        cause: io::Error,
-    },
-    /// The holder of the lock cannot be told from here, so nobody is signalled.
-    Hidden,
-    /// The process goes on after SIGKILL.
-    Unkillable(Pid),
-}
-
-impl Lock {
-    /// Makes the state folder if needed and becomes its agent.
-    pub fn take(state_dir: &Path) -> Result<Lock, DaemonError> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(state_dir)
-            .map_err(|cause| file_error(state_dir, cause))?;
-        own(state_dir)?;
-        let path = state_dir.join(LOCK_FILE);
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            // Who may open it may lock it, and keep the agent out.
-            .mode(0o600)
-            .custom_flags(NOT_ELSEWHERE)
-            .open(&path)
-            .map_err(|cause| file_error(&path, cause))?;
-        match fcntl(&file, FcntlArg::F_SETLK(&whole_file())) {
-            Ok(_) => {}
-            Err(Errno::EACCES | Errno::EAGAIN) => {
-                return Err(DaemonError::AlreadyRunning(asked(&file, &path)?));
-            }
-            Err(errno) => return Err(file_error(&path, errno.into())),
-        }
-        file.set_len(0)
-            .and_then(|()| writeln!(file, "{}", std::process::id()))
-            .map_err(|cause| file_error(&path, cause))?;
-        Ok(Lock { file })
-    }
-}
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        // An empty file says that the agent ended in order.
-        let _ = self.file.set_len(0);
-    }
-}
-
-/// Who is the agent of `state_dir`.
-pub fn holder(state_dir: &Path) -> Result<Holder, DaemonError> {
-    let path = state_dir.join(LOCK_FILE);
-    let open = |write| {
-        OpenOptions::new()
-            .read(true)
-            .write(write)
-            .custom_flags(NOT_ELSEWHERE)
-            .open(&path)
-    };
-    // Nobody who may not write it is told who runs, but a disk that became read-only hides no agent.
-    let file = match open(true) {
-        Err(cause) if cause.kind() == io::ErrorKind::ReadOnlyFilesystem => open(false),
-        result => result,
-    };
-    match file {
-        Ok(file) => asked(&file, &path),
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(Holder::None),
-        Err(cause) => Err(file_error(&path, cause)),
-    }
 }
 
 /// Starts this program anew with `arguments`, detached from the terminal, and waits until it runs or has failed.
@@ -247,26 +127,6 @@ pub fn stop(state_dir: &Path, timeout: Duration) -> Result<Stopped, DaemonError>
     Ok(Stopped::Killed(pid))
 }
 
-/// Nobody else may write the state folder. One of another user is none for root, whom that user could have write where
-/// it likes.
-fn own(state_dir: &Path) -> Result<(), DaemonError> {
-    let facts = fs::metadata(state_dir).map_err(|cause| file_error(state_dir, cause))?;
-    let own_uid = nix::unistd::geteuid().as_raw();
-    let mode = facts.permissions().mode();
-    if own_uid == 0 && facts.uid() != 0 {
-        let refusal = format!(
-            "it belongs to user {}, and the agent runs as root: start it with --user, or correct it with chown root",
-            facts.uid()
-        );
-        return Err(file_error(state_dir, io::Error::other(refusal)));
-    }
-    if facts.uid() == own_uid && mode & 0o022 != 0 {
-        fs::set_permissions(state_dir, fs::Permissions::from_mode(mode & !0o022))
-            .map_err(|cause| file_error(state_dir, cause))?;
-    }
-    Ok(())
-}
-
 fn wait_for_end(pidfd: &OwnedFd, timeout: Duration) -> Result<bool, DaemonError> {
     use std::os::fd::AsFd;
     let end = Instant::now() + timeout;
@@ -288,111 +148,9 @@ fn wait_for_end(pidfd: &OwnedFd, timeout: Duration) -> Result<bool, DaemonError>
     }
 }
 
-fn asked(file: &File, path: &Path) -> Result<Holder, DaemonError> {
-    let mut lock = whole_file();
-    fcntl(file, FcntlArg::F_GETLK(&mut lock)).map_err(|errno| file_error(path, errno.into()))?;
-    let pid = Pid::from_raw(lock.l_pid).filter(|_| lock.l_pid > 0);
-    match (i32::from(lock.l_type), pid) {
-        (libc::F_UNLCK, _) => {}
-        (libc::F_WRLCK, Some(pid)) => return Ok(Holder::Running(pid)),
-        // A lock for reading, or one of an open file, which has no process.
-        _ => return Ok(Holder::Hidden),
-    }
-    let length = file
-        .metadata()
-        .map_err(|cause| file_error(path, cause))?
-        .len();
-    Ok(if length > 0 {
-        Holder::Dead
-    } else {
-        Holder::None
-    })
-}
-
-fn whole_file() -> libc::flock {
-    libc::flock {
-        l_type: libc::F_WRLCK as libc::c_short,
-        l_whence: libc::SEEK_SET as libc::c_short,
-        l_start: 0,
-        l_len: 0,
-        l_pid: 0,
-    }
-}
-
-fn file_error(path: &Path, cause: io::Error) -> DaemonError {
-    DaemonError::File {
-        path: path.to_owned(),
-        cause,
-    }
-}
-
-impl fmt::Display for Holder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Holder::Running(pid) => write!(f, "pid {}", pid.as_raw_nonzero()),
-            Holder::Hidden => {
-                f.write_str("its lock is held by a process that is not visible from here")
-            }
-            Holder::Dead | Holder::None => f.write_str("just ended"),
-        }
-    }
-}
-
-impl fmt::Display for DaemonError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            DaemonError::File { path, cause } => write!(f, "{}: {cause}", path.display()),
-            DaemonError::AlreadyRunning(holder) => write!(f, "an agent runs already ({holder})"),
-            DaemonError::Process { what, cause } => write!(f, "{what}: {cause}"),
-            DaemonError::Hidden => f.write_str(
-                "the agent's lock is held by a process that is not visible from here, perhaps in another pid namespace",
-            ),
-            DaemonError::Unkillable(pid) => {
-                write!(f, "process {} goes on after SIGKILL", pid.as_raw_nonzero())
-            }
-        }
-    }
-}
-
-impl std::error::Error for DaemonError {}
-
-/// The control socket's folder as a short path: a socket's path may have 107 bytes only, a state folder more.
-pub fn short_path(state_dir: &Path) -> Result<(File, PathBuf), DaemonError> {
-    let folder = File::open(state_dir).map_err(|cause| file_error(state_dir, cause))?;
-    use std::os::fd::AsRawFd;
-    let path = PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd()));
-    Ok((folder, path))
-}
-
-/// Writes a file whole or not at all: whoever reads it, also after a crash, sees the old or the new one.
-pub fn write_whole(path: &Path, content: &[u8]) -> Result<(), DaemonError> {
-    let temporary = path.with_extension("new");
-    let write = || {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .custom_flags(NOT_ELSEWHERE)
-            .open(&temporary)?;
-        file.write_all(content)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)?;
-        // The rename is on disk only when its folder is.
-        match path.parent() {
-            Some(folder) => File::open(folder)?.sync_all(),
-            None => Ok(()),
-        }
-    };
-    write().map_err(|cause| {
-        // Of no use to anybody, and none if it was renamed.
-        let _ = fs::remove_file(&temporary);
-        file_error(path, cause)
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::lock::LOCK_FILE;
     use super::*;
 
     #[test]
@@ -442,15 +200,5 @@ time.sleep(60)";
         assert!(other.try_wait().unwrap().is_none(), "it was signalled");
         other.kill().unwrap();
         other.wait().unwrap();
-    }
-
-    #[test]
-    fn a_file_is_replaced_whole() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("services.json");
-        write_whole(&path, b"one").unwrap();
-        write_whole(&path, b"two").unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"two");
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

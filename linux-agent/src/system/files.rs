@@ -1,14 +1,39 @@
-//! Opens what must be a regular file, as those of procfs and sysfs are too.
+//! Files that are read whole or in pieces, and files that are written whole.
 //!
-//! A FIFO in its place would hold up whoever opens it until somebody writes, and a device such as
+//! What is read must be a regular file, as those of procfs and sysfs are too. A FIFO in its place would hold up whoever opens it until somebody writes, and a device such as
 //! `/dev/zero` never ends.
 
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, ErrorKind, Read};
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
+use nix::libc;
+use thiserror::Error;
+
+/// A file or folder that cannot be used.
+#[derive(Debug, Error)]
+#[error("{}: {cause}", path.display())]
+pub struct FileError {
+    /// Which one.
+    pub path: PathBuf,
+    /// What the system says.
+    pub cause: io::Error,
+}
+
+impl FileError {
+    /// Of this path.
+    pub fn new(path: &Path, cause: io::Error) -> FileError {
+        let path = path.to_owned();
+        FileError { path, cause }
+    }
+}
+
+/// The state folder may be another user's than root's, who may be the one who opens it: what is put there is
+/// neither followed to another place nor waited for.
+pub(super) const NOT_ELSEWHERE: i32 = libc::O_NOFOLLOW | libc::O_NONBLOCK;
 
 /// Opens `path` for reading, without waiting for anything. Fails if it is not a regular file.
 pub fn open(path: &Path) -> io::Result<File> {
@@ -87,11 +112,44 @@ pub fn read_settings(path: &Path) -> io::Result<String> {
         .map_err(|_| io::Error::new(ErrorKind::InvalidData, "it is not text in UTF-8"))
 }
 
+/// Writes a file whole or not at all: whoever reads it, also after a crash, sees the old or the new one.
+pub fn write_whole(path: &Path, content: &[u8]) -> Result<(), FileError> {
+    let temporary = path.with_extension("new");
+    let write = || {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .custom_flags(NOT_ELSEWHERE)
+            .open(&temporary)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)?;
+        // The rename is on disk only when its folder is.
+        match path.parent() {
+            Some(folder) => File::open(folder)?.sync_all(),
+            None => Ok(()),
+        }
+    };
+    write().map_err(|cause| {
+        // Of no use to anybody, and none if it was renamed.
+        let _ = fs::remove_file(&temporary);
+        FileError::new(path, cause)
+    })
+}
+
+/// The control socket's folder as a short path: a socket's path may have 107 bytes only, a state folder more.
+pub fn short_path(state_dir: &Path) -> Result<(File, PathBuf), FileError> {
+    let folder = File::open(state_dir).map_err(|cause| FileError::new(state_dir, cause))?;
+    let path = PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd()));
+    Ok((folder, path))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use nix::sys::stat::Mode;
-    use std::fs;
 
     #[test]
     fn what_is_not_a_regular_file_is_refused_at_once() {
@@ -133,5 +191,15 @@ mod tests {
         fs::write(&path, vec![b' '; (1 << 20) + 1]).unwrap();
         let error = read_settings(&path).unwrap_err();
         assert_eq!(error.to_string(), "it is larger than 1048576 bytes");
+    }
+
+    #[test]
+    fn a_file_is_replaced_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("services.json");
+        write_whole(&path, b"one").unwrap();
+        write_whole(&path, b"two").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

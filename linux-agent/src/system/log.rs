@@ -18,10 +18,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use log::{LevelFilter, Log, Metadata, Record};
-use nix::libc::{self, c_int, c_uint};
+use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::system::clock;
+use crate::system::{clock, sandbox};
 
 /// A log file is started anew when it reaches this size, in bytes; the one before is kept.
 pub const MAX_FILE: u64 = 1 << 20;
@@ -179,7 +179,7 @@ fn stamped(line: Arguments<'_>) -> String {
 impl Sink {
     /// The thread's life.
     fn keep(mut self, waiting: &Receiver<Message>) {
-        self.close_others();
+        sandbox::give_up_files(Some(self.descriptor()));
         while let Ok(message) = waiting.recv() {
             match message {
                 Message::Line(line) => {
@@ -220,21 +220,6 @@ impl Sink {
         match self {
             Sink::StandardError => libc::STDERR_FILENO,
             Sink::File(LogFile { file, .. }) => file.as_raw_fd(),
-        }
-    }
-
-    /// Gives this thread a file table of its own, with nothing in it but the log. In the shared one, a thread that its
-    /// disk holds would keep the agent's lock and sockets after the end of the agent.
-    fn close_others(&self) {
-        let close = |first: c_int, last: c_int, flags: c_uint| {
-            // SAFETY: once the table is its own, no file of the other threads is closed, and until then the first
-            // call changes nothing.
-            unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) }
-        };
-        let own = self.descriptor();
-        // Where the kernel knows nothing of this (before 5.9), the thread is as useful without.
-        if close(0, own - 1, libc::CLOSE_RANGE_UNSHARE) == 0 {
-            close(own + 1, c_int::MAX, 0);
         }
     }
 }

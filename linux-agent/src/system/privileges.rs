@@ -24,7 +24,7 @@ use rustix::thread::{
     remove_capability_from_bounding_set, set_no_new_privs,
 };
 
-use crate::plugin;
+use super::sandbox::{self, close_on_exec};
 
 /// What the agent puts into its state folder, by the beginning of the name. Only these change their owner.
 const OWN_FILES: [&str; 4] = ["agent.", "services.", "queue", "dead"];
@@ -71,7 +71,7 @@ pub fn user_to_become(name: &str) -> Result<Option<User>, PrivilegeError> {
 /// what it starts, gains no rights from now on, not even by programs that are setuid; passes on no descriptor;
 /// leaves no core dump; and shows its memory to nobody but root.
 pub fn settle(user: Option<&str>, state_dir: &Path) -> Result<(), PrivilegeError> {
-    plugin::close_on_exec();
+    close_on_exec();
     if let Some(user) = user.map(user_to_become).transpose()?.flatten() {
         let threads = fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
         if threads != 1 {
@@ -88,7 +88,7 @@ pub fn settle(user: Option<&str>, state_dir: &Path) -> Result<(), PrivilegeError
 /// Has this process, which stays root, keep `kept` and no other capability, nor any way to more. It passes on no
 /// descriptor, leaves no core dump, and shows its memory to nobody but root.
 pub fn keep_only(kept: CapabilitySet) -> Result<(), PrivilegeError> {
-    plugin::close_on_exec();
+    close_on_exec();
     for capability in every_capability() {
         remove_capability_from_bounding_set(capability)
             .map_err(step("emptying the set of capabilities that can be had"))?;
@@ -120,7 +120,7 @@ fn become_user(user: &User) -> Result<(), PrivilegeError> {
 }
 
 fn limit_capabilities(kept: CapabilitySet) -> Result<(), PrivilegeError> {
-    plugin::limit_capabilities(kept).map_err(step("giving up capabilities"))
+    sandbox::limit_capabilities(kept).map_err(step("giving up capabilities"))
 }
 
 /// That the steps succeeded is not enough: whether there is a way back is tried.

@@ -18,7 +18,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::libc::{self, c_uint};
+use crate::system::sandbox::give_up_files;
 
 /// No more threads than this exist for one owner, stuck or not.
 pub const MAX_WORKERS: usize = 4;
@@ -190,7 +190,7 @@ where
             .stack_size(STACK_BYTES)
             .spawn(move || {
                 let _permit = permit;
-                give_up_files();
+                give_up_files(None);
                 shared.work();
             });
         // Without a thread nothing is asked, which the caller is told as "no answer".
@@ -277,22 +277,6 @@ impl Drop for Permit {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-/// Gives this thread a file table of its own, an empty one. In the shared one it would keep every
-/// file open for as long as it is stuck, locks and listening sockets too, after the process has ended.
-fn give_up_files() {
-    let (first, last): (c_uint, c_uint) = (0, c_uint::MAX);
-    // Where the kernel knows nothing of this (before 5.9), the thread is as useful without.
-    // SAFETY: no file of the other threads is closed, and this thread uses none.
-    let _ = unsafe {
-        libc::syscall(
-            libc::SYS_close_range,
-            first,
-            last,
-            libc::CLOSE_RANGE_UNSHARE,
-        )
-    };
 }
 
 #[cfg(test)]

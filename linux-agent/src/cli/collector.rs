@@ -1,0 +1,86 @@
+//! `mote serve` and `mote invite`: the collector.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::outcome::{Failed, LAST_LINES, exit, failed, say};
+use super::source::Source;
+use crate::collector::{self, Collector, InviteError, ServeError, ServerSettings};
+use crate::system::log;
+use crate::system::notify::Manager;
+
+const SERVER_FILES: [&str; 2] = ["conf/server.toml", "/etc/mote/server.toml"];
+
+/// The collector, until SIGTERM or SIGINT.
+pub fn serve(source: &Source) -> Result<(), Failed> {
+    let settings = server_settings(source)?;
+    log::to_standard_error().map_err(|error| failed(exit::FAILED, error))?;
+    let collector = Collector::bind(settings).map_err(|error| match error {
+        ServeError::Secret(_) | ServeError::Tls(_) => failed(exit::SETTINGS, error),
+        _ => failed(exit::FAILED, error),
+    })?;
+    let scheme = if collector.has_tls() { "https" } else { "http" };
+    say(&format!(
+        "mote serve: {scheme}://{}/",
+        collector.local_addr()
+    ))?;
+    collector.run(async {
+        // Without its signals it is ended by their default actions.
+        let signals = (
+            signal(SignalKind::terminate()),
+            signal(SignalKind::interrupt()),
+        );
+        let (Ok(mut terminate), Ok(mut interrupt)) = signals else {
+            return std::future::pending().await;
+        };
+        Manager::from_env().tell("READY=1");
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    });
+    log::flush(LAST_LINES);
+    Ok(())
+}
+
+/// Prints a one-time code that `host` can exchange for a token, or takes away what it has.
+pub fn invite(
+    source: &Source,
+    host: &str,
+    valid_for: Duration,
+    revoke: bool,
+) -> Result<(), Failed> {
+    let settings = server_settings(source)?;
+    let fail = |error| match error {
+        InviteError::NoHost(_) => failed(exit::USAGE, error),
+        _ => failed(exit::FAILED, error),
+    };
+    if revoke {
+        let revoked = collector::revoke(&settings, host).map_err(fail)?;
+        return say(&format!(
+            "{host}: removed enrolled tokens: {}, open codes: {}",
+            revoked.tokens, revoked.codes
+        ));
+    }
+    say(&collector::invite(&settings, host, valid_for).map_err(fail)?)
+}
+
+fn server_settings(source: &Source) -> Result<ServerSettings, Failed> {
+    let file = match &source.file {
+        Some(file) => file.clone(),
+        None => SERVER_FILES
+            .iter()
+            .map(PathBuf::from)
+            .find(|file| file.exists())
+            .ok_or_else(|| {
+                let sentence = format!(
+                    "there is no settings file: looked for {}; name one with --config",
+                    SERVER_FILES.join(" and ")
+                );
+                failed(exit::SETTINGS, sentence)
+            })?,
+    };
+    ServerSettings::read(&file).map_err(|error| failed(exit::SETTINGS, error))
+}

@@ -1,0 +1,60 @@
+//! How a command ends: an exit code and, if it failed, one sentence.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+/// Exit codes: sysexits.h, and for `status` those of the Linux Standard Base.
+pub mod exit {
+    /// All is well; for `status`: the agent runs.
+    pub const OK: u8 = 0;
+    /// It failed; for `status`: the agent died and left its lock file.
+    pub const FAILED: u8 = 1;
+    /// For `status`: the agent does not run.
+    pub const NOT_RUNNING: u8 = 3;
+    /// For `status`: nobody can say.
+    pub const UNKNOWN: u8 = 4;
+    /// There is no agent that could do it.
+    pub const NO_AGENT: u8 = 7;
+    /// Wrong usage.
+    pub const USAGE: u8 = 64;
+    /// The server cannot be reached or gives no valid answer.
+    pub const UNAVAILABLE: u8 = 69;
+    /// The settings are not valid.
+    pub const SETTINGS: u8 = 78;
+}
+
+/// How long a running agent has to answer.
+pub(super) const ANSWER_TIME: Duration = Duration::from_secs(10);
+
+/// The log's disk has this long for the last lines.
+pub(super) const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// Why a command failed.
+#[derive(Debug)]
+pub struct Failed {
+    /// The exit code.
+    pub code: u8,
+    /// One sentence for a person.
+    pub sentence: String,
+}
+
+/// A failure with its code and sentence.
+pub fn failed(code: u8, sentence: impl std::fmt::Display) -> Failed {
+    Failed {
+        code,
+        sentence: sentence.to_string(),
+    }
+}
+
+/// Prints a line. Nobody reading any more is no failure of the command.
+pub fn say(line: &str) -> Result<(), Failed> {
+    say_raw(&format!("{line}\n"))
+}
+
+pub(super) fn say_raw(text: &str) -> Result<(), Failed> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) => Err(failed(exit::FAILED, format!("standard output: {error}"))),
+        Ok(()) => Ok(()),
+    }
+}

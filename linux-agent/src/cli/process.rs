@@ -1,0 +1,128 @@
+//! `mote run`, `start`, `stop`, `restart`, `reload`: the agent as a process.
+
+use std::time::Duration;
+
+use super::outcome::{ANSWER_TIME, Failed, LAST_LINES, exit, failed, say};
+use super::source::{Source, account_failure, holder, privilege_failure};
+use crate::agent::control::{self, Request};
+use crate::agent::{Agent, AgentError};
+use crate::plugin::{self, RunsError};
+use crate::settings::Settings;
+use crate::system::daemon::{self, Stopped};
+use crate::system::lock::Holder;
+use crate::system::log;
+
+/// The agent, until SIGTERM or SIGINT. `detached`: this process was started by [`start`].
+pub fn run(source: &Source, detached: bool) -> Result<(), Failed> {
+    if detached {
+        daemon::leave_session().map_err(|error| failed(exit::FAILED, error))?;
+    }
+    let settings = source.settings_to_start()?;
+    let source = source
+        .absolute(&settings)
+        .map_err(|error| failed(exit::FAILED, error))?;
+    run_agent(settings, &source, detached)
+}
+
+/// The agent with settings that have been read from `source`.
+pub fn run_agent(settings: Settings, source: &Source, detached: bool) -> Result<(), Failed> {
+    // One that was started in the background has the name of the link by which it was.
+    let _ = rustix::thread::set_name(c"mote");
+    let log_file = settings.state_dir.join("agent.log");
+    let reread = || {
+        source
+            .settings_with_access()
+            .map_err(|failed| failed.sentence)
+    };
+    let agent = Agent::start(settings, &reread).map_err(|error| match error {
+        AgentError::Services(..) => failed(exit::SETTINGS, error),
+        AgentError::Privileges(error) | AgentError::Plugins(RunsError::Agent(error)) => {
+            privilege_failure(error)
+        }
+        AgentError::Plugins(RunsError::Account(error)) => account_failure(error),
+        error => failed(exit::FAILED, error),
+    })?;
+    if detached {
+        daemon::ready(&log_file)
+            .map_err(|error| failed(exit::FAILED, format!("{}: {error}", log_file.display())))?;
+    } else {
+        // Here, since each thread that runs before has the privileges that the agent gives up.
+        log::to_standard_error().map_err(|error| failed(exit::FAILED, error))?;
+    }
+    agent.run();
+    log::flush(LAST_LINES);
+    Ok(())
+}
+
+/// Starts a detached agent and returns once it runs.
+pub fn start(source: &Source, verbosity: &[&str]) -> Result<(), Failed> {
+    let settings = source.settings_to_start()?;
+    if let Holder::Running(_) | Holder::Hidden = holder(&settings)? {
+        return already_running(&settings);
+    }
+    let source = source
+        .absolute(&settings)
+        .map_err(|error| failed(exit::FAILED, error))?;
+    let mut arguments = source.arguments();
+    arguments.extend(verbosity.iter().map(Into::into));
+    arguments.extend(["run".into(), "--detached".into()]);
+    if let Some(user) = &source.user {
+        arguments.extend(["--user".into(), user.into()]);
+    }
+    match daemon::detach(&arguments).map_err(|error| failed(exit::FAILED, error))? {
+        Ok(pid) => say(&format!("mote runs, pid {pid}")),
+        // Somebody else may have started it at the same instant.
+        Err(_) if matches!(holder(&settings)?, Holder::Running(_)) => already_running(&settings),
+        Err(code) => Err(Failed {
+            code: u8::try_from(code).unwrap_or(exit::FAILED),
+            // The agent itself has said why.
+            sentence: String::new(),
+        }),
+    }
+}
+
+fn already_running(settings: &Settings) -> Result<(), Failed> {
+    say(&format!("mote runs already, {}", holder(settings)?))
+}
+
+/// Stops the agent and starts it again.
+pub fn restart(source: &Source, timeout: Duration, verbosity: &[&str]) -> Result<(), Failed> {
+    // A new agent with bad settings would leave none: they are read before the old one goes.
+    source.settings_to_start()?;
+    stop(source, timeout)?;
+    start(source, verbosity)
+}
+
+/// Stops the agent, if one runs.
+pub fn stop(source: &Source, timeout: Duration) -> Result<(), Failed> {
+    let settings = source.settings()?;
+    match daemon::stop(&settings.state_dir, timeout) {
+        Ok(Stopped::Before) => say("mote does not run"),
+        Ok(Stopped::Itself(pid)) => say(&format!("mote stopped, pid {}", pid.as_raw_nonzero())),
+        Ok(Stopped::Killed(pid)) => say(&format!(
+            "mote did not stop within {} s and was killed, pid {}",
+            timeout.as_secs_f64(),
+            pid.as_raw_nonzero()
+        )),
+        Err(error) => Err(failed(exit::FAILED, error)),
+    }
+}
+
+/// Has the running agent read its settings and fetch its orders anew.
+pub fn reload(source: &Source) -> Result<(), Failed> {
+    let settings = source.settings()?;
+    if !matches!(holder(&settings)?, Holder::Running(_) | Holder::Hidden) {
+        return Err(failed(exit::NO_AGENT, "mote does not run"));
+    }
+    let answer = control::ask(&settings.state_dir, Request::Reload, ANSWER_TIME)
+        .map_err(|error| failed(exit::FAILED, error))?;
+    match answer.trim_end() {
+        "ok" => say("mote has read its settings anew"),
+        sentence => Err(failed(exit::SETTINGS, sentence)),
+    }
+}
+
+/// Runs plugins for an agent; only that can start it. It has been told of any failure.
+pub fn run_plugins(plugin_user: &str) -> Result<(), Failed> {
+    plugin::runner::run(plugin_user).map_err(|sentence| failed(exit::FAILED, sentence))
+}

@@ -1,0 +1,198 @@
+//! The lock that says who is the agent of a state folder.
+//!
+//! It is a record lock of fcntl(2) on `agent.lock`. The kernel drops it with the process and tells everybody who holds
+//! it, so a file left behind means nothing, and the process that is signalled is the one that holds the lock, not
+//! whoever has the pid that a file once named.
+
+use std::fmt;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc;
+use rustix::process::Pid;
+use thiserror::Error;
+
+use super::files::{FileError, NOT_ELSEWHERE};
+
+pub(super) const LOCK_FILE: &str = "agent.lock";
+
+/// The right to be the agent of a state folder, for as long as this lives.
+#[derive(Debug)]
+pub struct Lock {
+    file: File,
+}
+
+/// Who is the agent of a state folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// This process.
+    Running(Pid),
+    /// A process that cannot be told from here: in another pid namespace, or with another kind of lock than an
+    /// agent's.
+    Hidden,
+    /// None; one died without cleaning up.
+    Dead,
+    /// None.
+    None,
+}
+
+/// Why the state folder or the agent's process is not as it should be.
+#[derive(Debug, Error)]
+pub enum DaemonError {
+    /// A file or folder cannot be used.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// An agent runs already.
+    #[error("an agent runs already ({0})")]
+    AlreadyRunning(Holder),
+    /// A call about a process failed.
+    #[error("{what}: {cause}")]
+    Process {
+        /// What was tried.
+        what: &'static str,
+        /// What the system says.
+        cause: io::Error,
+    },
+    /// The holder of the lock cannot be told from here, so nobody is signalled.
+    #[error(
+        "the agent's lock is held by a process that is not visible from here, perhaps in another pid namespace"
+    )]
+    Hidden,
+    /// The process goes on after SIGKILL.
+    #[error("process {} goes on after SIGKILL", .0.as_raw_nonzero())]
+    Unkillable(Pid),
+}
+
+impl Lock {
+    /// Makes the state folder if needed and becomes its agent.
+    pub fn take(state_dir: &Path) -> Result<Lock, DaemonError> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(state_dir)
+            .map_err(|cause| file_error(state_dir, cause))?;
+        own(state_dir)?;
+        let path = state_dir.join(LOCK_FILE);
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            // Who may open it may lock it, and keep the agent out.
+            .mode(0o600)
+            .custom_flags(NOT_ELSEWHERE)
+            .open(&path)
+            .map_err(|cause| file_error(&path, cause))?;
+        match fcntl(&file, FcntlArg::F_SETLK(&whole_file())) {
+            Ok(_) => {}
+            Err(Errno::EACCES | Errno::EAGAIN) => {
+                return Err(DaemonError::AlreadyRunning(asked(&file, &path)?));
+            }
+            Err(errno) => return Err(file_error(&path, errno.into())),
+        }
+        file.set_len(0)
+            .and_then(|()| writeln!(file, "{}", std::process::id()))
+            .map_err(|cause| file_error(&path, cause))?;
+        Ok(Lock { file })
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // An empty file says that the agent ended in order.
+        let _ = self.file.set_len(0);
+    }
+}
+
+/// Who is the agent of `state_dir`.
+pub fn holder(state_dir: &Path) -> Result<Holder, DaemonError> {
+    let path = state_dir.join(LOCK_FILE);
+    let open = |write| {
+        OpenOptions::new()
+            .read(true)
+            .write(write)
+            .custom_flags(NOT_ELSEWHERE)
+            .open(&path)
+    };
+    // Nobody who may not write it is told who runs, but a disk that became read-only hides no agent.
+    let file = match open(true) {
+        Err(cause) if cause.kind() == io::ErrorKind::ReadOnlyFilesystem => open(false),
+        result => result,
+    };
+    match file {
+        Ok(file) => asked(&file, &path),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(Holder::None),
+        Err(cause) => Err(file_error(&path, cause)),
+    }
+}
+
+/// Nobody else may write the state folder. One of another user is none for root, whom that user could have write where
+/// it likes.
+fn own(state_dir: &Path) -> Result<(), DaemonError> {
+    let facts = fs::metadata(state_dir).map_err(|cause| file_error(state_dir, cause))?;
+    let own_uid = nix::unistd::geteuid().as_raw();
+    let mode = facts.permissions().mode();
+    if own_uid == 0 && facts.uid() != 0 {
+        let refusal = format!(
+            "it belongs to user {}, and the agent runs as root: start it with --user, or correct it with chown root",
+            facts.uid()
+        );
+        return Err(file_error(state_dir, io::Error::other(refusal)));
+    }
+    if facts.uid() == own_uid && mode & 0o022 != 0 {
+        fs::set_permissions(state_dir, fs::Permissions::from_mode(mode & !0o022))
+            .map_err(|cause| file_error(state_dir, cause))?;
+    }
+    Ok(())
+}
+
+fn asked(file: &File, path: &Path) -> Result<Holder, DaemonError> {
+    let mut lock = whole_file();
+    fcntl(file, FcntlArg::F_GETLK(&mut lock)).map_err(|errno| file_error(path, errno.into()))?;
+    let pid = Pid::from_raw(lock.l_pid).filter(|_| lock.l_pid > 0);
+    match (i32::from(lock.l_type), pid) {
+        (libc::F_UNLCK, _) => {}
+        (libc::F_WRLCK, Some(pid)) => return Ok(Holder::Running(pid)),
+        // A lock for reading, or one of an open file, which has no process.
+        _ => return Ok(Holder::Hidden),
+    }
+    let length = file
+        .metadata()
+        .map_err(|cause| file_error(path, cause))?
+        .len();
+    Ok(if length > 0 {
+        Holder::Dead
+    } else {
+        Holder::None
+    })
+}
+
+fn whole_file() -> libc::flock {
+    libc::flock {
+        l_type: libc::F_WRLCK as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Holder::Running(pid) => write!(f, "pid {}", pid.as_raw_nonzero()),
+            Holder::Hidden => {
+                f.write_str("its lock is held by a process that is not visible from here")
+            }
+            Holder::Dead | Holder::None => f.write_str("just ended"),
+        }
+    }
+}
+
+fn file_error(path: &Path, cause: io::Error) -> DaemonError {
+    FileError::new(path, cause).into()
+}
