@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// Where all sampled reports are: `sampled = acknowledged + queued + dropped`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Account {
-    /// Reports that were given a number.
+    /// Reports that were made.
     pub sampled: u64,
     /// Reports that the server has.
     pub acknowledged: u64,
@@ -29,7 +29,7 @@ pub struct Dropped {
     pub refused: u64,
     /// The server failed on them again and again while it took others.
     pub gave_up: u64,
-    /// They were on a disk that does not have them any more, or only in part.
+    /// They were on disk and are missing or damaged there.
     pub damaged: u64,
     /// They were in memory only when the agent ended, since the disk did not take them.
     pub forgotten: u64,

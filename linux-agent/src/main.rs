@@ -167,7 +167,7 @@ fn main() -> ExitCode {
         Ok(code) => code.into(),
         Err(Failed { code, sentence }) => {
             if !sentence.is_empty() {
-                // Whoever cannot be told has the exit code.
+                // If standard error is closed, the exit code has to do.
                 let _ = writeln!(std::io::stderr(), "mote: {sentence}");
             }
             code.into()

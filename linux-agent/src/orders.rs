@@ -1,4 +1,4 @@
-//! What the server's orders mean on this host.
+//! What a services document means on this host.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::system::files;
 
 const LAST_DOCUMENT: &str = "services.json";
 
-/// A services document that was understood.
+/// A services document, read and valid.
 pub type Orders = Config<Plugin, MAX_SERVICES, MAX_NAME>;
 
 /// Why a services document is not followed.
@@ -21,14 +21,14 @@ pub type OrdersError = Box<ConfigError<MAX_NAME>>;
 /// The timetable of this host.
 pub type HostMonitor = Monitor<Plugin, MAX_SERVICES, MAX_NAME>;
 
-/// What the name of a plugin means here.
+/// What the name of a plugin stands for on this host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Plugin {
     /// A probe of this agent, under the name that the server used.
     Probe(&'static Probe, Box<str>),
     /// An executable that the settings allow.
     Executable(Box<str>),
-    /// Neither.
+    /// This host has no such plugin.
     Unknown(Box<str>),
 }
 
@@ -43,7 +43,7 @@ impl Plugin {
 
 /// Reads a services document; `allowed` are the executables that the settings list.
 ///
-/// Boxed, and read in place: by value the table would leave its mark on the stack, 60 KiB a move.
+/// Boxed, and read in place: by value, each move would take 60 KiB of stack.
 pub fn parse(document: &[u8], allowed: &[String]) -> Result<Box<Orders>, OrdersError> {
     let mut orders = Box::new(Orders::new());
     let resolve = |name: &str| match Probe::by_name(name) {

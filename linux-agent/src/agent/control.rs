@@ -53,7 +53,7 @@ struct Connection {
 }
 
 impl Control {
-    /// Opens the socket. The caller holds the lock, so one that is there already is nobody's.
+    /// Opens the socket. The caller holds the lock, so a socket that is there is left over.
     pub fn bind(state_dir: &Path) -> Result<Control, FileError> {
         let (_folder, short) = short_path(state_dir)?;
         let bind = || {
@@ -93,7 +93,7 @@ impl Control {
         listener.into_iter().chain(connections)
     }
 
-    /// When a connection has had its time, if there is one.
+    /// When the next connection is to be closed, if there is one.
     pub fn deadline(&self) -> Option<Instant> {
         self.connections.iter().map(|it| it.since + MAX_AGE).min()
     }
@@ -126,7 +126,7 @@ impl Control {
             .collect()
     }
 
-    /// Answers a request. Nothing may be done with the socket between taking it and this.
+    /// Answers a request. Call nothing else on this between taking the request and answering it.
     pub fn answer(&mut self, pending: &Pending, answer: Vec<u8>) {
         if let Some(connection) = self.connections.get_mut(pending.connection) {
             connection.answer = answer;
@@ -217,8 +217,8 @@ pub fn ask(state_dir: &Path, request: Request, timeout: Duration) -> Result<Stri
     })
 }
 
-/// The whole answer, by `end`. Who answers may be another user than the one who asks, so nothing in it reaches that one's
-/// terminal but text.
+/// Reads the whole answer, by `end`. Another user may have written it, so only text reaches the terminal of whoever
+/// asks.
 fn read_answer(mut stream: UnixStream, end: Instant) -> io::Result<String> {
     let mut answer = Vec::new();
     let mut piece = [0; 8 << 10];

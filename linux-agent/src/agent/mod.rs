@@ -1,5 +1,4 @@
-//! The agent's one loop: timers, signals, plugins, serial ports, the control socket and what the uplink's thread
-//! has to say.
+//! The agent's one loop: timers, signals, plugins, serial ports, the control socket, and messages of the delivery.
 
 pub mod control;
 mod following;
@@ -57,7 +56,7 @@ pub type Reread<'a> = &'a dyn Fn() -> Result<Settings, String>;
 pub struct Agent<'a> {
     settings: Settings,
     reread: Reread<'a>,
-    /// Its document is understood anew when the settings change.
+    /// Read again when the settings change.
     following: Following,
     sampling: Sampling,
     gateway: Gateway,
@@ -66,7 +65,7 @@ pub struct Agent<'a> {
     signals: SignalFd,
     manager: Manager,
     began: Instant,
-    /// When plugins have left something behind: when to look at it again.
+    /// When to look again at what plugins left behind.
     leftovers_due: Option<Instant>,
     _lock: Lock,
 }
@@ -175,7 +174,7 @@ impl<'a> Agent<'a> {
         }
     }
 
-    /// One wake-up. Gives whether there is to be another.
+    /// One turn of the loop. Returns whether to go on.
     fn turn(&mut self) -> bool {
         if self.sampling.work() {
             self.courier.fetch();
@@ -206,7 +205,7 @@ impl<'a> Agent<'a> {
         goes_on
     }
 
-    /// Gives what happened at the serial ports; the others are asked themselves.
+    /// Returns what happened at the serial ports. The other parts check for themselves.
     fn wait(&self) -> nix::Result<gateway::Events> {
         let always = [self.signals.as_fd(), self.courier.readable()].into_iter();
         let readable = |fd| (fd, PollFlags::POLLIN);
@@ -215,7 +214,7 @@ impl<'a> Agent<'a> {
             .chain(self.gateway.interests())
             .chain(self.sampling.interests())
             .chain(self.control.interests());
-        // Nothing is left out: the bound is the sum of what each part can have.
+        // Everything fits: the bound is the sum of what each part can have.
         let mut fds: heapless::Vec<PollFd<'_>, MAX_POLLED> = polled
             .take(MAX_POLLED)
             .map(|(fd, flags)| PollFd::new(fd, flags))
@@ -234,7 +233,7 @@ impl<'a> Agent<'a> {
         }
     }
 
-    /// Until the next thing is due; none: until something happens.
+    /// Time until the next thing is due. `None`: wait until something happens.
     fn time_to_wait(&self) -> Option<Duration> {
         let due = self.sampling.monitor().poll_at();
         let board_due = self.gateway.deadline();
@@ -265,7 +264,7 @@ impl<'a> Agent<'a> {
                         log::error!("the old settings stay in force: {sentence}");
                     }
                 }
-                // Each plugin has been asked whether it has ended; this may be one that nobody knows.
+                // Each plugin was checked; this may be a child that is none of them.
                 _ => self.leftovers_due = Some(Instant::now()),
             }
         }
@@ -273,7 +272,7 @@ impl<'a> Agent<'a> {
     }
 
     fn attend_control(&mut self) {
-        // An answer needs the whole agent, so the requests are taken out first.
+        // Answering needs the whole agent, so take the requests out first.
         let mut requests = self.control.take_requests();
         for request in &mut requests {
             let answer = match request.what {

@@ -38,7 +38,7 @@ impl Reporter {
         &self.courier
     }
 
-    /// The numbers have been used up: they begin anew, as those of another run.
+    /// The numbers are used up. Begin again from 0, as another run.
     pub fn begin_numbers_anew(&mut self) {
         self.boot = new_boot_id();
     }

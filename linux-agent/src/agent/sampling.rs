@@ -43,7 +43,7 @@ pub struct Slot {
 }
 
 impl Sampling {
-    /// No services yet. Executable plugins will run among `runs`, reports go to `courier`.
+    /// Begins without services. Executables run in `runs`, reports go to `courier`.
     pub fn new(settings: &Settings, runs: Runs, courier: Courier, now: Uptime) -> Self {
         Sampling {
             monitor: Box::new(HostMonitor::new(monitor_settings(settings), now)),
@@ -78,7 +78,7 @@ impl Sampling {
         self.reporter.boot()
     }
 
-    /// Follows new settings; those that need a restart are as they were.
+    /// Applies new settings. The caller has checked that none needs a restart.
     pub fn set(&mut self, settings: &Settings, now: Uptime) {
         self.plugins = settings.plugins.clone();
         self.monitor.set(monitor_settings(settings), now);
@@ -102,10 +102,10 @@ impl Sampling {
         courier.with_uplink(|uplink| uplink.set_rate(rate));
     }
 
-    /// Does everything that is due by now. Gives whether orders have to be fetched.
+    /// Takes every sample that is due by now. Returns whether to fetch the orders.
     ///
-    /// What becomes due meanwhile waits for the next turn, so that more services than there is time for cannot keep
-    /// the agent from its other duties: each has one sample a turn.
+    /// What becomes due meanwhile waits for the next turn: each service has one sample a turn. So even too many
+    /// services leave time for the agent's other duties.
     pub fn work(&mut self) -> bool {
         let mut fetch = false;
         let mut queued = false;
@@ -127,25 +127,24 @@ impl Sampling {
         fetch
     }
 
-    /// What the running plugins write to, or who runs them.
+    /// Descriptors to poll: the pipes of running plugins, or the runner's socket.
     pub fn interests(&self) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
         self.runs.interests()
     }
 
-    /// When a running plugin has had its time.
+    /// When the next time limit of a plugin is up.
     pub fn deadline(&self) -> Option<Instant> {
         self.runs.deadline()
     }
 
-    /// Reads from the running plugins, ends those that have had their time, and reports those that have ended.
+    /// Reads from the running plugins, ends those whose time is up, and reports those that have ended.
     pub fn attend_plugins(&mut self) {
         for outcome in self.runs.attend(Instant::now()) {
             self.finished(&outcome);
         }
     }
 
-    /// Ends the running plugins and what they left behind, for an agent that ends. What is not gone after `limit` is
-    /// left.
+    /// Ends the running plugins and what they left behind, within `limit`. Called when the agent ends.
     pub fn end(self, limit: Duration) {
         self.runs.end(limit);
     }
@@ -186,7 +185,7 @@ impl Sampling {
         }
     }
 
-    /// Samples a service, or starts the plugin that does. Gives whether a report was queued.
+    /// Samples a service, or starts its plugin. Returns whether a report was queued.
     fn sample(&mut self, id: SlotId) -> bool {
         let (Some(entry), Some(slot)) = (self.monitor.entry(id), self.slots.get_mut(id.index()))
         else {
@@ -206,7 +205,7 @@ impl Sampling {
                 }
                 let sampler = match slot.sampler.take() {
                     Some(sampler) => Ok(sampler),
-                    // It could not be opened before, or failed: a device may have come back.
+                    // It could not be opened before, or it failed. Try again: a device may have come back.
                     None => probe.open(&self.roots, &mut self.context),
                 };
                 match sampler {
@@ -242,7 +241,7 @@ impl Sampling {
                     slot.sampler = Some(sampler);
                 }
             }
-            // Without its sampler the probe is opened anew next time.
+            // Without a sampler the probe is opened again next time.
             Err(error) => self.report_failure(id, &error.to_string()),
         }
         true
@@ -323,7 +322,7 @@ fn counters_of(uplink: &Uplink) -> AgentCounters {
     }
 }
 
-/// What the monitor needs to know of the settings.
+/// The part of the settings that the monitor needs.
 pub fn monitor_settings(settings: &Settings) -> mote_core::Settings {
     let millis = |duration: Duration| u32::try_from(duration.as_millis()).unwrap_or(u32::MAX);
     mote_core::Settings {

@@ -51,14 +51,14 @@ pub struct ServerStatus {
     pub error: Option<String>,
     /// Why its services document is not followed.
     pub services_error: Option<String>,
-    /// Why a file with token or certificates is not used, though what it held before is.
+    /// Why a file with token or certificates is not used. What it held before still is.
     #[serde(default)]
     pub access_error: Option<String>,
     /// Which report was given up last, and why.
     pub given_up: Option<String>,
 }
 
-/// `sampled = acknowledged + queued + dropped`, of this run and of all before whose reports are known of.
+/// `sampled = acknowledged + queued + dropped`, over all runs since the queue began.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Reports {
     /// Reports that were made.
@@ -71,7 +71,7 @@ pub struct Reports {
     pub queued_bytes: u64,
     /// Reports that were given up, by reason.
     pub dropped: std::collections::BTreeMap<String, u64>,
-    /// Of those that the server would not take, so many are kept in `dead`.
+    /// How many of the reports that the server would not take are kept in `dead`.
     #[serde(default)]
     pub dead_letters: u64,
     /// Why the queue is not on disk.
@@ -132,7 +132,7 @@ pub struct BoardStatus {
 }
 
 impl Status {
-    /// The state of the agent with these parts.
+    /// Collects the state of the agent from its parts.
     pub fn of(
         settings: &Settings,
         sampling: &Sampling,

@@ -11,7 +11,7 @@ use crate::system::privileges::{self, PrivilegeError};
 /// Says which services would be monitored, and changes nothing.
 pub fn check(source: &Source) -> Result<(), Failed> {
     let settings = source.settings_with_access()?;
-    // Whoever asks need not be the one who starts it.
+    // Whoever asks may not be the user who starts the agent.
     if let Some(Err(error @ PrivilegeError::UnknownUser(_))) =
         settings.user.as_deref().map(privileges::user_to_become)
     {

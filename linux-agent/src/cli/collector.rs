@@ -27,7 +27,7 @@ pub fn serve(source: &Source) -> Result<(), Failed> {
         collector.local_addr()
     ))?;
     collector.run(async {
-        // Without its signals it is ended by their default actions.
+        // Without handlers, the signals' default actions end it.
         let signals = (
             signal(SignalKind::terminate()),
             signal(SignalKind::interrupt()),

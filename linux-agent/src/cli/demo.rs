@@ -78,7 +78,7 @@ fn state_dir(state: Option<&Path>) -> Result<PathBuf, Failed> {
     let folder = state.map_or_else(default, Path::to_owned);
     fs::DirBuilder::new()
         .mode(0o700)
-        // A folder in a place that all may write must be a new one.
+        // In a place that everybody may write, the folder must be new.
         .recursive(state.is_some())
         .create(&folder)
         .and_then(|()| fs::canonicalize(&folder))

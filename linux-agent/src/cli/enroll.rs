@@ -136,7 +136,7 @@ fn read_code(code: &str) -> Result<String, Failed> {
     }
 }
 
-/// The settings that there are must be for this server: it would be a pity about the code.
+/// Checks that the settings, if any, are for this server, before the code is spent.
 fn site(source: &Source, server: &Server) -> Result<Site, Failed> {
     let file = Settings::file_to_load(source.file.as_deref());
     if !file.exists() {
@@ -231,7 +231,7 @@ fn quoted(text: &str) -> String {
 fn compare(settings: &Settings, id: &ClientName, server: &Server) -> Result<(), Failed> {
     let own = settings.server();
     let mut changes = Vec::new();
-    // In an address a number and its digits as a name are the same.
+    // In a URL a number and a name of the same digits look the same.
     if settings.client_id.to_string() != id.to_string() {
         let id = match id {
             ClientName::Number(number) => number.to_string(),

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 /// Exit codes: sysexits.h, and for `status` those of the Linux Standard Base.
 pub mod exit {
-    /// All is well; for `status`: the agent runs.
+    /// It worked. `status`: the agent runs.
     pub const OK: u8 = 0;
-    /// It failed; for `status`: the agent died and left its lock file.
+    /// It failed. `status`: the agent died and left its lock file.
     pub const FAILED: u8 = 1;
-    /// For `status`: the agent does not run.
+    /// `status`: the agent does not run.
     pub const NOT_RUNNING: u8 = 3;
-    /// For `status`: nobody can say.
+    /// `status`: it cannot be told.
     pub const UNKNOWN: u8 = 4;
-    /// There is no agent that could do it.
+    /// `reload`: there is no agent.
     pub const NO_AGENT: u8 = 7;
     /// Wrong usage.
     pub const USAGE: u8 = 64;
@@ -26,7 +26,7 @@ pub mod exit {
 /// How long a running agent has to answer.
 pub(super) const ANSWER_TIME: Duration = Duration::from_secs(10);
 
-/// The log's disk has this long for the last lines.
+/// The log may take this long to write its last lines.
 pub(super) const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// Why a command failed.
@@ -46,7 +46,7 @@ pub fn failed(code: u8, sentence: impl std::fmt::Display) -> Failed {
     }
 }
 
-/// Prints a line. Nobody reading any more is no failure of the command.
+/// Prints a line. A closed pipe is not an error.
 pub fn say(line: &str) -> Result<(), Failed> {
     say_raw(&format!("{line}\n"))
 }

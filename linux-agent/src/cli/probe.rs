@@ -12,7 +12,7 @@ use crate::probes::{Context, MAX_REPORT, PROBES, Probe};
 use crate::settings::Settings;
 use crate::system::clock;
 
-/// How long what a plugin left behind may take to go.
+/// Processes that a plugin left behind may take this long to end.
 const LEFTOVERS_TIME: Duration = Duration::from_secs(1);
 
 /// Lists the probes, each with its other names.
@@ -123,7 +123,7 @@ fn run_plugin(
             envelope.encode(&Failure::new(error), buffer).unwrap_or(0),
         )
     };
-    // What it leaves behind would otherwise outlive this.
+    // Otherwise what it leaves behind would outlive this process.
     let account = match account(settings) {
         Ok(account) => account,
         Err(failed) => return fail(&failed.sentence, buffer),

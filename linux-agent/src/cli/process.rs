@@ -26,7 +26,7 @@ pub fn run(source: &Source, detached: bool) -> Result<(), Failed> {
 
 /// The agent with settings that have been read from `source`.
 pub fn run_agent(settings: Settings, source: &Source, detached: bool) -> Result<(), Failed> {
-    // One that was started in the background has the name of the link by which it was.
+    // An agent started in the background has the name of the link that it was started by.
     let _ = rustix::thread::set_name(c"mote");
     let log_file = settings.state_dir.join("agent.log");
     let reread = || {
@@ -46,7 +46,7 @@ pub fn run_agent(settings: Settings, source: &Source, detached: bool) -> Result<
         daemon::ready(&log_file)
             .map_err(|error| failed(exit::FAILED, format!("{}: {error}", log_file.display())))?;
     } else {
-        // Here, since each thread that runs before has the privileges that the agent gives up.
+        // Not before: a thread started earlier would keep the privileges that the agent gives up.
         log::to_standard_error().map_err(|error| failed(exit::FAILED, error))?;
     }
     agent.run();
@@ -87,7 +87,7 @@ fn already_running(settings: &Settings) -> Result<(), Failed> {
 
 /// Stops the agent and starts it again.
 pub fn restart(source: &Source, timeout: Duration, verbosity: &[&str]) -> Result<(), Failed> {
-    // A new agent with bad settings would leave none: they are read before the old one goes.
+    // Check the settings before the old agent stops, or none would be left.
     source.settings_to_start()?;
     stop(source, timeout)?;
     start(source, verbosity)
@@ -122,7 +122,7 @@ pub fn reload(source: &Source) -> Result<(), Failed> {
     }
 }
 
-/// Runs plugins for an agent; only that can start it. It has been told of any failure.
+/// Runs plugins for an agent, which has started this process and is told of any failure.
 pub fn run_plugins(plugin_user: &str) -> Result<(), Failed> {
     plugin::runner::run(plugin_user).map_err(|sentence| failed(exit::FAILED, sentence))
 }

@@ -57,7 +57,7 @@ impl Source {
         Ok(settings)
     }
 
-    /// As [`Source::settings`], for what talks to the server: also reads the secrets and certificates that they name.
+    /// As [`Source::settings`], for commands that talk to the server: also reads the secrets and certificates.
     pub fn settings_with_access(&self) -> Result<Settings, Failed> {
         let settings = self.settings()?;
         if let Some(server) = settings.server() {

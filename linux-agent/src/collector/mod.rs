@@ -82,7 +82,7 @@ pub enum ServeError {
     /// The address is taken, or not one of this host.
     #[error("cannot listen on {address}: {cause}")]
     Listen {
-        /// Where.
+        /// The address.
         address: SocketAddr,
         /// What the system says.
         cause: io::Error,

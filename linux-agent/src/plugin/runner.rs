@@ -106,7 +106,7 @@ struct Runner<'s> {
 enum Sent {
     Now,
     Later,
-    /// Not this one.
+    /// This answer can never be sent.
     Never,
     /// Nobody is there.
     Gone,

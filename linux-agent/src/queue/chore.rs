@@ -110,7 +110,7 @@ pub struct StoredReport {
 pub struct DiskError {
     /// What was tried.
     pub what: &'static str,
-    /// Why.
+    /// The system's error.
     pub cause: io::Error,
 }
 

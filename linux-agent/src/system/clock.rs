@@ -7,7 +7,7 @@ use nix::time::{ClockId, clock_gettime};
 
 /// Milliseconds since boot, suspended time included, so that a host that slept samples at once.
 pub fn uptime() -> Uptime {
-    // CLOCK_BOOTTIME is there since Linux 2.6.39, and reading it cannot fail.
+    // Linux has CLOCK_BOOTTIME since 2.6.39, and reading it cannot fail.
     let now = clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(0, |time| {
         let seconds = u64::try_from(time.tv_sec()).unwrap_or(0);
         let nanos = u64::try_from(time.tv_nsec()).unwrap_or(0);

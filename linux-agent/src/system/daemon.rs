@@ -19,7 +19,7 @@ const READY: &str = "ready";
 /// How long a process may take to be gone after SIGKILL.
 const KILL_WAIT: Duration = Duration::from_secs(5);
 
-/// How [`stop`] found or left the agent.
+/// What [`stop`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stopped {
     /// None ran.
@@ -30,8 +30,8 @@ pub enum Stopped {
     Killed(Pid),
 }
 
-/// Starts this program anew with `arguments`, detached from the terminal, and waits until it runs or has failed.
-/// Gives the exit code that it failed with, after it has said why.
+/// Starts this program again with `arguments`, detached from the terminal, and waits until it runs or has failed.
+/// Returns the exit code if it failed; it has then said why.
 pub fn detach(arguments: &[std::ffi::OsString]) -> Result<Result<u32, i32>, DaemonError> {
     let process = |what| move |cause| DaemonError::Process { what, cause };
     let mut child = Command::new("/proc/self/exe")
@@ -60,10 +60,10 @@ pub fn leave_session() -> io::Result<()> {
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .collect();
     for descriptor in inherited.into_iter().filter(|descriptor| *descriptor > 2) {
-        // The one of the listing itself is closed already.
+        // The descriptor of the listing itself is closed already.
         let _ = nix::unistd::close(descriptor);
     }
-    // Fails only for the leader of a process group, which a child of `detach` is not.
+    // Fails only for the leader of a process group; a child of `detach` is none.
     nix::unistd::setsid()?;
     Ok(())
 }
@@ -72,7 +72,7 @@ pub fn leave_session() -> io::Result<()> {
 pub fn ready(log_file: &Path) -> io::Result<()> {
     crate::system::log::to_file(log_file)?;
     let mut stdout = io::stdout();
-    // The one who started this may have been ended meanwhile.
+    // Whoever started this may have ended meanwhile.
     let _ = writeln!(stdout, "{READY}").and_then(|()| stdout.flush());
     let null = OpenOptions::new()
         .read(true)
@@ -105,7 +105,7 @@ pub fn stop(state_dir: &Path, timeout: Duration) -> Result<Stopped, DaemonError>
             )));
         }
     };
-    // Only now is it certain that the descriptor means the agent: it still holds the lock.
+    // Only now is it certain that the descriptor is the agent's: it still holds the lock.
     if holder(state_dir)? != Holder::Running(pid) {
         return Ok(Stopped::Itself(pid));
     }
@@ -118,11 +118,11 @@ pub fn stop(state_dir: &Path, timeout: Duration) -> Result<Stopped, DaemonError>
         return Ok(Stopped::Itself(pid));
     }
     signal(Signal::KILL)?;
-    // One whose disk holds a thread is not gone, but it is no agent either once it has let go of the lock.
+    // A process with a thread stuck in a disk is not gone, but once it has dropped the lock it is no agent.
     if !wait_for_end(&pidfd, KILL_WAIT)? && holder(state_dir)? == Holder::Running(pid) {
         return Err(DaemonError::Unkillable(pid));
     }
-    // Empties the file, as the agent would have: its end was no accident. Another agent may have it by now.
+    // Empties the file, as an agent does that ends in order. Another agent may hold it by now.
     drop(Lock::take(state_dir));
     Ok(Stopped::Killed(pid))
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-/// What comes and goes with the same sentence is said once in this time.
+/// A failure that comes and goes for the same reason is said once in this time.
 pub const SAY_AGAIN: Duration = Duration::from_secs(60);
 
 /// Why something does not work at the moment. The log hears of it when it begins, when the reason changes
@@ -12,17 +12,17 @@ pub struct Fault {
     now: Option<String>,
     /// What was said last and when.
     said: Option<(String, Instant)>,
-    /// The end of this failure is worth a line, since its beginning was.
+    /// Its beginning was said, so its end will be.
     loud: bool,
 }
 
 impl Fault {
-    /// Why it does not work; none if it does.
+    /// Why it does not work. `None`: it works.
     pub fn reason(&self) -> Option<&str> {
         self.now.as_deref()
     }
 
-    /// It failed at `now`, because of `reason`. Gives whether the log was told.
+    /// Notes a failure at `now`, for `reason`. Returns whether the log says so.
     pub fn failed(&mut self, reason: String, now: Instant) -> bool {
         let is_said = self.is_news(&reason, now);
         if is_said {
@@ -38,7 +38,7 @@ impl Fault {
         is_said
     }
 
-    /// It worked; if it did not before, `over` says so. Gives whether the log was told.
+    /// Notes a success; if it failed before, the log says `over`. Returns whether it does.
     pub fn worked(&mut self, over: &str) -> bool {
         let is_said = self.now.take().is_some() && self.loud;
         if is_said {
@@ -61,7 +61,7 @@ impl Fault {
 mod tests {
     use super::*;
 
-    /// What the log is told of `events`: the second and why it failed; none: it worked.
+    /// What the log says about `events`: second, and why it failed; `None`: it worked.
     fn said<'e>(events: &[(u64, Option<&'e str>)]) -> Vec<&'e str> {
         let start = Instant::now();
         let mut fault = Fault::default();

@@ -1,7 +1,7 @@
 //! Files that are read whole or in pieces, and files that are written whole.
 //!
-//! What is read must be a regular file, as those of procfs and sysfs are too. A FIFO in its place would hold up whoever opens it until somebody writes, and a device such as
-//! `/dev/zero` never ends.
+//! What is read must be a regular file, as those of procfs and sysfs are too. Opening a FIFO waits until somebody
+//! writes, and a device such as `/dev/zero` never ends.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
@@ -31,13 +31,12 @@ impl FileError {
     }
 }
 
-/// The state folder may be another user's than root's, who may be the one who opens it: what is put there is
-/// neither followed to another place nor waited for.
+/// Root may open files in a folder that another user owns. So no link is followed, and no FIFO waited for.
 pub(super) const NOT_ELSEWHERE: i32 = libc::O_NOFOLLOW | libc::O_NONBLOCK;
 
 /// Opens `path` for reading, without waiting for anything. Fails if it is not a regular file.
 pub fn open(path: &Path) -> io::Result<File> {
-    // A terminal must not become that of the agent. Descriptors of std are closed on exec.
+    // A terminal must not become the agent's. std closes descriptors on exec.
     let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let file = OpenOptions::new()
         .read(true)
@@ -46,8 +45,8 @@ pub fn open(path: &Path) -> io::Result<File> {
     regular(file)
 }
 
-/// Opens one of the agent's own files for reading and appending, and makes it first if `create`. A link is not followed:
-/// whoever may write the folder must not choose what is written.
+/// Opens one of the agent's own files for reading and appending, and makes it first if `create`. No link is
+/// followed: whoever may write the folder must not choose which file is written.
 pub fn open_own(path: &Path, create: bool) -> io::Result<File> {
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let file = OpenOptions::new()
@@ -60,7 +59,7 @@ pub fn open_own(path: &Path, create: bool) -> io::Result<File> {
     regular(file)
 }
 
-/// Makes a folder of the agent's own, unless it is there. A link to one is none.
+/// Makes a folder of the agent's own, unless it is there. A link to a folder is refused.
 pub fn make_own_folder(path: &Path) -> io::Result<()> {
     match DirBuilder::new().mode(0o700).create(path) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
@@ -133,13 +132,14 @@ pub fn write_whole(path: &Path, content: &[u8]) -> Result<(), FileError> {
         }
     };
     write().map_err(|cause| {
-        // Of no use to anybody, and none if it was renamed.
+        // Nobody needs the rest of it. If it was renamed, it is not there.
         let _ = fs::remove_file(&temporary);
         FileError::new(path, cause)
     })
 }
 
-/// The control socket's folder as a short path: a socket's path may have 107 bytes only, a state folder more.
+/// A short path to the control socket's folder: a socket's path has at most 107 bytes, and a state folder's may
+/// have more.
 pub fn short_path(state_dir: &Path) -> Result<(File, PathBuf), FileError> {
     let folder = File::open(state_dir).map_err(|cause| FileError::new(state_dir, cause))?;
     let path = PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd()));

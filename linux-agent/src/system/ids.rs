@@ -10,13 +10,13 @@ pub fn new_boot_id() -> String {
     let mut bytes = [0; 8];
     let random = File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes));
     if random.is_err() {
-        // Time and pid still tell this run from the one before.
+        // Time and pid are still different from those of the run before.
         bytes = (clock::unix_ms() << 20 ^ u64::from(std::process::id())).to_be_bytes();
     }
     format!("{:016x}", u64::from_be_bytes(bytes))
 }
 
-/// Linux's id of its run, by which uptimes are known to be of one run.
+/// Linux's id of its run. Uptimes can be compared only within one.
 pub fn kernel_run() -> String {
     let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     match id.trim() {

@@ -1,8 +1,8 @@
 //! The lock that says who is the agent of a state folder.
 //!
-//! It is a record lock of fcntl(2) on `agent.lock`. The kernel drops it with the process and tells everybody who holds
-//! it, so a file left behind means nothing, and the process that is signalled is the one that holds the lock, not
-//! whoever has the pid that a file once named.
+//! It is a record lock of fcntl(2) on `agent.lock`. The kernel drops it when the process ends, and tells everybody
+//! who holds it. So a file left behind means nothing, and a signal goes to the process that holds the lock, not to
+//! whoever has an old pid now.
 
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -31,12 +31,12 @@ pub struct Lock {
 pub enum Holder {
     /// This process.
     Running(Pid),
-    /// A process that cannot be told from here: in another pid namespace, or with another kind of lock than an
-    /// agent's.
+    /// A process that cannot be seen from here: it is in another pid namespace, or holds another kind of lock than
+    /// an agent.
     Hidden,
     /// None; one died without cleaning up.
     Dead,
-    /// None.
+    /// No agent runs.
     None,
 }
 
@@ -57,12 +57,12 @@ pub enum DaemonError {
         /// What the system says.
         cause: io::Error,
     },
-    /// The holder of the lock cannot be told from here, so nobody is signalled.
+    /// The holder of the lock cannot be seen from here, so nobody is signalled.
     #[error(
         "the agent's lock is held by a process that is not visible from here, perhaps in another pid namespace"
     )]
     Hidden,
-    /// The process goes on after SIGKILL.
+    /// The process still runs after SIGKILL.
     #[error("process {} goes on after SIGKILL", .0.as_raw_nonzero())]
     Unkillable(Pid),
 }
@@ -82,7 +82,7 @@ impl Lock {
             .write(true)
             .create(true)
             .truncate(false)
-            // Who may open it may lock it, and keep the agent out.
+            // Whoever may open it could lock it and keep the agent out.
             .mode(0o600)
             .custom_flags(NOT_ELSEWHERE)
             .open(&path)
@@ -118,7 +118,7 @@ pub fn holder(state_dir: &Path) -> Result<Holder, DaemonError> {
             .custom_flags(NOT_ELSEWHERE)
             .open(&path)
     };
-    // Nobody who may not write it is told who runs, but a disk that became read-only hides no agent.
+    // Only who may write the file learns who runs. On a disk that became read-only, reading is enough.
     let file = match open(true) {
         Err(cause) if cause.kind() == io::ErrorKind::ReadOnlyFilesystem => open(false),
         result => result,
@@ -130,8 +130,8 @@ pub fn holder(state_dir: &Path) -> Result<Holder, DaemonError> {
     }
 }
 
-/// Nobody else may write the state folder. One of another user is none for root, whom that user could have write where
-/// it likes.
+/// Nobody else may write the state folder. Root refuses a folder of another user, who could make root write
+/// anywhere.
 fn own(state_dir: &Path) -> Result<(), DaemonError> {
     let facts = fs::metadata(state_dir).map_err(|cause| file_error(state_dir, cause))?;
     let own_uid = nix::unistd::geteuid().as_raw();
@@ -157,7 +157,7 @@ fn asked(file: &File, path: &Path) -> Result<Holder, DaemonError> {
     match (i32::from(lock.l_type), pid) {
         (libc::F_UNLCK, _) => {}
         (libc::F_WRLCK, Some(pid)) => return Ok(Holder::Running(pid)),
-        // A lock for reading, or one of an open file, which has no process.
+        // A read lock, or a lock of an open file, which names no process.
         _ => return Ok(Holder::Hidden),
     }
     let length = file

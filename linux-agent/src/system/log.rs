@@ -26,10 +26,10 @@ use crate::system::{clock, sandbox};
 /// A log file is started anew when it reaches this size, in bytes; the one before is kept.
 pub const MAX_FILE: u64 = 1 << 20;
 
-/// So many lines wait for the log's thread at most.
+/// At most this many lines wait for the log's thread.
 pub const MAX_WAITING: usize = 256;
 
-/// Before there is a thread, a line waits so many milliseconds for whoever reads standard error.
+/// Before there is a thread, a line waits this many milliseconds for whoever reads standard error.
 const MAX_WAIT_MS: u8 = 100;
 
 /// A line is formatted elsewhere; this writes it.
@@ -39,13 +39,13 @@ const STACK_BYTES: usize = 64 << 10;
 const FLUSH_PAUSE: Duration = Duration::from_millis(10);
 
 static TO_THREAD: OnceLock<Waiting> = OnceLock::new();
-/// Lines that found no room since this was said last.
+/// Lines lost since the log said so last.
 static LOST: AtomicU64 = AtomicU64::new(0);
 
 /// Where lines wait for the log's thread.
 struct Waiting {
     lines: SyncSender<Message>,
-    /// A file has the time before each line; whoever keeps standard error adds it.
+    /// In a file each line begins with the time. Elsewhere whoever keeps standard error adds it.
     has_time: bool,
 }
 
@@ -184,13 +184,13 @@ impl Sink {
             match message {
                 Message::Line(line) => {
                     self.write(&line);
-                    // Lines are lost while others wait, so there is one after which this is seen.
+                    // Lines are lost only while others wait, so another line follows and the loss is noticed.
                     match LOST.swap(0, Ordering::Relaxed) {
                         0 => {}
                         lost => self.say_lost(lost),
                     }
                 }
-                // Whoever asked may have given up.
+                // Whoever asked may be gone.
                 Message::Flush(done) => drop(done.send(())),
             }
         }
@@ -231,7 +231,7 @@ impl LogFile {
         self.bytes += line.len() as u64;
         if self.bytes >= MAX_FILE {
             let _ = self.keep_copy();
-            // Emptied, not replaced, since it is the process's standard error; also if there is no copy.
+            // Emptied, not replaced, since it is the process's standard error. Also if the copy failed.
             let _ = self.file.set_len(0);
             self.bytes = 0;
         }
@@ -250,7 +250,7 @@ fn open(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     options
         .create(true)
         .mode(0o600)
-        // A pipe that nobody reads is an error, not a wait; a link leads elsewhere.
+        // Opening a pipe that nobody reads must fail, not wait. A link could lead elsewhere.
         .custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW)
         .open(path)
 }

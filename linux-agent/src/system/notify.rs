@@ -7,7 +7,7 @@ use std::time::Duration;
 /// The service manager that started this process, if there is one.
 pub struct Manager {
     socket: Option<(UnixDatagram, SocketAddr)>,
-    /// How often it wants to hear that the agent is alive.
+    /// How often it wants a sign of life.
     pub watchdog: Option<Duration>,
 }
 
@@ -41,7 +41,7 @@ impl Manager {
         }
     }
 
-    /// Sends assignments such as `READY=1`, one a line. A manager that is gone is none.
+    /// Sends assignments such as `READY=1`, one a line. Errors are ignored: the manager may be gone.
     pub fn tell(&self, state: &str) {
         if let Some((socket, address)) = &self.socket {
             let _ = socket.send_to_addr(state.as_bytes(), address);

@@ -1,5 +1,4 @@
-//! What the agent runs as: root for as long as it takes to make its state folder, then its own user without any way
-//! back.
+//! What the agent runs as: root until its state folder is made, then its own user, with no way back.
 //!
 //! No probe needs root. What only root may read is left out of the reports: the machine's serial number, and mounts
 //! below folders that the user may not enter. Serial ports are opened by the user's groups, such as `dialout`.
@@ -26,7 +25,7 @@ use rustix::thread::{
 
 use super::sandbox::{self, close_on_exec};
 
-/// What the agent puts into its state folder, by the beginning of the name. Only these change their owner.
+/// How the names of the agent's own files in its state folder begin. Only these files change their owner.
 const OWN_FILES: [&str; 4] = ["agent.", "services.", "queue", "dead"];
 
 /// Its folders hold files, and no further folders.
@@ -43,11 +42,11 @@ pub enum PrivilegeError {
     NotRoot(String),
     /// The state folder, or a file in it, cannot be given to the user.
     StateFolder(PathBuf, io::Error),
-    /// The state folder is somebody's, who is neither root nor the user.
+    /// The state folder belongs to neither root nor the user.
     StrangeOwner(PathBuf, u32),
     /// The state folder holds something that is not the agent's: it would be given away with the folder.
     NotOnlyTheAgents(PathBuf, String),
-    /// Threads keep what the first one gives up.
+    /// There are other threads, which would keep what the first one gives up.
     Threads(usize),
     /// A step towards the user failed.
     Step(&'static str, io::Error),
@@ -55,7 +54,7 @@ pub enum PrivilegeError {
     StillThere(&'static str),
 }
 
-/// The user that `name` is, if this process has to become it: `None` if it is it already.
+/// Looks up the user `name`. `None`: this process runs as that user already.
 pub fn user_to_become(name: &str) -> Result<Option<User>, PrivilegeError> {
     let user = User::from_name(name)
         .map_err(|errno| PrivilegeError::Users(name.to_owned(), errno.into()))?
@@ -67,9 +66,9 @@ pub fn user_to_become(name: &str) -> Result<Option<User>, PrivilegeError> {
     }
 }
 
-/// Becomes `user`, if there is one and this is root, after giving it `state_dir`. In any case this process, and
-/// what it starts, gains no rights from now on, not even by programs that are setuid; passes on no descriptor;
-/// leaves no core dump; and shows its memory to nobody but root.
+/// Becomes `user`, if there is one and this is root, after giving it `state_dir`. In any case, from now on this
+/// process and what it starts gains no rights, not even from setuid programs. It passes on no descriptor, leaves no
+/// core dump, and only root can see its memory.
 pub fn settle(user: Option<&str>, state_dir: &Path) -> Result<(), PrivilegeError> {
     close_on_exec();
     if let Some(user) = user.map(user_to_become).transpose()?.flatten() {
@@ -85,8 +84,8 @@ pub fn settle(user: Option<&str>, state_dir: &Path) -> Result<(), PrivilegeError
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(step("hiding its memory"))
 }
 
-/// Has this process, which stays root, keep `kept` and no other capability, nor any way to more. It passes on no
-/// descriptor, leaves no core dump, and shows its memory to nobody but root.
+/// This process stays root, but drops every capability but `kept`, and every way to get one. It passes on no
+/// descriptor, leaves no core dump, and only root can see its memory.
 pub fn keep_only(kept: CapabilitySet) -> Result<(), PrivilegeError> {
     close_on_exec();
     for capability in every_capability() {
@@ -104,7 +103,7 @@ pub fn is_root_without_need(user: Option<&str>) -> bool {
 }
 
 fn become_user(user: &User) -> Result<(), PrivilegeError> {
-    // While there is the right to do so. It is of no use without that anyway, but then it is also not there.
+    // Now, while this process still has the right to.
     for capability in every_capability() {
         remove_capability_from_bounding_set(capability)
             .map_err(step("emptying the set of capabilities that can be had"))?;
@@ -115,7 +114,7 @@ fn become_user(user: &User) -> Result<(), PrivilegeError> {
     initgroups(&name, user.gid).map_err(nix_step("taking the user's groups"))?;
     setresgid(user.gid, user.gid, user.gid).map_err(nix_step("taking the user's group"))?;
     setresuid(user.uid, user.uid, user.uid).map_err(nix_step("becoming the user"))?;
-    // With the change of user most are gone, unless whoever started this has asked the kernel to keep them.
+    // The change of user drops most capabilities, unless whoever started this told the kernel to keep them.
     limit_capabilities(CapabilitySet::empty())
 }
 
@@ -123,7 +122,7 @@ fn limit_capabilities(kept: CapabilitySet) -> Result<(), PrivilegeError> {
     sandbox::limit_capabilities(kept).map_err(step("giving up capabilities"))
 }
 
-/// That the steps succeeded is not enough: whether there is a way back is tried.
+/// That the steps succeeded is not enough: try to go back.
 fn verify(user: &User) -> Result<(), PrivilegeError> {
     let still = |what| Err(PrivilegeError::StillThere(what));
     let uids = getresuid().map_err(|errno| PrivilegeError::Step("asking", errno.into()))?;
@@ -148,7 +147,7 @@ fn verify(user: &User) -> Result<(), PrivilegeError> {
     Ok(())
 }
 
-/// Those of the bounding set, as many as this kernel knows.
+/// All capabilities that this kernel knows.
 fn every_capability() -> impl Iterator<Item = CapabilitySet> {
     (0..u64::BITS)
         .map(|bit| CapabilitySet::from_bits_retain(1 << bit))
@@ -172,7 +171,7 @@ fn give(state_dir: &Path, user: &User) -> Result<(), PrivilegeError> {
         uid if uid == user.uid.as_raw() => false,
         uid => return Err(PrivilegeError::StrangeOwner(state_dir.to_owned(), uid)),
     };
-    // Looked through before anything is changed.
+    // Check everything before changing anything.
     if is_new
         && let Some(name) = names(&folder)
             .map_err(failed)?
@@ -185,8 +184,8 @@ fn give(state_dir: &Path, user: &User) -> Result<(), PrivilegeError> {
     give_one(&folder, user).map_err(failed)
 }
 
-/// The folder may be the user's already, so nothing in it is trusted: no link is followed, and no file that has
-/// another name elsewhere changes its owner.
+/// The folder may belong to the user already, so nothing in it is trusted: no link is followed, and no file with a
+/// second hard link changes its owner.
 fn give_files(folder: &OwnedFd, user: &User, depth: u32) -> io::Result<()> {
     for name in names(folder)? {
         let is_candidate = depth < MAX_DEPTH || is_own(&name);
@@ -230,7 +229,7 @@ fn give_one(file: &OwnedFd, user: &User) -> io::Result<()> {
     )?)
 }
 
-/// What is in a folder. Names that are not UTF-8 are nobody's of the agent, and shown as near as can be.
+/// The names in a folder. A name that is not UTF-8 is none of the agent's, and is shown approximately.
 fn names(folder: &OwnedFd) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in rustix::fs::Dir::read_from(folder)? {
@@ -337,7 +336,7 @@ mod tests {
         assert_eq!(fs::metadata(&state).unwrap().mode() & 0o777, 0o700);
         assert_eq!(owner(state.parent().unwrap()), 0);
 
-        // By now the user may have prepared the folder.
+        // Meanwhile the user may have put something into the folder.
         let outside = folder.path().join("outside");
         fs::write(&outside, "").unwrap();
         fs::create_dir(state.join("queue")).unwrap();

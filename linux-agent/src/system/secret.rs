@@ -1,7 +1,7 @@
 //! Files that hold secrets, and the token in one of them.
 //!
-//! A secret that others can read is none, so such a file is refused rather than used. What it holds never becomes
-//! part of a sentence.
+//! A secret that others can read is not secret, so such a file is refused. What it holds is never part of a
+//! sentence.
 
 use std::fmt;
 use std::fs::{self, File, Metadata, OpenOptions};
@@ -19,25 +19,25 @@ pub const MAX_SECRET: u64 = 64 << 10;
 /// The shortest and the longest token, in bytes.
 pub const TOKEN_BYTES: std::ops::RangeInclusive<usize> = 16..=256;
 
-/// Where a secret is, and who keeps it from others.
+/// Where a secret is, and what keeps it from others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretFile {
-    /// Where.
+    /// Its path.
     pub path: PathBuf,
     /// What its owner and its mode must be.
     pub keeper: Keeper,
 }
 
-/// Who keeps a secret from others.
+/// What keeps a secret from others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keeper {
-    /// This user owns the file, or root if the program stays who it is, and nobody else may read it.
+    /// This user owns the file, or root does if the program does not change its user. Nobody else may read it.
     Owner {
         /// The user that the program runs as, or is about to become.
         uid: u32,
     },
-    /// systemd: the file may also be readable for a group, since the folder is closed to all but the service's
-    /// user (systemd.exec(5), credentials).
+    /// systemd's credentials: a group may read the file too, since only the service's user may enter the folder
+    /// (systemd.exec(5)).
     Systemd {
         /// The user that the program runs as, or is about to become.
         uid: u32,
@@ -60,12 +60,12 @@ enum Fault {
     NoToken,
 }
 
-/// What a client shows to its server. It has no `Display`, and its `Debug` is blank.
+/// What a client sends to its server. It has no `Display`, and its `Debug` shows nothing.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(String);
 
 impl SecretFile {
-    /// One for this process as it is. In systemd's folder of credentials it is one of those.
+    /// A secret for this process's user. In systemd's folder of credentials, systemd's rule holds.
     pub fn for_this_process(path: &Path) -> SecretFile {
         let uid = nix::unistd::geteuid().as_raw();
         let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
@@ -84,7 +84,7 @@ impl SecretFile {
     /// Reads the file whole, at most 64 KiB, if it is kept from others.
     pub fn read(&self) -> Result<Vec<u8>, SecretError> {
         let file = files::open(&self.path).map_err(|cause| self.error(Fault::Read(cause)))?;
-        // Of the open file: another could have taken its name by now.
+        // The open file's, since another file could have its name by now.
         let metadata = file
             .metadata()
             .map_err(|cause| self.error(Fault::Read(cause)))?;
@@ -112,7 +112,7 @@ impl SecretFile {
             }
         };
         let owner = metadata.uid();
-        // Root's own are of no use to a program that is about to become somebody else.
+        // A program that is about to become another user could not read root's file again.
         let stays = uid == nix::unistd::geteuid().as_raw();
         let is_roots = owner == 0 && (stays || closed != 0o077);
         if owner != uid && !is_roots {
@@ -138,7 +138,7 @@ impl Token {
         is_token(text.as_bytes()).then(|| Token(text.to_owned()))
     }
 
-    /// The value of `Authorization` (RFC 6750), marked so that it shows in no log.
+    /// The value of `Authorization` (RFC 6750), marked as sensitive so that no log shows it.
     pub fn header(&self) -> Option<HeaderValue> {
         let mut value = HeaderValue::from_str(&format!("Bearer {}", self.0)).ok()?;
         value.set_sensitive(true);
@@ -156,7 +156,8 @@ pub fn is_token(text: &[u8]) -> bool {
     TOKEN_BYTES.contains(&text.len()) && text.iter().all(u8::is_ascii_graphic)
 }
 
-/// A new file beside the one that it will be, with the mode that it will have; gone if it never is.
+/// A new file under another name, with the right mode from the start. It is removed unless it is put into its
+/// place.
 pub struct NewFile {
     file: File,
     temporary: PathBuf,
@@ -187,7 +188,7 @@ impl NewFile {
         self.file.sync_all()?;
         match replaces {
             true => fs::rename(&self.temporary, &self.path),
-            // Unlike a rename, a link never takes the place of another file.
+            // Unlike a rename, a link never replaces a file.
             false => fs::hard_link(&self.temporary, &self.path),
         }?;
         let folder = self.path.parent().filter(|it| !it.as_os_str().is_empty());
@@ -197,7 +198,7 @@ impl NewFile {
 
 impl Drop for NewFile {
     fn drop(&mut self) {
-        // After a rename there is none.
+        // After a rename there is nothing to remove.
         let _ = fs::remove_file(&self.temporary);
     }
 }
@@ -290,7 +291,7 @@ mod tests {
         let mut secret = file(&folder, TEXT.as_bytes(), 0o600);
         let uid = nix::unistd::geteuid().as_raw();
         if uid != 0 {
-            // Only the owner's side of the rule can be turned round.
+            // Only the owner's part of the rule can be tested the other way round.
             secret.keeper = Keeper::Owner { uid: uid + 1 };
             let says = format!("belongs to user {uid}, and this program runs as");
             assert!(refusal(&secret).contains(&says));

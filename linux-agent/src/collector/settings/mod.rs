@@ -39,14 +39,14 @@ pub struct ServerSettings {
 pub enum ServerSettingsError {
     /// The file cannot be read.
     Read {
-        /// Which.
+        /// Its path.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         cause: std::io::Error,
     },
     /// The file is not TOML, or holds a key or a type that does not belong there.
     Toml {
-        /// Which.
+        /// Its path.
         path: PathBuf,
         /// Counts from 1.
         line: usize,

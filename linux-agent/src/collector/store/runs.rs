@@ -37,7 +37,7 @@ pub struct Accounting {
 /// cannot be accounted for.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct ClientRuns {
-    /// Whose.
+    /// The client.
     pub client_id: HostId,
     /// Reports that are stored, each counted once.
     pub received: u64,
@@ -54,7 +54,7 @@ pub struct ClientRuns {
 /// What has become of the reports of one run.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Run {
-    /// Which.
+    /// The id of the run.
     pub boot: String,
     /// The smallest number that has come.
     pub first: u64,

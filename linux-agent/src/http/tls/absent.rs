@@ -7,14 +7,14 @@ use std::io;
 use crate::http::socket::Socket;
 use crate::settings::Server;
 
-/// None.
+/// Cannot exist in a build without TLS.
 #[derive(Clone, Debug)]
 pub enum Config {}
 
-/// None.
+/// Cannot exist in a build without TLS.
 pub enum Session {}
 
-/// None.
+/// Cannot exist in a build without TLS.
 #[derive(Debug)]
 pub enum TlsError {}
 
