@@ -1,4 +1,4 @@
-//! One board: what it says, what it is told, and what is counted. What it says is bytes here, not a port.
+//! One board: what it says, what it is told, and what is counted. It deals with bytes, not with a port.
 
 use std::hash::{DefaultHasher, Hasher};
 
@@ -13,18 +13,17 @@ use crate::queue::Whose;
 use crate::settings::ClientName;
 use crate::system::ids::new_boot_id;
 
-/// What waits to be written to a board, in bytes: a document and some acknowledgements.
+/// At most this many bytes wait to be written to a board: a document and some acknowledgements.
 pub const MAX_OUTGOING: usize = 2 * MAX_LINE;
 
 /// When bytes came.
 #[derive(Clone, Copy, Debug)]
 pub struct Arrival {
-    /// On the clock that goes on.
+    /// By the monotonic clock.
     pub now: Uptime,
     /// The time of day, in Unix milliseconds.
     pub unix_ms: u64,
-    /// They may have lain unread for so long before, since the agent had no time to read: it was stopped, or the
-    /// machine suspended.
+    /// How long they may have lain unread before: the agent was stopped, or the machine suspended.
     pub lain_ms: u64,
 }
 
@@ -53,11 +52,11 @@ pub struct Counts {
     pub duplicates: u64,
     /// Lines without a valid seal.
     pub bad: u64,
-    /// Sealed lines that are none of the messages there are.
+    /// Sealed lines that are no known message.
     pub unknown: u64,
     /// Lines that claim to come from another client.
     pub refused: u64,
-    /// When the last line came that was taken, in Unix milliseconds.
+    /// When the last valid line came, in Unix milliseconds.
     pub last_unix_ms: Option<u64>,
 }
 
@@ -78,8 +77,8 @@ impl Board {
         }
     }
 
-    /// Takes what came over the line. Each new report goes, with the key of its service, to `queue`, and is
-    /// then acknowledged.
+    /// Takes what came over the line. Passes each new report with the key of its service to `queue`, then
+    /// acknowledges it.
     pub fn receive(&mut self, bytes: &[u8], at: Arrival, mut queue: impl FnMut(&[u8], Whose<'_>)) {
         self.runs.may_have_lain(at.lain_ms);
         let mut rejected = self.receiver.rejected();
@@ -132,12 +131,12 @@ impl Board {
         self.counts.bad += u64::from(rejected);
     }
 
-    /// That the board refuses its services document and why, once.
+    /// Why the board refuses its services document. Returned once.
     pub fn take_refusal(&mut self) -> Option<String> {
         self.refusal.take()
     }
 
-    /// The line was cut: what was under way is half a line in either direction.
+    /// The connection was lost: drops half lines in both directions.
     pub fn cut(&mut self) {
         self.receiver = Receiver::new();
         self.outgoing.clear();
@@ -148,12 +147,12 @@ impl Board {
         &self.outgoing
     }
 
-    /// So many bytes of [`Board::outgoing`] were written.
+    /// Notes that this many bytes of [`Board::outgoing`] were written.
     pub fn written(&mut self, count: usize) {
         self.outgoing.drain(..count.min(self.outgoing.len()));
     }
 
-    /// What the server answered to the board's ask, or that it did not; as [`Orders::served`].
+    /// Takes the server's answer to the board's ask, or that there was none, as [`Orders::served`].
     pub fn served(&mut self, document: Option<&[u8]>, now: Uptime) -> Result<(), DocumentError> {
         let (line, result) = self.orders.served(document, now);
         send(line.unwrap_or_default(), &mut self.outgoing);
@@ -185,7 +184,7 @@ fn sample_of(report: &Report<'_>) -> Sample {
     }
 }
 
-/// The time of day at an instant of the clock that goes on, which is not after the arrival.
+/// The time of day at an instant of the monotonic clock, which is not after the arrival.
 fn unix_ms_of(instant_ms: i64, at: Arrival) -> u64 {
     let now_ms = i64::try_from(at.now.as_millis()).unwrap_or(i64::MAX);
     let ago_ms = u64::try_from(now_ms.saturating_sub(instant_ms)).unwrap_or(0);
@@ -200,7 +199,7 @@ fn acknowledge(seq: u32, outgoing: &mut Vec<u8>) {
     );
 }
 
-/// What does not fit is dropped: the board asks, or sends its report, again.
+/// What does not fit is dropped: the board asks or sends again.
 fn send(line: &[u8], outgoing: &mut Vec<u8>) {
     if outgoing.len() + line.len() <= MAX_OUTGOING {
         outgoing.extend_from_slice(line);
@@ -219,7 +218,7 @@ mod tests {
         [text.as_bytes(), &frame::seal_of(text.as_bytes())].concat()
     }
 
-    /// Gives the keys of the services of the reports that were queued.
+    /// Returns the service keys of the reports that were queued.
     fn hear(board: &mut Board, text: &str, now: Uptime) -> Vec<u64> {
         let mut keys = vec![];
         let arrival = Arrival {
@@ -241,7 +240,7 @@ mod tests {
         Board::new(ClientName::Number(7))
     }
 
-    /// The lines that wait to be written, which then are.
+    /// Takes the lines that wait to be written.
     fn told(board: &mut Board) -> Vec<String> {
         let text = String::from_utf8(board.outgoing().to_vec()).unwrap();
         board.written(text.len());

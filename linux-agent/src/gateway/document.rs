@@ -8,18 +8,18 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use super::line::MAX_LINE;
 use crate::protocol::{MAX_NAME, MAX_SERVICES};
 
-/// Why a document does not go to a board; displays as the end of a sentence.
+/// Why a document is not sent to a board. It displays as the end of a sentence.
 #[derive(Debug, PartialEq, Eq)]
 pub enum DocumentError {
-    /// It is none.
+    /// It is no services document.
     Invalid(Box<ConfigError<MAX_NAME>>),
-    /// The line would have so many bytes.
+    /// The line would have this many bytes.
     TooLarge(usize),
 }
 
 /// The line that carries what `document` orders.
 pub fn line(document: &[u8]) -> Result<Vec<u8>, DocumentError> {
-    // In place, since by value it would leave its mark on the stack.
+    // Read in place: by value it would take much stack.
     let mut config = Box::new(BoardConfig::new());
     config
         .read(document, |name| Box::from(name))
@@ -39,7 +39,7 @@ struct Compact<'a>(&'a BoardConfig);
 
 struct Services<'a>(&'a BoardConfig);
 
-/// In seconds: an integer where it is one, since boards read no others.
+/// In seconds. Whole seconds are written as integers, since boards read no others.
 struct Seconds(u32);
 
 impl Serialize for Compact<'_> {

@@ -23,7 +23,7 @@ pub const MAX_LINE: usize = 1024;
 /// The longest id of a run that a board may give, in bytes.
 pub const MAX_BOOT: usize = 128;
 
-/// The longest word for what is wrong with a services document, in bytes.
+/// The longest keyword for what is wrong with a services document, in bytes.
 pub const MAX_FAULT: usize = 64;
 
 /// What a board says.
@@ -38,9 +38,9 @@ pub enum Message<'a> {
     },
     /// It does not follow its services document.
     Refusal {
-        /// What is wrong with it, in a word.
+        /// What is wrong with it: a keyword.
         fault: Cow<'a, str>,
-        /// Because of which service, if of one.
+        /// The service that is wrong, if it is one.
         service: Option<Cow<'a, str>>,
     },
 }
@@ -48,7 +48,7 @@ pub enum Message<'a> {
 /// A sample of a board.
 #[derive(Debug)]
 pub struct Report<'a> {
-    /// Of which service.
+    /// The name of its service.
     pub service: Cow<'a, str>,
     /// The board's uptime when it was sampled, in seconds.
     pub uptime_s: u32,
@@ -56,7 +56,7 @@ pub struct Report<'a> {
     pub age_s: u32,
     /// The board's own id of its run.
     pub boot: Option<Cow<'a, str>>,
-    /// Its number in this run.
+    /// The report's `seq`.
     pub seq: u32,
     data: &'a RawValue,
 }
@@ -66,7 +66,7 @@ pub struct Report<'a> {
 pub enum Rejected {
     /// It claims to come from another client.
     Foreign,
-    /// It is none of the messages there are.
+    /// It is no known message.
     Unknown,
 }
 
@@ -82,8 +82,7 @@ pub fn read<'a>(text: &'a [u8], client: &ClientName) -> Result<Message<'a>, Reje
     is_own.then_some(message).ok_or(Rejected::Foreign)
 }
 
-/// Writes the text of a report and, before its closing brace, what the board does not know: the time, and the
-/// run unless the board names it.
+/// Writes the text of a report and, before its closing brace, `time` and, if the board gives none, `boot`.
 pub fn stamp(text: &[u8], unix_ms: u64, boot: Option<&str>, out: &mut Vec<u8>) {
     let text = text.trim_ascii_end();
     out.clear();
@@ -97,7 +96,7 @@ pub fn stamp(text: &[u8], unix_ms: u64, boot: Option<&str>, out: &mut Vec<u8>) {
 }
 
 impl Report<'_> {
-    /// A hash of what was sampled, to tell a report that comes again from another one of the same number.
+    /// A hash of what was sampled. It tells a report that comes again from another one with the same number.
     pub fn digest(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         hasher.write(self.service.as_bytes());
@@ -107,7 +106,7 @@ impl Report<'_> {
     }
 }
 
-/// Every field there is. Two of a kind, `null`, and any other field are refused.
+/// Every known field. A field that comes twice, `null` and unknown fields are refused.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Fields<'a> {
@@ -148,7 +147,7 @@ fn not_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
 }
 
 fn fields(text: &[u8]) -> Option<Fields<'_>> {
-    // To serde an array of the fields' values is as good as an object.
+    // serde would also take an array of the values.
     let is_object = text.trim_ascii_start().starts_with(b"{");
     let fields = is_object.then(|| serde_json::from_slice(text));
     fields?.ok()
@@ -220,7 +219,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// An object with an integer `status`, in numbers that are finite.
+/// Checks for an object with an integer `status`, all of whose numbers are finite.
 fn is_data(data: &RawValue) -> bool {
     let data = serde_json::from_str::<Map<String, Value>>(data.get());
     data.is_ok_and(|data| data.get("status").is_some_and(Value::is_i64))

@@ -12,7 +12,7 @@ use crate::settings;
 use crate::system::clock;
 use crate::system::fault::Fault;
 
-/// A port that is not there is tried again after this, in milliseconds: it is in use again within 2 s of its return.
+/// A port that is gone is tried again after this, in milliseconds. So it is in use within 2 s of its return.
 pub const RETRY_MS: u64 = 1000;
 
 /// A board and its port.
@@ -61,7 +61,7 @@ impl Link {
             lain_ms,
         };
         match port.read(buffer) {
-            // Hung up, and nothing left to be read: it would wake the loop for ever.
+            // Hung up, with nothing left to read: it would wake the loop again and again.
             Ok(0) if is_over => self.fail(&PortError::HungUp, now),
             Ok(count) => {
                 let bytes = buffer.get(..count).unwrap_or_default();
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn a_port_that_is_away_is_tried_again_in_time_and_not_all_the_time() {
-        // Half of the 2 s that are promised is left for the turn and for opening it.
+        // That leaves half of the promised 2 s for the turn and for opening it.
         const { assert!(RETRY_MS >= 500 && RETRY_MS <= 1000) };
         let now = clock::uptime();
         let settings = settings::Board {

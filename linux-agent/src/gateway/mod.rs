@@ -30,13 +30,13 @@ use crate::system::clock;
 use board::Counts;
 use link::Link;
 
-/// The ports are looked at this often at least, in milliseconds.
+/// The ports are checked at least this often, in milliseconds.
 const TURN_MS: u64 = 1000;
 
 /// One port's share of a turn, in bytes.
 const MAX_READ: usize = 4096;
 
-/// The rate of the boards' reports is counted over at least this, in milliseconds.
+/// The rate of the boards' reports is measured over at least this, in milliseconds.
 const RATE_MS: u64 = 10_000;
 
 pub use link::RETRY_MS;
@@ -51,7 +51,7 @@ pub struct Gateway {
     has_server: bool,
     links: Vec<Link>,
     buffer: Vec<u8>,
-    /// What came from boards is on disk, so they may be told.
+    /// Reports of boards are on disk now, so acknowledge them.
     may_write: bool,
     /// When the ports were looked at last.
     attended: Uptime,
@@ -86,7 +86,7 @@ struct Rate {
 }
 
 impl Gateway {
-    /// No boards yet. Their reports will go to `courier`.
+    /// Begins without boards. Their reports go to `courier`.
     pub fn new(courier: Courier) -> Self {
         Gateway {
             courier,
@@ -99,8 +99,7 @@ impl Gateway {
         }
     }
 
-    /// From now on has these boards. One that was there keeps all that is known of it, and its port unless that
-    /// is another one now.
+    /// Replaces the boards. A board that stays keeps what is known of it, and its port unless the device changed.
     pub fn set_boards(&mut self, boards: &[settings::Board], has_server: bool) {
         let now = clock::uptime();
         self.has_server = has_server;
@@ -122,7 +121,7 @@ impl Gateway {
             self.links.push(link);
         }
         self.attended = now;
-        // Ports that two boards exchange have to be closed before they are opened.
+        // If two boards exchange ports, both have to be closed before they are opened.
         drop(before);
         if !self.links.is_empty() {
             self.buffer.resize(MAX_READ, 0);
@@ -143,13 +142,13 @@ impl Gateway {
         })
     }
 
-    /// When there is something to do although no port says so.
+    /// When there is something to do even if no port is ready.
     pub fn deadline(&self) -> Option<Uptime> {
         let links = self.links.iter();
         let instants = links.flat_map(|link| {
             let retry = link.port.is_none().then_some(link.retry);
             let fetch = link.board.orders.fetch_at().filter(|_| self.has_server);
-            // So that it is known how long what comes has lain at most.
+            // This bounds how long bytes may have lain unread.
             let turn = self.attended.after_millis(TURN_MS);
             let turn = link.port.is_some().then_some(turn);
             retry.into_iter().chain(fetch).chain(turn)
@@ -157,7 +156,7 @@ impl Gateway {
         instants.min()
     }
 
-    /// Reads, answers and opens what is ready, and has the server asked for the services that boards want.
+    /// Reads, answers and opens what is ready, and asks the server for the services of boards.
     pub fn attend(&mut self, events: &Events) {
         if self.links.is_empty() {
             return;
@@ -258,11 +257,11 @@ impl Gateway {
 }
 
 impl Rate {
-    /// Counts reports; gives how many come a second when that is known anew.
+    /// Counts reports. Returns the rate, in reports a second, when a new one is known.
     fn count(&mut self, count: u64, now: Uptime) -> Option<f64> {
         let Some(since) = self.since else {
             self.since = Some(now);
-            // Not known yet; too much does no harm.
+            // Not known yet. Too high a rate does no harm.
             return Some(1.0);
         };
         self.count = self

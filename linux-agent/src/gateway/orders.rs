@@ -1,4 +1,4 @@
-//! When the server is asked for a board's services, and what the board gets while it does not answer.
+//! When the server is asked for a board's services, and what the board gets while the server does not answer.
 
 use mote_core::Uptime;
 use mote_core::backoff::Backoff;
@@ -16,7 +16,7 @@ const MAX_DELAY_MS: u32 = 60_000;
 pub struct Orders {
     /// The last good one, as a sealed line.
     kept: Option<Vec<u8>>,
-    /// The board asked, and the server has not given a good one since.
+    /// The board asked, and no valid document has come since.
     wanted: bool,
     /// When it went to the board last.
     sent: Option<Uptime>,
@@ -28,7 +28,7 @@ pub struct Orders {
 }
 
 impl Orders {
-    /// Nothing is asked for yet. `seed` should differ between boards.
+    /// Begins without an ask. `seed` should differ between boards.
     pub fn new(seed: u32) -> Self {
         Orders {
             kept: None,
@@ -40,19 +40,19 @@ impl Orders {
         }
     }
 
-    /// The board asks. While the server is away or slow, it gets the line that is kept.
+    /// The board asks. While the server is away or slow, the board gets the line that is kept.
     pub fn asked(&mut self, now: Uptime) -> Option<&[u8]> {
         self.wanted = true;
         let is_away = self.under_way || self.backoff.failures() > 0;
         is_away.then(|| self.kept_for(now))?
     }
 
-    /// When the server is to be asked, if it is.
+    /// When to ask the server, if it is to be asked.
     pub fn fetch_at(&self) -> Option<Uptime> {
         (self.wanted && !self.under_way).then_some(self.not_before)
     }
 
-    /// Whether the server is to be asked now; then it counts as being asked.
+    /// Whether to ask the server now. If so, it counts as being asked.
     pub fn take_fetch(&mut self, now: Uptime) -> bool {
         let is_due = self.fetch_at().is_some_and(|at| at <= now);
         if is_due {
@@ -62,7 +62,7 @@ impl Orders {
         is_due
     }
 
-    /// What the server answered, or that it did not: then it is asked again after a while. Gives the line for the
+    /// Takes the server's answer. Without one, the server is asked again after a while. Returns the line for the
     /// board, which is the last good one, and what is wrong with the document.
     pub fn served(
         &mut self,
@@ -175,7 +175,7 @@ mod tests {
         result.unwrap_err();
         assert_eq!(text(orders.asked(at(10_500))), Some(DOCUMENT));
 
-        // Another one that is good goes out at once.
+        // Another valid document goes out at once.
         assert!(orders.take_fetch(at(11_000)));
         let none: &[u8] = br#"{"services":{}}"#;
         assert_eq!(text(orders.served(Some(none), at(11_000)).0), Some(none));

@@ -15,7 +15,7 @@ use nix::sys::termios::{
 };
 use rustix::fs::FlockOperation;
 
-/// The kernel's name of each of the settings' rates.
+/// The kernel's constant for each rate that the settings allow.
 const SPEEDS: &[(u32, BaudRate)] = &[
     (1200, BaudRate::B1200),
     (2400, BaudRate::B2400),
@@ -40,29 +40,29 @@ const SPEEDS: &[(u32, BaudRate)] = &[
     (4_000_000, BaudRate::B4000000),
 ];
 
-/// An open port. No other program can open it meanwhile, unless that is privileged.
+/// An open port. Meanwhile no other program can open it, unless it is privileged.
 #[derive(Debug)]
 pub struct Port {
     file: File,
 }
 
-/// Why a port is not open; displays as the end of a sentence that names it.
+/// Why a port is not open. It displays as the end of a sentence that names it.
 #[derive(Debug)]
 pub enum PortError {
-    /// There is something, but it is no serial port.
+    /// It is no serial port.
     NoTerminal,
     /// Another program has it.
     InUse,
     /// The device is gone.
     HungUp,
-    /// The system says no.
+    /// The system refuses.
     System(io::Error),
 }
 
 impl Port {
-    /// Opens the port that `device` leads to now. What it holds to be read stays there.
+    /// Opens the port that `device` leads to now. Bytes that wait there stay.
     pub fn open(device: &Path, baud: u32) -> Result<Port, PortError> {
-        // Opening some devices has effects, so what is plainly none is not opened.
+        // Opening some devices has effects, so check first whether it can be a port.
         if !fs::metadata(device)?.file_type().is_char_device() {
             return Err(PortError::NoTerminal);
         }
@@ -72,7 +72,7 @@ impl Port {
             .custom_flags(O_NOCTTY | O_NONBLOCK | O_CLOEXEC)
             .open(device)?;
         let mut termios = tcgetattr(&file)?;
-        // Exclusive use keeps out those who come after, the lock those who are there and take one too.
+        // Exclusive use keeps out programs that come later; the lock those that are there already and lock it too.
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Err(rustix::io::Errno::WOULDBLOCK) => return Err(PortError::InUse),
             result => result?,
@@ -84,7 +84,7 @@ impl Port {
         Ok(port)
     }
 
-    /// Reads what is there, at most a buffer full; 0 is nothing for now.
+    /// Reads what is there, at most a buffer full. 0: nothing for now.
     pub fn read(&mut self, buffer: &mut [u8]) -> Result<usize, PortError> {
         match self.file.read(buffer) {
             Ok(0) => Err(PortError::HungUp),
@@ -112,7 +112,7 @@ impl AsFd for Port {
 
 impl Drop for Port {
     fn drop(&mut self) {
-        // The mark outlives this handle on a port that somebody else has open, such as a pseudo-terminal.
+        // The exclusive flag would stay on a port that another program has open, such as a pseudo-terminal.
         let _ = rustix::termios::ioctl_tiocnxcl(&self.file);
     }
 }
@@ -120,7 +120,7 @@ impl Drop for Port {
 fn set_up(termios: &mut Termios, baud: u32) -> Result<(), PortError> {
     cfmakeraw(termios);
     let flags = &mut termios.control_flags;
-    // HUPCL would drop DTR at the end, which resets many boards.
+    // HUPCL would drop DTR on closing, which resets many boards.
     flags.remove(
         ControlFlags::HUPCL
             | ControlFlags::CSTOPB
@@ -152,7 +152,7 @@ impl From<io::Error> for PortError {
         match error.raw_os_error().map(Errno::from_raw) {
             Some(Errno::ENOTTY) => PortError::NoTerminal,
             Some(Errno::EBUSY) => PortError::InUse,
-            // What a device answers that is being pulled out.
+            // The error of a device that is being pulled out.
             Some(Errno::EIO | Errno::ENXIO | Errno::ENODEV) => PortError::HungUp,
             _ => PortError::System(error),
         }

@@ -5,17 +5,17 @@ use mote_core::Uptime;
 
 use super::timing::{SLACK_S, Timing, millis};
 
-/// Reports that may come out of order: as many numbers before the highest are remembered.
+/// Reports may come out of order: this many numbers before the highest are remembered.
 pub const WINDOW: u32 = 64;
 
-/// What tells of one report of a board.
+/// What is known of one report of a board.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample {
     /// Its number.
     pub seq: u32,
     /// The board's uptime when it was sampled, in seconds.
     pub uptime_s: u32,
-    /// How long the board says it kept it, in seconds.
+    /// How long the board kept it, in seconds.
     pub age_s: u32,
     /// A hash of the board's own id of its run.
     pub run: Option<u64>,
@@ -26,11 +26,11 @@ pub struct Sample {
 /// What a report is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// One more of the run.
+    /// A new report of this run.
     New,
-    /// The first one of another run than before.
+    /// The first report of another run.
     NewRun,
-    /// One that came before.
+    /// A report that came before.
     Duplicate,
 }
 
@@ -41,10 +41,10 @@ pub struct Runs {
     /// The report with the highest number.
     highest: Option<Sample>,
     window: Window,
-    /// This run was seen to begin, so that its reports are known to count from 0.
+    /// This run's beginning was seen, so its reports count from 0.
     from_zero: bool,
     missing: u64,
-    /// What is read now may have lain unread for so long.
+    /// How long what is read now may have lain unread.
     lain_ms: i64,
 }
 
@@ -54,7 +54,7 @@ struct Window([Slot; WINDOW as usize]);
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Slot {
-    /// From before this run was known; not missed.
+    /// From before this run was known. Not counted as a gap.
     #[default]
     Before,
     Missing,
@@ -72,13 +72,13 @@ enum Place {
 }
 
 impl Runs {
-    /// What is taken note of from now on may have lain unread for so many milliseconds: it then says less of when it
-    /// was sent.
+    /// From now on, what is noted may have lain unread for this many milliseconds, so its arrival says less about
+    /// when it was sent.
     pub fn may_have_lain(&mut self, lain_ms: u64) {
         self.lain_ms = i64::try_from(lain_ms).unwrap_or(i64::MAX);
     }
 
-    /// Takes note of a report that arrived at `now`.
+    /// Notes a report that arrived at `now`.
     pub fn report(&mut self, sample: Sample, now: Uptime) -> Verdict {
         let (uptime_ms, age_ms) = (millis(sample.uptime_s), millis(sample.age_s));
         let place = self.place(&sample, now);
@@ -106,7 +106,7 @@ impl Runs {
         }
     }
 
-    /// Takes note of a line that told the board's uptime at `now`. Gives whether the board has begun a new run.
+    /// Notes a line with the board's uptime at `now`. Returns whether the board has begun a new run.
     pub fn ask(&mut self, uptime_s: u32, now: Uptime) -> bool {
         let uptime_ms = millis(uptime_s);
         let is_new = self.timing.is_behind(uptime_ms, self.lain_ms, now);
@@ -117,7 +117,7 @@ impl Runs {
         is_new
     }
 
-    /// When the board's uptime was this, in milliseconds on the host's clock; not after `now`.
+    /// When the board had this uptime, in milliseconds of the host's clock. Not after `now`.
     pub fn instant(&self, uptime_s: u32, now: Uptime) -> i64 {
         self.timing.instant(millis(uptime_s), now)
     }
@@ -136,7 +136,7 @@ impl Runs {
         {
             return Place::Restarted;
         }
-        // Only what a board says of its age tells a report that was kept from one that is fresh.
+        // Only the age that a board gives tells a kept report from a fresh one.
         let said_ms = millis(sample.uptime_s) + millis(sample.age_s);
         let is_behind = self.timing.is_behind(said_ms, self.lain_ms, now);
         let is_late = if sample.seq > highest.seq {

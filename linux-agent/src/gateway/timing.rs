@@ -1,16 +1,15 @@
-//! When a board that has no clock sampled what it sends: from its uptime, its ages and the times of arrival.
+//! When a board without a clock sampled what it sends, from its uptime, its ages and the times of arrival.
 //!
-//! The instant of the board's reset is estimated as the earliest that any line allows: one that was under way or
-//! kept for a while only ever seems to tell of a later one. Since clocks drift, the estimate may move
-//! on by one part in [`DRIFT`].
+//! The board's reset is estimated as the earliest that any line allows, since a line that was delayed or kept can
+//! only make it look later. Since clocks drift, the estimate may move later by one part in [`DRIFT`].
 
 use mote_core::Uptime;
 
-/// The estimate may move on by one part in this many of the board's time: boards may run on oscillators without
-/// a crystal, which are off by 2 % or so.
+/// The estimate may move later by one part in this many of the board's time. Oscillators without a crystal are off
+/// by 2 % or so.
 const DRIFT: i64 = 30;
 
-/// Whole seconds make up for less than this.
+/// The error of whole seconds is less than this.
 pub const SLACK_S: u32 = 2;
 
 /// What is known of a board's uptime. All times are in milliseconds.
@@ -19,14 +18,14 @@ pub struct Timing(Option<Known>);
 
 #[derive(Clone, Copy, Debug)]
 struct Known {
-    /// When the board was reset, on the host's clock; perhaps before that one's start.
+    /// When the board was reset, by the host's clock. May be before that clock's start.
     reset_ms: i64,
-    /// Up to which uptime of the board that was seen.
+    /// The board's uptime up to which this was seen.
     uptime_ms: i64,
 }
 
 impl Timing {
-    /// Takes note of a line that arrived at `now` and tells of the uptime so long before.
+    /// Notes a line that arrived at `now` with an uptime of `age` before.
     pub fn set(&mut self, uptime_ms: i64, age_ms: i64, now: Uptime) {
         let board_ms = uptime_ms + age_ms;
         let reset_ms = signed(now) - board_ms;
@@ -40,15 +39,15 @@ impl Timing {
         known.uptime_ms = known.uptime_ms.max(board_ms);
     }
 
-    /// When the board's uptime was this; not after `now`.
+    /// When the board had this uptime. Not after `now`.
     pub fn instant(&self, uptime_ms: i64, now: Uptime) -> i64 {
         let now_ms = signed(now);
         let instant = |known: Known| known.reset_ms.saturating_add(uptime_ms);
         self.0.map_or(now_ms, instant).min(now_ms)
     }
 
-    /// Whether a board that told this uptime, in a line that may have lain unread for `lain_ms`, must have been
-    /// reset meanwhile.
+    /// Whether a board with this uptime, in a line that may have lain unread for `lain_ms`, must have been reset
+    /// meanwhile.
     pub fn is_behind(&self, uptime_ms: i64, lain_ms: i64, now: Uptime) -> bool {
         self.0.is_some_and(|known| {
             let expected_ms = signed(now)

@@ -1,4 +1,4 @@
-//! What lets the agent in at its server, token and certificates, kept up to date with the files that hold it.
+//! Token and certificates for the server, kept up to date with their files.
 
 use std::fmt;
 use std::fs;
@@ -13,7 +13,7 @@ use crate::settings::Server;
 use crate::system::fault::Fault;
 use crate::system::secret::{SecretError, SecretFile, Token};
 
-/// The files are looked at no more often than this, unless the server does not take what was in them.
+/// The files are checked at most this often, unless the server refused what was in them.
 const LOOK_EVERY: Duration = Duration::from_secs(3);
 
 /// Token and certificates for one server.
@@ -24,7 +24,7 @@ pub struct Access {
     looked: Option<Instant>,
 }
 
-/// Why token or certificates are not used; displays as one sentence.
+/// Why token or certificates are not used. It displays as one sentence.
 #[derive(Debug)]
 pub enum AccessError {
     /// The token's file.
@@ -33,20 +33,20 @@ pub enum AccessError {
     Tls(tls::ConfigError),
 }
 
-/// What was read from files, and when they were as it is.
+/// What was read from files, and the stamps of the files then.
 struct Kept<T> {
     value: Option<T>,
-    /// As the files were just before it was read.
+    /// The files' stamps just before they were read.
     stamps: Vec<Option<Stamp>>,
     fault: Fault,
-    /// The server did not take it, so the files are read again whatever their stamps.
+    /// The server refused it, so the files are read again even if their stamps are the same.
     is_doubted: bool,
 }
 
-/// Device, inode, size and time of the last change, to contents or mode, in seconds and nanoseconds.
+/// Device, inode, size, and time of the last change of contents or mode, in seconds and nanoseconds.
 type Stamp = (u64, u64, u64, i64, i64);
 
-/// Reads what the settings of a server name, and says what is wrong with it.
+/// Reads the files that a server's settings name, and says what is wrong with them.
 pub fn check(server: &Server) -> Result<(), AccessError> {
     read_token(server)?;
     read_tls(server)?;
@@ -54,7 +54,7 @@ pub fn check(server: &Server) -> Result<(), AccessError> {
 }
 
 impl Access {
-    /// Nothing is read yet.
+    /// Begins without reading.
     pub fn new(server: &Server) -> Access {
         Access {
             server: server.clone(),
@@ -64,8 +64,8 @@ impl Access {
         }
     }
 
-    /// Looks whether the files have changed, and if so reads them. What cannot be used is said once, and what was
-    /// read before stays in use. Gives whether the certificates are others now.
+    /// Reads the files again if they changed. What cannot be used is said once, and what was read before stays in
+    /// use. Returns whether the certificates changed.
     pub fn refresh(&mut self, now: Instant) -> bool {
         let is_time = self
             .looked
@@ -100,7 +100,7 @@ impl Access {
         self.tls.get().cloned()
     }
 
-    /// Why files are not used at the moment; what they held before is.
+    /// Why files are not used at the moment. What they held before still is.
     pub fn trouble(&self) -> Option<String> {
         let reasons = [self.token.fault.reason(), self.tls.fault.reason()];
         let reasons: Vec<_> = reasons.into_iter().flatten().collect();
@@ -112,12 +112,12 @@ impl Access {
         self.server.token.as_ref().map(|it| it.path.as_path())
     }
 
-    /// The server did not take the token.
+    /// The server refused the token.
     pub fn doubt_token(&mut self) {
         self.token.is_doubted = true;
     }
 
-    /// The server's certificate was not taken, or the agent's by the server.
+    /// The server's certificate was refused, or the agent's by the server.
     pub fn doubt_tls(&mut self) {
         self.tls.is_doubted = true;
     }
@@ -133,14 +133,14 @@ impl<T> Kept<T> {
         }
     }
 
-    /// Gives whether there is another value now.
+    /// Returns whether the value changed.
     fn refresh(
         &mut self,
         files: &[Option<&Path>],
         now: Instant,
         read: impl FnOnce() -> Result<T, AccessError>,
     ) -> bool {
-        // Taken before the file is read: what changes meanwhile is seen as another change.
+        // The stamp is taken before reading, so a change meanwhile is noticed later.
         let stamps: Vec<_> = files.iter().flatten().map(|file| stamp(file)).collect();
         let is_first = self.value.is_none() && self.fault.reason().is_none();
         if !is_first && !self.is_doubted && stamps == self.stamps {

@@ -1,14 +1,14 @@
-//! The buffers of a connection: what is written waits there until an answer is awaited.
+//! The buffers of a connection: what is written is kept until an answer is awaited.
 
 use ureq::unversioned::transport::Buffers;
 
-/// What is written goes out when it reaches half of this, in bytes, or when an answer is awaited.
+/// Output goes out when it reaches half of this, in bytes, or when an answer is awaited.
 pub(crate) const OUTPUT_SIZE: usize = 16 << 10;
 
-/// The head of an answer may have this many bytes.
+/// The head of an answer has at most this many bytes.
 pub const MAX_HEAD: usize = 16 << 10;
 
-/// So many heads that only announce the answer (1xx) may come before it.
+/// At most this many heads that only announce the answer (1xx) may come before it.
 pub const MAX_INTERIM: u32 = 16;
 
 /// Input between `start` and `end`, output that grows until it is flushed.
@@ -16,7 +16,7 @@ pub struct JoinedBuffers {
     input: Vec<u8>,
     start: usize,
     end: usize,
-    /// What was there was of use, so more of it may be.
+    /// The last input was consumed, so more may be there.
     progress: bool,
     output: Vec<u8>,
     pending: usize,
@@ -40,7 +40,7 @@ impl JoinedBuffers {
 }
 
 impl JoinedBuffers {
-    /// So much more of the output is to go out. Gives whether it is time to write.
+    /// Adds this much to the output. Returns whether it is time to write.
     pub(crate) fn add_output(&mut self, amount: usize) -> bool {
         self.pending += amount;
         self.pending >= OUTPUT_SIZE / 2
@@ -51,7 +51,7 @@ impl JoinedBuffers {
         self.pending > 0
     }
 
-    /// What is to go out now; with it a new exchange begins.
+    /// Takes what is to go out. A new exchange begins with it.
     pub(crate) fn take_output(&mut self) -> &[u8] {
         let pending = std::mem::take(&mut self.pending);
         if pending > 0 {
@@ -60,7 +60,7 @@ impl JoinedBuffers {
         self.output.get(..pending).unwrap_or_default()
     }
 
-    /// Whether the server goes on announcing an answer and does not give it.
+    /// Whether the server announces an answer again and again without giving it.
     pub(crate) fn is_put_off(&self) -> bool {
         self.interim > MAX_INTERIM
     }

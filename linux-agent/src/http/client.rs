@@ -24,44 +24,44 @@ use crate::http::words;
 use crate::protocol::MAX_DOCUMENT;
 use crate::settings::{self, Encoding, Server};
 
-/// Of the answer to a report, this many bytes are read so that the connection can be kept.
+/// At most this many bytes of an answer to a report are read, so that the connection can be kept.
 pub const MAX_ANSWER: u64 = 64 << 10;
 
-/// The head of an answer to a report says what became of it. Its body has so long to come; then the connection is
+/// The head of an answer says what became of the report. The body may take this long; then the connection is
 /// closed.
 pub const ANSWER_WAIT: Duration = Duration::from_millis(250);
 
-/// The same, once a body did not come to its end.
+/// The same, after a body that did not end in time.
 const NEXT_ANSWER_WAIT: Duration = Duration::from_millis(10);
 
-/// Waiting longer than this is not granted to a server that asks for it with `Retry-After`.
+/// A longer `Retry-After` counts as this.
 pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
-/// A client of one server that keeps its connection.
+/// A client of one server. It keeps its connection.
 pub struct Client {
     session: Mutex<Session>,
     server: Server,
     client_id: String,
     report_url: Uri,
-    /// The last answer to a report did not come to its end in time.
+    /// The body of the last answer to a report did not end in time.
     is_endless: AtomicBool,
 }
 
-/// What changes when the files with token and certificates do.
+/// The parts that depend on the files of token and certificates.
 struct Session {
     agent: Agent,
-    /// The connections are not this module's to make anew.
+    /// The connections were given; a new certificate changes nothing.
     stays: bool,
     access: Access,
 }
 
 impl Client {
-    /// A client that has not connected yet.
+    /// A client. It does not connect yet.
     pub fn new(server: &Server, client_id: &str) -> Self {
         Self::with(agent(server, None), false, server, client_id)
     }
 
-    /// As [`Client::new`], over other connections than those of TCP.
+    /// As [`Client::new`], over connections other than TCP.
     pub fn over(connector: impl Connector, server: &Server, client_id: &str) -> Self {
         Self::with(agent_over(connector), true, server, client_id)
     }
@@ -80,12 +80,12 @@ impl Client {
         }
     }
 
-    /// Asks which services to monitor; gives the document's bytes, at most [`MAX_DOCUMENT`].
+    /// Asks which services to monitor. Returns the document's bytes, at most [`MAX_DOCUMENT`].
     pub fn fetch_config(&self) -> Result<Vec<u8>, CallError> {
         self.fetch_config_of(&self.client_id)
     }
 
-    /// As [`Client::fetch_config`], for another client than this one.
+    /// As [`Client::fetch_config`], for another client.
     pub fn fetch_config_of(&self, client_id: &str) -> Result<Vec<u8>, CallError> {
         let url = &self.config_url(client_id);
         let timeout = self.server.request_timeout.as_secs_f64().to_string();
@@ -107,8 +107,8 @@ impl Client {
         read_document(url, &mut response)
     }
 
-    /// Gives a one-time code for the document with a client id and its token. The error of a code that is refused
-    /// holds the server's sentence, but never the code.
+    /// Exchanges a one-time code for a document with client id and token. The error for a refused code holds the
+    /// server's sentence, but never the code.
     pub fn enroll(&self, code: &str) -> Result<Vec<u8>, CallError> {
         let url = &url(&self.server, "api/enroll");
         let body = serde_json::json!({ "code": code }).to_string();
@@ -159,7 +159,7 @@ impl Client {
         let error = self.refused(url, &mut response, "");
         let outcome = match status {
             StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => error.outcome(),
-            // These are said of the token, not of the report, and a token can be mended.
+            // These are about the token, not the report, and a token can be mended.
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => error.outcome(),
             _ if status.is_client_error() => Outcome::Refused,
             _ => error.outcome(),
@@ -167,7 +167,7 @@ impl Client {
         (outcome, Some(error))
     }
 
-    /// Why files with token or certificates are not used, as of the last call; what they held before is.
+    /// Why files with token or certificates were not used in the last call. What they held before was.
     pub fn trouble(&self) -> Option<String> {
         self.session().access.trouble()
     }
@@ -178,7 +178,7 @@ impl Client {
             .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// Brings token and certificates up to date. Gives what a request is sent with.
+    /// Brings token and certificates up to date. Returns what to send a request with.
     fn prepare(&self, url: &Uri) -> Result<(Agent, Option<HeaderValue>), CallError> {
         let mut session = self.session();
         let Session {
@@ -189,7 +189,7 @@ impl Client {
         let is_new = access.refresh(Instant::now());
         let no_access = |sentence| CallFault::NoAccess(sentence).of(url);
         if is_new && !*stays {
-            // With the agent go its connections, which were let in by the old certificates.
+            // Replacing the agent closes its connections, which used the old certificates.
             *agent = self::agent(&self.server, access.tls().map_err(no_access)?);
         } else {
             access.tls().map_err(no_access)?;
@@ -198,7 +198,7 @@ impl Client {
         Ok((agent.clone(), authorization))
     }
 
-    /// The answer of a server that refuses, with its own words unless they hold `secret`.
+    /// The error for a server's refusal, with the server's own words unless they contain `secret`.
     fn refused(&self, url: &Uri, response: &mut Response<Body>, secret: &str) -> CallError {
         let error = refusal(url, response);
         let mut answer = Vec::new();
@@ -212,7 +212,7 @@ impl Client {
         self.explained(error, words)
     }
 
-    /// An error with what is known of its reason; what was not taken is read again before the next call.
+    /// An error with its reason, if known. Files that the server refused are read again before the next call.
     fn explained(&self, error: CallError, words: Option<String>) -> CallError {
         let mut session = self.session();
         let access = &mut session.access;
@@ -246,7 +246,7 @@ impl Client {
         url(&self.server, &format!("{}/{id}", self.server.config_path))
     }
 
-    /// One request and, within the origin, what it is redirected to with the same method and body.
+    /// Sends one request and follows redirects within the origin, with the same method and body.
     fn call(
         &self,
         method: Method,
@@ -267,7 +267,7 @@ impl Client {
                 request = request.header(header::AUTHORIZATION, token);
             }
             let bad_url = |_| CallFault::BadUrl.of(url);
-            // All that a server redirects to is within the time of the one call.
+            // All redirects share the time limit of the one call.
             let left = end.saturating_duration_since(Instant::now());
             let response = if method == Method::GET {
                 run(
@@ -313,7 +313,7 @@ fn agent_over(connector: impl Connector) -> Agent {
         // Redirects are followed here, within the origin only.
         .max_redirects(0)
         .max_redirects_will_error(false)
-        // An agent's way to its server is a setting, not an accident of its environment.
+        // No proxy from the environment: the settings say where the server is.
         .proxy(None)
         .max_response_header_size(MAX_HEAD)
         .user_agent(concat!("mote/", env!("CARGO_PKG_VERSION")))
@@ -334,7 +334,7 @@ fn run(
     agent.run(request.build())
 }
 
-/// The whole of an answer, if that is at most [`MAX_DOCUMENT`] and plain.
+/// Reads a whole answer of at most [`MAX_DOCUMENT`] bytes that is not encoded.
 fn read_document(url: &Uri, response: &mut Response<Body>) -> Result<Vec<u8>, CallError> {
     if let Some(encoding) = encoding(response.headers()) {
         return Err(CallFault::Encoded(encoding).of(url));
@@ -353,7 +353,7 @@ fn read_document(url: &Uri, response: &mut Response<Body>) -> Result<Vec<u8>, Ca
     Ok(document)
 }
 
-/// How an answer is encoded although nobody asked for that.
+/// The encoding of an answer, which nobody asked for.
 fn encoding(headers: &HeaderMap) -> Option<String> {
     let given = headers.get_all(header::CONTENT_ENCODING).iter();
     let mut given = given.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
@@ -373,7 +373,7 @@ fn refusal(url: &Uri, response: &Response<Body>) -> CallError {
     CallFault::Status(response.status(), retry_after).of(url)
 }
 
-/// What stands for itself in a path (RFC 3986, unreserved).
+/// The bytes that need no escape in a path (RFC 3986, unreserved).
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
@@ -410,7 +410,7 @@ mod tests {
         for more in ["3600", "3601", "18446744073709551615"] {
             assert_eq!(after(more), Some(MAX_RETRY_AFTER), "{more}");
         }
-        // Beyond what a number holds it says nothing.
+        // A number too large for its type is ignored.
         assert_eq!(after("18446744073709551616"), None);
         assert_eq!(after("-1"), None);
     }

@@ -14,7 +14,7 @@ use nix::sys::socket::{
     sockopt::SocketError,
 };
 
-/// The next address is tried when the ones before have not answered for so long (RFC 8305 recommends 250 ms).
+/// The next address is tried after this long without an answer (RFC 8305 recommends 250 ms).
 const NEXT_AFTER: Duration = Duration::from_millis(250);
 
 /// Opens connections, and remembers which address answered.
@@ -24,13 +24,13 @@ pub struct Addresses {
 }
 
 impl Addresses {
-    /// A connection to one of `addresses` by the instant `until`, or why the last of them gave none.
+    /// Connects to one of `addresses` by the instant `until`. The error is that of the last address.
     pub fn connect(&self, addresses: &[SocketAddr], until: Instant) -> io::Result<TcpStream> {
         let mut last = self
             .last
             .lock()
             .unwrap_or_else(|poisoned| poisoned.into_inner());
-        // Stable: all but that one stay in the order in which the name service gave them.
+        // A stable sort: the others stay in the order that the name service gave.
         let mut addresses = addresses.to_vec();
         addresses.sort_by_key(|address| Some(*address) != *last);
         let (stream, address) = first_of(&addresses, until)?;
@@ -80,7 +80,7 @@ fn first_of(addresses: &[SocketAddr], until: Instant) -> io::Result<(TcpStream, 
                 }
                 error => failure = Some(Errno::from_raw(error)),
             }
-            // An address that says no leaves its time to the next.
+            // After a refusal the next address is tried at once.
             if untried.len() > 0 {
                 break;
             }
@@ -102,7 +102,7 @@ fn begin(address: &SocketAddr) -> Result<OwnedFd, Errno> {
     }
 }
 
-/// Which of the sockets has connected or failed, if one has by `until`.
+/// The socket that has connected or failed by `until`, if any.
 fn ready_of(waiting: &[(OwnedFd, SocketAddr)], until: Instant) -> Result<Option<usize>, Errno> {
     let mut events: Vec<PollFd<'_>> = waiting
         .iter()
@@ -110,7 +110,7 @@ fn ready_of(waiting: &[(OwnedFd, SocketAddr)], until: Instant) -> Result<Option<
         .collect();
     loop {
         let left = until.saturating_duration_since(Instant::now());
-        // Rounded up, so that the last part of a millisecond is not spent in turning.
+        // Rounded up, so that the loop does not spin in the last millisecond.
         let left = left + Duration::from_micros(999);
         let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
         match poll(&mut events, timeout) {
@@ -152,7 +152,7 @@ mod tests {
         let port = bound.as_sockaddr_in().unwrap().port();
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let mut full = Vec::new();
-        // One more than fits stays unanswered.
+        // One more connection than fits stays unanswered.
         while full.len() < 8 {
             let socket = begin(&address).unwrap();
             let soon = Instant::now() + Duration::from_millis(100);

@@ -12,7 +12,7 @@ use crate::http::redirect::MAX_REDIRECTS;
 use crate::http::tls::TlsError;
 use crate::protocol::MAX_DOCUMENT;
 
-/// Why a call got no usable answer; displays as one sentence.
+/// Why a call got no usable answer. It displays as one sentence.
 #[derive(Debug)]
 pub struct CallError {
     url: String,
@@ -31,7 +31,7 @@ pub(crate) enum CallFault {
     RedirectedAway(String),
     TooManyRedirects,
     TooLarge,
-    /// In this way, which was not asked for.
+    /// The encoding, which was not asked for.
     Encoded(String),
 }
 
@@ -83,7 +83,7 @@ fn of_tls(error: &ureq::Error) -> Option<&TlsError> {
     }
 }
 
-/// Whether not even a connection came about; these kinds never come from one that did.
+/// Whether there was no connection at all: an open connection never gives errors of these kinds.
 fn is_no_connection(error: &ureq::Error) -> bool {
     use io::ErrorKind::{
         AddrNotAvailable, ConnectionRefused, HostUnreachable, NetworkUnreachable, TimedOut,

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! An answer is bounded in its head, the number of its headers (ureq's 128), its body and the time that it takes.
-//! Nothing here decompresses, so there is no other size to bound: an answer that is encoded is none.
+//! Nothing here decompresses: an encoded answer is refused, so there is no other size to bound.
 
 pub(crate) mod access;
 mod buffers;

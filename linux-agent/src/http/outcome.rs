@@ -16,6 +16,6 @@ pub enum Outcome {
     },
     /// There is no connection to the server.
     Unreachable,
-    /// There was a connection, but no valid answer: perhaps because of the report, perhaps not.
+    /// There was a connection, but no valid answer. The report may be the cause or not.
     Unanswered,
 }

@@ -4,7 +4,7 @@ use ureq::http::Uri;
 
 use crate::http::resolver::port;
 
-/// A server that goes on redirecting is given up.
+/// After this many redirects the call fails.
 pub const MAX_REDIRECTS: usize = 5;
 
 /// Where `location` leads from `base`, if that has the same scheme, host and port.

@@ -14,17 +14,17 @@ use ureq::{Error, Timeout};
 /// How long an address that the name service gave is used before it is asked again.
 const NAME_AGE: Duration = Duration::from_secs(60);
 
-/// So many addresses of a name are tried.
+/// At most this many addresses of a name are tried.
 pub const MAX_ADDRESSES: usize = 16;
 
-/// The C library's look-up takes some room.
+/// Stack of the look-up thread: the C library takes some.
 const STACK_BYTES: usize = 256 << 10;
 
 /// Answers address literals itself and asks the name service for names, at most once a minute.
 ///
-/// The name service has time limits of its own (by default 10 s a server of `resolv.conf`), so a thread asks it, one at
-/// a time, and no call waits for it longer than for anything else. While it does not answer or knows nothing, the
-/// addresses that it gave last stay in use.
+/// The name service has time limits of its own (by default 10 s a server of `resolv.conf`). So a thread asks it,
+/// one name at a time, and the call's own time limit holds. While the name service does not answer or knows
+/// nothing, its last addresses stay in use.
 #[derive(Debug, Default)]
 pub struct CachingResolver {
     shared: Arc<Shared>,
@@ -38,7 +38,7 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Names {
-    /// What was asked for last; there is one server.
+    /// The name that was asked for last: there is one server.
     last: Option<Lookup>,
     is_asking: bool,
 }
@@ -47,7 +47,7 @@ struct Names {
 struct Lookup {
     host: String,
     port: u16,
-    /// None if the name was never known.
+    /// `None` if the name was never resolved.
     addresses: Vec<SocketAddr>,
     at: Instant,
 }
@@ -139,7 +139,7 @@ impl Names {
             .filter(|it| it.host == host && it.port == port)
     }
 
-    /// Addresses that need not be asked for again. A name that is not known is asked for at each call.
+    /// The addresses that are still fresh. An unknown name is asked for at each call.
     fn fresh(&self, host: &str, port: u16, asked: Instant) -> Option<&[SocketAddr]> {
         let lookup = self.of(host, port)?;
         let age = asked.saturating_duration_since(lookup.at);
@@ -169,7 +169,7 @@ pub(crate) fn bare(host: &str) -> &str {
     host.trim_start_matches('[').trim_end_matches(']')
 }
 
-/// The port of an address, which need not be given.
+/// The port of an address, or the scheme's default.
 pub(crate) fn port(uri: &Uri) -> u16 {
     let default = match uri.scheme_str() {
         Some("https") => 443,

@@ -1,4 +1,4 @@
-//! A TCP connection whose reads and writes end at an instant.
+//! A TCP connection whose reads and writes have a deadline.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -8,13 +8,13 @@ use nix::sys::socket::{MsgFlags, recv};
 use rustix::net::sockopt::set_tcp_quickack;
 use std::os::fd::AsRawFd;
 
-/// A server that sends one byte now and then would start a timeout of the system's anew with each, so this has an
-/// instant at which all ends.
+/// The system's timeout would start again with each byte that a slow server sends, so this has a deadline for the
+/// whole.
 pub struct Socket {
     stream: TcpStream,
     limit: Duration,
     until: Instant,
-    /// What the system was told last.
+    /// The timeout that the system was given last.
     read_timeout: Duration,
 }
 
@@ -42,20 +42,20 @@ impl Socket {
         self.until = until;
     }
 
-    /// Reads and writes end in `left` or, if that is sooner, in what was given at the beginning.
+    /// Reads and writes end after `left`, or after the limit given at the beginning if that is shorter.
     pub fn end_in(&mut self, left: Duration) {
         self.until = Instant::now() + self.limit.min(left);
     }
 
-    /// Acknowledges at once what has come. A server that writes an answer in two pieces holds the second back until
-    /// then, and by itself the system waits 40 ms for a request to carry the acknowledgement.
+    /// Acknowledges what came at once. A server that writes an answer in two pieces holds the second back until
+    /// then, and the system would wait 40 ms for a request to carry the acknowledgement.
     pub fn acknowledge(&self) {
         // Without it the answer is late, not lost.
         let _ = set_tcp_quickack(&self.stream, true);
     }
 
-    /// Whether nothing waits to be read: bytes would be an answer that nobody asked for, none at all the server's
-    /// goodbye.
+    /// Whether the connection is idle and open. Bytes would be an answer that nobody asked for, an end of file the
+    /// server's close.
     pub fn is_quiet(&self) -> bool {
         let mut byte = [0];
         let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
@@ -77,7 +77,7 @@ impl Socket {
 impl Read for Socket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let left = self.time_left()?;
-        // The system is told only if it is off by much, so never for a server that answers soon.
+        // The system's timeout is set only if it is off by much, so never for a server that answers soon.
         if left.abs_diff(self.read_timeout) > self.limit / 8 {
             self.stream.set_read_timeout(Some(left))?;
             self.read_timeout = left;
@@ -102,7 +102,7 @@ impl Write for Socket {
     }
 }
 
-/// The system's word for a timeout of a socket is the one for a socket that does not wait.
+/// Gives a timeout its own error: the system reports one as for a socket that does not wait.
 fn late(error: io::Error) -> io::Error {
     match error.kind() {
         io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut.into(),

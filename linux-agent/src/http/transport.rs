@@ -1,9 +1,9 @@
 //! The connections below the HTTP client.
 //!
-//! ureq's own TCP transport sends the head and the body of a request apart, sets socket timeouts anew for
-//! each read and write, and looks for a dead connection with three system calls. This one joins what is
-//! written until an answer is awaited, sets the timeouts once a connection, and looks with one call. TLS is
-//! between the joined request and the socket, so that a request is one record and one system call there too.
+//! ureq's own TCP transport sends head and body of a request apart, sets socket timeouts for each read and write,
+//! and checks for a dead connection with three system calls. This one joins what is written until an answer is
+//! awaited, sets the timeouts once for each connection, and checks with one call. TLS is between the joined request
+//! and the socket, so that a request is one record and one system call there too.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -22,7 +22,7 @@ use crate::http::tls;
 /// Opens connections.
 #[derive(Debug)]
 pub struct TcpConnector {
-    /// No request may take longer.
+    /// The time limit of a request.
     pub timeout: Duration,
     /// For https:// addresses.
     pub tls: Option<tls::Config>,
@@ -133,7 +133,7 @@ impl TcpTransport {
             return Ok(());
         }
         self.stream.set_time_left(timeout);
-        // Of all requests, only one for a services document has no body.
+        // Only the request for a services document has no body.
         let asks = output.ends_with(b"\r\n\r\n");
         let line_end = output.windows(2).position(|pair| pair == b"\r\n");
         match (self.local, line_end) {
@@ -167,7 +167,7 @@ impl Transport for TcpTransport {
         }
         match self.buffers.has_output() {
             true => self.flush(&timeout)?,
-            // Something of the answer was there, but not all of it.
+            // A part of the answer was there, but not all.
             false => self.stream.socket().acknowledge(),
         }
         self.stream.set_time_left(&timeout);
@@ -186,7 +186,7 @@ impl Transport for TcpTransport {
     }
 
     fn is_open(&mut self) -> bool {
-        // What is left of an answer would be taken for the next one.
+        // The rest of an answer would be taken for the next one.
         self.buffers.input().is_empty() && self.stream.is_quiet() && self.stream.socket().is_quiet()
     }
 

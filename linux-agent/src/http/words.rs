@@ -3,13 +3,13 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-/// Of an answer that refuses, this many bytes are looked at.
+/// At most this many bytes of a refusal are read.
 pub const MAX_LOOKED_AT: u64 = 8 << 10;
 
-/// Characters of them that are shown.
+/// At most this many characters are shown.
 pub const MAX_WORDS: usize = 200;
 
-/// Under which names servers put their sentence, the most telling first.
+/// The names under which servers put their sentence, the most telling first.
 const KEYS: [&str; 7] = [
     "error", "message", "detail", "reason", "msg", "errors", "title",
 ];
@@ -56,7 +56,7 @@ fn in_value(value: &Value) -> Option<String> {
 }
 
 fn title_of(html: &str) -> Option<&str> {
-    // Of the same length, so places in one are places in the other.
+    // Both have the same length, so positions in one are valid in the other.
     let lower = html.to_ascii_lowercase();
     for (open, close) in [("<title", "</title"), ("<h1", "</h1"), ("<p", "</p")] {
         let Some(at) = lower.find(open) else { continue };
@@ -91,7 +91,7 @@ fn unescaped(html: &str) -> String {
     })
 }
 
-/// Without what could move a terminal's cursor or turn its writing direction, and with single spaces.
+/// Removes what could move a terminal's cursor or change its writing direction; joins white space.
 fn printable(line: &str) -> String {
     let is_hidden = |it: char| matches!(it, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}');
     let spaced: String = line

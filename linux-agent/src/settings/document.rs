@@ -166,7 +166,7 @@ macro_rules! fields {
     )*};
 }
 
-/// The same for values that may be empty, which is as if they were not given.
+/// The same for values that may be empty, which counts as not given.
 macro_rules! optional_fields {
     ($($name:ident: $type:ty = $rule:expr;)*) => {$(
         fn $name<'de, D: Deserializer<'de>>(from: D) -> Result<Option<$type>, D::Error> {

@@ -1,4 +1,4 @@
-//! From the tables of the file to what they mean together.
+//! From the tables of the file to what they mean together, with rules that span several keys.
 
 use std::path::{Path, PathBuf};
 
@@ -61,7 +61,7 @@ pub(super) fn server(
     Ok(server)
 }
 
-/// `[[board]]`: the boards in the order of the settings; none has the id of the agent, its `own`.
+/// `[[board]]`: the boards in the order of the settings. None may have the agent's own id.
 pub(super) fn boards(
     folder: &Path,
     tables: Vec<BoardTable>,
@@ -84,7 +84,7 @@ pub(super) fn boards(
         let Some(client_id) = table.client_id else {
             return breaks("", "needs a client id, like `client_id = 7`");
         };
-        // In an address a number and its digits as a name are the same.
+        // In a URL a number and a name of the same digits look the same.
         let is_same = |other: &ClientName| other.to_string() == client_id.to_string();
         if is_same(own) {
             return breaks(".client_id", "must not be the agent's own");

@@ -85,8 +85,8 @@ pub struct QueueLimits {
     pub max_bytes: usize,
     /// `max_age_s`: an undelivered report older than this is dropped.
     pub max_age: Duration,
-    /// `durability` and `sync_interval_s`: how long a report may be lost by a loss of power. None: for as long as the
-    /// kernel takes to write it.
+    /// `durability` and `sync_interval_s`: how long a report may be lost by a loss of power. `None`: the kernel
+    /// decides when to write.
     pub sync_interval: Option<Duration>,
 }
 

@@ -9,14 +9,14 @@ use super::document::{CONFIG_VARIABLE, SCHEMA};
 use super::error::SettingsError;
 use crate::toml_reader::{TomlError, Variable, read_text};
 
-/// Where settings are looked for if nobody says where they are.
+/// Where settings are looked for by default.
 pub const DEFAULT_FILES: [&str; 2] = ["conf/agent.toml", "/etc/mote/agent.toml"];
 
 const CREDENTIALS_VARIABLE: &str = "CREDENTIALS_DIRECTORY";
 /// Says that tests may skip.
 const TESTS_VARIABLE: &str = "MOTE_ALLOW_SKIP";
 
-/// The file that is read, or that would be found if it were there: the last of the usual ones.
+/// The file that is read. If there is none: the last of the usual ones, which would be.
 pub(super) fn file_to_load(explicit: Option<&Path>) -> PathBuf {
     let named = env::var_os(CONFIG_VARIABLE).filter(|it| !it.is_empty());
     let usual = || DEFAULT_FILES.map(Path::new);
@@ -28,13 +28,13 @@ pub(super) fn file_to_load(explicit: Option<&Path>) -> PathBuf {
         .unwrap_or_else(|| usual().last().copied().unwrap_or(Path::new("")).to_owned())
 }
 
-/// What the environment says to the agent.
+/// The environment variables that matter to the agent.
 pub(super) struct Environment {
     /// `MOTE_CONFIG`
     pub file: Option<PathBuf>,
     /// systemd's folder of credentials.
     pub credentials: Option<PathBuf>,
-    /// The other variables that start as those of settings do.
+    /// The other variables that begin with the prefix of settings.
     pub variables: Vec<Variable>,
 }
 

@@ -32,7 +32,7 @@ pub fn path(value: &Value) -> Result<String, String> {
         .ok_or_else(|| "must be a path in quotes".into())
 }
 
-/// None for an empty one.
+/// `None` for an empty path.
 pub fn optional_path(value: &Value) -> Result<Option<String>, String> {
     match value.as_str() {
         Some("") => Ok(None),
@@ -40,7 +40,7 @@ pub fn optional_path(value: &Value) -> Result<Option<String>, String> {
     }
 }
 
-/// The name of a user, or nothing, which is `else_whom`.
+/// The name of a user. `None` for an empty one, which means `else_whom`.
 pub fn user(value: &Value, else_whom: &str) -> Result<Option<String>, String> {
     match value.as_str() {
         Some("") => Ok(None),
@@ -132,15 +132,14 @@ pub fn services_document(value: &Value) -> Result<String, String> {
     Ok(serde_json::json!({ "services": services }).to_string())
 }
 
-/// Whether the interval, and nothing before it, is what JSON does not have. Other intervals are
-/// checked when the document is read.
+/// Whether only the interval cannot be written in JSON. Other intervals are checked when the document is read.
 fn has_impossible_interval(service: &Value) -> bool {
     let mut values = service.as_list().into_iter().flatten();
     let is_possible = |value: &Value| json(value).is_some();
     values.next().is_some_and(is_possible) && values.next().is_some_and(|it| !is_possible(it))
 }
 
-/// `None` for what JSON does not have: dates, infinities and integers beyond 64 bits.
+/// `None` for what JSON cannot hold: dates, infinities and integers beyond 64 bits.
 fn json(value: &Value) -> Option<serde_json::Value> {
     Some(match value {
         Value::Text(text) => text.as_str().into(),

@@ -14,7 +14,7 @@ pub struct Server {
     pub url: String,
     /// `token_file`, or else the credential `mote.token` of systemd.
     pub token: Option<SecretFile>,
-    /// `ca_file`: who is trusted to say who the server is; none: whom the system trusts.
+    /// `ca_file`: the authorities to trust; none: those that the system trusts.
     pub ca_file: Option<PathBuf>,
     /// `client_cert_file` and `client_key_file`
     pub client_cert: Option<ClientCert>,
@@ -32,7 +32,7 @@ pub struct Server {
     pub config_update_interval: Duration,
 }
 
-/// Who the agent is to a server that asks for a certificate.
+/// The agent's certificate for a server that asks for one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientCert {
     /// `client_cert_file`: its certificate in PEM, then those that lead from it to an authority.
@@ -60,7 +60,7 @@ pub enum Encoding {
 }
 
 impl Server {
-    /// Has its secrets kept by the user that the agent becomes.
+    /// Sets the user that must own the secrets: the one that the agent becomes.
     pub fn set_agent_uid(&mut self, uid: u32) {
         let key = self.client_cert.as_mut().map(|it| &mut it.key_file);
         for secret in self.token.as_mut().into_iter().chain(key) {
@@ -86,12 +86,12 @@ impl Server {
         }
     }
 
-    /// Whether what is said to it is encrypted.
+    /// Whether the connection is encrypted.
     pub fn is_https(&self) -> bool {
         self.url.starts_with("https://")
     }
 
-    /// Whether nobody else can read what is said to it: it is encrypted, or does not leave this machine.
+    /// Whether nobody else can read the connection: it is encrypted, or does not leave this machine.
     pub fn is_private(&self) -> bool {
         self.is_https() || self.url.parse().is_ok_and(|url| is_loopback(&url))
     }

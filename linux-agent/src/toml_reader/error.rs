@@ -9,11 +9,11 @@ use thiserror::Error;
 /// Where something was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// In this file, which says nothing of it.
+    /// In this file, without a line.
     File(PathBuf),
     /// In a settings file.
     Line {
-        /// As it was named.
+        /// Its path as the user gave it.
         file: PathBuf,
         /// Counts from 1.
         line: usize,
@@ -28,9 +28,9 @@ pub enum TomlError {
     /// The file cannot be read.
     #[error("{}: {cause}", file.display())]
     Read {
-        /// As it was named.
+        /// Its path as the user gave it.
         file: PathBuf,
-        /// What the system says.
+        /// The system's error.
         cause: io::Error,
     },
     /// The file is not TOML.
@@ -38,7 +38,7 @@ pub enum TomlError {
     Syntax {
         /// Its line.
         place: Place,
-        /// What the parser says.
+        /// The parser's message.
         message: String,
     },
     /// There is no such key.
@@ -109,7 +109,7 @@ fn or_nearest(name: &Option<String>, quote: &str) -> String {
     }
 }
 
-/// Serde's own words, where a field has a plain type, as a rule.
+/// Serde's own message for a field of a plain type, as a rule.
 pub(super) fn rule(message: &str) -> String {
     let message = message.replace('\n', ", ");
     let expected = ["invalid type: ", "invalid value: ", "invalid length: "]

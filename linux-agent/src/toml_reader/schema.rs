@@ -29,14 +29,14 @@ pub(crate) struct Key {
 pub(crate) enum As {
     /// As it is.
     Text,
-    /// A decimal number; what is none stays text.
+    /// A decimal number. Anything else stays text.
     Number,
     /// As [`ClientName::from_text`](crate::client_name::ClientName::from_text): the number if it is one in plain
     /// decimal and has 32 bits, else the name.
     NumberOrName,
     /// Names with commas between them, or a list in TOML.
     Names,
-    /// What has no plain text: a table or a list in TOML.
+    /// A table or a list in TOML.
     Toml,
 }
 
@@ -195,8 +195,7 @@ impl Schema {
     }
 }
 
-/// Names that are less alike than this have nothing to do with each other. `uri` is to `url` 0.67,
-/// `port` is to `path` 0.5.
+/// Names less alike than this are unrelated: `uri` and `url` have 0.67, `port` and `path` 0.5.
 const NEAR: f64 = 0.6;
 
 /// How alike two names are, from 0 to 1, and among equals how near.

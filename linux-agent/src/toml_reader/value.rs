@@ -14,7 +14,7 @@ pub(crate) enum Value {
     Bool(bool),
     List(Vec<Value>),
     Table(BTreeMap<String, Value>),
-    /// A date, or a number that nothing can hold.
+    /// A date, or a number that no type can hold.
     Other,
 }
 
@@ -23,7 +23,7 @@ pub(crate) fn by_rule<'de, D: Deserializer<'de>, T>(
     deserializer: D,
     rule: impl FnOnce(&Value) -> Result<T, String>,
 ) -> Result<T, D::Error> {
-    // The reader of TOML fails only for numbers that nothing can hold.
+    // The `toml` crate fails only for numbers that no type can hold.
     let value = Value::deserialize(deserializer).unwrap_or(Value::Other);
     rule(&value).map_err(D::Error::custom)
 }
@@ -76,7 +76,7 @@ impl<'de> Deserialize<'de> for Value {
 
 struct AnyValue;
 
-/// The key under which the reader of TOML gives a date.
+/// The key under which the `toml` crate gives a date.
 const DATE: &str = "$__toml_private_datetime";
 
 impl<'de> Visitor<'de> for AnyValue {

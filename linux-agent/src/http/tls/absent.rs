@@ -1,5 +1,4 @@
-//! What stands in for TLS in a build without it. There is no value of these types: settings with an https:// address
-//! are refused.
+//! Replaces TLS in a build without it. These types have no values: settings with an https:// address are refused.
 
 use std::fmt;
 use std::io;
@@ -18,7 +17,7 @@ pub enum Session {}
 #[derive(Debug)]
 pub enum TlsError {}
 
-/// The only thing to say.
+/// Says that this build has no TLS.
 #[derive(Debug)]
 pub struct ConfigError;
 

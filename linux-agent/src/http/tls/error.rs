@@ -1,5 +1,5 @@
-//! Why there is no TLS, in one sentence each: what is wrong and who can mend it. rustls names most of it as its code
-//! does, which says little to whoever reads a log.
+//! Why there is no TLS, in one sentence each: what is wrong and who can mend it. rustls's own errors use names of
+//! its code, which say little to whoever reads a log.
 
 use std::fmt;
 use std::io;
