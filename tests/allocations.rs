@@ -4,9 +4,10 @@
 
 use std::fs;
 use std::io::Write;
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use mote_agent::probes::{Context, MAX_REPORT, PROBES, Probe, Roots};
+use mote_agent::probes::{Context, MAX_REPORT, PROBES, Probe, ProbeError, Roots};
 use mote_core::{ClientId, Envelope, Stamp};
 use mote_test_support::allocations::{Counting, allocations};
 
@@ -57,7 +58,10 @@ fn sampling_and_encoding_allocate_nothing() {
         let warm = sampler.and_then(|mut sampler| {
             for _ in 0..3 {
                 context.now = Instant::now();
-                sampler.report(&mut context, &ENVELOPE, &mut buffer)?;
+                match sampler.report(&mut context, &ENVELOPE, &mut buffer) {
+                    Ok(_) | Err(ProbeError::NothingKnown) => {}
+                    Err(error) => return Err(error),
+                }
             }
             Ok(sampler)
         });
@@ -68,13 +72,19 @@ fn sampling_and_encoding_allocate_nothing() {
                 continue;
             }
         };
-        let before = allocations();
-        for _ in 0..20 {
+        let mut reports = 0;
+        while reports < 20 {
+            let before = allocations();
             context.now = Instant::now();
             let result = sampler.report(&mut context, &ENVELOPE, &mut buffer);
-            assert!(result.is_ok(), "{name}: {result:?}");
+            assert_eq!(allocations() - before, 0, "allocations of {name}");
+            match result {
+                Ok(_) => reports += 1,
+                // The kernel counts the time of CPUs in ticks.
+                Err(ProbeError::NothingKnown) => thread::sleep(Duration::from_millis(1)),
+                Err(error) => panic!("{name}: {error}"),
+            }
         }
-        assert_eq!(allocations() - before, 0, "allocations of {name}");
         ran.push(name);
     }
     for name in MUST_RUN {

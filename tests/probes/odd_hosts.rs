@@ -89,15 +89,24 @@ fn files_cut_at_every_byte() {
         let host = Host::new();
         host.copy(&fixtures);
         let mut sampler = host.open(probe).unwrap();
-        let whole = sampler.sample(1).unwrap();
+        // No counter grows in a file that stays the same, so of some there is nothing to say.
+        let mut sample = || match sampler.sample(1) {
+            Err(ProbeError::NothingKnown) => Ok(Value::from(serde_json::Map::new())),
+            result => result,
+        };
+        let whole = sample().unwrap();
         for cut in 0..text.len() {
             host.write(file, &text[..cut]);
-            if let Ok(part) = sampler.sample(1) {
+            // Between two rows this is the file of a kernel that has fewer.
+            let fewer_rows = *file == "meminfo" && text[..cut].ends_with(b"\n");
+            if let Ok(part) = sample()
+                && !fewer_rows
+            {
                 assert!(is_part_of(&part, &whole), "{file} cut at {cut}: {part}");
             }
             // A wrong number that was kept would now make a wrong rate.
             host.write(file, &text);
-            let after = sampler.sample(1).unwrap();
+            let after = sample().unwrap();
             assert!(is_part_of(&after, &whole), "{file} after {cut}: {after}");
         }
     }
@@ -111,6 +120,10 @@ fn binary_junk_is_an_error() {
         host.copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/proc"));
         let mut sampler = host.open(probe).unwrap();
         host.write(file, &junk);
+        if OPTIONAL.contains(file) {
+            assert_eq!(sampler.sample(1).unwrap()["omitted"], 1, "{file}");
+            continue;
+        }
         let error = sampler.sample(1).unwrap_err();
         assert!(
             matches!(error, ProbeError::Malformed { .. }),
@@ -122,11 +135,11 @@ fn binary_junk_is_an_error() {
 
 /// A device never ends, and a FIFO would hold up the agent until somebody writes.
 #[test]
-fn what_is_not_a_regular_file_is_an_error_at_once() {
+fn what_is_not_a_regular_file_is_an_error_at_once_or_left_out() {
     let others = [
         ("get_processes", "stat"),
         ("LinuxSysInfo", "sys/kernel/ostype"),
-        ("get_tcp", "1/net/snmp"),
+        ("get_tcp", "1/net/tcp"),
         ("get_filesystem", "1/mountinfo"),
     ];
     for (probe, file) in FILES.iter().copied().chain(others) {
@@ -135,13 +148,19 @@ fn what_is_not_a_regular_file_is_an_error_at_once() {
         host.write(file, "");
         let path = host.0.path().join(file);
         let refusal = format!("{}: it is not a regular file", path.display());
-        let refused = || host.open(probe).err().unwrap().to_string();
+        let check = || match host.open(probe) {
+            Err(error) => assert_eq!(error.to_string(), refusal),
+            Ok(mut sampler) => {
+                assert!(OPTIONAL.contains(&file), "{file}");
+                assert_eq!(sampler.sample(1).unwrap()["status"], 0);
+            }
+        };
         fs::remove_file(&path).unwrap();
         std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
-        assert_eq!(refused(), refusal);
+        check();
         fs::remove_file(&path).unwrap();
         nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        assert_eq!(refused(), refusal);
+        check();
     }
 }
 
@@ -169,12 +188,14 @@ const FILES: &[(&str, &str)] = &[
     ("get_pressure", "pressure/io"),
 ];
 
+/// Files on which nothing else depends: without them the rest is reported.
+const OPTIONAL: &[&str] = &["pressure/cpu", "pressure/io", "sys/kernel/ostype"];
+
 fn is_part_of(part: &Value, whole: &Value) -> bool {
     match (part, whole) {
         (Value::Object(part), Value::Object(whole)) => part.iter().all(|(name, value)| {
-            whole
-                .get(name)
-                .is_some_and(|other| is_part_of(value, other))
+            let other = whole.get(name);
+            name == "omitted" || other.is_some_and(|other| is_part_of(value, other))
         }),
         _ => part == whole,
     }

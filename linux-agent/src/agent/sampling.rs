@@ -199,7 +199,7 @@ impl Sampling {
                     self.context.agent = AgentCounters {
                         late_ticks: self.late,
                         missed_ticks: self.missed,
-                        uplink_latency_ms: courier.latency_ms(),
+                        uplink_latency_ms: courier.latency_ms().unwrap_or(0),
                         ..courier.with_uplink(|uplink| counters_of(uplink))
                     };
                 }
@@ -215,8 +215,7 @@ impl Sampling {
             }
             Plugin::Executable(name) => {
                 if self.runs.is_running(id.index()) {
-                    self.missed += 1;
-                    self.monitor.missed(id);
+                    self.count_missed(id);
                     return false;
                 }
                 let now = Instant::now();
@@ -241,10 +240,23 @@ impl Sampling {
                     slot.sampler = Some(sampler);
                 }
             }
+            Err(ProbeError::NothingKnown) => {
+                self.count_missed(id);
+                if let Some(slot) = self.slots.get_mut(id.index()) {
+                    slot.sampler = Some(sampler);
+                }
+                return false;
+            }
             // Without a sampler the probe is opened again next time.
             Err(error) => self.report_failure(id, &error.to_string()),
         }
         true
+    }
+
+    /// Counts a sample that was due and that there is no report of.
+    fn count_missed(&mut self, id: SlotId) {
+        self.missed += 1;
+        self.monitor.missed(id);
     }
 
     fn finished(&mut self, outcome: &Outcome) {

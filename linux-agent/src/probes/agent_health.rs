@@ -13,7 +13,7 @@ use mote_core::{Envelope, Status};
 use nix::sys::resource::{UsageWho, getrusage};
 use serde::Serialize;
 
-use super::kit::file::{lines, number, words};
+use super::kit::file::{lines, number, optional, words};
 use super::kit::rate::round2;
 use super::kit::{AgentCounters, Context, Malformed, ProbeError, Roots, Sample, SourceFile};
 
@@ -26,10 +26,10 @@ pub struct AgentHealthData {
     /// Always [`Status::OK`].
     status: Status,
     /// CPU time of one CPU since this service's last sample, in percent with two decimals.
+    cpu_p: f64,
+    /// Resident memory, in KiB. Left out where `/proc` is not mounted.
     #[serde(skip_serializing_if = "Option::is_none")]
-    cpu_p: Option<f64>,
-    /// Resident memory, in KiB.
-    rss_kib: u64,
+    rss_kib: Option<u64>,
     /// What the agent counts.
     #[serde(flatten)]
     counters: AgentCounters,
@@ -44,7 +44,8 @@ pub fn parse(text: &[u8]) -> Result<u64, Malformed> {
 
 /// The probe: its file, open, and the CPU time at its last sample.
 pub(crate) struct AgentHealth {
-    statm: SourceFile,
+    /// None where `/proc` is not mounted.
+    statm: Option<SourceFile>,
     page_kib: u64,
     last: (Instant, Duration),
 }
@@ -58,7 +59,7 @@ impl Sample for AgentHealth {
             .flatten()
             .and_then(|bytes| u64::try_from(bytes).ok());
         Ok(AgentHealth {
-            statm: SourceFile::open("/proc/self/statm")?,
+            statm: optional(SourceFile::open("/proc/self/statm"))?,
             page_kib: page_bytes.unwrap_or(4096) / 1024,
             last: (context.now, cpu_time()?),
         })
@@ -77,17 +78,22 @@ impl Sample for AgentHealth {
 impl AgentHealth {
     /// The agent's health now.
     fn sample(&mut self, context: &mut Context) -> Result<AgentHealthData, ProbeError> {
-        let resident = parse(self.statm.read(&mut context.scratch)?)
-            .map_err(|malformed| self.statm.malformed(malformed))?;
+        let pages = |statm: &SourceFile| {
+            parse(statm.read(&mut context.scratch)?).map_err(|malformed| statm.malformed(malformed))
+        };
+        let resident = self.statm.as_ref().map(pages).transpose()?;
         let (before, cpu_before) = self.last;
         let cpu = cpu_time()?;
         self.last = (context.now, cpu);
         let elapsed = context.now.saturating_duration_since(before).as_secs_f64();
-        let used = cpu.checked_sub(cpu_before).filter(|_| elapsed > 0.0);
+        if elapsed <= 0.0 {
+            return Err(ProbeError::NothingKnown);
+        }
+        let used = cpu.saturating_sub(cpu_before).as_secs_f64();
         Ok(AgentHealthData {
             status: Status::OK,
-            cpu_p: used.map(|used| round2(used.as_secs_f64() * 100.0 / elapsed)),
-            rss_kib: resident.saturating_mul(self.page_kib),
+            cpu_p: round2(used * 100.0 / elapsed),
+            rss_kib: resident.map(|pages| pages.saturating_mul(self.page_kib)),
             counters: context.agent,
         })
     }
@@ -125,7 +131,9 @@ mod tests {
         }
         context.now = Instant::now();
         let data = probe.sample(&mut context).unwrap();
-        assert!(data.cpu_p.unwrap() > 0.0);
-        assert!(data.rss_kib > 500);
+        assert!(data.cpu_p > 0.0);
+        assert!(data.rss_kib.unwrap() > 500);
+        let again = probe.sample(&mut context);
+        assert!(matches!(again, Err(ProbeError::NothingKnown)), "no time");
     }
 }

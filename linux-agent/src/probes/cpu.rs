@@ -15,32 +15,27 @@ use super::kit::file::{lines, number, words};
 use super::kit::rate::{grown, round2};
 use super::kit::{Context, Malformed, ProbeError, Roots, Sample, SourceFile};
 
-/// Shares of all CPUs' time since this service's last sample, in percent with two decimals.
+/// Shares of all CPUs' time since this service's last sample, in percent with two decimals: what a
+/// counter grew by, of what all of them together grew by.
 ///
-/// The kernel lets `iowait` go backwards now and then; that share is then left out. If another
-/// counter went backwards, nobody knows the whole that these are shares of: all are left out.
+/// The kernel lets `iowait` go backwards now and then, which counts as no growth. If another counter
+/// went backwards, nobody knows the whole that these are shares of, and there is no report.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct CpuData {
     /// Always [`Status::OK`].
     status: Status,
     /// In user mode, guests included.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    user: Option<f64>,
+    user: f64,
     /// In user mode at low priority.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    nice: Option<f64>,
+    nice: f64,
     /// In the kernel, interrupts and softirqs included.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    system: Option<f64>,
+    system: f64,
     /// Idle with I/O outstanding.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    iowait: Option<f64>,
+    iowait: f64,
     /// Taken by the hypervisor for others.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    steal: Option<f64>,
+    steal: f64,
     /// Idle.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    idle: Option<f64>,
+    idle: f64,
 }
 
 /// Ticks since boot, in the order of the file.
@@ -84,20 +79,8 @@ pub fn parse(text: &[u8]) -> Result<Ticks, Malformed> {
     })
 }
 
-/// The shares of the time between two readings.
-pub fn shares(now: &Ticks, before: &Ticks) -> CpuData {
-    known_shares(now, before).unwrap_or(CpuData {
-        status: Status::OK,
-        user: None,
-        nice: None,
-        system: None,
-        iowait: None,
-        steal: None,
-        idle: None,
-    })
-}
-
-fn known_shares(now: &Ticks, before: &Ticks) -> Option<CpuData> {
+/// The shares of the time between two readings; `None` if a counter went backwards or none grew.
+pub fn shares(now: &Ticks, before: &Ticks) -> Option<CpuData> {
     // Wide enough for any sum of eight counters.
     let growth = |now, before| grown(now, before).map(u128::from);
     let user = growth(now.user, before.user)?;
@@ -105,20 +88,17 @@ fn known_shares(now: &Ticks, before: &Ticks) -> Option<CpuData> {
     let system = growth(now.system, before.system)?
         + growth(now.irq, before.irq)?
         + growth(now.softirq, before.softirq)?;
-    let iowait = growth(now.iowait, before.iowait);
+    let iowait = growth(now.iowait, before.iowait).unwrap_or(0);
     let steal = growth(now.steal, before.steal)?;
     let idle = growth(now.idle, before.idle)?;
-    let total = user + nice + system + iowait.unwrap_or(0) + steal + idle;
-    if total == 0 {
-        return None;
-    }
-    let share = |ticks: u128| Some(round2(ticks as f64 * 100.0 / total as f64));
-    Some(CpuData {
+    let total = user + nice + system + iowait + steal + idle;
+    let share = |ticks: u128| round2(ticks as f64 * 100.0 / total as f64);
+    (total > 0).then(|| CpuData {
         status: Status::OK,
         user: share(user),
         nice: share(nice),
         system: share(system),
-        iowait: iowait.and_then(share),
+        iowait: share(iowait),
         steal: share(steal),
         idle: share(idle),
     })
@@ -152,9 +132,8 @@ impl Cpu {
     /// The shares since the last sample.
     fn sample(&mut self, context: &mut Context) -> Result<CpuData, ProbeError> {
         let now = read(&self.file, context)?;
-        let data = shares(&now, &self.last);
-        self.last = now;
-        Ok(data)
+        let before = std::mem::replace(&mut self.last, now);
+        shares(&now, &before).ok_or(ProbeError::NothingKnown)
     }
 }
 
@@ -168,28 +147,33 @@ mod tests {
 
     const BEFORE: &[u8] = b"cpu  1000 10 200 5000 50 3 7 20 0 0\ncpu0 1 2 3 4 5 6 7 8 9 0\n";
 
-    fn between(before: &[u8], now: &[u8]) -> CpuData {
+    fn between(before: &[u8], now: &[u8]) -> Option<CpuData> {
         shares(&parse(now).unwrap(), &parse(before).unwrap())
     }
 
     #[test]
     fn system_includes_interrupts() {
-        let data = between(BEFORE, b"cpu  1000 10 210 5060 50 13 27 20 0 0\n");
-        assert_eq!((data.system, data.idle), (Some(40.0), Some(60.0)));
+        let data = between(BEFORE, b"cpu  1000 10 210 5060 50 13 27 20 0 0\n").unwrap();
+        assert_eq!((data.system, data.idle), (40.0, 60.0));
     }
 
     #[test]
-    fn iowait_that_went_backwards_is_left_out_alone() {
+    fn iowait_that_went_backwards_did_not_grow() {
         let data = between(BEFORE, b"cpu  1150 10 240 5300 40 3 17 20 0 0\n");
-        assert_eq!(data.user, Some(30.0));
-        assert_eq!(data.system, Some(10.0));
-        assert_eq!(data.idle, Some(60.0));
-        assert_eq!(data.iowait, None);
+        let expected = CpuData {
+            status: Status::OK,
+            user: 30.0,
+            nice: 0.0,
+            system: 10.0,
+            iowait: 0.0,
+            steal: 0.0,
+            idle: 60.0,
+        };
+        assert_eq!(data, Some(expected));
     }
 
     #[test]
     fn no_share_is_of_a_part_of_the_time() {
-        let none = between(BEFORE, BEFORE);
         // Each counter but iowait in turn lost a tick, while the others grew.
         for column in [0, 1, 2, 3, 5, 6, 7] {
             let mut now: [u64; 8] = [1000, 10, 200, 5000, 50, 3, 7, 20];
@@ -202,7 +186,7 @@ mod tests {
             }
             let words: Vec<String> = now.iter().map(u64::to_string).collect();
             let line = format!("cpu  {} 0 0\n", words.join(" "));
-            assert_eq!(between(BEFORE, line.as_bytes()), none, "column {column}");
+            assert_eq!(between(BEFORE, line.as_bytes()), None, "column {column}");
         }
     }
 
@@ -211,15 +195,29 @@ mod tests {
         let zero = b"cpu  0 0 0 0 0 0 0 0 0 0\n";
         let max = u64::MAX;
         let line = format!("cpu  {max} 0 {max} 0 0 {max} 0 {max} 0 0\n");
-        let data = between(zero, line.as_bytes());
-        assert_eq!((data.user, data.system), (Some(25.0), Some(50.0)));
-        assert_eq!((data.steal, data.idle), (Some(25.0), Some(0.0)));
+        let data = between(zero, line.as_bytes()).unwrap();
+        assert_eq!((data.user, data.system), (25.0, 50.0));
+        assert_eq!((data.steal, data.idle), (25.0, 0.0));
     }
 
     #[test]
-    fn no_time_no_shares() {
-        let ticks = parse(BEFORE).unwrap();
-        assert_eq!(shares(&ticks, &ticks).idle, None);
+    fn without_growth_there_is_no_report_and_the_next_one_is_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let roots = Roots {
+            procfs: folder.path().to_owned(),
+            ..Roots::default()
+        };
+        let write = |line: &str| std::fs::write(folder.path().join("stat"), line).unwrap();
+        let mut context = Context::new();
+        write("cpu  100 0 0 100 0 0 0 0 0 0\n");
+        let mut cpu = Cpu::open(&roots, &mut context).unwrap();
+        let nothing = |result| matches!(result, Err(ProbeError::NothingKnown));
+        assert!(nothing(cpu.sample(&mut context)), "no tick passed");
+        write("cpu  50 0 0 900 0 0 0 0 0 0\n");
+        assert!(nothing(cpu.sample(&mut context)), "user went backwards");
+        write("cpu  75 0 0 975 0 0 0 0 0 0\n");
+        let data = cpu.sample(&mut context).unwrap();
+        assert_eq!((data.user, data.idle), (25.0, 75.0));
     }
 
     #[test]

@@ -33,30 +33,24 @@ const SECTOR_BYTES: f64 = 512.0;
 
 const NO_DEVICE: Malformed = Malformed("line of a device");
 
-/// What one device did since this service's last sample, two decimals. A rate whose counter went
-/// backwards is left out; the kernel's counters of time wrap at 2³² ms.
+/// What one device did since this service's last sample, two decimals: what a counter grew by, over
+/// the time.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct DiskData {
     /// Bytes read a second.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    read_bytes: Option<f64>,
+    read_bytes: f64,
     /// Bytes written a second.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    written_bytes: Option<f64>,
+    written_bytes: f64,
     /// Reads completed a second.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reads: Option<f64>,
+    reads: f64,
     /// Writes completed a second.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    writes: Option<f64>,
+    writes: f64,
     /// The share of the time in which requests were in flight, in percent. Kernels count it in
     /// ticks of their clock, some only when a request ends, so that more than the whole window can
     /// be counted in it: that is given as 100.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    busy_p: Option<f64>,
+    busy_p: f64,
     /// Requests in flight, averaged over the time. Not bounded.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    queue: Option<f64>,
+    queue: f64,
 }
 
 /// Counts since the device appeared.
@@ -71,28 +65,37 @@ pub struct Work {
     queue_ms: u64,
 }
 
-/// Calls `each` with the name and the counts of every device and partition. A last line without its
-/// newline was cut and is left out.
-pub fn parse(text: &[u8], mut each: impl FnMut(&[u8], Work)) -> Result<(), Malformed> {
+/// Calls `each` with the name and the counts of every device and partition; without counts where the
+/// line is of something else, such as of the partitions of old kernels, which have four. A last line
+/// without its newline was cut and is left out.
+pub fn parse(text: &[u8], mut each: impl FnMut(&[u8], Option<Work>)) -> Result<(), Malformed> {
     let mut scan = Scan::new(text);
+    let (mut found, mut odd) = (0, 0);
     while !scan.rest().is_empty() {
-        let line = device(&mut scan);
+        let name = device_name(&mut scan).unwrap_or_default();
+        let work = device_work(&mut scan).filter(|_| !name.is_empty());
         if !scan.next_line() {
             break;
         }
-        let (name, work) = line.ok_or(NO_DEVICE)?;
+        match work {
+            Some(_) => found += 1,
+            None => odd += 1,
+        }
         each(name, work);
+    }
+    if found == 0 && odd > 0 {
+        return Err(NO_DEVICE);
     }
     Ok(())
 }
 
-fn device<'a>(line: &mut Scan<'a>) -> Option<(&'a [u8], Work)> {
+fn device_name<'a>(line: &mut Scan<'a>) -> Option<&'a [u8]> {
     let _major = line.number()?;
     let _minor = line.number()?;
-    let name = line.word();
-    if name.is_empty() {
-        return None;
-    }
+    Some(line.word())
+}
+
+fn device_work(line: &mut Scan<'_>) -> Option<Work> {
     let mut columns = [0; 11];
     for column in &mut columns {
         *column = line.number()?;
@@ -110,29 +113,43 @@ fn device<'a>(line: &mut Scan<'a>) -> Option<(&'a [u8], Work)> {
         busy_ms,
         queue_ms,
     ] = columns;
-    let work = Work {
+    Some(Work {
         reads,
         sectors_read,
         writes,
         sectors_written,
         busy_ms,
         queue_ms,
-    };
-    Some((name, work))
+    })
 }
 
-fn rates(now: &Work, before: &Work, elapsed: Duration) -> DiskData {
+/// `None` if a counter went backwards: a device is reported whole or not at all.
+fn rates(now: &Work, before: &Work, elapsed: Duration) -> Option<DiskData> {
     let bytes = |now, before| per_second_of(now, before, elapsed, SECTOR_BYTES);
     let count = |now, before| per_second(now, before, elapsed);
+    let time = |now, before, scale| per_second_of(unwrapped(now, before), before, elapsed, scale);
     // Milliseconds a second are a thousandth of the whole, which is a tenth of a percent.
-    let busy_p = per_second_of(now.busy_ms, before.busy_ms, elapsed, 0.1);
-    DiskData {
-        read_bytes: bytes(now.sectors_read, before.sectors_read),
-        written_bytes: bytes(now.sectors_written, before.sectors_written),
-        reads: count(now.reads, before.reads),
-        writes: count(now.writes, before.writes),
-        busy_p: busy_p.map(|share| share.min(100.0)),
-        queue: per_second_of(now.queue_ms, before.queue_ms, elapsed, 0.001),
+    let busy_p = time(now.busy_ms, before.busy_ms, 0.1)?;
+    Some(DiskData {
+        read_bytes: bytes(now.sectors_read, before.sectors_read)?,
+        written_bytes: bytes(now.sectors_written, before.sectors_written)?,
+        reads: count(now.reads, before.reads)?,
+        writes: count(now.writes, before.writes)?,
+        busy_p: busy_p.min(100.0),
+        queue: time(now.queue_ms, before.queue_ms, 0.001)?,
+    })
+}
+
+/// What a counter of milliseconds would be if it did not begin anew after 2³², as the kernel's do: with
+/// a hundred requests in flight that is twice a day. A larger step than half of that is one backwards.
+fn unwrapped(now_ms: u64, before_ms: u64) -> u64 {
+    const WRAP: u64 = 1 << 32;
+    let wrapped = now_ms < before_ms && before_ms < WRAP;
+    let unwrapped = now_ms + if wrapped { WRAP } else { 0 };
+    if unwrapped.saturating_sub(before_ms) < WRAP / 2 {
+        unwrapped
+    } else {
+        now_ms
     }
 }
 
@@ -165,8 +182,10 @@ impl Sample for DiskIo {
             items: Items::new(MAX_ITEMS),
             read_at: context.now,
         };
-        disk_io.sample(context)?;
-        Ok(disk_io)
+        match disk_io.sample(context) {
+            Ok(_) | Err(ProbeError::NothingKnown) => Ok(disk_io),
+            Err(error) => Err(error),
+        }
     }
 
     fn report(
@@ -180,17 +199,23 @@ impl Sample for DiskIo {
 }
 
 impl DiskIo {
-    /// The rates since the last sample, of whole devices. A device has none before its second
-    /// sight: it is left out of its first sample. Loop and RAM devices that never did anything are
-    /// left out too. Those that do not fit are counted.
+    /// The rates since the last sample, of whole devices. A device has none at its first sight, nor where
+    /// a counter went backwards: it is left out of that sample. Loop and RAM devices that never did
+    /// anything are left out too. Those that do not fit or cannot be read are counted.
     fn sample(&mut self, context: &mut Context) -> Result<&mut Items<DiskData>, ProbeError> {
         let text = self.file.read(&mut context.scratch)?;
         let elapsed = context.now.saturating_duration_since(self.read_at);
         let (block, counters, items) = (&self.block, &mut self.counters, &mut self.items);
         counters.start();
         items.clear();
+        let mut left_out = false;
         let mut found = 0;
         let parsed = parse(text, |name, work| {
+            let Some(work) = work else {
+                // A partition that is odd is not missed.
+                items.omit((name.is_empty() || is_whole(block, name)).into());
+                return;
+            };
             found += 1;
             let before = counters.before(name);
             let whole = before.map_or_else(|| is_whole(block, name), |before| before.whole);
@@ -199,9 +224,11 @@ impl DiskIo {
                 return;
             }
             if !kept {
-                items.omit(1);
-            } else if let Some(before) = before {
-                items.push(name, rates(&work, &before.work, elapsed));
+                return items.omit(1);
+            }
+            match before.and_then(|before| rates(&work, &before.work, elapsed)) {
+                Some(data) => items.push(name, data),
+                None => left_out = true,
             }
         });
         let parsed = parsed.and_then(|()| match found {
@@ -213,6 +240,9 @@ impl DiskIo {
             return Err(self.file.malformed(malformed));
         }
         self.read_at = context.now;
+        if left_out && items.is_empty() {
+            return Err(ProbeError::NothingKnown);
+        }
         Ok(items)
     }
 }
@@ -259,7 +289,9 @@ mod tests {
 
     fn parsed(text: &[u8]) -> Result<Vec<(Vec<u8>, Work)>, Malformed> {
         let mut all = Vec::new();
-        parse(text, |name, work| all.push((name.to_vec(), work)))?;
+        parse(text, |name, work| {
+            all.extend(work.map(|work| (name.to_vec(), work)))
+        })?;
         Ok(all)
     }
 
@@ -299,18 +331,22 @@ mod tests {
             "x 0 sda 1\n",
             "\0\n",
         ] {
-            assert!(parsed(line.as_bytes()).is_err(), "{line:?}");
+            assert!(parsed(line.as_bytes()).is_err(), "{line:?} alone");
+            let beside = [line, "8 16 sdb 1 2 3 4 5 6 7 8 9 10 11\n"].concat();
+            let all = parsed(beside.as_bytes()).unwrap();
+            assert_eq!(all.len(), 1, "{line:?}");
+            assert_eq!(all[0].0, b"sdb", "{line:?}");
         }
         assert!(parsed(b"8 0 sda 1 2 3 4 5 6 7 8 9 10 -11\n").is_err());
     }
 
     #[test]
-    fn rates_have_units_and_none_goes_backwards() {
+    fn rates_have_units_and_are_all_there_or_none() {
         let before = Work {
-            reads: 7,
+            reads: 5,
             ..Work::default()
         };
-        let now = Work {
+        let mut now = Work {
             reads: 6,
             sectors_read: 3,
             writes: 5,
@@ -318,14 +354,42 @@ mod tests {
             busy_ms: 500,
             queue_ms: 5000,
         };
-        let data = rates(&now, &before, Duration::from_secs(2));
-        assert_eq!((data.reads, data.writes), (None, Some(2.5)));
-        assert_eq!(data.read_bytes, Some(768.0));
-        assert_eq!(data.written_bytes, Some(2048.0));
-        assert_eq!((data.busy_p, data.queue), (Some(25.0), Some(2.5)));
-        let data = rates(&now, &before, Duration::from_millis(499));
-        assert_eq!(data.busy_p, Some(100.0));
-        assert_eq!(rates(&now, &before, Duration::ZERO).busy_p, None);
+        let data = rates(&now, &before, Duration::from_secs(2)).unwrap();
+        assert_eq!((data.reads, data.writes), (0.5, 2.5));
+        assert_eq!(data.read_bytes, 768.0);
+        assert_eq!(data.written_bytes, 2048.0);
+        assert_eq!((data.busy_p, data.queue), (25.0, 2.5));
+        let data = rates(&now, &before, Duration::from_millis(499)).unwrap();
+        assert_eq!(data.busy_p, 100.0);
+        assert_eq!(rates(&now, &before, Duration::ZERO), None);
+        now.reads = 4;
+        assert_eq!(rates(&now, &before, Duration::from_secs(2)), None);
+    }
+
+    #[test]
+    fn counters_of_time_begin_anew_after_32_bits() {
+        const MAX: u64 = u32::MAX as u64;
+        let before = Work {
+            busy_ms: MAX - 99,
+            queue_ms: MAX - 999,
+            ..Work::default()
+        };
+        let now = Work {
+            busy_ms: 400,
+            queue_ms: 1000,
+            ..Work::default()
+        };
+        let data = rates(&now, &before, Duration::from_secs(1)).unwrap();
+        assert_eq!((data.busy_p, data.queue), (50.0, 2.0));
+        // A step backwards is none around the end, nor is it where the kernel has more digits.
+        for (now_ms, before_ms) in [(999, 1000), (0, MAX / 2), (1, MAX + 1)] {
+            let at = |queue_ms| Work {
+                queue_ms,
+                ..Work::default()
+            };
+            let rates = rates(&at(now_ms), &at(before_ms), Duration::from_secs(1));
+            assert_eq!(rates, None, "{now_ms} after {before_ms}");
+        }
     }
 
     fn line(name: &str, reads: u64) -> String {
@@ -368,6 +432,46 @@ mod tests {
         let (names, omitted) = reported(&whole, &first, &second);
         assert_eq!(names, ["sda", "cciss/c0d0", "loop0"]);
         assert_eq!(omitted, 0);
+    }
+
+    #[test]
+    fn odd_lines_are_counted_unless_they_are_partitions() {
+        let first = line("sda", 0) + "8 1 sda1 1 2 3 4\n" + &line("sdb", 0);
+        let second = line("sda", 0) + "8 1 sda1 1 2 3 4\n" + "8 16 sdb 1 2\n";
+        let (names, omitted) = reported(&["sda", "sdb"], &first, &second);
+        assert_eq!((names, omitted), (vec!["sda".to_owned()], 1));
+    }
+
+    #[test]
+    fn a_device_that_went_backwards_is_left_out_and_of_nothing_else_there_is_no_report() {
+        let folder = tempfile::tempdir().unwrap();
+        let roots = Roots {
+            procfs: folder.path().to_owned(),
+            sysfs: folder.path().to_owned(),
+            ..Roots::default()
+        };
+        for name in ["sda", "sdb"] {
+            fs::create_dir_all(roots.sysfs.join("block").join(name)).unwrap();
+        }
+        let diskstats = roots.procfs.join("diskstats");
+        fs::write(&diskstats, line("sda", 9) + &line("sdb", 9)).unwrap();
+        let mut context = Context::new();
+        let mut disk_io = DiskIo::open(&roots, &mut context).unwrap();
+        let mut sample = |text: String| {
+            fs::write(&diskstats, text).unwrap();
+            context.now += Duration::from_secs(1);
+            let items = disk_io.sample(&mut context)?;
+            Ok(items
+                .iter()
+                .map(|(name, _)| name.to_owned())
+                .collect::<Vec<_>>())
+        };
+        assert_eq!(sample(line("sda", 9) + &line("sdb", 8)).unwrap(), ["sda"]);
+        assert!(matches!(
+            sample(line("sda", 8) + &line("new", 1)),
+            Err(ProbeError::NothingKnown)
+        ));
+        assert_eq!(sample(line("sda", 8)).unwrap(), ["sda"]);
     }
 
     #[test]

@@ -17,7 +17,8 @@ use super::kit::rate::round2;
 use super::kit::scan::Scan;
 use super::kit::{Context, Malformed, ProbeError, Roots, Sample, SourceFile};
 
-/// Memory and swap in KiB. The names are the kernel's.
+/// Memory and swap in KiB. The names are the kernel's; rows that it does not have (of containers, and
+/// of old kernels) are left out.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct MemoryData {
@@ -33,63 +34,72 @@ pub struct MemoryData {
     #[serde(skip_serializing_if = "Option::is_none")]
     mem_available: Option<u64>,
     /// Cached blocks of devices.
-    buffers: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    buffers: Option<u64>,
     /// Cached pages of files, shared memory included.
-    cached: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cached: Option<u64>,
     /// All swap.
-    swap_total: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    swap_total: Option<u64>,
     /// Free swap.
-    swap_free: u64,
-    /// Total less free, buffers and cached; 0 if these are more than the total, which they can be
-    /// in containers whose files are made up for them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    swap_free: Option<u64>,
+    /// Total less free, buffers and cached, as far as the file has them; 0 if these are more than the
+    /// total, which they can be in containers whose files are made up for them.
     mem_usage: u64,
-    /// Total less free swap.
-    swap_usage: u64,
+    /// Total less free swap; left out where one of them is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    swap_usage: Option<u64>,
     /// The share of the total that is `mem_usage`, in percent with two decimals.
     #[serde(rename = "MemUsage_p")]
     mem_usage_p: f64,
-    /// The share of all swap that is used, in percent with two decimals; 0 without swap.
-    #[serde(rename = "SwapUsage_p")]
-    swap_usage_p: f64,
+    /// The share of all swap that is used, in percent with two decimals; 0 without swap, left out
+    /// where that is not known.
+    #[serde(rename = "SwapUsage_p", skip_serializing_if = "Option::is_none")]
+    swap_usage_p: Option<f64>,
 }
 
-/// Reads the seven lines that matter, in any order; no more than them where all are there.
+/// Reads the seven lines that matter, in any order; no more than them where all are there. Only the
+/// first two have to be, and a text that lacks some must end with a whole line.
 pub fn parse(text: &[u8]) -> Result<MemoryData, Malformed> {
     let [mut total, mut free, mut available, mut buffers, mut cached] = [None; 5];
     let [mut swap_total, mut swap_free] = [None; 2];
     let mut wanted = 7;
     let mut scan = Scan::new(text);
     loop {
-        let (place, malformed) = match scan.word() {
-            b"MemTotal:" => (&mut total, "MemTotal"),
-            b"MemFree:" => (&mut free, "MemFree"),
-            b"MemAvailable:" => (&mut available, "MemAvailable"),
-            b"Buffers:" => (&mut buffers, "Buffers"),
-            b"Cached:" => (&mut cached, "Cached"),
-            b"SwapTotal:" => (&mut swap_total, "SwapTotal"),
-            b"SwapFree:" => (&mut swap_free, "SwapFree"),
+        let place = match scan.word() {
+            b"MemTotal:" => &mut total,
+            b"MemFree:" => &mut free,
+            b"MemAvailable:" => &mut available,
+            b"Buffers:" => &mut buffers,
+            b"Cached:" => &mut cached,
+            b"SwapTotal:" => &mut swap_total,
+            b"SwapFree:" => &mut swap_free,
             _ if scan.next_line() => continue,
             _ => break,
         };
-        let value = kib(&mut scan).ok_or(Malformed(malformed))?;
-        if place.replace(value).is_none() {
+        if let Some(value) = kib(&mut scan)
+            && place.replace(value).is_none()
+        {
             wanted -= 1;
         }
         if wanted == 0 || !scan.next_line() {
             break;
         }
     }
+    if wanted > 0 && !text.ends_with(b"\n") {
+        return Err(Malformed("newline at its end"));
+    }
     let mem_total = total.filter(|total| *total > 0);
     let mem_total = mem_total.ok_or(Malformed("MemTotal"))?;
     let mem_free = free.ok_or(Malformed("MemFree"))?;
-    let buffers = buffers.ok_or(Malformed("Buffers"))?;
-    let cached = cached.ok_or(Malformed("Cached"))?;
-    let swap_total = swap_total.ok_or(Malformed("SwapTotal"))?;
-    let swap_free = swap_free.ok_or(Malformed("SwapFree"))?;
-    let mem_usage = [mem_free, buffers, cached]
+    let mem_usage = [Some(mem_free), buffers, cached]
         .into_iter()
+        .flatten()
         .fold(mem_total, u64::saturating_sub);
-    let swap_usage = swap_total.saturating_sub(swap_free);
+    let swap = swap_total.zip(swap_free);
+    let swap = swap.map(|(total, free)| (total, total.saturating_sub(free)));
     Ok(MemoryData {
         status: Status::OK,
         mem_total,
@@ -100,9 +110,9 @@ pub fn parse(text: &[u8]) -> Result<MemoryData, Malformed> {
         swap_total,
         swap_free,
         mem_usage,
-        swap_usage,
+        swap_usage: swap.map(|(_, used)| used),
         mem_usage_p: percent(mem_usage, mem_total),
-        swap_usage_p: percent(swap_usage, swap_total),
+        swap_usage_p: swap.map(|(total, used)| percent(used, total)),
     })
 }
 
@@ -152,6 +162,7 @@ impl Memory {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use serde_json::Value;
 
     const RECORDED: &[u8] = include_bytes!("../../../tests/fixtures/proc/meminfo");
 
@@ -162,7 +173,7 @@ mod tests {
         assert_eq!(data.mem_available, Some(24_319_796));
         assert_eq!(data.mem_usage, 188_072);
         assert_eq!(data.mem_usage_p, 0.76);
-        assert_eq!((data.swap_usage, data.swap_usage_p), (0, 0.0));
+        assert_eq!((data.swap_usage, data.swap_usage_p), (Some(0), Some(0.0)));
     }
 
     #[test]
@@ -190,7 +201,10 @@ mod tests {
                     SwapCached: 7 kB\nSwapTotal: 300 kB\nSwapFree: 200 kB\n";
         let data = parse(old).unwrap();
         assert_eq!((data.mem_usage, data.mem_usage_p), (600, 60.0));
-        assert_eq!((data.swap_usage, data.swap_usage_p), (100, 33.33));
+        assert_eq!(
+            (data.swap_usage, data.swap_usage_p),
+            (Some(100), Some(33.33))
+        );
         assert_eq!(data.mem_available, None);
     }
 
@@ -200,23 +214,78 @@ mod tests {
                     SwapTotal: 1 kB\nSwapFree: 2 kB\n";
         let data = parse(odd).unwrap();
         assert_eq!((data.mem_usage, data.mem_usage_p), (0, 0.0));
-        assert_eq!((data.swap_usage, data.swap_usage_p), (0, 0.0));
+        assert_eq!((data.swap_usage, data.swap_usage_p), (Some(0), Some(0.0)));
     }
 
     #[test]
-    fn a_cut_file_is_malformed_until_all_is_there() {
+    fn a_cut_file_is_malformed_but_between_two_lines() {
         let whole = parse(RECORDED).unwrap();
         let needed = RECORDED.windows(9).position(|part| part == b"SwapFree:");
         let needed = needed.unwrap() + "SwapFree:              0 kB".len();
         for cut in 0..RECORDED.len() {
             let data = parse(&RECORDED[..cut]);
-            assert_eq!(data.ok(), (cut >= needed).then_some(whole), "cut at {cut}");
+            if cut >= needed {
+                assert_eq!(data, Ok(whole), "cut at {cut}");
+            } else if cut == 0 || RECORDED[cut - 1] != b'\n' {
+                assert!(data.is_err(), "cut at {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn rows_that_a_kernel_lacks_are_left_out() {
+        let rows = [
+            "MemTotal: 1000 kB\n",
+            "MemFree: 100 kB\n",
+            "MemAvailable: 300 kB\n",
+            "Buffers: 50 kB\n",
+            "Cached: 250 kB\n",
+            "SwapTotal: 300 kB\n",
+            "SwapFree: 200 kB\n",
+        ];
+        let json = |text: &str| serde_json::to_value(parse(text.as_bytes()).unwrap()).unwrap();
+        let whole = json(&rows.concat());
+        for (row, usage, gone) in [
+            (2, 600, &["MemAvailable"][..]),
+            (3, 650, &["Buffers"]),
+            (4, 850, &["Cached"]),
+            (5, 600, &["SwapTotal", "SwapUsage", "SwapUsage_p"]),
+            (6, 600, &["SwapFree", "SwapUsage", "SwapUsage_p"]),
+        ] {
+            let mut expected = whole.clone();
+            expected["MemUsage"] = usage.into();
+            expected["MemUsage_p"] = (f64::from(usage) / 10.0).into();
+            for name in gone {
+                expected.as_object_mut().unwrap().remove(*name);
+            }
+            let mut fewer = rows.to_vec();
+            fewer.remove(row);
+            assert_eq!(json(&fewer.concat()), expected, "without row {row}");
+        }
+        let odd = json(&rows.concat().replace("50 kB", "many kB"));
+        assert_eq!(
+            (&odd["Buffers"], &odd["Cached"]),
+            (&Value::Null, &Value::Null)
+        );
+        let least = json(&rows[..2].concat());
+        let expected = serde_json::json!({
+            "status": 0, "MemTotal": 1000, "MemFree": 100, "MemUsage": 900, "MemUsage_p": 90.0
+        });
+        assert_eq!(least, expected);
+        for row in 0..2 {
+            let mut fewer = rows.to_vec();
+            fewer.remove(row);
+            assert!(
+                parse(fewer.concat().as_bytes()).is_err(),
+                "without row {row}"
+            );
         }
     }
 
     #[test]
     fn what_is_wrong_is_named() {
-        assert_eq!(parse(b""), Err(Malformed("MemTotal")));
+        assert_eq!(parse(b"\n"), Err(Malformed("MemTotal")));
+        assert_eq!(parse(b""), Err(Malformed("newline at its end")));
         assert_eq!(parse(b"MemTotal: 0 kB\n"), Err(Malformed("MemTotal")));
         assert_eq!(
             parse(b"MemTotal: 1 kB\nMemFree: x kB\n"),

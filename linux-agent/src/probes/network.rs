@@ -9,8 +9,6 @@
 //!
 //! Old kernels glue the first number to the colon.
 
-use std::io::ErrorKind;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use mote_core::Envelope;
@@ -22,34 +20,26 @@ use super::kit::rate::{per_second, per_second_of};
 use super::kit::scan::Scan;
 use super::kit::{Context, Malformed, ProbeError, Roots, Sample, SourceFile};
 
-/// Traffic of one interface since this service's last sample, two decimals. A rate whose counter
-/// went backwards is left out.
+/// Traffic of one interface since this service's last sample, two decimals: what a counter grew by,
+/// over the time.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct InterfaceData {
     /// Received, KiB/s.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    t_in: Option<f64>,
+    t_in: f64,
     /// Sent, KiB/s.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    t_out: Option<f64>,
+    t_out: f64,
     /// Packets received a second.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    packets_in: Option<f64>,
+    packets_in: f64,
     /// Packets sent a second.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    packets_out: Option<f64>,
+    packets_out: f64,
     /// Errors while receiving, a second.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    errors_in: Option<f64>,
+    errors_in: f64,
     /// Errors while sending, a second.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    errors_out: Option<f64>,
+    errors_out: f64,
     /// Packets dropped while receiving, a second.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    drops_in: Option<f64>,
+    drops_in: f64,
     /// Packets dropped while sending, a second.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    drops_out: Option<f64>,
+    drops_out: f64,
 }
 
 /// Counts since the interface came up.
@@ -67,23 +57,32 @@ struct Direction {
     drops: u64,
 }
 
-/// Calls `each` with the name and the counts of every interface. A last line without its newline
-/// was cut and is left out.
-pub fn parse(text: &[u8], mut each: impl FnMut(&[u8], Traffic)) -> Result<(), Malformed> {
+/// Calls `each` with the name and the counts of every interface, and gives how many lines are of
+/// something else. A last line without its newline was cut and is left out.
+pub fn parse(text: &[u8], mut each: impl FnMut(&[u8], Traffic)) -> Result<usize, Malformed> {
     let mut scan = Scan::new(text);
     let header = scan.rest().starts_with(b"Inter-|") && scan.next_line() && scan.next_line();
     if !header {
         return Err(Malformed("header of two lines"));
     }
+    let (mut found, mut odd) = (0, 0);
     while !scan.rest().is_empty() {
         let line = interface(&mut scan);
         if !scan.next_line() {
             break;
         }
-        let (name, traffic) = line.ok_or(Malformed("line of an interface"))?;
-        each(name, traffic);
+        match line {
+            Some((name, traffic)) => {
+                found += 1;
+                each(name, traffic);
+            }
+            None => odd += 1,
+        }
     }
-    Ok(())
+    if found == 0 && odd > 0 {
+        return Err(Malformed("line of an interface"));
+    }
+    Ok(odd)
 }
 
 fn interface<'a>(line: &mut Scan<'a>) -> Option<(&'a [u8], Traffic)> {
@@ -117,21 +116,22 @@ fn direction(line: &mut Scan<'_>) -> Option<Direction> {
     })
 }
 
-fn rates(now: &Traffic, before: &Traffic, elapsed: Duration) -> InterfaceData {
+/// `None` if a counter went backwards: an interface is reported whole or not at all.
+fn rates(now: &Traffic, before: &Traffic, elapsed: Duration) -> Option<InterfaceData> {
     let kib = |now, before| per_second_of(now, before, elapsed, 1.0 / 1024.0);
     let count = |now, before| per_second(now, before, elapsed);
     let (received, sent) = (&now.received, &now.sent);
     let (received_before, sent_before) = (&before.received, &before.sent);
-    InterfaceData {
-        t_in: kib(received.bytes, received_before.bytes),
-        t_out: kib(sent.bytes, sent_before.bytes),
-        packets_in: count(received.packets, received_before.packets),
-        packets_out: count(sent.packets, sent_before.packets),
-        errors_in: count(received.errors, received_before.errors),
-        errors_out: count(sent.errors, sent_before.errors),
-        drops_in: count(received.drops, received_before.drops),
-        drops_out: count(sent.drops, sent_before.drops),
-    }
+    Some(InterfaceData {
+        t_in: kib(received.bytes, received_before.bytes)?,
+        t_out: kib(sent.bytes, sent_before.bytes)?,
+        packets_in: count(received.packets, received_before.packets)?,
+        packets_out: count(sent.packets, sent_before.packets)?,
+        errors_in: count(received.errors, received_before.errors)?,
+        errors_out: count(sent.errors, sent_before.errors)?,
+        drops_in: count(received.drops, received_before.drops)?,
+        drops_out: count(sent.drops, sent_before.drops)?,
+    })
 }
 
 /// The probe: `/proc/net/dev`, open, and the last reading.
@@ -146,13 +146,15 @@ impl Sample for Network {
     /// Opens the file and takes the baseline.
     fn open(roots: &Roots, context: &mut Context) -> Result<Self, ProbeError> {
         let mut network = Network {
-            file: open_file(&roots.procfs)?,
+            file: roots.open_of_process("net/dev")?,
             counters: Counters::new(MAX_ITEMS),
             items: Items::new(MAX_ITEMS),
             read_at: context.now,
         };
-        network.sample(context)?;
-        Ok(network)
+        match network.sample(context) {
+            Ok(_) | Err(ProbeError::NothingKnown) => Ok(network),
+            Err(error) => Err(error),
+        }
     }
 
     fn report(
@@ -166,41 +168,38 @@ impl Sample for Network {
 }
 
 impl Network {
-    /// The rates since the last sample. An interface has none before its second sight: it is left
-    /// out of its first sample. Those that do not fit are counted.
+    /// The rates since the last sample. An interface has none at its first sight, nor where a counter
+    /// went backwards: it is left out of that sample. Those that do not fit or cannot be read are counted.
     fn sample(&mut self, context: &mut Context) -> Result<&mut Items<InterfaceData>, ProbeError> {
         let text = self.file.read_short(&mut context.scratch)?;
         let elapsed = context.now.saturating_duration_since(self.read_at);
         let (counters, items) = (&mut self.counters, &mut self.items);
         counters.start();
         items.clear();
+        let mut left_out = false;
         let parsed = parse(text, |name, traffic| {
             let before = counters.before(name);
             if !counters.keep(name, traffic) {
-                items.omit(1);
-            } else if let Some(before) = before {
-                items.push(name, rates(&traffic, &before, elapsed));
+                return items.omit(1);
+            }
+            match before.and_then(|before| rates(&traffic, &before, elapsed)) {
+                Some(data) => items.push(name, data),
+                None => left_out = true,
             }
         });
-        if let Err(malformed) = parsed {
-            counters.undo();
-            return Err(self.file.malformed(malformed));
+        match parsed {
+            Ok(odd) => items.omit(odd),
+            Err(malformed) => {
+                counters.undo();
+                return Err(self.file.malformed(malformed));
+            }
         }
         self.read_at = context.now;
+        if left_out && items.is_empty() {
+            return Err(ProbeError::NothingKnown);
+        }
         Ok(items)
     }
-}
-
-/// `/proc/net` shows the network namespace of the process that looks at it. In the procfs of
-/// another host that is still this process's; the host's own is that of its first process.
-fn open_file(procfs: &Path) -> Result<SourceFile, ProbeError> {
-    if procfs != Path::new("/proc") {
-        match SourceFile::open(procfs.join("1/net/dev")) {
-            Err(ProbeError::Read { cause, .. }) if cause.kind() == ErrorKind::NotFound => {}
-            opened => return opened,
-        }
-    }
-    SourceFile::open(procfs.join("net/dev"))
 }
 
 #[cfg(test)]
@@ -267,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_of_something_else_is_malformed() {
+    fn a_line_of_something_else_is_counted_and_hides_no_other() {
         for line in [
             "\n",
             "lo\n",
@@ -277,7 +276,17 @@ mod tests {
             "lo: -1 2 3 4 0 0 0 0 5 6 7 8 0 0 0 0\n",
             "a\n lo: 1 2 3 4 0 0 0 0 5 6 7 8 0 0 0 0\n",
         ] {
-            assert!(parsed(&with_header(line.as_bytes())).is_err(), "{line:?}");
+            let file = with_header(line.as_bytes());
+            if !line.contains(" lo") {
+                assert!(parsed(&file).is_err(), "{line:?} alone");
+            }
+            let good = b"eth0: 5 2 3 4 0 0 0 0 5 6 7 8 0 0 0 0\n";
+            let mut names = Vec::new();
+            let odd = parse(&[&file[..], good].concat(), |name, _| {
+                names.push(name.to_vec())
+            });
+            assert_eq!(odd, Ok(1), "{line:?}");
+            assert_eq!(names.last().unwrap(), b"eth0", "{line:?}");
         }
         assert!(parsed(b"").is_err());
         assert!(parsed(b"\0\xff\n\n\n").is_err());
@@ -297,13 +306,15 @@ mod tests {
         let mut now = before;
         now.received.bytes += 3072;
         now.received.packets += 3;
-        now.received.errors = 4;
         now.sent.bytes = 100;
-        let data = rates(&now, &before, 2 * SECOND);
-        assert_eq!((data.t_in, data.t_out), (Some(1.5), Some(0.05)));
-        assert_eq!((data.packets_in, data.packets_out), (Some(1.5), Some(0.0)));
-        assert_eq!((data.errors_in, data.drops_in), (None, Some(0.0)));
-        assert_eq!(rates(&now, &before, Duration::ZERO).t_in, None);
+        now.received.errors = 9;
+        let data = rates(&now, &before, 2 * SECOND).unwrap();
+        assert_eq!((data.t_in, data.t_out), (1.5, 0.05));
+        assert_eq!((data.packets_in, data.packets_out), (1.5, 0.0));
+        assert_eq!((data.errors_in, data.drops_in), (2.0, 0.0));
+        assert_eq!(rates(&now, &before, Duration::ZERO), None);
+        now.received.errors = 4;
+        assert_eq!(rates(&now, &before, 2 * SECOND), None, "all or nothing");
     }
 
     /// A procfs of which only this file exists, and the probe on it.
@@ -353,15 +364,16 @@ mod tests {
             Some(rates.collect::<Vec<_>>())
         };
         let rates = sample(&(line("new", 1 << 20) + &line("b", 1024)));
-        assert_eq!(rates, Some(vec![("b".to_owned(), Some(1.0))]));
+        assert_eq!(rates, Some(vec![("b".to_owned(), 1.0)]));
         assert_eq!(sample("junk\n"), None);
         let rates = sample(&(line("b", 5120) + &line("new", 1 << 10)));
-        let expected = [("b".to_owned(), Some(2.0)), ("new".to_owned(), None)];
-        assert_eq!(
-            rates.as_deref(),
-            Some(expected.as_slice()),
-            "over two seconds"
-        );
+        let expected = vec![("b".to_owned(), 2.0)];
+        assert_eq!(rates, Some(expected), "over two seconds");
+        let rates = sample(&(line("b", 5119) + &line("new", 1 << 9)));
+        assert_eq!(rates, None, "all went backwards");
+        let rates = sample(&(line("b", 6143) + &line("new", 1 << 9)));
+        let expected = vec![("b".to_owned(), 1.0), ("new".to_owned(), 0.0)];
+        assert_eq!(rates, Some(expected));
     }
 
     #[test]
@@ -383,6 +395,7 @@ mod tests {
         let mut bench = Bench::new("net/dev", &line("mine", 0));
         bench.write("1/net/dev", &line("theirs", 0));
         let mut network = Network::open(&bench.roots, &mut bench.context).unwrap();
+        bench.context.now += SECOND;
         let items = network.sample(&mut bench.context).unwrap();
         assert_eq!(items.iter().map(|(name, _)| name).next(), Some("theirs"));
     }

@@ -14,15 +14,18 @@ use serde::ser::{Serialize, SerializeStruct, Serializer};
 use super::kit::scan::Scan;
 use super::kit::{Context, Malformed, ProbeError, Roots, Sample, SourceFile};
 
-/// Pressure of the three resources. Flat in a report: `cpu_some_avg10`, …, `io_full_avg300`.
+/// Pressure of the resources that the kernel measures. Flat in a report: `cpu_some_avg10`, …,
+/// `io_full_avg300`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PressureData {
     /// Waiting for a CPU.
-    cpu: Pressure,
+    cpu: Option<Pressure>,
     /// Waiting for memory.
-    memory: Pressure,
+    memory: Option<Pressure>,
     /// Waiting for I/O.
-    io: Pressure,
+    io: Option<Pressure>,
+    /// Resources whose file could not be read. Left out of a report while it is 0.
+    omitted: u32,
 }
 
 /// Pressure of one resource.
@@ -97,41 +100,59 @@ const IO: [Names; 2] = [
 
 impl Serialize for PressureData {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut data = serializer.serialize_struct("PressureData", 19)?;
+        let mut data = serializer.serialize_struct("PressureData", 20)?;
         data.serialize_field("status", &Status::OK)?;
         for (pressure, [some, full]) in [(&self.cpu, CPU), (&self.memory, MEMORY), (&self.io, IO)] {
-            for (averages, [avg10, avg60, avg300]) in
-                [(Some(pressure.some), some), (pressure.full, full)]
-            {
+            let of_some = pressure.map(|pressure| pressure.some);
+            let of_full = pressure.and_then(|pressure| pressure.full);
+            for (averages, [avg10, avg60, avg300]) in [(of_some, some), (of_full, full)] {
                 let Some(averages) = averages else { continue };
                 data.serialize_field(avg10, &averages.avg10)?;
                 data.serialize_field(avg60, &averages.avg60)?;
                 data.serialize_field(avg300, &averages.avg300)?;
             }
         }
+        if self.omitted > 0 {
+            data.serialize_field("omitted", &self.omitted)?;
+        }
         data.end()
     }
 }
 
-/// The probe: the three files, open.
+/// The probe: the three files, open, as far as the kernel has them.
 pub(crate) struct PressureFiles {
-    cpu: SourceFile,
-    memory: SourceFile,
-    io: SourceFile,
+    cpu: Option<SourceFile>,
+    memory: Option<SourceFile>,
+    io: Option<SourceFile>,
+    /// Files that are there and could not be opened.
+    closed: u32,
 }
 
 impl Sample for PressureFiles {
     /// Opens the files. Kernels that do not measure pressure do not have them.
     fn open(roots: &Roots, _context: &mut Context) -> Result<Self, ProbeError> {
-        let open = |name: &str| {
+        let mut failed = None;
+        let mut closed = 0;
+        let mut open = |name: &str| {
             let path = roots.procfs.join("pressure").join(name);
-            SourceFile::open(path).map_err(explained)
+            let opened = SourceFile::open(path).map_err(explained);
+            let told = opened.map_err(|error| {
+                closed += u32::from(!matches!(error, ProbeError::Unsupported { .. }));
+                failed.get_or_insert(error);
+            });
+            told.ok()
         };
-        Ok(PressureFiles {
-            cpu: open("cpu")?,
-            memory: open("memory")?,
-            io: open("io")?,
-        })
+        let (cpu, memory, io) = (open("cpu"), open("memory"), open("io"));
+        match failed {
+            Some(error) if error.is_exhaustion() => Err(error),
+            Some(error) if cpu.is_none() && memory.is_none() && io.is_none() => Err(error),
+            _ => Ok(PressureFiles {
+                cpu,
+                memory,
+                io,
+                closed,
+            }),
+        }
     }
 
     fn report(
@@ -147,15 +168,29 @@ impl Sample for PressureFiles {
 impl PressureFiles {
     /// Pressure as it is now.
     fn sample(&mut self, context: &mut Context) -> Result<PressureData, ProbeError> {
-        let mut read = |file: &SourceFile| {
-            let text = file.read_short(&mut context.scratch).map_err(explained)?;
-            parse(text).map_err(|malformed| file.malformed(malformed))
+        let mut failed = None;
+        let mut omitted = self.closed;
+        let mut read = |file: &Option<SourceFile>| {
+            let file = file.as_ref()?;
+            let text = file.read_short(&mut context.scratch).map_err(explained);
+            let pressure =
+                text.and_then(|text| parse(text).map_err(|malformed| file.malformed(malformed)));
+            let told = pressure.map_err(|error| {
+                omitted += 1;
+                failed.get_or_insert(error);
+            });
+            told.ok()
         };
-        Ok(PressureData {
-            cpu: read(&self.cpu)?,
-            memory: read(&self.memory)?,
-            io: read(&self.io)?,
-        })
+        let (cpu, memory, io) = (read(&self.cpu), read(&self.memory), read(&self.io));
+        match failed {
+            Some(error) if cpu.is_none() && memory.is_none() && io.is_none() => Err(error),
+            _ => Ok(PressureData {
+                cpu,
+                memory,
+                io,
+                omitted,
+            }),
+        }
     }
 }
 
@@ -220,13 +255,60 @@ mod tests {
         assert_eq!(pressure.some.avg60, 2.5);
         assert_eq!(pressure.full, None);
         let data = PressureData {
-            cpu: pressure,
-            memory: pressure,
-            io: pressure,
+            cpu: Some(pressure),
+            memory: Some(pressure),
+            io: Some(pressure),
+            omitted: 0,
         };
         let json = serde_json::to_value(data).unwrap();
         assert_eq!(json["io_some_avg300"], 3.75);
         assert_eq!(json.as_object().unwrap().len(), 10);
+    }
+
+    #[test]
+    fn a_resource_that_cannot_be_read_hides_no_other() {
+        let tree = tempfile::tempdir().unwrap();
+        let folder = tree.path().join("pressure");
+        std::fs::create_dir(&folder).unwrap();
+        let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
+        let some = "some avg10=1.00 avg60=2.50 avg300=3.75 total=1\n";
+        let json = |files: &mut PressureFiles, context: &mut Context| {
+            Ok::<_, ProbeError>(serde_json::to_value(files.sample(context)?).unwrap())
+        };
+        // Without the file of one resource there is nothing to miss.
+        write("cpu", some);
+        write("io", some);
+        let (files, mut context) = opened(tree.path());
+        let data = json(&mut files.unwrap(), &mut context).unwrap();
+        let names: Vec<_> = data.as_object().unwrap().keys().cloned().collect();
+        let expected = [
+            "cpu_some_avg10",
+            "cpu_some_avg300",
+            "cpu_some_avg60",
+            "io_some_avg10",
+            "io_some_avg300",
+            "io_some_avg60",
+            "status",
+        ];
+        assert_eq!(names, expected);
+        // One that is there and says nothing is missed.
+        std::fs::create_dir(folder.join("memory")).unwrap();
+        let (files, mut context) = opened(tree.path());
+        let mut files = files.unwrap();
+        assert_eq!(json(&mut files, &mut context).unwrap()["omitted"], 1);
+        write("io", "odd\n");
+        let data = json(&mut files, &mut context).unwrap();
+        assert_eq!(
+            (&data["omitted"], &data["cpu_some_avg60"]),
+            (&2.into(), &2.5.into())
+        );
+        assert_eq!(data["io_some_avg60"], serde_json::Value::Null);
+        write("cpu", "some avg10=");
+        let error = json(&mut files, &mut context).unwrap_err().to_string();
+        assert!(
+            error.ends_with("pressure/cpu: no valid `some` line"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -10,8 +10,8 @@
 //! processes 30218
 //! ```
 //!
-//! The name may itself hold spaces and parentheses; after it there are only numbers, so the last
-//! `)` ends it.
+//! The name may itself hold spaces, parentheses and newlines; after it there are only numbers, so the
+//! last `)` of the text ends it.
 
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
@@ -23,7 +23,7 @@ use rustix::io::{Errno, read};
 use serde::Serialize;
 
 use super::kit::file::{lines, number, words};
-use super::kit::rate::per_second;
+use super::kit::rate::rate;
 use super::kit::{Context, Malformed, ProbeError, Roots, Sample, SourceFile};
 
 /// Of no more processes than this is the state asked in one sample.
@@ -40,10 +40,10 @@ pub struct ProcessesData {
     /// How many processes are in each state.
     #[serde(flatten)]
     states: States,
-    /// Processes and threads started per second. Left out where the counter went backwards.
+    /// Processes and threads started per second. Left out where the kernel does not count them.
     #[serde(skip_serializing_if = "Option::is_none")]
     forks: Option<f64>,
-    /// Context switches of all CPUs per second. Left out where the counter went backwards.
+    /// Context switches of all CPUs per second. Left out where the kernel does not count them.
     #[serde(skip_serializing_if = "Option::is_none")]
     context_switches: Option<f64>,
 }
@@ -63,8 +63,8 @@ pub struct States {
     zombie: u32,
     /// All of these and what was omitted.
     total: u32,
-    /// Processes whose state is not known: beyond [`MAX_PROCESSES`], hidden from the agent by the
-    /// mount option `hidepid`, or in a state that the kernel does not document.
+    /// Processes whose state is not known: beyond [`MAX_PROCESSES`], closed to the agent by the mount
+    /// option `hidepid=1`, or in a state that the kernel does not document.
     #[serde(skip_serializing_if = "is_zero")]
     omitted: u32,
 }
@@ -90,22 +90,22 @@ impl States {
 
 /// The state letter in the text of a `/proc/[pid]/stat`; `None` if the text is cut or something else.
 pub fn state(stat: &[u8]) -> Option<u8> {
-    let line = lines(stat).next()?;
-    let name_end = line.iter().rposition(|byte| *byte == b')')?;
-    match *words(line.get(name_end + 1..)?).next()? {
+    let stat = stat.strip_suffix(b"\n")?;
+    let name_end = stat.iter().rposition(|byte| *byte == b')')?;
+    match *words(stat.get(name_end + 1..)?).next()? {
         [state] => Some(state),
         _ => None,
     }
 }
 
-/// Counters since boot.
+/// Counters since boot, of which the kernel may lack some.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counters {
-    forks: u64,
-    context_switches: u64,
+    forks: Option<u64>,
+    context_switches: Option<u64>,
 }
 
-/// Reads the counters in the text of `/proc/stat`.
+/// Reads the counters in the text of `/proc/stat`, which must not be cut.
 pub fn parse(stat: &[u8]) -> Result<Counters, Malformed> {
     let value = |name: &[u8]| {
         let mut found = lines(stat).map(words).filter_map(|mut words| {
@@ -114,10 +114,15 @@ pub fn parse(stat: &[u8]) -> Result<Counters, Malformed> {
         });
         found.next()
     };
-    Ok(Counters {
-        forks: value(b"processes").ok_or(Malformed("`processes` line"))?,
-        context_switches: value(b"ctxt").ok_or(Malformed("`ctxt` line"))?,
-    })
+    let counters = Counters {
+        forks: value(b"processes"),
+        context_switches: value(b"ctxt"),
+    };
+    let all = counters.forks.is_some() && counters.context_switches.is_some();
+    if !all && !stat.ends_with(b"\n") {
+        return Err(Malformed("newline at its end"));
+    }
+    Ok(counters)
 }
 
 /// The probe: `/proc` and `/proc/stat`, open, and the counters of its last sample.
@@ -157,19 +162,19 @@ impl Sample for Processes {
 }
 
 impl Processes {
-    /// The processes now, and the rates since the last sample.
+    /// The processes now, and the rates since the last sample. Where the others' are hidden there are
+    /// none to count.
     fn sample(&mut self, context: &mut Context) -> Result<ProcessesData, ProbeError> {
         let states = self.states(MAX_PROCESSES)?;
         let now = read_counters(&self.stat, context)?;
         let elapsed = context.now.saturating_duration_since(self.last_at);
-        let last = self.last;
-        self.last = now;
+        let last = std::mem::replace(&mut self.last, now);
         self.last_at = context.now;
         Ok(ProcessesData {
             status: Status::OK,
             states,
-            forks: per_second(now.forks, last.forks, elapsed),
-            context_switches: per_second(now.context_switches, last.context_switches, elapsed),
+            forks: rate(now.forks, last.forks, elapsed)?,
+            context_switches: rate(now.context_switches, last.context_switches, elapsed)?,
         })
     }
 
@@ -179,12 +184,14 @@ impl Processes {
         seek(&self.procfs, SeekFrom::Start(0)).map_err(failed)?;
         let mut buffer = [const { MaybeUninit::uninit() }; LISTING_BYTES];
         let mut listing = RawDir::new(&self.procfs, &mut buffer);
+        let mut first_seen = false;
         while let Some(entry) = listing.next() {
             let entry = entry.map_err(failed)?;
             let pid = entry.file_name().to_bytes();
             if number(pid).is_none() {
                 continue;
             }
+            first_seen |= pid == b"1";
             if states.total >= max_processes {
                 states.count(None);
                 continue;
@@ -193,11 +200,12 @@ impl Processes {
                 Ok(state) => states.count(state),
                 // It ended since it was listed.
                 Err(Errno::NOENT | Errno::SRCH) => {}
-                Err(Errno::ACCESS | Errno::PERM) => states.count(None),
-                // A FIFO or a terminal, which is not of the kernel's making.
-                Err(Errno::AGAIN) => states.count(None),
-                Err(errno) => return Err(failed(errno)),
+                // Closed to the agent, or a FIFO, which is not of the kernel's making.
+                Err(_) => states.count(None),
             }
+        }
+        if !first_seen && self.roots.hides_first_process() {
+            return Err(self.roots.hidden());
         }
         Ok(states)
     }
@@ -231,6 +239,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::fs;
+    use std::time::Duration;
 
     const STAT: &[u8] = include_bytes!("../../../tests/fixtures/proc/4711/stat");
     const COUNTERS: &[u8] =
@@ -253,6 +262,7 @@ mod tests {
         };
         let mut context = Context::new();
         let processes = Processes::open(&roots, &mut context).unwrap();
+        context.now += Duration::from_secs(1);
         (context, processes)
     }
 
@@ -262,6 +272,13 @@ mod tests {
         assert_eq!(state(b"7 (a) R (b) Z) D 1 2\n"), Some(b'D'));
         assert_eq!(state(b"7 ()) R 1 2\n"), Some(b'R'));
         assert_eq!(state(b"7 (a) RR 1 2\n"), None);
+    }
+
+    #[test]
+    fn a_name_may_have_several_lines() {
+        assert_eq!(state(b"7 (a) Z 1\nb) R 1 2\n"), Some(b'R'));
+        assert_eq!(state(b"7 (\n) D 1\n) S 1 2\n"), Some(b'S'));
+        assert_eq!(state(b"7 (\n\n) T 1 2\n"), Some(b'T'));
     }
 
     #[test]
@@ -293,6 +310,7 @@ mod tests {
         };
         assert_eq!(processes.sample(&mut context).unwrap().states, expected);
         fs::remove_dir_all(tree.path().join("36")).unwrap();
+        context.now += Duration::from_secs(1);
         assert_eq!(processes.sample(&mut context).unwrap().states.total, 8);
     }
 
@@ -303,7 +321,10 @@ mod tests {
         fs::create_dir(tree.path().join("2")).unwrap();
         nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
         let (mut context, mut processes) = open_tree(&tree);
-        let mut omitted = || processes.sample(&mut context).unwrap().states.omitted;
+        let mut omitted = || {
+            context.now += Duration::from_secs(1);
+            processes.sample(&mut context).unwrap().states.omitted
+        };
         assert_eq!(omitted(), 1);
         let _reader_and_writer = fs::File::options().read(true).write(true).open(&fifo);
         assert_eq!(omitted(), 1, "with a writer that does not write");
@@ -324,10 +345,24 @@ mod tests {
     fn rates_are_per_second() {
         let tree = tree(&[]);
         let (mut context, mut processes) = open_tree(&tree);
-        fs::write(tree.path().join("stat"), "ctxt 2164804\nprocesses 30000\n").unwrap();
-        context.now += std::time::Duration::from_secs(8);
-        let data = processes.sample(&mut context).unwrap();
-        assert_eq!((data.forks, data.context_switches), (None, Some(125.0)));
+        context.now -= Duration::from_secs(1);
+        let mut sample = |text: &str| {
+            fs::write(tree.path().join("stat"), text).unwrap();
+            context.now += Duration::from_secs(8);
+            let data = processes.sample(&mut context)?;
+            Ok((data.forks, data.context_switches))
+        };
+        let known = |result: Result<_, ProbeError>| result.unwrap();
+        let rates = known(sample("ctxt 2164804\nprocesses 30222\n"));
+        assert_eq!(rates, (Some(0.5), Some(125.0)));
+        let backwards = sample("ctxt 2164804\nprocesses 30000\n");
+        assert!(matches!(backwards, Err(ProbeError::NothingKnown)));
+        assert_eq!(
+            known(sample("ctxt 2164804\n")),
+            (None, Some(0.0)),
+            "lacks one"
+        );
+        assert_eq!(known(sample("btime 1\n")), (None, None), "lacks both");
     }
 
     #[test]
@@ -335,8 +370,17 @@ mod tests {
         for cut in 0..STAT.len() {
             assert_eq!(state(&STAT[..cut]), None, "cut at {cut}");
         }
+        let whole = parse(COUNTERS).unwrap();
         for cut in 0..COUNTERS.len() {
-            assert!(parse(&COUNTERS[..cut]).is_err(), "cut at {cut}");
+            let between_lines = cut > 0 && COUNTERS[cut - 1] == b'\n';
+            let Ok(part) = parse(&COUNTERS[..cut]) else {
+                assert!(!between_lines, "cut at {cut}");
+                continue;
+            };
+            assert!(between_lines, "cut at {cut}");
+            assert!(part.forks.is_none() || part.forks == whole.forks);
+            let switches = part.context_switches;
+            assert!(switches.is_none() || switches == whole.context_switches);
         }
     }
 

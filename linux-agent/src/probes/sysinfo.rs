@@ -1,6 +1,9 @@
 //! `LinuxSysInfo`: what this host is. From procfs `sys/kernel/{ostype,osrelease,hostname}`, `meminfo`
 //! and `cpuinfo`, from rootfs `etc/os-release` (os-release(5)), from sysfs `class/dmi/id`
-//! (or the device tree on boards without DMI), and the addresses of its interfaces from the kernel:
+//! (or the device tree on boards without DMI), and the addresses of its interfaces from the kernel.
+//!
+//! The kernel tells each process its own name and addresses. A host that is watched from a container by
+//! its procfs has the name that is in rootfs `etc/hostname`, and no addresses:
 //!
 //! ```text
 //! PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"
@@ -10,6 +13,7 @@
 //! ```
 
 use std::fmt::Write;
+use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -19,7 +23,7 @@ use nix::net::if_::InterfaceFlags;
 use nix::sys::socket::SockaddrStorage;
 use serde::Serialize;
 
-use super::kit::file::{lines, number, words};
+use super::kit::file::{lines, number, optional, words};
 use super::kit::{Context, Malformed, ProbeError, Roots, Sample, Scratch, SourceFile};
 
 /// No text is longer, in bytes; the rest is cut off.
@@ -37,8 +41,10 @@ pub struct SysInfoData {
     #[serde(skip_serializing_if = "String::is_empty")]
     os: String,
     /// The kernel and its version.
+    #[serde(skip_serializing_if = "String::is_empty")]
     kernel: String,
     /// The name of this host.
+    #[serde(skip_serializing_if = "String::is_empty")]
     hostname: String,
     /// What the CPUs call themselves.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -47,7 +53,8 @@ pub struct SysInfoData {
     #[serde(skip_serializing_if = "Option::is_none")]
     cpu_count: Option<u32>,
     /// Memory that the kernel manages, in KiB.
-    ram: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ram: Option<u64>,
     /// Addresses of the interfaces that are up, parted by spaces; neither loopback nor link-local.
     #[serde(skip_serializing_if = "String::is_empty")]
     addresses: String,
@@ -137,20 +144,24 @@ pub fn parse_ram(text: &[u8]) -> Result<u64, Malformed> {
 
 /// The probe: its files, and the data, whose texts are reused.
 pub(crate) struct SysInfo {
-    ostype: SourceFile,
-    osrelease: SourceFile,
-    hostname: SourceFile,
-    meminfo: SourceFile,
-    cpuinfo: SourceFile,
+    ostype: Option<SourceFile>,
+    osrelease: Option<SourceFile>,
+    /// None on another host, whose name is in a file that may be replaced.
+    hostname: Option<SourceFile>,
+    meminfo: Option<SourceFile>,
+    cpuinfo: Option<SourceFile>,
+    etc_hostname: PathBuf,
     os_releases: [PathBuf; 2],
     own_host: bool,
+    procfs: PathBuf,
     data: SysInfoData,
 }
 
 impl Sample for SysInfo {
     /// Opens the files, and reads what cannot change while the host runs.
     fn open(roots: &Roots, context: &mut Context) -> Result<Self, ProbeError> {
-        let procfs = |name| SourceFile::open(roots.procfs.join(name));
+        let procfs = |name| optional(SourceFile::open(roots.procfs.join(name)));
+        let own_host = roots.is_own_procfs();
         let scratch = &mut context.scratch;
         let dmi = roots.sysfs.join("class/dmi/id");
         let device_tree = roots.sysfs.join("firmware/devicetree/base");
@@ -165,12 +176,13 @@ impl Sample for SysInfo {
         Ok(SysInfo {
             ostype: procfs("sys/kernel/ostype")?,
             osrelease: procfs("sys/kernel/osrelease")?,
-            hostname: procfs("sys/kernel/hostname")?,
+            hostname: procfs("sys/kernel/hostname")?.filter(|_| own_host),
             meminfo: procfs("meminfo")?,
             cpuinfo: procfs("cpuinfo")?,
-            os_releases: ["etc/os-release", "usr/lib/os-release"]
-                .map(|path| roots.rootfs.join(path)),
-            own_host: roots.is_own_procfs(),
+            etc_hostname: roots.of_host("etc/hostname"),
+            os_releases: ["etc/os-release", "usr/lib/os-release"].map(|path| roots.of_host(path)),
+            own_host,
+            procfs: roots.procfs.clone(),
             data: SysInfoData {
                 status: Status::OK,
                 os: String::new(),
@@ -178,7 +190,7 @@ impl Sample for SysInfo {
                 hostname: String::new(),
                 cpu_model: String::new(),
                 cpu_count: None,
-                ram: 0,
+                ram: None,
                 addresses: String::new(),
                 addresses_omitted: None,
                 vendor: machine_text(&dmi.join("sys_vendor"), scratch),
@@ -207,24 +219,37 @@ impl SysInfo {
         let scratch = &mut context.scratch;
         let data = &mut self.data;
         data.kernel.clear();
-        append(&mut data.kernel, self.ostype.read(scratch)?.trim_ascii());
-        data.kernel.push(' ');
-        append(&mut data.kernel, self.osrelease.read(scratch)?.trim_ascii());
+        for file in [&self.ostype, &self.osrelease].into_iter().flatten() {
+            if let Ok(text) = file.read(scratch) {
+                let separator = if data.kernel.is_empty() { "" } else { " " };
+                data.kernel.push_str(separator);
+                append(&mut data.kernel, text.trim_ascii());
+            }
+        }
         data.hostname.clear();
-        append(
-            &mut data.hostname,
-            self.hostname.read(scratch)?.trim_ascii(),
-        );
-        data.ram = parse_ram(self.meminfo.read(scratch)?)
-            .map_err(|malformed| self.meminfo.malformed(malformed))?;
+        match &self.hostname {
+            Some(file) => read_name(file, scratch, &mut data.hostname),
+            None if self.own_host => {}
+            None => {
+                if let Ok(file) = SourceFile::open(&self.etc_hostname) {
+                    read_name(&file, scratch, &mut data.hostname);
+                }
+            }
+        }
+        let meminfo = self.meminfo.as_ref();
+        data.ram = meminfo.and_then(|file| parse_ram(file.read(scratch).ok()?).ok());
 
         let mut cpus = Cpus::default();
         data.cpu_model.clear();
-        self.cpuinfo.read_lines(scratch, |line| {
-            cpus.line(line, &mut data.cpu_model);
-            Ok(())
-        })?;
-        data.cpu_count = (cpus.count > 0).then_some(cpus.count);
+        let cpuinfo = self.cpuinfo.as_ref().map(|file| {
+            file.read_lines(scratch, |line| {
+                cpus.line(line, &mut data.cpu_model);
+                Ok(())
+            })
+        });
+        // CPUs of a part of the file are not all CPUs.
+        let counted = matches!(cpuinfo, Some(Ok(()))) && cpus.count > 0;
+        data.cpu_count = counted.then_some(cpus.count);
 
         data.os.clear();
         for path in &self.os_releases {
@@ -238,8 +263,23 @@ impl SysInfo {
         if self.own_host {
             list_addresses(data);
         }
+        let known = [&data.os, &data.kernel, &data.hostname, &data.cpu_model];
+        if known.iter().all(|text| text.is_empty()) && data.ram.is_none() {
+            return Err(ProbeError::read(
+                &self.procfs,
+                io::ErrorKind::NotFound.into(),
+            ));
+        }
         Ok(data)
     }
+}
+
+/// Appends the first line that is neither empty nor a comment (hostname(5)).
+fn read_name(file: &SourceFile, scratch: &mut Scratch, name: &mut String) {
+    let Ok(text) = file.read(scratch) else { return };
+    let lines = text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    let mut names = lines.filter(|line| !line.is_empty() && !line.starts_with(b"#"));
+    append(name, names.next().unwrap_or_default());
 }
 
 /// A text of the firmware; empty if it cannot be read. The device tree ends its texts with a NUL.
@@ -340,7 +380,8 @@ mod tests {
         let root = tree.path();
         write(root.join("proc/sys/kernel/ostype"), b"Linux\n");
         write(root.join("proc/sys/kernel/osrelease"), b"6.1.0-28-amd64\n");
-        write(root.join("proc/sys/kernel/hostname"), b"db-1\n");
+        write(root.join("proc/sys/kernel/hostname"), b"the-container\n");
+        write(root.join("etc/hostname"), b"# comment\n\ndb-1\n");
         write(
             root.join("proc/meminfo"),
             b"MemTotal:       49368172 kB\nMemFree: 1 kB\n",
@@ -379,11 +420,65 @@ mod tests {
         }
         write(root.join("etc/os-release"), b"PRETTY_NAME=Alpine");
         assert_eq!(probe.sample(&mut context).unwrap().os, "Alpine");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_left_out() {
+        let tree = tempfile::tempdir().unwrap();
+        let root = tree.path();
+        let roots = Roots {
+            procfs: root.join("proc"),
+            sysfs: root.join("sys"),
+            rootfs: root.to_owned(),
+        };
+        let sample = || {
+            let mut context = Context::new();
+            let mut probe = SysInfo::open(&roots, &mut context)?;
+            Ok::<_, ProbeError>(serde_json::to_value(probe.sample(&mut context)?).unwrap())
+        };
+        let error = sample().unwrap_err().to_string();
+        assert!(error.contains("proc: "), "{error}");
+        write(root.join("proc/meminfo"), b"MemTotal: 7 kB\n");
+        assert_eq!(
+            sample().unwrap(),
+            serde_json::json!({"status": 0, "ram": 7})
+        );
+        // Cut, and a file that never answers.
         write(root.join("proc/meminfo"), b"MemTotal:       49368172");
-        let error = probe.sample(&mut context).unwrap_err().to_string();
-        assert!(
-            error.ends_with("proc/meminfo: no valid `MemTotal` line"),
-            "{error}"
+        write(root.join("proc/sys/kernel/osrelease"), b"6.1.0\n");
+        write(root.join("proc/cpuinfo"), b"processor : 0\nprocess");
+        let fifo = root.join("proc/sys/kernel/ostype");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert_eq!(
+            sample().unwrap(),
+            serde_json::json!({"status": 0, "kernel": "6.1.0"})
+        );
+    }
+
+    #[test]
+    fn a_watched_host_has_no_name_of_the_watchers() {
+        let tree = tempfile::tempdir().unwrap();
+        let procfs = tree.path();
+        write(procfs.join("sys/kernel/hostname"), b"the-container\n");
+        write(procfs.join("sys/kernel/osrelease"), b"6.1.0\n");
+        let roots = Roots {
+            procfs: procfs.to_owned(),
+            sysfs: procfs.to_owned(),
+            ..Roots::default()
+        };
+        let mut context = Context::new();
+        let mut probe = SysInfo::open(&roots, &mut context).unwrap();
+        let data = probe.sample(&mut context).unwrap();
+        assert_eq!((data.hostname.as_str(), data.os.as_str()), ("", ""));
+        write(procfs.join("1/root/etc/hostname"), b"the-host\n");
+        write(
+            procfs.join("1/root/etc/os-release"),
+            b"PRETTY_NAME=Alpine\n",
+        );
+        let data = probe.sample(&mut context).unwrap();
+        assert_eq!(
+            (data.hostname.as_str(), data.os.as_str()),
+            ("the-host", "Alpine")
         );
     }
 

@@ -22,8 +22,8 @@ use std::time::Instant;
 use mote_core::{Envelope, Status};
 use serde::Serialize;
 
-use super::kit::file::{lines, number, words};
-use super::kit::rate::per_second;
+use super::kit::file::{lines, number, optional, words};
+use super::kit::rate::rate;
 use super::kit::{Context, Malformed, ProbeError, Roots, Sample, SourceFile};
 
 /// The TCP sockets of IPv4 and IPv6 by state, and what went wrong since the last sample.
@@ -34,8 +34,7 @@ pub struct TcpData {
     /// How many sockets are in each state.
     #[serde(flatten)]
     states: States,
-    /// Segments sent again, per second. Left out where the kernel does not count them, or where the
-    /// counter went backwards.
+    /// Segments sent again, per second. Left out where the kernel does not count them.
     #[serde(skip_serializing_if = "Option::is_none")]
     retransmits: Option<f64>,
     /// Connections that were dropped because a listener's queue was full, per second. Left out as above.
@@ -70,12 +69,19 @@ pub struct States {
     closing: u32,
     /// The kernel's own name for requests in a listener's queue.
     new_syn_recv: u32,
+    /// In a state that this agent does not know.
+    #[serde(skip_serializing_if = "is_zero")]
+    omitted: u32,
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 impl States {
     /// The counter of a state by the kernel's number for it (`include/net/tcp_states.h`).
-    fn of(&mut self, state: &[u8]) -> Option<&mut u32> {
-        Some(match state {
+    fn of(&mut self, state: &[u8]) -> &mut u32 {
+        match state {
             b"01" => &mut self.established,
             b"02" => &mut self.syn_sent,
             b"03" => &mut self.syn_recv,
@@ -88,16 +94,14 @@ impl States {
             b"0A" => &mut self.listen,
             b"0B" => &mut self.closing,
             b"0C" => &mut self.new_syn_recv,
-            _ => return None,
-        })
+            _ => &mut self.omitted,
+        }
     }
 
     /// Counts one socket. `line` is one of the table, below its heading.
-    pub fn count(&mut self, line: &[u8]) -> Result<(), Malformed> {
-        let counter = words(line).nth(3).and_then(|state| self.of(state));
-        let counter = counter.ok_or(Malformed("state of a socket"))?;
+    pub fn count(&mut self, line: &[u8]) {
+        let counter = self.of(words(line).nth(3).unwrap_or_default());
         *counter = counter.saturating_add(1);
-        Ok(())
     }
 }
 
@@ -115,11 +119,14 @@ pub(crate) struct Tcp {
     tcp: SourceFile,
     /// None where IPv6 is off.
     tcp6: Option<SourceFile>,
-    snmp: SourceFile,
-    netstat: SourceFile,
+    /// None where there is no such table, or none that the agent may read: the sockets are still
+    /// worth a report.
+    snmp: Option<SourceFile>,
+    netstat: Option<SourceFile>,
     last: Counters,
 }
 
+#[derive(Clone, Copy)]
 struct Counters {
     retransmits: Option<u64>,
     listen_overflows: Option<u64>,
@@ -129,15 +136,16 @@ struct Counters {
 impl Sample for Tcp {
     /// Opens the files and takes the baseline of the rates.
     fn open(roots: &Roots, context: &mut Context) -> Result<Self, ProbeError> {
-        let snmp = SourceFile::open(roots.of_process("net/snmp"))?;
-        let netstat = SourceFile::open(roots.of_process("net/netstat"))?;
+        let tcp = roots.open_of_process("net/tcp")?;
+        let snmp = optional(roots.open_of_process("net/snmp"))?;
+        let netstat = optional(roots.open_of_process("net/netstat"))?;
         Ok(Tcp {
-            tcp: SourceFile::open(roots.of_process("net/tcp"))?,
-            tcp6: match SourceFile::open(roots.of_process("net/tcp6")) {
+            tcp,
+            tcp6: match roots.open_of_process("net/tcp6") {
                 Err(error) if error.is_not_found() => None,
                 file => Some(file?),
             },
-            last: counters(&snmp, &netstat, context)?,
+            last: counters(snmp.as_ref(), netstat.as_ref(), context)?,
             snmp,
             netstat,
         })
@@ -161,32 +169,30 @@ impl Tcp {
         if let Some(tcp6) = &self.tcp6 {
             count_sockets(tcp6, &mut states, context)?;
         }
-        let now = counters(&self.snmp, &self.netstat, context)?;
-        let elapsed = now.at.saturating_duration_since(self.last.at);
-        let rate = |now: Option<u64>, before: Option<u64>| per_second(now?, before?, elapsed);
-        let data = TcpData {
+        let now = counters(self.snmp.as_ref(), self.netstat.as_ref(), context)?;
+        let before = std::mem::replace(&mut self.last, now);
+        let elapsed = now.at.saturating_duration_since(before.at);
+        Ok(TcpData {
             status: Status::OK,
             states,
-            retransmits: rate(now.retransmits, self.last.retransmits),
-            listen_overflows: rate(now.listen_overflows, self.last.listen_overflows),
-        };
-        self.last = now;
-        Ok(data)
+            retransmits: rate(now.retransmits, before.retransmits, elapsed)?,
+            listen_overflows: rate(now.listen_overflows, before.listen_overflows, elapsed)?,
+        })
     }
 }
 
 fn counters(
-    snmp: &SourceFile,
-    netstat: &SourceFile,
+    snmp: Option<&SourceFile>,
+    netstat: Option<&SourceFile>,
     context: &mut Context,
 ) -> Result<Counters, ProbeError> {
+    let mut read = |file: Option<&SourceFile>, table: &[u8], name: &[u8]| match file {
+        Some(file) => Ok(counter(file.read(&mut context.scratch)?, table, name)),
+        None => Ok::<_, ProbeError>(None),
+    };
     Ok(Counters {
-        retransmits: counter(snmp.read(&mut context.scratch)?, b"Tcp:", b"RetransSegs"),
-        listen_overflows: counter(
-            netstat.read(&mut context.scratch)?,
-            b"TcpExt:",
-            b"ListenOverflows",
-        ),
+        retransmits: read(snmp, b"Tcp:", b"RetransSegs")?,
+        listen_overflows: read(netstat, b"TcpExt:", b"ListenOverflows")?,
         at: context.now,
     })
 }
@@ -199,7 +205,8 @@ fn count_sockets(
     let mut heading_seen = false;
     file.read_lines(&mut context.scratch, |line| {
         if heading_seen {
-            return states.count(line);
+            states.count(line);
+            return Ok(());
         }
         heading_seen = words(line).nth(3) == Some(b"st");
         heading_seen.then_some(()).ok_or(HEADING)
@@ -251,6 +258,7 @@ mod tests {
 
     fn sample(tree: &Path) -> Result<TcpData, ProbeError> {
         let (mut context, tcp) = open(tree);
+        context.now += Duration::from_secs(1);
         tcp?.sample(&mut context)
     }
 
@@ -270,10 +278,14 @@ mod tests {
     }
 
     #[test]
-    fn ipv6_may_be_off_but_nothing_else_may_be_missing() {
+    fn all_but_the_sockets_of_ipv4_may_be_missing() {
         let tree = tree();
-        fs::remove_file(tree.path().join("net/tcp6")).unwrap();
-        assert_eq!(sample(tree.path()).unwrap().states.listen, 3);
+        for name in ["tcp6", "snmp", "netstat"] {
+            fs::remove_file(tree.path().join("net").join(name)).unwrap();
+        }
+        let data = sample(tree.path()).unwrap();
+        assert_eq!(data.states.listen, 3);
+        assert_eq!((data.retransmits, data.listen_overflows), (None, None));
         fs::remove_file(tree.path().join("net/tcp")).unwrap();
         let error = sample(tree.path()).unwrap_err().to_string();
         assert!(error.contains("net/tcp:"), "{error}");
@@ -302,11 +314,25 @@ mod tests {
         assert_eq!(data.listen_overflows, Some(0.0));
 
         fs::write(tree.path().join("net/netstat"), "TcpExt:\nTcpExt:\n").unwrap();
-        fs::write(&snmp, SNMP).unwrap();
         context.now += Duration::from_secs(10);
         let data = tcp.sample(&mut context).unwrap();
-        assert_eq!(data.retransmits, None, "it went backwards");
+        assert_eq!(data.retransmits, Some(0.0));
         assert_eq!(data.listen_overflows, None, "it is gone");
+
+        fs::write(&snmp, SNMP).unwrap();
+        context.now += Duration::from_secs(10);
+        let backwards = tcp.sample(&mut context);
+        assert!(matches!(backwards, Err(ProbeError::NothingKnown)));
+        fs::write(tree.path().join("net/netstat"), NETSTAT).unwrap();
+        context.now += Duration::from_secs(10);
+        let new = tcp.sample(&mut context);
+        assert!(matches!(new, Err(ProbeError::NothingKnown)), "no baseline");
+        context.now += Duration::from_secs(10);
+        let data = tcp.sample(&mut context).unwrap();
+        assert_eq!(
+            (data.retransmits, data.listen_overflows),
+            (Some(0.0), Some(0.0))
+        );
     }
 
     #[test]
@@ -329,6 +355,7 @@ mod tests {
         fs::remove_file(tree.path().join("net/tcp6")).unwrap();
         let (mut context, tcp) = open(tree.path());
         let mut tcp = tcp.unwrap();
+        context.now += Duration::from_secs(1);
         let before = context.scratch.capacity();
         let states = tcp.sample(&mut context).unwrap().states;
         assert_eq!(context.scratch.capacity(), before);
@@ -368,15 +395,25 @@ mod tests {
     #[test]
     fn junk_is_an_error() {
         let tree = tree();
-        for junk in [
-            &b"\0\xff\n\x80"[..],
-            b"\n\n",
-            b"a b c st\n0: x y 0D\n",
-            b"a b c st\nx\n",
-        ] {
+        for junk in [&b"\0\xff\n\x80"[..], b"\n\n", b"0: x y 0A\n"] {
             fs::write(tree.path().join("net/tcp"), junk).unwrap();
             assert!(sample(tree.path()).is_err(), "{junk:?}");
         }
+    }
+
+    #[test]
+    fn a_socket_in_an_odd_state_is_counted_beside_the_others() {
+        let tree = tree();
+        fs::remove_file(tree.path().join("net/tcp6")).unwrap();
+        let text = "a b c st\n0: x y 0A\n1: x y 0D\nodd\n\n2: x y 01\n";
+        fs::write(tree.path().join("net/tcp"), text).unwrap();
+        let expected = States {
+            listen: 1,
+            established: 1,
+            omitted: 3,
+            ..States::default()
+        };
+        assert_eq!(sample(tree.path()).unwrap().states, expected);
     }
 
     proptest! {

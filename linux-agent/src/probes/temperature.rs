@@ -5,19 +5,24 @@
 //! class/hwmon/hwmon2/name          coretemp
 //! class/hwmon/hwmon2/temp1_label   Package id 0
 //! class/hwmon/hwmon2/temp1_input   45000
+//! class/hwmon/hwmon2/temp1_fault   0      if 1, the value is none
+//! class/hwmon/hwmon2/temp1_enable  1      if 0, the sensor is off
 //! ```
 //!
-//! Hosts without such a sensor may have thermal zones, `class/thermal/thermal_zone*/{type,temp}`;
-//! where there are both, the zones show the same sensors once more. Virtual machines have neither.
+//! and from the thermal zones, `class/thermal/thermal_zone*/{type,temp}`. Some of these are shown once
+//! more as an hwmon chip, below the first zone of a type and with its name; those are left out. Virtual
+//! machines have neither.
 
+use std::ffi::OsString;
 use std::fs::read_dir;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use mote_core::Envelope;
 use serde::Serialize;
 
-use super::kit::file::{lines, number};
+use super::kit::file::{lines, number, optional};
 use super::kit::items::Items;
 use super::kit::rate::round2;
 use super::kit::{Context, Malformed, ProbeError, Roots, Sample, Scratch, SourceFile};
@@ -35,6 +40,10 @@ pub struct TemperatureData {
     celsius: f64,
 }
 
+/// No part of a host has a temperature outside of this, in °C: a driver says so of a sensor that is not
+/// there, or has no value yet.
+const POSSIBLE: RangeInclusive<f64> = -100.0..=200.0;
+
 /// Reads a sensor's file; gives °C.
 pub fn parse(text: &[u8]) -> Result<f64, Malformed> {
     let line = lines(text).next().unwrap_or_default().trim_ascii();
@@ -43,8 +52,12 @@ pub fn parse(text: &[u8]) -> Result<f64, Malformed> {
         None => (1.0, line),
     };
     let thousandths = number(digits).ok_or(Malformed("temperature"))?;
+    let celsius = sign * thousandths as f64 / 1000.0;
+    if !POSSIBLE.contains(&celsius) {
+        return Err(Malformed("temperature"));
+    }
     // Adding zero makes -0 plain 0.
-    Ok(round2(sign * thousandths as f64 / 1000.0) + 0.0)
+    Ok(round2(celsius) + 0.0)
 }
 
 /// The probe: its sensors, open, and the list that it fills.
@@ -58,7 +71,43 @@ pub(crate) struct Temperature {
 
 struct Sensor {
     name: String,
-    file: SourceFile,
+    value: SourceFile,
+    fault: Option<SourceFile>,
+    enable: Option<SourceFile>,
+}
+
+impl Sensor {
+    fn open(found: Found) -> Result<Self, ProbeError> {
+        let beside = |path: Option<PathBuf>| match path {
+            Some(path) => optional(SourceFile::open(path)),
+            None => Ok(None),
+        };
+        Ok(Sensor {
+            name: found.name,
+            value: SourceFile::open(found.value)?,
+            fault: beside(found.fault)?,
+            enable: beside(found.enable)?,
+        })
+    }
+
+    /// What it says now; `None` if it is off.
+    fn read(&self, scratch: &mut Scratch) -> Result<Option<f64>, ProbeError> {
+        if is(&self.enable, 0, scratch) {
+            return Ok(None);
+        }
+        let no_value = |malformed| self.value.malformed(malformed);
+        if is(&self.fault, 1, scratch) {
+            return Err(no_value(Malformed("temperature: its sensor has a fault")));
+        }
+        let celsius = parse(self.value.read(scratch)?).map_err(no_value)?;
+        Ok(Some(celsius))
+    }
+}
+
+/// Whether a file is there and holds this number.
+fn is(file: &Option<SourceFile>, wanted: u64, scratch: &mut Scratch) -> bool {
+    let text = file.as_ref().and_then(|file| file.read(scratch).ok());
+    text.is_some_and(|text| number(text.trim_ascii()) == Some(wanted))
 }
 
 impl Sample for Temperature {
@@ -86,8 +135,8 @@ impl Sample for Temperature {
 }
 
 impl Temperature {
-    /// The temperatures now. A sensor that has none at the moment, for its device sleeps or is
-    /// gone, is left out.
+    /// The temperatures now. A sensor that has none at the moment, for its device sleeps, or an
+    /// impossible one, is left out and counted; one that is off is left out.
     ///
     /// Looks for sensors anew every five minutes, which allocates; else nothing does.
     fn sample(&mut self, context: &mut Context) -> Result<&mut Items<TemperatureData>, ProbeError> {
@@ -98,30 +147,30 @@ impl Temperature {
         self.items.clear();
         self.items.omit(self.omitted);
         for sensor in &self.sensors {
-            let Ok(text) = sensor.file.read(&mut context.scratch) else {
-                continue;
-            };
-            let celsius = parse(text).map_err(|malformed| sensor.file.malformed(malformed))?;
-            let data = TemperatureData { celsius };
-            self.items.push(sensor.name.as_bytes(), data);
+            match sensor.read(&mut context.scratch) {
+                Ok(Some(celsius)) => {
+                    let data = TemperatureData { celsius };
+                    self.items.push(sensor.name.as_bytes(), data);
+                }
+                Ok(None) => {}
+                Err(_) => self.items.omit(1),
+            }
         }
         Ok(&mut self.items)
     }
 
     fn look(&mut self, scratch: &mut Scratch) {
-        let mut found = chips(&self.sysfs.join("class/hwmon"), scratch);
-        if found.is_empty() {
-            found = zones(&self.sysfs.join("class/thermal"), scratch);
-        }
+        let chips = chips(&self.sysfs.join("class/hwmon"), scratch);
+        let zones = zones(&self.sysfs.join("class/thermal"), &chips, scratch);
+        let mut found: Vec<Found> = chips.into_iter().flat_map(|chip| chip.sensors).collect();
+        found.extend(zones);
         self.omitted = found.len().saturating_sub(MAX_SENSORS);
         found.truncate(MAX_SENSORS);
         self.sensors.clear();
-        for (name, path) in found {
-            match SourceFile::open(path) {
-                Ok(file) => {
-                    let name = self.unique(name);
-                    self.sensors.push(Sensor { name, file });
-                }
+        for mut sensor in found {
+            sensor.name = self.unique(sensor.name);
+            match Sensor::open(sensor) {
+                Ok(sensor) => self.sensors.push(sensor),
                 Err(error) if error.is_not_found() => {}
                 Err(_) => self.omitted += 1,
             }
@@ -139,33 +188,87 @@ impl Temperature {
     }
 }
 
-/// Name and path of each temperature of each hwmon chip.
-fn chips(folder: &Path, scratch: &mut Scratch) -> Vec<(String, PathBuf)> {
+/// A sensor that was seen and is not opened yet.
+struct Found {
+    name: String,
+    value: PathBuf,
+    fault: Option<PathBuf>,
+    enable: Option<PathBuf>,
+}
+
+/// A chip of hwmon.
+struct Chip {
+    /// Its folder, `hwmon2`.
+    folder: OsString,
+    name: Option<String>,
+    sensors: Vec<Found>,
+}
+
+/// Each chip, with its temperatures.
+fn chips(folder: &Path, scratch: &mut Scratch) -> Vec<Chip> {
+    let chips = numbered(folder, "hwmon", "").into_iter();
+    chips
+        .map(|path| {
+            let folder = path.file_name().unwrap_or_default().to_owned();
+            // Old drivers have their files in the folder of the device.
+            let mut at = |path: &Path| (text(&path.join("name"), scratch), inputs(path));
+            let mut found = at(&path);
+            if found.1.is_empty() {
+                found = at(&path.join("device"));
+            }
+            let (name, inputs) = found;
+            let sensors = inputs.into_iter();
+            let sensors = sensors.map(|input| sensor(name.as_deref(), input, scratch));
+            Chip {
+                folder,
+                sensors: sensors.collect(),
+                name,
+            }
+        })
+        .collect()
+}
+
+fn inputs(chip: &Path) -> Vec<PathBuf> {
+    numbered(chip, "temp", "_input")
+}
+
+fn sensor(chip_name: Option<&str>, input: PathBuf, scratch: &mut Scratch) -> Found {
+    let file_name = input.file_name().unwrap_or_default().to_string_lossy();
+    let sensor = file_name.trim_end_matches("_input");
+    let beside = |what: &str| input.with_file_name(format!("{sensor}_{what}"));
+    let label = text(&beside("label"), scratch);
+    let label = label.as_deref().unwrap_or(sensor);
+    Found {
+        name: chip_name.map_or_else(|| label.to_owned(), |chip| format!("{chip} {label}")),
+        fault: Some(beside("fault")),
+        enable: Some(beside("enable")),
+        value: input,
+    }
+}
+
+/// Each thermal zone that is not one of `chips` with temperatures.
+fn zones(folder: &Path, chips: &[Chip], scratch: &mut Scratch) -> Vec<Found> {
+    let with_sensors = || chips.iter().filter(|chip| !chip.sensors.is_empty());
     let mut found = Vec::new();
-    for chip in numbered(folder, "hwmon", "") {
-        let chip_name = text(&chip.join("name"), scratch);
-        for input in numbered(&chip, "temp", "_input") {
-            let file_name = input.file_name().unwrap_or_default().to_string_lossy();
-            let sensor = file_name.trim_end_matches("_input");
-            let label = text(&chip.join(format!("{sensor}_label")), scratch);
-            let label = label.as_deref().unwrap_or(sensor);
-            let name = chip_name.as_ref().map(|chip| format!("{chip} {label}"));
-            found.push((name.unwrap_or_else(|| label.to_owned()), input));
+    for zone in numbered(folder, "thermal_zone", "") {
+        let name = text(&zone.join("type"), scratch);
+        // hwmon allows no dash in the name of a chip.
+        let plain = |name: &str| name.replace('-', "_");
+        let is_named = |chip: &Chip| match (&name, &chip.name) {
+            (Some(zone), Some(chip)) => plain(zone) == plain(chip),
+            _ => false,
+        };
+        let mut known = with_sensors();
+        if !known.any(|chip| zone.join(&chip.folder).exists() || is_named(chip)) {
+            found.push(Found {
+                name: name.unwrap_or_else(|| "thermal_zone".to_owned()),
+                value: zone.join("temp"),
+                fault: None,
+                enable: None,
+            });
         }
     }
     found
-}
-
-/// Name and path of each thermal zone.
-fn zones(folder: &Path, scratch: &mut Scratch) -> Vec<(String, PathBuf)> {
-    let zones = numbered(folder, "thermal_zone", "").into_iter();
-    zones
-        .map(|zone| {
-            let name = text(&zone.join("type"), scratch);
-            let name = name.unwrap_or_else(|| "thermal_zone".to_owned());
-            (name, zone.join("temp"))
-        })
-        .collect()
 }
 
 /// The files `{prefix}N{suffix}` of a folder in the order of N; none if there is no such folder.
@@ -237,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn zones_are_read_where_no_chip_has_a_sensor() {
+    fn zones_are_found_when_a_driver_comes() {
         let tree = tempfile::tempdir().unwrap();
         let (mut context, mut temperature) = open(tree.path());
         assert_eq!(sample(&mut context, &mut temperature), []);
@@ -272,7 +375,129 @@ mod tests {
         let (mut context, mut temperature) = open(tree.path());
         let expected = [("temp2".to_owned(), 20.0)];
         assert_eq!(sample(&mut context, &mut temperature), expected);
+        assert_eq!(temperature.items.omitted(), 1);
+    }
+
+    #[test]
+    fn an_odd_sensor_is_counted_and_hides_no_other() {
+        let odd = [
+            "",
+            "\n",
+            "N/A\n",
+            "45.5\n",
+            "45000",
+            "-100001\n",
+            "200001\n",
+            "127000000\n",
+            "\u{0}\n",
+        ];
+        for text in odd {
+            let tree = tempfile::tempdir().unwrap();
+            write(tree.path().join("class/hwmon/hwmon0/temp1_input"), text);
+            write(
+                tree.path().join("class/hwmon/hwmon1/temp1_input"),
+                "-100000\n",
+            );
+            write(
+                tree.path().join("class/hwmon/hwmon1/temp2_input"),
+                "200000\n",
+            );
+            write(tree.path().join("class/thermal/thermal_zone0/temp"), text);
+            write(
+                tree.path().join("class/thermal/thermal_zone1/temp"),
+                "1000\n",
+            );
+            let (mut context, mut temperature) = open(tree.path());
+            let expected = [
+                ("temp1 #2", -100.0),
+                ("temp2", 200.0),
+                ("thermal_zone #2", 1.0),
+            ];
+            let expected = expected.map(|(name, celsius)| (name.to_owned(), celsius));
+            assert_eq!(sample(&mut context, &mut temperature), expected, "{text:?}");
+            assert_eq!(temperature.items.omitted(), 2, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_sensor_with_a_fault_is_counted_and_one_that_is_off_is_not() {
+        let tree = tempfile::tempdir().unwrap();
+        let chip = tree.path().join("class/hwmon/hwmon0");
+        for sensor in ["temp1", "temp2", "temp3"] {
+            write(chip.join(format!("{sensor}_input")), "20000\n");
+        }
+        write(chip.join("temp1_fault"), "1\n");
+        write(chip.join("temp2_enable"), "0\n");
+        write(chip.join("temp3_fault"), "0\n");
+        write(chip.join("temp3_enable"), "1\n");
+        let (mut context, mut temperature) = open(tree.path());
+        let expected = [("temp3".to_owned(), 20.0)];
+        assert_eq!(sample(&mut context, &mut temperature), expected);
+        assert_eq!(temperature.items.omitted(), 1);
+        // Both are asked each time.
+        write(chip.join("temp1_fault"), "0\n");
+        write(chip.join("temp2_enable"), "1\n");
+        assert_eq!(sample(&mut context, &mut temperature).len(), 3);
         assert_eq!(temperature.items.omitted(), 0);
+    }
+
+    #[test]
+    fn zones_that_no_chip_shows_are_sensors_too() {
+        let tree = tempfile::tempdir().unwrap();
+        let hwmon = |path: &str| tree.path().join("class/hwmon").join(path);
+        let thermal = |path: &str| tree.path().join("class/thermal").join(path);
+        write(hwmon("hwmon0/name"), "nvme\n");
+        write(hwmon("hwmon0/temp1_input"), "38000\n");
+        // The chip of the first two zones, which are of one type, and of the third, by another name.
+        write(hwmon("hwmon1/name"), "soc_thermal\n");
+        write(hwmon("hwmon1/temp1_input"), "50000\n");
+        write(hwmon("hwmon1/temp2_input"), "51000\n");
+        write(hwmon("hwmon2/name"), "other\n");
+        write(hwmon("hwmon2/temp1_input"), "60000\n");
+        // A chip without temperatures shows nothing of a zone.
+        write(hwmon("hwmon3/name"), "fan\n");
+        let zones = [
+            "soc-thermal",
+            "soc-thermal",
+            "gpu",
+            "fan",
+            "x86_pkg_temp",
+            "nvme2",
+        ];
+        for (number, kind) in zones.iter().enumerate() {
+            write(
+                thermal(&format!("thermal_zone{number}/type")),
+                &format!("{kind}\n"),
+            );
+            write(thermal(&format!("thermal_zone{number}/temp")), "70000\n");
+        }
+        write(thermal("thermal_zone0/hwmon1/name"), "soc_thermal\n");
+        write(thermal("thermal_zone2/hwmon2/name"), "other\n");
+        write(thermal("thermal_zone3/hwmon3/name"), "fan\n");
+        let (mut context, mut temperature) = open(tree.path());
+        let expected = [
+            ("nvme temp1", 38.0),
+            ("soc_thermal temp1", 50.0),
+            ("soc_thermal temp2", 51.0),
+            ("other temp1", 60.0),
+            ("fan", 70.0),
+            ("x86_pkg_temp", 70.0),
+            ("nvme2", 70.0),
+        ];
+        let expected = expected.map(|(name, celsius)| (name.to_owned(), celsius));
+        assert_eq!(sample(&mut context, &mut temperature), expected);
+        assert_eq!(temperature.items.omitted(), 0);
+    }
+
+    #[test]
+    fn old_drivers_have_their_files_with_the_device() {
+        let tree = tempfile::tempdir().unwrap();
+        let device = tree.path().join("class/hwmon/hwmon0/device");
+        write(device.join("name"), "w83627hf\n");
+        write(device.join("temp2_input"), "31000\n");
+        let (mut context, mut temperature) = open(tree.path());
+        let expected = [("w83627hf temp2".to_owned(), 31.0)];
+        assert_eq!(sample(&mut context, &mut temperature), expected);
     }
 
     #[test]

@@ -121,7 +121,7 @@ impl Sample for Filesystem {
     /// Opens the mount table and chooses what to ask.
     fn open(roots: &Roots, context: &mut Context) -> Result<Self, ProbeError> {
         let mut filesystem = Filesystem {
-            mountinfo: SourceFile::open(roots.of_process("mountinfo"))?,
+            mountinfo: roots.open_of_process("mountinfo")?,
             rootfs: roots.rootfs.clone(),
             changed: false,
             local: Vec::new(),

@@ -3,9 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use nix::errno::Errno;
+use nix::sys::stat::stat;
+use nix::sys::statfs::{PROC_SUPER_MAGIC, statfs};
 use serde::Serialize;
 
-use super::file::Scratch;
+use super::error::ProbeError;
+use super::file::{Scratch, SourceFile};
 
 /// Where the kernel's files are found; other places serve containers that watch their host, and
 /// recorded trees.
@@ -35,20 +39,56 @@ impl Roots {
         self.procfs == Path::new("/proc")
     }
 
-    /// Where to read a file that each process has one of, such as `net/tcp`.
+    /// Whether the kernel hides the first process of this procfs from the agent (hidepid=2), and with
+    /// it the processes of all other users.
+    pub(crate) fn hides_first_process(&self) -> bool {
+        self.is_kernels() && stat(&self.procfs.join("1")) == Err(Errno::ENOENT)
+    }
+
+    /// Opens a file that each process has one of, such as `net/tcp`.
     ///
     /// `/proc/self` and `/proc/net` are those of the reader. A procfs elsewhere is that of a host
-    /// watched from a container: there the namespaces of its first process are meant.
-    pub(crate) fn of_process(&self, name: &str) -> PathBuf {
-        let of_first = self.procfs.join("1").join(name);
-        if !self.is_own_procfs() && of_first.exists() {
-            return of_first;
+    /// watched from a container: there the namespaces of its first process are meant, and where they
+    /// cannot be seen the reader's are not shown in their place. A recorded tree may have either.
+    pub(crate) fn open_of_process(&self, name: &str) -> Result<SourceFile, ProbeError> {
+        if !self.is_own_procfs() {
+            let opened = SourceFile::open(self.procfs.join("1").join(name));
+            match opened {
+                Err(error) if error.is_denied() => return Err(self.hidden()),
+                Err(error) if !error.is_not_found() => return Err(error),
+                Err(_) if self.hides_first_process() => return Err(self.hidden()),
+                Err(error) if self.is_kernels() => return Err(error),
+                Err(_) => {}
+                opened => return opened,
+            }
         }
-        let of_self = self.procfs.join("self").join(name);
-        if of_self.exists() {
-            return of_self;
+        match SourceFile::open(self.procfs.join("self").join(name)) {
+            Err(error) if error.is_not_found() => SourceFile::open(self.procfs.join(name)),
+            opened => opened,
         }
-        self.procfs.join(name)
+    }
+
+    /// Where a file of the host's root folder is, such as `etc/hostname`.
+    ///
+    /// With a procfs of another host and no rootfs to it, `/` is that of the container that watches:
+    /// the host's is that of its first process.
+    pub(crate) fn of_host(&self, name: &str) -> PathBuf {
+        if !self.is_own_procfs() && self.rootfs == Path::new("/") {
+            return self.procfs.join("1/root").join(name);
+        }
+        self.rootfs.join(name)
+    }
+
+    /// What is said where [`Roots::hides_first_process`].
+    pub(crate) fn hidden(&self) -> ProbeError {
+        ProbeError::Hidden {
+            procfs: self.procfs.clone(),
+        }
+    }
+
+    /// Whether procfs is the kernel's, here or of another host, and no recorded tree.
+    fn is_kernels(&self) -> bool {
+        statfs(&self.procfs).is_ok_and(|found| found.filesystem_type() == PROC_SUPER_MAGIC)
     }
 }
 
@@ -107,7 +147,6 @@ pub struct AgentCounters {
     pub missed_ticks: u64,
     /// Samples that were taken late.
     pub late_ticks: u64,
-    /// How long the server's last answer to a report took, in milliseconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub uplink_latency_ms: Option<u32>,
+    /// How long the server's last answer to a report took, in milliseconds; 0 before the first.
+    pub uplink_latency_ms: u32,
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use nix::libc;
 use thiserror::Error;
 
 /// Why a probe has no data.
@@ -15,6 +16,12 @@ pub enum ProbeError {
         path: PathBuf,
         /// What the system said.
         cause: io::Error,
+    },
+    /// The probes of this process have as many files open as they may.
+    #[error("the services of this agent have {max} files open already; order fewer of them")]
+    TooManyOpen {
+        /// How many that is.
+        max: usize,
     },
     /// A file of the kernel does not say what it should.
     #[error("{path}: no valid {missing}", path = path.display())]
@@ -32,6 +39,21 @@ pub enum ProbeError {
         /// What kernel has it.
         needs: &'static str,
     },
+    /// This procfs hides its first process, and with it all that belongs to the host.
+    #[error(
+        "{procfs}: process 1 is hidden (mount option hidepid), and what belongs to the host with it; \
+         run the agent as root or in the group of the mount option gid, or mount it with hidepid=0",
+        procfs = procfs.display()
+    )]
+    Hidden {
+        /// The procfs.
+        procfs: PathBuf,
+    },
+    /// A counter went backwards, or no time has passed since it was read: there is no rate, and no report without one.
+    #[error(
+        "nothing is known yet: a counter went backwards, or no time has passed since it was read"
+    )]
+    NothingKnown,
     /// The report does not fit its buffer.
     #[error(transparent)]
     TooLarge(#[from] mote_core::TooLarge),
@@ -47,6 +69,24 @@ impl ProbeError {
 
     pub(crate) fn is_not_found(&self) -> bool {
         matches!(self, ProbeError::Read { cause, .. } if cause.kind() == io::ErrorKind::NotFound)
+    }
+
+    /// Whether another file could be opened no better: the fault is not that of this one.
+    pub(crate) fn is_exhaustion(&self) -> bool {
+        match self {
+            ProbeError::TooManyOpen { .. } => true,
+            ProbeError::Read { cause, .. } => {
+                let exhausted = [libc::EMFILE, libc::ENFILE, libc::ENOMEM];
+                cause
+                    .raw_os_error()
+                    .is_some_and(|code| exhausted.contains(&code))
+            }
+            _ => false,
+        }
+    }
+
+    pub(crate) fn is_denied(&self) -> bool {
+        matches!(self, ProbeError::Read { cause, .. } if cause.kind() == io::ErrorKind::PermissionDenied)
     }
 }
 

@@ -52,9 +52,9 @@ impl SourceFile {
     /// Opens `path` for reading. Fails if it is not a regular file, or if [`MAX_OPEN`] are open.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, ProbeError> {
         let path = path.into();
-        let open = || Ok((Permit::take(&OPEN)?, files::open(&path)?));
-        match open() {
-            Ok((permit, file)) => Ok(SourceFile {
+        let permit = Permit::take(&OPEN)?;
+        match files::open(&path) {
+            Ok(file) => Ok(SourceFile {
                 file,
                 path,
                 _permit: permit,
@@ -141,6 +141,14 @@ impl SourceFile {
     }
 }
 
+/// Nothing in place of a file that cannot be opened, on which nothing else depends.
+pub fn optional(opened: Result<SourceFile, ProbeError>) -> Result<Option<SourceFile>, ProbeError> {
+    match opened {
+        Err(error) if !error.is_exhaustion() => Ok(None),
+        opened => opened.map(Some),
+    }
+}
+
 impl AsFd for SourceFile {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
@@ -151,13 +159,11 @@ impl AsFd for SourceFile {
 struct Permit(&'static AtomicUsize);
 
 impl Permit {
-    fn take(open: &'static AtomicUsize) -> io::Result<Permit> {
+    fn take(open: &'static AtomicUsize) -> Result<Permit, ProbeError> {
         let one_more = |count| (count < MAX_OPEN).then_some(count + 1);
         match open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more) {
             Ok(_) => Ok(Permit(open)),
-            Err(_) => Err(io::Error::other(format!(
-                "the services of this agent have {MAX_OPEN} files open already; order fewer of them"
-            ))),
+            Err(_) => Err(ProbeError::TooManyOpen { max: MAX_OPEN }),
         }
     }
 }

@@ -83,6 +83,11 @@ impl<T> Items<T> {
         self.omitted
     }
 
+    /// Whether there is no item and none was omitted.
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty() && self.omitted == 0
+    }
+
     /// The items in the order of their coming.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &T)> {
         let mut start = 0;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::error::ProbeError;
+
 /// Rounds to two decimals, which is what reports carry.
 pub fn round2(value: f64) -> f64 {
     (value * 100.0).round() / 100.0
@@ -16,6 +18,18 @@ pub fn grown(now: u64, before: u64) -> Option<u64> {
 /// went backwards.
 pub fn per_second(now: u64, before: u64, elapsed: Duration) -> Option<f64> {
     per_second_of(now, before, elapsed, 1.0)
+}
+
+/// A counter's growth per second for a report that is not made without it. A counter that the kernel
+/// does not have has no rate.
+pub fn rate(
+    now: Option<u64>,
+    before: Option<u64>,
+    elapsed: Duration,
+) -> Result<Option<f64>, ProbeError> {
+    let Some(now) = now else { return Ok(None) };
+    let rate = before.and_then(|before| per_second(now, before, elapsed));
+    rate.map(Some).ok_or(ProbeError::NothingKnown)
 }
 
 /// Like [`per_second`], in other units: the counter's is worth `scale` of the rate's.

@@ -25,7 +25,7 @@ fuzz_target!(|input: &[u8]| -> Corpus {
         b'c' => {
             let whole = cut_is_same(text, head, cpu::parse);
             if let (Some(now), Ok(before)) = (whole, cpu::parse(&text[head.len()..])) {
-                reported(&cpu::shares(&now, &before)).unwrap();
+                drop(cpu::shares(&now, &before).map(|data| reported(&data).unwrap()));
             }
         }
         b'm' => drop(memory::parse(text).map(|data| reported(&data).unwrap())),
@@ -38,7 +38,8 @@ fuzz_target!(|input: &[u8]| -> Corpus {
         b'p' => drop(cut_is_same(text, head, |text| {
             pressure::parse(text).map(|it| it.some)
         })),
-        b'f' => drop(cut_is_same(text, head, processes::parse)),
+        // A text that ends between two lines is one of a kernel that has fewer.
+        b'f' => drop(processes::parse(text)),
         b's' => drop(cut_is_same(text, head, |text| {
             processes::state(text).ok_or(())
         })),
@@ -47,7 +48,7 @@ fuzz_target!(|input: &[u8]| -> Corpus {
             tcp::counter(text, b"Tcp:", b"RetransSegs").ok_or(())
         })),
         b'n' => items(text, head, |text, each| {
-            network::parse(text, |name, it| each(name, format!("{it:?}")))
+            network::parse(text, |name, it| each(name, format!("{it:?}"))).map(drop)
         }),
         b'd' => items(text, head, |text, each| {
             disk_io::parse(text, |name, it| each(name, format!("{it:?}")))
@@ -55,7 +56,7 @@ fuzz_target!(|input: &[u8]| -> Corpus {
         b'x' => {
             let mut states = tcp::States::default();
             for line in text.split(|byte| *byte == b'\n') {
-                let _ = states.count(line);
+                states.count(line);
             }
         }
         b'i' => {
