@@ -1,6 +1,5 @@
 //! The command line of mote: arguments in, exit codes out.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -167,8 +166,7 @@ fn main() -> ExitCode {
         Ok(code) => code.into(),
         Err(Failed { code, sentence }) => {
             if !sentence.is_empty() {
-                // If standard error is closed, the exit code has to do.
-                let _ = writeln!(std::io::stderr(), "mote: {sentence}");
+                system::log::say(format_args!("{sentence}"));
             }
             code.into()
         }

@@ -94,6 +94,12 @@ pub fn to_file(path: &Path) -> io::Result<()> {
     }))
 }
 
+/// Says why a command ends, after what was said before. Whoever does not read it has the exit code.
+pub fn say(line: Arguments<'_>) {
+    flush(Duration::from_millis(MAX_WAIT_MS.into()));
+    write_at_once(line);
+}
+
 fn start(sink: Sink) -> io::Result<()> {
     let (lines, waiting) = mpsc::sync_channel(MAX_WAITING);
     let has_time = matches!(sink, Sink::File(_));

@@ -1,13 +1,27 @@
-//! The log of a detached agent, whose disk hangs.
+//! The log: its disk hangs, or nobody reads it.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use nix::unistd::Uid;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, Uid};
 
 use mote_test_support::site::{Site, said, service};
 use mote_test_support::{DEADLINE, Running, need, run, wait_for};
+#[cfg(feature = "serve")]
+use mote_test_support::{http_get, mote};
+
+/// Settings of an agent with much to say: each sample of a plugin that is missing is a line, 100 a second.
+fn chatty() -> String {
+    let missing: String = (0..10)
+        .map(|it| format!("S{it} = [\"missing\", 0.1], "))
+        .collect();
+    format!("plugins = [\"missing\"]\nservices = {{ {missing} Cpu = [\"get_linux_cpu\", 0.1] }}")
+}
 
 #[test]
 fn a_disk_that_hangs_holds_up_its_log_and_nothing_else() {
@@ -21,13 +35,7 @@ fn a_disk_that_hangs_holds_up_its_log_and_nothing_else() {
     ) else {
         return;
     };
-    // Each sample of the missing plugin is a line: 100 a second.
-    let chatty: String = (0..10)
-        .map(|it| format!("S{it} = [\"missing\", 0.1], "))
-        .collect();
-    let site = Site::new(&format!(
-        "plugins = [\"missing\"]\nservices = {{ {chatty} Cpu = [\"get_linux_cpu\", 0.1] }}"
-    ));
+    let site = Site::new(&chatty());
     let start = said(&mut site.command(&["-v", "start"]));
     let pid = start.pid("mote runs, pid ");
     let thread = wait_for("the log's thread", DEADLINE, || {
@@ -104,4 +112,86 @@ fn a_disk_that_hangs_holds_up_its_log_and_nothing_else() {
     assert_ne!(site.start(), pid);
     assert_eq!(site.call(&["stop"]).code, 0);
     drop(held);
+}
+
+/// A pipe that is full, and nobody reads: its end for whoever writes, and the other.
+fn full_pipe() -> (OwnedFd, OwnedFd) {
+    let (read, write) = nix::unistd::pipe2(OFlag::O_NONBLOCK | OFlag::O_CLOEXEC).unwrap();
+    for piece in [&[b'.'; 4096][..], b"."] {
+        while nix::unistd::write(&write, piece).is_ok() {}
+    }
+    // Programs expect to wait where there is no room.
+    fcntl(&write, FcntlArg::F_SETFL(OFlag::empty())).unwrap();
+    (read, write)
+}
+
+#[test]
+fn standard_error_that_nobody_reads_holds_nothing_up() {
+    let site = Site::new(&chatty());
+    let (read, write) = full_pipe();
+    let mut command = site.command(&["-v", "run"]);
+    let mut agent = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(write)
+        .spawn()
+        .unwrap();
+    // This process has no copy of the writing end any more.
+    drop(command);
+    wait_for("the agent to answer", DEADLINE, || {
+        (site.call(&["status"]).code == 0).then_some(())
+    });
+    site.wait_for_status("more lines than find room", |status| {
+        let count = status["reports"]["sampled"].as_u64().unwrap();
+        (count > 2 * 256 + 100).then_some(())
+    });
+
+    // Whoever reads it in the end is told what is not there.
+    let mut pipe = File::from(read);
+    let mut said = Vec::new();
+    wait_for("the line on what was lost", DEADLINE, || {
+        let _ = pipe.read_to_end(&mut said);
+        String::from_utf8_lossy(&said)
+            .contains(" lines were lost here: ")
+            .then_some(())
+    });
+
+    // Full again: TERM is heeded all the same.
+    let count = |status: &serde_json::Value| status["reports"]["sampled"].as_u64().unwrap();
+    let before = count(&site.status());
+    site.wait_for_status("many lines more", |status| {
+        (count(status) > before + 1000).then_some(())
+    });
+    kill(Pid::from_raw(agent.id().cast_signed()), Signal::SIGTERM).unwrap();
+    let status = wait_for("its end", DEADLINE, || agent.try_wait().unwrap());
+    assert_eq!(status.code(), Some(0));
+}
+
+#[cfg(feature = "serve")]
+#[test]
+fn a_collector_whose_standard_error_nobody_reads_serves_and_stops() {
+    let folder = tempfile::tempdir().unwrap();
+    let port = mote_test_support::free_port();
+    let settings = folder.path().join("server.toml");
+    fs::write(
+        &settings,
+        format!("listen = \"127.0.0.1:{port}\"\ndatabase = \"reports.db\"\n"),
+    )
+    .unwrap();
+    let (_read, write) = full_pipe();
+    let mut command = mote();
+    command.arg("serve").arg("--config").arg(&settings);
+    let mut collector = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(write)
+        .spawn()
+        .unwrap();
+    drop(command);
+    let url = format!("http://127.0.0.1:{port}/api/accounting?client_id=1");
+    let answer = wait_for("an answer", DEADLINE, || http_get(&url).ok());
+    assert_eq!(answer.status, 200);
+    kill(Pid::from_raw(collector.id().cast_signed()), Signal::SIGTERM).unwrap();
+    let status = wait_for("its end", DEADLINE, || collector.try_wait().unwrap());
+    assert_eq!(status.code(), Some(0));
 }
