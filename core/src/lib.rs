@@ -42,7 +42,7 @@
 //!             let envelope = Envelope {
 //!                 client_id: ClientId::Number(7),
 //!                 service_name: &monitor.entry(slot).unwrap().service.name,
-//!                 stamp: Stamp::Uptime { seconds: 6, age: 0, boot: None },
+//!                 stamp: Stamp::Uptime { seconds: 6, millis: None, age: 0, boot: None },
 //!                 seq,
 //!             };
 //!             let data = Load { status: Status::OK, load_permille: 123 };

@@ -38,6 +38,8 @@ pub enum Stamp<'a> {
     Uptime {
         /// Seconds from reset to the sample.
         seconds: u32,
+        /// The same in milliseconds modulo 2³², where seconds do not tell samples apart.
+        millis: Option<u32>,
         /// Seconds since the sample; written only if it is not 0, which is when the report had to wait.
         age: u32,
         /// An id of this run, where the board can tell its runs apart.
@@ -86,7 +88,7 @@ struct Report<'a, D> {
 impl<D: Serialize> Serialize for Report<'_, D> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Report { envelope, data } = self;
-        let mut report = serializer.serialize_struct("Report", 7)?;
+        let mut report = serializer.serialize_struct("Report", 8)?;
         report.serialize_field("client_id", &envelope.client_id)?;
         report.serialize_field("service_name", envelope.service_name)?;
         report.serialize_field("data", data)?;
@@ -97,8 +99,16 @@ impl<D: Serialize> Serialize for Report<'_, D> {
                 report.serialize_field("time", &(unix_ms as f64 / 1000.0))?;
                 report.serialize_field("boot", boot)?;
             }
-            Stamp::Uptime { seconds, age, boot } => {
+            Stamp::Uptime {
+                seconds,
+                millis,
+                age,
+                boot,
+            } => {
                 report.serialize_field("uptime", &seconds)?;
+                if let Some(millis) = millis {
+                    report.serialize_field("uptime_ms", &millis)?;
+                }
                 if age > 0 {
                     report.serialize_field("age", &age)?;
                 }

@@ -124,13 +124,7 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize, cons
                 retry_at: None,
                 retry_ms: 0,
             },
-            line: Line {
-                buffer: [0; MAX_LINE],
-                length: 0,
-                sent: 0,
-                moved_at: Uptime::from_millis(0),
-                seq: None,
-            },
+            line: Line::NONE,
         }
     }
 
@@ -138,8 +132,16 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize, cons
     /// exceed a bound are left out; one whose plugin the board does not have is reported as failed.
     #[inline(never)] // so that what it needs of the stack is not its caller's for ever
     pub fn start(&mut self, settings: Settings, services: &[(&str, &str, u32)], now: Uptime) {
+        // What a reset, or this start, cut of a line must not swallow the next one.
+        if let Some(seq) = self.line.newline(now) {
+            self.state.ring.send_again(seq);
+        }
         let state = &mut self.state;
-        state.client_id = settings.client_id;
+        if state.client_id != settings.client_id {
+            // They are another client's.
+            state.ring.retain(|_| false);
+            state.client_id = settings.client_id;
+        }
         state.retry_ms = FIRST_RETRY_MS;
         let settings = mote_core::Settings {
             client: client_hash(settings.client_id),
@@ -159,7 +161,7 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize, cons
             });
             debug_assert!(pushed.is_some(), "{name} is no service for this node");
         }
-        state.monitor.apply(&config);
+        state.apply(&config);
     }
 
     /// Samples what is due and does what else it is time for.
@@ -296,7 +298,7 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize>
 
     fn push(&mut self, slot: SlotId, now: Uptime, sample: Result<B::Sample, Failed>) {
         let seq = self.monitor.next_seq();
-        self.ring.push(seq, seconds(now), slot, sample);
+        self.ring.push(seq, now, slot, sample);
     }
 
     #[inline(never)]
@@ -311,16 +313,7 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize>
         let mut config = Config::new();
         match config.read(text, B::plugin) {
             Ok(()) => {
-                let stays = |slot| {
-                    let Some(entry) = self.monitor.entry(slot) else {
-                        return false;
-                    };
-                    let services = config.services();
-                    services.iter().any(|it| it.name == entry.service.name)
-                };
-                self.refused_last = false;
-                self.ring.retain(stays);
-                self.monitor.apply(&config);
+                self.apply(&config);
                 self.monitor.fetched(now);
             }
             // None for it, but perhaps what it says itself, come back over the line.
@@ -336,6 +329,19 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize>
             }
         }
         self.answer_by = None;
+    }
+
+    /// Takes over services; samples of those that leave have no name any more.
+    fn apply(&mut self, config: &Config<Option<B::Plugin>, SERVICES, NAME>) {
+        let stays = |slot| {
+            let Some(entry) = self.monitor.entry(slot) else {
+                return false;
+            };
+            let services = config.services();
+            services.iter().any(|it| it.name == entry.service.name)
+        };
+        self.ring.retain(stays);
+        self.monitor.apply(config);
     }
 
     /// Writes the next line to send and gives its length, and the number of the report that it is.
@@ -357,10 +363,17 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize>
             };
             return Some((sealed(&refusal, buffer).ok()?, None));
         }
-        let record = self.ring.send()?;
-        let entry = self.monitor.entry(record.slot)?;
-        let length = encode(client_id, &entry.service.name, record, now, buffer).ok()?;
-        Some((length, Some(record.seq)))
+        loop {
+            let record = self.ring.send()?;
+            let seq = record.seq;
+            let service = self.monitor.entry(record.slot).map(|it| &it.service);
+            let length = service.map(|it| encode(client_id, it, record, now, buffer));
+            match length {
+                Some(Ok(length)) => return Some((length, Some(seq))),
+                // It must not hold up those behind it.
+                _ => self.ring.give_up(seq),
+            }
+        }
     }
 
     fn line_sent(&mut self, now: Uptime) {
@@ -377,14 +390,36 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize>
 }
 
 impl Line {
-    /// Ends it where it is: what has gone of it has no seal, and is ignored.
+    const NONE: Line = Line {
+        buffer: [0; MAX_LINE],
+        length: 0,
+        sent: 0,
+        moved_at: Uptime::from_millis(0),
+        seq: None,
+    };
+
+    /// Nothing but the end of what was sent before. Gives the report that was under way.
+    fn newline(&mut self, now: Uptime) -> Option<u32> {
+        let under_way = self.sent < self.length;
+        self.sent = 0;
+        self.end();
+        self.moved_at = now;
+        self.seq.take().filter(|_| under_way)
+    }
+
+    /// Ends it where it is: what has gone of it has no seal, and is ignored. An end alone stays as it is.
     fn cut(&mut self) {
-        self.length = self.sent;
-        if self.sent > 0
-            && let Some(byte) = self.buffer.get_mut(self.sent)
-        {
+        if self.sent > 0 {
+            self.end();
+        } else if self.length > 1 {
+            self.length = 0;
+        }
+    }
+
+    fn end(&mut self) {
+        if let Some(byte) = self.buffer.get_mut(self.sent) {
             *byte = b'\n';
-            self.length += 1;
+            self.length = self.sent + 1;
         }
     }
 }
@@ -430,34 +465,43 @@ fn sealed(message: &impl Serialize, buffer: &mut [u8]) -> Result<usize, TooLarge
     frame::seal(buffer, length)
 }
 
-fn encode<S: Serialize>(
+fn encode<S: Serialize, P, const NAME: usize>(
     client_id: ClientId<'_>,
-    service_name: &str,
+    service: &Service<P, NAME>,
     record: &Record<S>,
     now: Uptime,
     buffer: &mut [u8],
 ) -> Result<usize, TooLarge> {
     let age = seconds(now).wrapping_sub(record.uptime_s);
+    let uptime_ms = record.uptime_s.wrapping_mul(1000);
     let envelope = Envelope {
         client_id,
-        service_name,
+        service_name: &service.name,
         stamp: Stamp::Uptime {
             seconds: record.uptime_s,
+            // Seconds do not tell apart what is sampled several times in one.
+            millis: (!service.interval.as_millis().is_multiple_of(1000))
+                .then_some(uptime_ms.wrapping_add(record.after_ms.into())),
             age,
             boot: None,
         },
         seq: record.seq,
     };
-    let sampled = record.sample.as_ref().map_err(|failed| failed.0);
     // What fits must still fit when it is sent again, as another report would be under the same number.
     let age_length = age
         .checked_ilog10()
         .map_or(0, |power| AGE_ROOM - 9 + power as usize);
-    let reserved = SEAL + AGE_ROOM - age_length;
-    let length = match sampled.map(|sample| envelope.encode(sample, buffer)) {
-        Ok(Ok(length)) if length + reserved <= buffer.len() => length,
-        Ok(_) => envelope.encode(&Failure::new("the report is larger than a line"), buffer)?,
-        Err(error) => envelope.encode(&Failure::new(error), buffer)?,
+    let room = buffer.len().saturating_sub(SEAL + AGE_ROOM - age_length);
+    let room = buffer.get_mut(..room).unwrap_or_default();
+    let encoded = match &record.sample {
+        Ok(sample) => envelope.encode(sample, room),
+        Err(failed) => envelope.encode(&Failure::new(failed.0), room),
+    };
+    let length = match encoded {
+        Ok(length) => length,
+        Err(TooLarge) => {
+            envelope.encode(&Failure::new("the report is larger than a line"), room)?
+        }
     };
     frame::seal(buffer, length)
 }

@@ -1,15 +1,17 @@
 //! Samples that wait until their reports are acknowledged.
 
 use heapless::Deque;
-use mote_core::SlotId;
+use mote_core::{SlotId, Uptime};
 
-use crate::board::Failed;
+use crate::board::{Failed, seconds};
 
 /// One sample. It is encoded only when it is sent: so it is a fifth of the size, and its age is known.
 #[derive(Clone, Copy, Debug)]
 pub struct Record<S> {
     pub seq: u32,
     pub uptime_s: u32,
+    /// Milliseconds after that second.
+    pub after_ms: u16,
     pub slot: SlotId,
     state: State,
     pub sample: Result<S, Failed>,
@@ -21,10 +23,9 @@ enum State {
     /// The number of its last sending. An acknowledgement of a later one tells that this one was lost,
     /// since a serial line delivers in order.
     Sent(u16),
-    Acknowledged,
 }
 
-/// At most `N` records, the oldest first.
+/// At most `N` records that are not acknowledged, the oldest first.
 #[derive(Clone, Debug)]
 pub struct Ring<S, const N: usize> {
     records: Deque<Record<S>, N>,
@@ -41,15 +42,18 @@ impl<S, const N: usize> Ring<S, N> {
         }
     }
 
-    /// Adds a sample; if there is no room the oldest one goes, and is counted.
-    pub fn push(&mut self, seq: u32, uptime_s: u32, slot: SlotId, sample: Result<S, Failed>) {
+    /// Adds a sample of `now`; if there is no room the oldest one goes, and is counted.
+    pub fn push(&mut self, seq: u32, now: Uptime, slot: SlotId, sample: Result<S, Failed>) {
         if self.records.is_full() {
             self.records.pop_front();
             self.count_dropped();
         }
+        let uptime_s = seconds(now);
         let record = Record {
             seq,
             uptime_s,
+            // Less than 1000, however often the milliseconds have gone through their 32 bits.
+            after_ms: (now.as_millis() as u32).wrapping_sub(uptime_s.wrapping_mul(1000)) as u16,
             slot,
             state: State::Waiting,
             sample,
@@ -73,12 +77,10 @@ impl<S, const N: usize> Ring<S, N> {
     /// The report with this number has arrived: those sent before it are sent again if they have not.
     /// False if no such report waits.
     pub fn acknowledge(&mut self, seq: u32) -> bool {
-        let Some(record) = self.records.iter_mut().find(|it| it.seq == seq) else {
+        let Some(arrived) = self.take(seq) else {
             return false;
         };
-        let arrived = record.state;
-        record.state = State::Acknowledged;
-        if let State::Sent(arrived) = arrived {
+        if let State::Sent(arrived) = arrived.state {
             for record in &mut self.records {
                 if let State::Sent(sending) = record.state
                     && (sending.wrapping_sub(arrived) as i16) < 0
@@ -87,10 +89,14 @@ impl<S, const N: usize> Ring<S, N> {
                 }
             }
         }
-        while self.front_is_acknowledged() {
-            self.records.pop_front();
-        }
         true
+    }
+
+    /// The report with this number can never be sent: it goes, and is counted.
+    pub fn give_up(&mut self, seq: u32) {
+        if self.take(seq).is_some() {
+            self.count_dropped();
+        }
     }
 
     /// Nothing was acknowledged for a while: the oldest record is sent again.
@@ -102,10 +108,7 @@ impl<S, const N: usize> Ring<S, N> {
 
     /// The report with this number was not sent after all.
     pub fn send_again(&mut self, seq: u32) {
-        let record = self.records.iter_mut().find(|it| it.seq == seq);
-        if let Some(record) = record
-            && record.state != State::Acknowledged
-        {
+        if let Some(record) = self.records.iter_mut().find(|it| it.seq == seq) {
             record.state = State::Waiting;
         }
     }
@@ -118,14 +121,9 @@ impl<S, const N: usize> Ring<S, N> {
     /// Drops and counts the records of services that left the table, since nothing names them any more.
     pub fn retain(&mut self, stays: impl Fn(SlotId) -> bool) {
         for _ in 0..self.records.len() {
-            let Some(record) = self.records.pop_front() else {
-                return;
-            };
-            if !stays(record.slot) {
-                if record.state != State::Acknowledged {
-                    self.count_dropped();
-                }
-            } else if self.records.push_back(record).is_err() {
+            if let Some(record) = self.records.pop_front()
+                && (!stays(record.slot) || self.records.push_back(record).is_err())
+            {
                 self.count_dropped();
             }
         }
@@ -133,8 +131,7 @@ impl<S, const N: usize> Ring<S, N> {
 
     /// The sample that waits longest.
     pub fn oldest(&self) -> Option<&Record<S>> {
-        let mut records = self.records.iter();
-        records.find(|it| it.state != State::Acknowledged)
+        self.records.front()
     }
 
     /// Samples that wait.
@@ -147,8 +144,20 @@ impl<S, const N: usize> Ring<S, N> {
         self.dropped
     }
 
-    fn front_is_acknowledged(&self) -> bool {
-        matches!(self.records.front(), Some(it) if it.state == State::Acknowledged)
+    /// Takes a record out of its place.
+    fn take(&mut self, seq: u32) -> Option<Record<S>> {
+        let mut taken = None;
+        for _ in 0..self.records.len() {
+            match self.records.pop_front() {
+                Some(record) if record.seq == seq => taken = Some(record),
+                Some(record) => {
+                    // There is the room of the one that was taken off the front.
+                    let _ = self.records.push_back(record);
+                }
+                None => {}
+            }
+        }
+        taken
     }
 
     fn count_dropped(&mut self) {

@@ -14,10 +14,21 @@ struct Counter {
     fed: u32,
     /// Bytes of padding in a sample of `padded`, and 60.
     padding: usize,
+    /// Bytes of the reason of `explain`.
+    reason: usize,
 }
 
 const PADDING: &str = "0123456789012345678901234567890123456789012345678901234567890123456789\
     01234567890123456789012345678901234567890123456789012345678901234567890123456789";
+
+/// Why a sensor does not answer, at length.
+const REASON: &str = {
+    const BYTES: [u8; 400] = [b'r'; 400];
+    match str::from_utf8(&BYTES) {
+        Ok(text) => text,
+        Err(_) => "",
+    }
+};
 
 #[derive(Clone, Copy, PartialEq)]
 enum Plugin {
@@ -25,6 +36,7 @@ enum Plugin {
     Fail,
     Huge,
     Padded,
+    Explain,
 }
 
 #[derive(Serialize)]
@@ -47,6 +59,7 @@ impl Board for Counter {
             "fail" => Some(Plugin::Fail),
             "huge" => Some(Plugin::Huge),
             "padded" => Some(Plugin::Padded),
+            "explain" => Some(Plugin::Explain),
             _ => None,
         }
     }
@@ -58,6 +71,7 @@ impl Board for Counter {
         let padding = match plugin {
             Plugin::Count => "",
             Plugin::Fail => return Err(Failed("the sensor does not answer")),
+            Plugin::Explain => return Err(Failed(&REASON[..self.reason])),
             Plugin::Huge => PADDING,
             Plugin::Padded => &PADDING[..60 + self.padding],
         };
@@ -345,6 +359,187 @@ fn what_the_board_does_not_have_is_told_once() {
             ("Z", &text("the report is larger than a line")),
         ]
     );
+}
+
+#[test]
+fn a_probe_that_fails_stops_no_other_report() {
+    for reason in (0..400).step_by(3) {
+        let mut bench = Bench::new(&[("Bad", "explain", 1), ("Good", "count", 1)]);
+        bench.board.reason = reason;
+        let mut lines = vec![];
+        for second in 0..=10 {
+            let new = bench.run(second * 1000);
+            acknowledge_all(&mut bench, &new);
+            lines.extend(new);
+        }
+        let of = |name| {
+            let reports = lines
+                .iter()
+                .filter(move |(_, it)| it["service_name"] == name);
+            reports.map(|(at, it)| (*at, it["data"].clone()))
+        };
+        let instants: Vec<u64> = of("Good").map(|(at, _)| at).collect();
+        let every_second: Vec<u64> = (1..=10).map(|it| it * 1000).collect();
+        assert_eq!(instants, every_second, "a reason of {reason} bytes");
+        let too_long = "the report is larger than a line";
+        let reasons = [&REASON[..reason], too_long];
+        let told = of("Bad").filter(|(_, it)| reasons.contains(&it["error"].as_str().unwrap()));
+        assert_eq!(told.count(), 10, "a reason of {reason} bytes");
+        let stats = bench.node.statistics();
+        assert_eq!((bench.node.waiting(), stats.dropped), (0, 0));
+    }
+}
+
+#[test]
+fn what_can_never_be_sent_holds_nothing_up() {
+    let name: &'static str = "c".repeat(240).leak();
+    let settings = Settings {
+        first_sample_spread_ms: 0,
+        ..Settings::of(ClientId::Name(name))
+    };
+    let mut bench = Bench::new(&[]);
+    bench
+        .node
+        .start(settings, &[("A", "count", 1)], bench.now());
+    assert_eq!(bench.run(10_000), []);
+    let stats = bench.node.statistics();
+    assert_eq!((bench.node.waiting(), stats.dropped), (0, 10));
+}
+
+#[test]
+fn what_is_acknowledged_makes_room_and_is_not_lost() {
+    let mut bench = Bench::new(&[("A", "count", 1)]);
+    bench.run(32_000);
+    assert_eq!(bench.node.waiting(), 32);
+    // All but the oldest arrive.
+    for seq in 1..32 {
+        bench.tell(&format!(r#"{{"ack":{seq}}}"#));
+    }
+    assert_eq!(bench.node.waiting(), 1);
+    bench.run(63_000);
+    let stats = bench.node.statistics();
+    assert_eq!((bench.node.waiting(), stats.dropped), (32, 0));
+    bench.run(64_000);
+    assert_eq!(bench.node.statistics().dropped, 1);
+}
+
+#[test]
+fn a_service_that_leaves_takes_no_more_than_its_own() {
+    let mut bench = Bench::new(&[("A", "count", 1), ("B", "count", 1)]);
+    let lines = bench.run(5_500);
+    for (_, line) in &lines {
+        if line["service_name"] == "B" {
+            bench.tell(&format!(r#"{{"ack":{}}}"#, line["seq"]));
+        }
+    }
+    bench.tell(r#"{"services":{"B":["count",5]}}"#);
+    let stats = bench.node.statistics();
+    assert_eq!((bench.node.waiting(), stats.dropped), (0, 5));
+}
+
+#[test]
+fn a_second_start_takes_no_samples_along() {
+    let mut bench = Bench::new(&[("Old", "count", 1)]);
+    bench.run(3_000);
+    assert_eq!(bench.node.waiting(), 3);
+    // In the midst of a line.
+    bench.now_ms = 4_000;
+    bench.poll();
+    let now = bench.now();
+    assert!(bench.node.outgoing(now).len() > 30);
+    bench.node.sent(30, now);
+    let settings = Settings {
+        first_sample_spread_ms: 0,
+        ..Settings::of(ClientId::Number(7))
+    };
+    bench
+        .node
+        .start(settings, &[("New", "fail", 60), ("Same", "count", 9)], now);
+    let stats = bench.node.statistics();
+    assert_eq!((bench.node.waiting(), stats.dropped), (0, 4));
+    let mut lines = bench.run(14_000);
+    let errors = lines
+        .iter()
+        .filter(|(_, it)| it["service_name"] == "New" && it["seq"].is_u64());
+    for (at, report) in errors {
+        let error = "the sensor does not answer";
+        assert_eq!(report["data"]["error"], error, "{at}");
+    }
+    // What stays is kept, unless it is another client's.
+    let same = [("Same", "count", 9)];
+    let now = bench.now();
+    let before = bench.node.waiting();
+    bench.node.start(settings, &same, now);
+    assert_eq!(bench.node.waiting(), before - 1);
+    lines = bench.run(24_000);
+    assert!(lines.iter().any(|(_, it)| it["service_name"] == "Same"));
+    let other = Settings::of(ClientId::Number(8));
+    let now = bench.now();
+    bench.node.start(other, &same, now);
+    assert_eq!(bench.node.waiting(), 0);
+}
+
+#[test]
+fn half_a_line_before_a_reset_swallows_nothing() {
+    let mut gateway = Receiver::<1024>::new();
+    for byte in br#"{"client_id":7,"service_name":"A","data":{"sta"# {
+        assert_eq!(gateway.push(*byte), None);
+    }
+    for byte in b"A line may also have ended just before.\n" {
+        gateway.push(*byte);
+    }
+    for start in 0..2 {
+        let mut bench = Bench::new(&[("A", "count", 1)]);
+        // Nobody takes the first of it for long.
+        bench.now_ms = 5000 * start;
+        bench.poll();
+        let mut texts = vec![];
+        while let now = bench.now()
+            && let Some(byte) = bench.node.outgoing(now).first().copied()
+        {
+            bench.node.sent(1, now);
+            texts.extend(gateway.push(byte).map(parsed));
+        }
+        assert_eq!(texts[0]["get"], "services");
+        for byte in br#"{"client_id":7,"serv"# {
+            gateway.push(*byte);
+        }
+    }
+    // Of the gateway's, only what was cut was none; an empty line is no bad one.
+    assert_eq!(gateway.rejected(), 2);
+}
+
+#[test]
+fn where_an_interval_asks_for_it_uptime_has_milliseconds() {
+    let mut bench = Bench::new(&[("A", "count", 1)]);
+    bench.run(0);
+    bench.tell(r#"{"services":{"A":["count",1],"B":["count",0.25],"C":["count",1.5]}}"#);
+    let lines = bench.run(4_000);
+    let of = |name| {
+        let reports = lines
+            .iter()
+            .filter(move |(_, it)| it["service_name"] == name && it["age"].is_null());
+        reports.map(|(at, it)| {
+            (
+                *at,
+                it["uptime"].as_u64().unwrap(),
+                it["uptime_ms"].as_u64(),
+            )
+        })
+    };
+    assert!(of("A").count() >= 3 && of("B").count() >= 12 && of("C").count() >= 2);
+    assert!(of("A").all(|(at, uptime, ms)| uptime == at / 1000 && ms.is_none()));
+    for (at, uptime, ms) in of("B").chain(of("C")) {
+        assert_eq!((uptime, ms), (at / 1000, Some(at)));
+    }
+    // They go through 32 bits after 50 days.
+    bench.now_ms = 50 * 86_400_000 + 123;
+    bench.poll();
+    let lines = bench.lines();
+    let newest = lines.iter().rfind(|it| it["service_name"] == "B").unwrap();
+    let uptime_ms = newest["uptime_ms"].as_u64().unwrap();
+    assert_eq!(uptime_ms, bench.now_ms % (1 << 32));
+    assert_eq!(newest["uptime"], bench.now_ms / 1000);
 }
 
 #[test]

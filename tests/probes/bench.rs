@@ -35,6 +35,7 @@ impl Bench {
             service_name: "Service",
             stamp: Stamp::Uptime {
                 seconds: 0,
+                millis: None,
                 age: 0,
                 boot: None,
             },

@@ -256,6 +256,7 @@ impl Bench {
             service_name: "Service",
             stamp: Stamp::Uptime {
                 seconds: 1,
+                millis: None,
                 age: 0,
                 boot: None,
             },

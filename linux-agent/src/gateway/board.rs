@@ -114,7 +114,8 @@ impl Board {
                                 self.counts.duplicates += 1;
                             } else {
                                 self.counts.reports += 1;
-                                let sampled_ms = self.runs.instant(report.uptime_s, at.now);
+                                let sampled_ms =
+                                    self.runs.instant(report.uptime_s, report.after_ms, at.now);
                                 let unix_ms = unix_ms_of(sampled_ms, at);
                                 let boot = report.boot.is_none().then_some(&*self.boot);
                                 line::stamp(text, unix_ms, boot, &mut self.stamped);
@@ -174,6 +175,7 @@ fn sample_of(report: &Report<'_>) -> Sample {
     Sample {
         seq: report.seq,
         uptime_s: report.uptime_s,
+        after_ms: report.after_ms,
         age_s: report.age_s,
         run: report.boot.as_ref().map(|boot| {
             let mut hasher = DefaultHasher::new();
@@ -299,6 +301,46 @@ mod tests {
         assert_eq!(board.outgoing(), b"");
         board.receive(tail, arrival, |_, _| panic!("half a line"));
         assert_eq!(board.counts.bad, 1);
+    }
+
+    #[test]
+    fn samples_of_one_second_have_times_of_their_own() {
+        let mut board = board();
+        let mut times = vec![];
+        let mut receive = |text: &str, now_ms: u64| {
+            let arrival = Arrival {
+                now: at(now_ms),
+                unix_ms: 1_795_000_000_000 + now_ms,
+                lain_ms: 0,
+            };
+            board.receive(text.as_bytes(), arrival, |report, _| {
+                let report: serde_json::Value = serde_json::from_slice(report).unwrap();
+                times.push((report["time"].as_f64().unwrap() * 1000.0).round() as u64);
+            });
+        };
+        let line = |seq: u32, uptime_ms: u32, age_s: &str| {
+            let uptime_s = uptime_ms / 1000;
+            sealed(&format!(
+                r#"{{"client_id":7,"service_name":"Fast","data":{{"status":0}},"uptime":{uptime_s},"uptime_ms":{uptime_ms}{age_s},"seq":{seq}}}"#
+            ))
+        };
+        // The board was reset 100 s after the host's clock began, and a line takes 5 ms.
+        for seq in 0..8 {
+            let uptime_ms = 2000 + 250 * seq;
+            let now_ms = 100_005 + u64::from(uptime_ms);
+            receive(
+                &String::from_utf8(line(seq, uptime_ms, "")).unwrap(),
+                now_ms,
+            );
+        }
+        // These were kept by the board, and come in one piece.
+        let kept = (8..12).flat_map(|seq| line(seq, 2000 + 250 * seq, r#","age":3"#));
+        receive(&String::from_utf8(kept.collect()).unwrap(), 107_505);
+        let fresh: Vec<u64> = (0..8).map(|seq| 1_795_000_102_005 + 250 * seq).collect();
+        assert_eq!(times[..8], fresh);
+        // An age is of whole seconds, and clocks may drift.
+        assert!(times[8].abs_diff(fresh[7] + 250) < 1000, "{times:?}");
+        assert!(times[8..].windows(2).all(|pair| pair[1] - pair[0] == 250));
     }
 
     #[test]

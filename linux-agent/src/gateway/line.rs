@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! {"client_id":7,"service_name":"McuLoad","data":{"status":0},"uptime":3600,"age":12,"seq":17}
+//! {"client_id":7,"service_name":"Fast","data":{"status":0},"uptime":3600,"uptime_ms":3600250,"seq":18}
 //! {"client_id":7,"get":"services","uptime":3700}
 //! {"client_id":7,"refused":"interval","service":"McuLoad"}
 //! ```
@@ -52,6 +53,8 @@ pub struct Report<'a> {
     pub service: Cow<'a, str>,
     /// The board's uptime when it was sampled, in seconds.
     pub uptime_s: u32,
+    /// How much later than that second it was, in milliseconds.
+    pub after_ms: u16,
     /// How long the board kept it before it sent this line, in seconds.
     pub age_s: u32,
     /// The board's own id of its run.
@@ -118,6 +121,9 @@ struct Fields<'a> {
     data: Option<&'a RawValue>,
     #[serde(default, deserialize_with = "not_null")]
     uptime: Option<u32>,
+    /// Modulo 2³².
+    #[serde(default, deserialize_with = "not_null")]
+    uptime_ms: Option<u32>,
     #[serde(default, deserialize_with = "not_null")]
     age: Option<u32>,
     #[serde(borrow, default, deserialize_with = "not_null")]
@@ -165,6 +171,7 @@ impl<'a> Fields<'a> {
                 seq: None,
                 refused: None,
                 service: None,
+                uptime_ms: None,
                 uptime,
                 ..
             } => (get == "services").then_some(Message::Ask { uptime_s: *uptime }),
@@ -178,6 +185,7 @@ impl<'a> Fields<'a> {
                 boot: None,
                 seq: None,
                 uptime: None,
+                uptime_ms: None,
                 ..
             } => {
                 let is_good = is_text(fault, MAX_FAULT)
@@ -194,12 +202,17 @@ impl<'a> Fields<'a> {
                 service_name: Some(service),
                 data: Some(data),
                 uptime: Some(uptime_s),
+                uptime_ms,
                 seq: Some(seq),
                 age,
                 boot,
                 ..
             } => {
+                // Both are of one instant.
+                let second_ms = uptime_s.wrapping_mul(1000);
+                let after_ms = uptime_ms.map_or(0, |it| it.wrapping_sub(second_ms));
                 let is_good = is_text(service, MAX_NAME)
+                    && after_ms < 1000
                     && !service.is_empty()
                     && boot.as_ref().is_none_or(|boot| is_text(boot, MAX_BOOT))
                     && is_data(data);
@@ -207,6 +220,7 @@ impl<'a> Fields<'a> {
                     Message::Report(Report {
                         service: service.clone(),
                         uptime_s: *uptime_s,
+                        after_ms: after_ms as u16,
                         age_s: age.unwrap_or(0),
                         boot: boot.clone(),
                         seq: *seq,
@@ -237,8 +251,8 @@ mod tests {
             Message::Ask { uptime_s } => format!("ask {uptime_s:?}"),
             Message::Refusal { fault, service } => format!("refusal {fault} {service:?}"),
             Message::Report(it) => format!(
-                "{} {} {} {:?} {} {}",
-                it.service, it.uptime_s, it.age_s, it.boot, it.seq, it.data
+                "{} {}+{} {} {:?} {} {}",
+                it.service, it.uptime_s, it.after_ms, it.age_s, it.boot, it.seq, it.data
             ),
         })
     }
@@ -246,7 +260,16 @@ mod tests {
     #[test]
     fn reports_and_asks_are_read() {
         for (text, message) in [
-            (REPORT, r#"Load 9 0 None 17 {"status":0}"#),
+            (REPORT, r#"Load 9+0 0 None 17 {"status":0}"#),
+            (
+                &REPORT.replace(":9", ":9,\"uptime_ms\":9999"),
+                r#"Load 9+999 0 None 17 {"status":0}"#,
+            ),
+            // Its milliseconds have gone through 32 bits.
+            (
+                &REPORT.replace(":9", ":4294968,\"uptime_ms\":705"),
+                r#"Load 4294968+1 0 None 17 {"status":0}"#,
+            ),
             (
                 r#"{"client_id":7,"refused":"interval","service":"Load"}"#,
                 r#"refusal interval Some("Load")"#,
@@ -257,7 +280,7 @@ mod tests {
             ),
             (
                 r#" { "seq" : 1, "boot": "b", "age": 3, "uptime": 4294967295, "data": {"a": [1e3], "status": -5}, "service_name": "\u00f6\"", "client_id": 7 } "#,
-                r#"ö" 4294967295 3 Some("b") 1 {"a": [1e3], "status": -5}"#,
+                r#"ö" 4294967295+0 3 Some("b") 1 {"a": [1e3], "status": -5}"#,
             ),
             (
                 r#"{"client_id":7,"get":"services","uptime":3700}"#,
@@ -306,6 +329,9 @@ mod tests {
             change(":9", ":9.5"),
             change(":9", ":4294967296"),
             change(":9", ":null"),
+            change(":9", ":9,\"uptime_ms\":10000"),
+            change(":9", ":9,\"uptime_ms\":8999"),
+            change(":9", ":9,\"uptime_ms\":null"),
             change(":9", ":\"9\""),
             change(":17", ":4294967296"),
             change("\"seq\"", "\"sec\""),

@@ -15,6 +15,8 @@ pub struct Sample {
     pub seq: u32,
     /// The board's uptime when it was sampled, in seconds.
     pub uptime_s: u32,
+    /// How much later than that second it was, in milliseconds, where the board says so.
+    pub after_ms: u16,
     /// How long the board kept it, in seconds.
     pub age_s: u32,
     /// A hash of the board's own id of its run.
@@ -98,6 +100,9 @@ impl Runs {
                 }
             }
         }
+        // An age is that of the second.
+        let after_ms = if age_ms == 0 { sample.after_ms } else { 0 };
+        let uptime_ms = uptime_ms + i64::from(after_ms);
         self.timing.set(uptime_ms, age_ms, now);
         match place {
             Place::Duplicate => Verdict::Duplicate,
@@ -118,8 +123,9 @@ impl Runs {
     }
 
     /// When the board had this uptime, in milliseconds of the host's clock. Not after `now`.
-    pub fn instant(&self, uptime_s: u32, now: Uptime) -> i64 {
-        self.timing.instant(millis(uptime_s), now)
+    pub fn instant(&self, uptime_s: u32, after_ms: u16, now: Uptime) -> i64 {
+        let uptime_ms = millis(uptime_s) + i64::from(after_ms);
+        self.timing.instant(uptime_ms, now)
     }
 
     /// Reports of all runs that never came.
@@ -260,6 +266,7 @@ mod tests {
         Sample {
             seq,
             uptime_s,
+            after_ms: 0,
             age_s,
             run: None,
             digest: u64::from(seq) << 32 | u64::from(uptime_s),
@@ -279,7 +286,7 @@ mod tests {
 
     /// In seconds after the reset.
     fn instant(runs: &Runs, uptime_s: u32, now: Uptime) -> f64 {
-        (runs.instant(uptime_s, now) - 1_000_000_000) as f64 / 1000.0
+        (runs.instant(uptime_s, 0, now) - 1_000_000_000) as f64 / 1000.0
     }
 
     #[test]
@@ -417,7 +424,7 @@ mod tests {
                     for age_s in ends {
                         runs.report(sample(seq, uptime_s, age_s), Uptime::from_millis(now));
                         runs.ask(uptime_s, Uptime::from_millis(now));
-                        runs.instant(uptime_s, Uptime::from_millis(now));
+                        runs.instant(uptime_s, 0, Uptime::from_millis(now));
                     }
                 }
             }

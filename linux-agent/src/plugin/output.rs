@@ -413,6 +413,7 @@ mod tests {
             service_name: "Own",
             stamp: Stamp::Uptime {
                 seconds: 1,
+                millis: None,
                 age: 0,
                 boot: None,
             },

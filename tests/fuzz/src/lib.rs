@@ -15,6 +15,7 @@ pub const ENVELOPE: Envelope<'static> = Envelope {
     service_name: "Fuzz",
     stamp: Stamp::Uptime {
         seconds: 1,
+        millis: None,
         age: 0,
         boot: None,
     },

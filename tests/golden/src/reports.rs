@@ -116,7 +116,12 @@ const MOST: Numbers = Numbers {
 };
 
 fn uptime(seconds: u32, age: u32, boot: Option<&str>) -> Stamp<'_> {
-    Stamp::Uptime { seconds, age, boot }
+    Stamp::Uptime {
+        seconds,
+        millis: None,
+        age,
+        boot,
+    }
 }
 
 fn report(out: &mut Out<'_>, envelope: &Envelope<'_>, data: &impl Serialize) {

@@ -78,6 +78,7 @@ fn report(service_name: &str, seq: u32) {
         service_name,
         stamp: Stamp::Uptime {
             seconds: black_box(6),
+            millis: black_box(None),
             age: black_box(0),
             boot: black_box(None),
         },

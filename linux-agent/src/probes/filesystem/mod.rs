@@ -362,6 +362,7 @@ mod tests {
                 service_name: "S",
                 stamp: Stamp::Uptime {
                     seconds: 0,
+                    millis: None,
                     age: 0,
                     boot: None,
                 },
