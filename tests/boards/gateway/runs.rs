@@ -193,6 +193,11 @@ impl Model {
         let sample = Sample {
             seq: kept.seq,
             uptime_s: u32::try_from(kept.uptime_ms / 1000).unwrap(),
+            // A board says it of some services only.
+            after_ms: match kept.seq % 2 {
+                0 => 0,
+                _ => u16::try_from(kept.uptime_ms % 1000).unwrap(),
+            },
             age_s: if self.tells_age {
                 u32::try_from(age_ms / 1000).unwrap()
             } else {
@@ -222,7 +227,7 @@ impl Model {
         if age_ms == 0 {
             self.heard_ms = self.now_ms;
         }
-        let instant = self.runs.instant(sample.uptime_s, now);
+        let instant = self.runs.instant(sample.uptime_s, sample.after_ms, now);
         let error_ms = instant - i64::try_from(kept.sampled_ms).unwrap();
         // Two whole numbers of seconds, and the drift since the last time that is certain.
         let drift_ms = i64::try_from(self.heard_ms.abs_diff(kept.sampled_ms)).unwrap() / 30;
