@@ -1,7 +1,7 @@
-//! Reports that no server will take: kept for a person to look at, each with the reason.
+//! Dead letters: reports that no server will take, kept with the reason for a person to look at.
 //!
-//! `dead.jsonl` in the folder `dead` of the state folder has one line a report, the newest last; when it has half of
-//! the bytes that are allowed it becomes `dead.1.jsonl`, and the one before goes.
+//! `dead.jsonl` in the folder `dead` of the state folder has one line a report, the newest last. When it reaches
+//! half of the allowed bytes it becomes `dead.1.jsonl`, replacing the one before.
 //!
 //! ```text
 //! {"given_up":1795339484.886,"reason":"http://… answered 400 Bad Request","report":{"client_id":1,…}}
@@ -27,7 +27,7 @@ pub struct DeadLetters {
     folder: PathBuf,
     newest: Kept,
     older: Kept,
-    /// What was written last may lack its end.
+    /// The last write may be incomplete.
     torn: bool,
 }
 
@@ -38,7 +38,7 @@ struct Kept {
     bytes: u64,
 }
 
-/// What stands before the report.
+/// The part of the line before the report.
 #[derive(Serialize)]
 struct Letter<'a> {
     given_up: f64,
@@ -46,7 +46,7 @@ struct Letter<'a> {
 }
 
 impl DeadLetters {
-    /// Those in `folder`, which is made when there is one to keep.
+    /// Opens those in `folder`. The folder is made when there is one to keep.
     pub fn open(folder: &Path) -> Self {
         DeadLetters {
             torn: true,
@@ -74,7 +74,7 @@ impl DeadLetters {
         line.extend_from_slice(report);
         line.extend_from_slice(b"}\n");
         if self.torn && self.newest.bytes > 0 {
-            // An empty line does no harm, and this one is not to be the end of another.
+            // Begin with a newline, so that this is not the end of an incomplete line. An empty line does no harm.
             line.insert(0, b'\n');
         }
         let bytes = line.len() as u64;
@@ -94,7 +94,7 @@ impl DeadLetters {
     }
 }
 
-/// A letter that was cut is none.
+/// An incomplete letter does not count.
 fn kept(path: &Path) -> Kept {
     let Ok(file) = files::open_own(path, false) else {
         return Kept::default();

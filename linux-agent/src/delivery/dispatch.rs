@@ -1,5 +1,5 @@
-//! What the threads behind the agent's loop do next: calls to the server, one at a time, and beside them the disk of the
-//! queue. No I/O, no clock.
+//! What the two threads do next: calls to the server, one at a time, and the queue's chores beside them. No I/O, no
+//! clock.
 
 use std::collections::VecDeque;
 
@@ -9,8 +9,8 @@ use super::uplink::{Next, Uplink};
 use crate::http::outcome::Outcome;
 use crate::queue::{Chore, Record};
 
-/// After a fetch for a board the server is there for reports this many times as long, but at most
-/// [`MAX_BOARDS_PAUSE_MS`]: a server that hangs on boards may not hold up reports.
+/// After a fetch for a board, reports have the server for this many times as long, at most [`MAX_BOARDS_PAUSE_MS`].
+/// So a server that hangs on boards does not hold up reports.
 const BOARDS_PAUSE: u64 = 9;
 const MAX_BOARDS_PAUSE_MS: u64 = 300_000;
 
@@ -20,7 +20,7 @@ const KEEP_AGAIN_MS: u64 = 5000;
 /// A board's client id, and what the server answered about it.
 pub type Services<E> = (String, Result<Vec<u8>, E>);
 
-/// Says what is to be done next. `E` is why a call failed.
+/// Decides what to do next. `E` is why a call failed.
 #[derive(Debug)]
 pub struct Dispatcher<E> {
     /// The reports.
@@ -46,9 +46,9 @@ pub enum Job {
     FetchFor(String),
     /// Deliver a report, then [`Dispatcher::delivered`].
     Deliver(Record),
-    /// Nothing before this instant, unless something changes.
+    /// Nothing to do before this instant, unless something changes.
     Wait(Uptime),
-    /// Nothing any more.
+    /// Nothing to do any more.
     End,
 }
 
@@ -60,13 +60,13 @@ enum OrdersCall<E> {
     Came(Result<Vec<u8>, E>),
 }
 
-/// The services of boards. As many are wanted at a time as there are boards at most.
+/// The asks for services of boards; at most one a board.
 #[derive(Debug)]
 struct Boards<E> {
-    /// The client ids of those that want theirs.
+    /// The client ids of boards that want their services.
     wanted: VecDeque<String>,
     came: VecDeque<Services<E>>,
-    /// None is asked for before this instant.
+    /// Ask for none before this instant.
     not_before: Option<Uptime>,
     asked: Option<Uptime>,
 }
@@ -74,18 +74,18 @@ struct Boards<E> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Closing {
     No,
-    /// What waits is tried once more, until this instant.
+    /// What waits is sent until this instant.
     Until(Uptime),
-    /// Only the disk has to get what it does not have.
+    /// Only the disk is left: it gets what it does not have.
     Flush,
-    /// It was tried once more, whatever it said before.
+    /// The disk was tried once more, even if it was out of order.
     Retried,
-    /// What it did not take is given up.
+    /// What the disk did not take is given up.
     Forgot,
 }
 
 impl<E> Dispatcher<E> {
-    /// One with nothing to do but what `uplink` has.
+    /// Begins with nothing to do but what `uplink` has.
     pub fn new(uplink: Uplink, has_server: bool) -> Self {
         Dispatcher {
             uplink,
@@ -103,24 +103,23 @@ impl<E> Dispatcher<E> {
         }
     }
 
-    /// Has a services document kept on disk, instead of one that still waits for it.
+    /// Keeps a services document on disk, instead of one that still waits.
     pub fn keep(&mut self, document: Vec<u8>, now: Uptime) {
         self.document = Some((document, now));
     }
 
-    /// The document to be kept along with the chore that begins. One that cannot be kept goes to
-    /// [`Dispatcher::keep_later`].
+    /// The document to write with the next chore. If that fails, call [`Dispatcher::keep_later`].
     pub fn take_document(&mut self) -> Option<Vec<u8>> {
         self.document.take().map(|(document, _)| document)
     }
 
-    /// Has it tried again in a while, unless there is a newer one.
+    /// Tries it again later, unless there is a newer one.
     pub fn keep_later(&mut self, document: Vec<u8>, now: Uptime) {
         let at = now.after_millis(KEEP_AGAIN_MS);
         self.document.get_or_insert((document, at));
     }
 
-    /// What to do at `now`. `spare`: a chore of before, whose memory is used again.
+    /// What to do at `now`. `spare`: a finished chore, whose memory is used again.
     pub fn next(&mut self, now: Uptime, unix_ms: u64, spare: &mut Option<Box<Chore>>) -> Job {
         let chore_at = self.chore_at(now, false);
         if chore_at <= now {
@@ -146,8 +145,7 @@ impl<E> Dispatcher<E> {
         }
     }
 
-    /// Whether all is done after [`Dispatcher::close`] that can be done without waiting for a call or for a disk that
-    /// does not come back.
+    /// Whether everything after [`Dispatcher::close`] is done, apart from a call or a chore that hangs.
     pub fn is_flushed(&self, now: Uptime) -> bool {
         let queue = self.uplink.queue();
         let has_left = self.closing == Closing::Forgot || queue.unstored() == 0;
@@ -155,12 +153,12 @@ impl<E> Dispatcher<E> {
         queue.is_stalled(now) || (has_left && is_idle)
     }
 
-    /// Whether something of the disk has to be done at a certain time, also while a call is under way.
+    /// Whether the disk has something to do at a certain time, even during a call.
     pub fn has_timed_chore(&self, now: Uptime) -> bool {
         self.chore_at(now, false) != Uptime::NEVER
     }
 
-    /// When the disk has something to do, reports or a document; never while it is at it.
+    /// When the disk has something to do: a chore or a document. Never while a chore is under way.
     fn chore_at(&self, now: Uptime, idle: bool) -> Uptime {
         let queue = self.uplink.queue();
         let at = queue.chore_at(now, idle);
@@ -170,12 +168,12 @@ impl<E> Dispatcher<E> {
         }
     }
 
-    /// Enters what became of a chore.
+    /// Takes the result of a chore.
     pub fn chore_done(&mut self, chore: &mut Chore, worked: bool, now: Uptime) {
         self.uplink.finish_chore(chore, worked, now);
     }
 
-    /// Has the server asked for orders.
+    /// Asks the server for orders.
     pub fn fetch(&mut self) {
         self.orders = OrdersCall::Wanted;
     }
@@ -197,7 +195,7 @@ impl<E> Dispatcher<E> {
         }
     }
 
-    /// Has the server asked for the services of a board, unless it is about to be.
+    /// Asks the server for the services of a board, unless that is queued already.
     pub fn fetch_for(&mut self, client_id: &str) {
         let wanted = &mut self.boards.wanted;
         if !wanted.iter().any(|it| it == client_id) {
@@ -222,7 +220,7 @@ impl<E> Dispatcher<E> {
         self.boards.came.pop_front()
     }
 
-    /// How a delivery ended. Gives whether reports are given up for it; see [`Uplink::take_dead`].
+    /// Takes how a delivery ended. Returns whether reports are given up; see [`Uplink::take_dead`].
     pub fn delivered(&mut self, record: Record, outcome: Outcome, now: Uptime) -> bool {
         self.is_calling = false;
         if outcome != Outcome::Acknowledged && matches!(self.closing, Closing::Until(_)) {
@@ -231,7 +229,7 @@ impl<E> Dispatcher<E> {
         self.uplink.delivered(record, outcome, now)
     }
 
-    /// One last attempt to deliver what waits, until `end`; then the rest is left to the disk.
+    /// Begins the end: delivers what waits until `end`, then leaves the rest to the disk.
     pub fn close(&mut self, end: Uptime) {
         self.closing = Closing::Until(end);
     }
@@ -245,8 +243,8 @@ impl<E> Dispatcher<E> {
         }
     }
 
-    /// The last things, of which each is done once: a disk that is out of order may be back, and what it does not take is
-    /// given up, of which it may take a note. Gives whether there is a chore for it.
+    /// The last steps, each once: try a disk that was out of order again, then give up what it does not take and
+    /// note that. Returns whether there is a chore.
     fn takes_leave(&mut self, now: Uptime) -> bool {
         if !matches!(self.closing, Closing::Retried | Closing::Forgot) {
             self.closing = Closing::Retried;
@@ -271,7 +269,7 @@ impl<E> Dispatcher<E> {
         Job::Chore(chore)
     }
 
-    /// A call to the server, or when there is one to make.
+    /// The next call to the server, or when there will be one.
     fn next_call(&mut self, now: Uptime) -> Result<Job, Uptime> {
         if self.is_calling || !self.has_server {
             return Err(Uptime::NEVER);

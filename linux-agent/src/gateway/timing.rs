@@ -25,7 +25,7 @@ struct Known {
 }
 
 impl Timing {
-    /// Notes a line that arrived at `now` with an uptime of `age` before.
+    /// Notes a line that arrived at `now`, with the uptime that the board had `age_ms` before.
     pub fn set(&mut self, uptime_ms: i64, age_ms: i64, now: Uptime) {
         let board_ms = uptime_ms + age_ms;
         let reset_ms = signed(now) - board_ms;

@@ -1,4 +1,4 @@
-//! What the disk is to do, and what it did of it.
+//! What the disk is to do, and what it has done of it.
 
 use std::io;
 
@@ -10,17 +10,17 @@ const MAX_SPARE_BYTES: usize = 64 << 10;
 
 /// How the queue tells time: milliseconds that only go on, also while no agent runs.
 ///
-/// While one kernel runs they are its uptime and a constant. When another one has started, the constant is chosen by
-/// the wall clock, which is the only one that went on meanwhile; that it is set later changes nothing.
+/// While one kernel runs, they are its uptime plus a constant. After a reboot the constant is set by the wall
+/// clock, the only one that went on meanwhile. Setting the wall clock later changes nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Clock {
     /// Linux's id of its run.
     pub kernel: String,
-    /// What the queue's clock is ahead of the uptime, in milliseconds.
+    /// The queue's clock minus the uptime, in milliseconds.
     pub ahead_ms: u64,
 }
 
-/// What the disk has when it is opened.
+/// What is found on the disk when it is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
     /// The number that the next report gets.
@@ -35,10 +35,10 @@ pub struct Found {
     pub clock: Clock,
 }
 
-/// What the disk is to do, and what it did of it.
+/// What the disk is to do, and what it has done of it.
 #[derive(Debug, Default)]
 pub struct Chore {
-    /// Numbers that are done with. Those that have been written are taken out.
+    /// Numbers that are done, to be noted on disk. What is written is removed here.
     pub done: Ranges,
     /// What became of all reports so far.
     pub totals: Totals,
@@ -50,7 +50,7 @@ pub struct Chore {
     pub reports: Vec<u8>,
     /// How many of them have been appended.
     pub stored: usize,
-    /// The files may have this many bytes together.
+    /// The files may take this many bytes in all.
     pub max_bytes: u64,
     /// Whether what was appended has to survive a loss of power from now on.
     pub sync: bool,
@@ -64,7 +64,7 @@ pub struct Chore {
     pub lost: u64,
     /// The files with this number and those after it were removed.
     pub gone_from: Option<u64>,
-    /// Numbers that should be there and are not.
+    /// Numbers that are missing on disk.
     pub damaged: Ranges,
     /// What was read.
     pub found: Vec<StoredReport>,
@@ -72,7 +72,7 @@ pub struct Chore {
     pub undone: u64,
     /// What the files take, in bytes.
     pub bytes: u64,
-    /// The clock by which a disk is opened, should it know no earlier one, and the uptime then.
+    /// For opening: the clock to use if the disk knows none, and the uptime.
     pub clock: Clock,
     /// See [`Clock`].
     pub uptime_ms: u64,
@@ -85,9 +85,9 @@ pub struct Chore {
 /// Which reports to read.
 #[derive(Debug, Default)]
 pub struct Wanted {
-    /// None below this number. Afterwards: what was read ended before it.
+    /// Read from this number on. Afterwards: what was read ended before it.
     pub from: u64,
-    /// Enough is read when it has this many bytes.
+    /// Stop after this many bytes.
     pub bytes: usize,
     /// Numbers that are in memory.
     pub known: Ranges,
@@ -108,14 +108,14 @@ pub struct StoredReport {
 #[derive(Debug, thiserror::Error)]
 #[error("{what} failed: {cause}")]
 pub struct DiskError {
-    /// What was tried.
+    /// What failed.
     pub what: &'static str,
     /// The system's error.
     pub cause: io::Error,
 }
 
 impl DiskError {
-    /// Whether it is for want of room.
+    /// Whether there is no room.
     pub fn is_no_room(&self) -> bool {
         matches!(
             self.cause.kind(),
@@ -125,7 +125,7 @@ impl DiskError {
 }
 
 impl Chore {
-    /// Makes it an empty one that keeps its memory.
+    /// Empties it and keeps its memory.
     pub fn reset(&mut self) {
         let Chore {
             mut done,

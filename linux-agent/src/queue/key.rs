@@ -6,14 +6,14 @@ use serde::Deserialize;
 /// Whose a report is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Whose<'a> {
-    /// Tells services apart, also those of boards, and after a restart.
+    /// Tells services apart, also those of boards. The same after a restart.
     pub key: u64,
     /// The service's name, for people.
     pub name: &'a str,
 }
 
 impl<'a> Whose<'a> {
-    /// That of a client's service.
+    /// The key and name of a client's service.
     pub fn of(client: &ClientId<'_>, service: &'a str) -> Self {
         Whose {
             key: service_key(client, service),
@@ -39,7 +39,7 @@ fn service_key(client: &ClientId<'_>, service: &str) -> u64 {
     })
 }
 
-/// The key and the name of a report that an earlier run left on the disk, where only the report itself says so.
+/// The key and name of a report that an earlier run left on disk, read from the report itself.
 pub fn read_whose(report: &[u8]) -> (u64, String) {
     #[derive(Deserialize)]
     #[serde(untagged)]

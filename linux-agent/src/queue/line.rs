@@ -16,11 +16,11 @@ use mote_core::frame;
 
 use super::totals::Totals;
 
-/// No file of ours has a number, a time or a count above this, so sums of a few cannot overflow, and all are exact in
+/// No number, time or count in the files is above this, so sums of a few cannot overflow, and all are exact in
 /// JSON.
 const MAX_NUMBER: u64 = 1 << 53;
 
-/// No file's name has a number above this, so that there are always numbers for the reports to come.
+/// No number in a file's name is above this, so that there are always numbers for the reports to come.
 const MAX_FIRST: u64 = 1 << 52;
 
 /// A line that is whole.
@@ -32,31 +32,31 @@ pub enum Line<'a> {
         number: u64,
         /// When it was queued.
         at_ms: u64,
-        /// As it is sent.
+        /// The report as it is sent.
         report: &'a [u8],
     },
     /// The head of a segment.
     Head {
         /// Linux's id of its run.
         kernel: &'a str,
-        /// What the queue's clock was ahead of the uptime of that run.
+        /// The queue's clock minus the uptime in that run, in milliseconds.
         ahead_ms: u64,
-        /// As of its beginning.
+        /// The totals when the segment began.
         totals: Totals,
     },
     /// Reports that are done with.
     Done {
         /// Their numbers as text, for [`ranges`].
         numbers: &'a str,
-        /// As of this line.
+        /// The totals when this line was written.
         totals: Totals,
     },
 }
 
-/// Appends the line of a report to `out`. It holds no newline, as JSON without white space does not.
+/// Appends the line of a report to `out`. The report holds no newline, since it is JSON without white space.
 pub fn write_report(out: &mut Vec<u8>, number: u64, at_ms: u64, report: &[u8]) {
     let start = out.len();
-    // Writing to a vector cannot fail; that is so for all of these.
+    // Writing to a vector cannot fail; here and below.
     let _ = write!(out, "{number} {at_ms} ");
     out.extend_from_slice(report);
     seal(out, start);

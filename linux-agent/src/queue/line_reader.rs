@@ -4,24 +4,24 @@ use std::io;
 
 use super::storage::{FileName, Storage};
 
-/// A longer line is damage, in bytes.
+/// A line of more bytes is damage.
 const MAX_LINE_BYTES: usize = 512 << 10;
 
-/// What is read at a time, in bytes.
+/// Bytes that are read at a time.
 const PIECE_BYTES: usize = 64 << 10;
 
 /// The lines of a file, up to a length.
 pub struct Lines {
     name: FileName,
     buffer: Vec<u8>,
-    /// What of the buffer has been given out.
+    /// How much of the buffer has been returned.
     taken: usize,
     /// Where in the file the buffer ends.
     read_to: u64,
     end: u64,
     /// The rest of a line that is too long.
     skips: bool,
-    /// What has no end was given out.
+    /// The last part, without a newline, was returned.
     is_over: bool,
 }
 
@@ -87,7 +87,7 @@ impl Lines {
         self.read_to - (self.buffer.len() - self.taken) as u64
     }
 
-    /// After the last line: what has no end.
+    /// After the last line: the rest without a newline.
     pub fn rest(&self) -> &[u8] {
         self.buffer.get(self.taken..).unwrap_or_default()
     }

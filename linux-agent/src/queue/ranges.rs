@@ -10,7 +10,7 @@ pub struct Ranges {
 }
 
 impl Ranges {
-    /// Adds numbers, and gives how many of them were not in the set before.
+    /// Adds numbers. Returns how many were not in the set before.
     pub fn insert(&mut self, range: Range<u64>) -> u64 {
         if range.is_empty() {
             return 0;
@@ -27,7 +27,7 @@ impl Ranges {
         last - start - before
     }
 
-    /// Removes numbers, and gives how many of them were in the set.
+    /// Removes numbers. Returns how many were in the set.
     pub fn remove(&mut self, range: Range<u64>) -> u64 {
         if range.is_empty() {
             return 0;

@@ -1,4 +1,4 @@
-//! The few calls that the queue makes on its folder, so that a test can fail or cut each of them.
+//! The few calls that the queue makes on its folder. A test can make each of them fail or stop halfway.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -21,15 +21,15 @@ pub enum FileName {
     Done(u64),
 }
 
-/// A folder of the queue. Whatever call fails, it may have done any part of its work.
+/// A folder of the queue. A call that fails may have done any part of its work.
 pub trait Storage {
     /// The files there are, with their lengths in bytes; in any order.
     fn list(&mut self) -> io::Result<Vec<(FileName, u64)>>;
     /// Appends `bytes`, to a new file if there is none. After an error any prefix of them may be there.
     fn append(&mut self, name: FileName, bytes: &[u8]) -> io::Result<()>;
-    /// Has what was appended survive a loss of power, and that the file is there at all.
+    /// Syncs the file and its entry in the folder, so that they survive a loss of power.
     fn sync(&mut self, name: FileName) -> io::Result<()>;
-    /// Reads from `offset` on; gives how many bytes, 0 at the end.
+    /// Reads from `offset` on. Returns how many bytes; 0 at the end.
     fn read(&mut self, name: FileName, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
     /// Removes a file.
     fn remove(&mut self, name: FileName) -> io::Result<()>;
@@ -39,7 +39,7 @@ pub trait Storage {
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
-    /// The one used last is the last.
+    /// The one used most recently is the last.
     open: VecDeque<(FileName, File)>,
 }
 
@@ -78,7 +78,7 @@ impl Folder {
     }
 }
 
-/// Without the files that are open.
+/// Shows no open files.
 impl Clone for Folder {
     fn clone(&self) -> Self {
         Folder::new(&self.path)
@@ -92,7 +92,7 @@ impl Storage for Folder {
         let mut files = Vec::new();
         for entry in fs::read_dir(&self.path)? {
             let entry = entry?;
-            // Whatever else lies there is somebody else's.
+            // Other files are not the queue's.
             let name = entry.file_name().to_str().and_then(FileName::parse);
             let facts = entry.metadata()?;
             if let Some(name) = name.filter(|_| facts.is_file()) {
@@ -106,7 +106,7 @@ impl Storage for Folder {
         let file = self.file(name, true)?;
         file.write_all(bytes)?;
         if file.metadata()?.nlink() == 0 {
-            // Somebody has removed it: what is written there is gone when the agent is.
+            // Somebody has removed the file: what is written to it would be lost when the agent ends.
             self.open.retain(|(it, _)| *it != name);
             return Err(io::Error::new(
                 io::ErrorKind::NotFound,
@@ -150,7 +150,7 @@ impl FileName {
             "done" => FileName::Done(number),
             _ => return None,
         };
-        // `1.reports` and `+1.reports` would be other files of the same name.
+        // Otherwise `1.reports` and `+1.reports` would be the same file.
         (name.to_string() == text).then_some(name)
     }
 }

@@ -1,19 +1,19 @@
-//! What became of the reports that no segment tells of any more.
+//! What became of the reports that are in no segment any more.
 
 use serde::{Deserialize, Serialize};
 
 use crate::account::Dropped;
 
-/// Reports of the past that no segment tells of any more.
+/// Counts of reports that are in no segment any more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Totals {
-    /// Reports that were done with before they had a number: their server took or refused them while the disk was
-    /// out of order.
+    /// Reports that were done before they had a number: the server took or refused them while the disk was out of
+    /// order.
     pub unstored: u64,
     /// Reports that were given up, by reason.
     pub dropped: Dropped,
-    /// All numbers below are done, so no segment has to be there for them. None: whoever wrote this did not say.
+    /// All numbers below are done, so they need no segment. `None`: not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub below: Option<u64>,
 }

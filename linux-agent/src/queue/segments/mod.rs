@@ -1,8 +1,8 @@
 //! The reports on disk: segments that are appended to, and beside each a file of what is done of it.
 //!
-//! A segment is named by the number of its first report, so the reports in it are counted without reading
-//! it. Nothing is ever changed in place. What a call that failed left behind is ended with a newline by the next
-//! one, and whoever reads goes by the numbers: a line that is damaged is a number that is missing.
+//! A segment is named by the number of its first report, so its reports are counted without reading it. Nothing is
+//! changed in place. If a write fails, the next one begins with a newline. Reading goes by the numbers: a damaged
+//! line is a missing number.
 
 mod read;
 mod recover;

@@ -55,7 +55,7 @@ impl<S: Storage> Segments<S> {
         Ok(())
     }
 
-    /// Gives whether the segment was read to its end.
+    /// Returns whether the segment was read to its end.
     fn read_segment(
         &mut self,
         index: usize,
@@ -83,7 +83,7 @@ impl<S: Storage> Segments<S> {
         let from = wanted.from;
         let name = FileName::Segment(first);
         let mut lines = Lines::new(name, cursor.offset, bytes);
-        // Lines that stand behind those of higher numbers. The agent writes none such, but they are whole.
+        // Lines that come after lines with higher numbers. The agent writes none, but they are whole.
         let mut all_late = None;
         let mut late = Ranges::default();
         let is_over = loop {
@@ -106,7 +106,7 @@ impl<S: Storage> Segments<S> {
                 continue;
             }
             if number < cursor.expected {
-                // Others may stand there twice, from an attempt to write that failed.
+                // Other lines may be there twice, from a failed attempt to write.
                 if late.remove(number..number + 1) == 0 {
                     continue;
                 }
@@ -127,7 +127,7 @@ impl<S: Storage> Segments<S> {
             }
             let is_wanted =
                 number >= from && !cursor.done.contains(number) && !wanted.known.contains(number);
-            // Reading again from one that is late finds it, and knows the others.
+            // Reading again from a late line finds it. The others are known.
             wanted.from = late.first().unwrap_or(cursor.expected).max(from);
             if is_wanted {
                 *left = left.saturating_sub(report.len());
@@ -151,10 +151,10 @@ impl<S: Storage> Segments<S> {
         Ok(is_over)
     }
 
-    /// Which reports of a segment are done with. What cannot be read is not known to be.
+    /// Reads which reports of a segment are done. What cannot be read counts as not done.
     pub fn read_done(&mut self, first: u64, bytes: u64, totals: &mut Totals) -> Ranges {
         let mut done = Ranges::default();
-        // Others are damage, and would take reports along that are yet to come.
+        // Other numbers are damage, and would mark reports as done that are yet to come.
         let after = self.segments.partition_point(|it| it.first <= first);
         let after = self.segments.get(after).map(|it| it.first);
         let end = after.unwrap_or(first + REACH);
@@ -178,7 +178,7 @@ impl<S: Storage> Segments<S> {
     }
 }
 
-/// The numbers of the lines from `offset` on that stand behind one of a higher number. Those that are too many count as
+/// The numbers of lines from `offset` on that come after a higher number. If there are too many, the rest counts as
 /// missing.
 fn late<S: Storage>(storage: &mut S, name: FileName, offset: u64, bytes: u64) -> Ranges {
     let mut late = Ranges::default();

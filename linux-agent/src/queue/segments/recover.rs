@@ -10,17 +10,17 @@ use crate::queue::ranges::Ranges;
 use crate::queue::storage::{FileName, Storage};
 use crate::queue::totals::Totals;
 
-/// A report may be so much later than the one before and the clock: longer than that none waits.
+/// A report may be at most this much later than the one before and the clock, since none waits longer.
 const YEAR_MS: u64 = 366 * 24 * 3_600_000;
 
-/// The first one, and the clock of the agent that wrote it, may be so much ahead of a clock that has lost its time.
+/// The first report may be at most this much ahead of the clock, which may have lost its time.
 const CENTURY_MS: u64 = 100 * YEAR_MS;
 
-/// Of each segment, this much is looked at when the disk is opened; there may be many.
+/// Only this many bytes of each segment are read when the disk is opened, since there may be many segments.
 const BEGINNING_BYTES: u64 = 1024;
 
 impl<S: Storage> Segments<S> {
-    /// Opens the reports in `storage`, whatever state they are in. `clock` is right if no earlier one is known.
+    /// Opens the reports in `storage`, no matter what state they are in. `clock` counts if the files know none.
     pub fn open(mut storage: S, clock: Clock, uptime_ms: u64) -> Result<(Self, Found), DiskError> {
         let mut files = storage.list().map_err(failed("listing the folder"))?;
         files.sort_unstable();
@@ -36,7 +36,7 @@ impl<S: Storage> Segments<S> {
             }
         }
         if segments.is_empty() {
-            // Where one was, if only that is left of it.
+            // The place of a segment of which only the note is left.
             let done = files.iter().filter_map(|(name, _)| match name {
                 FileName::Done(first) => Some(*first),
                 FileName::Segment(_) => None,
@@ -76,18 +76,18 @@ impl<S: Storage> Segments<S> {
                 }
             }
         }
-        // One that was found at an earlier start is done with.
+        // A cut report that was found at an earlier start is done.
         if let (Some(number), Some(last)) =
             (cut.filter(|it| *it >= log.next), log.segments.back_mut())
         {
             last.undone += number + 1 - log.next;
             log.next = number + 1;
         }
-        // The clock goes on from the last report, whatever the wall clock says.
+        // The clock goes on from the last report, no matter what the wall clock says.
         let behind = last_ms.saturating_sub(uptime_ms.saturating_add(log.clock.ahead_ms));
         log.clock.ahead_ms = log.clock.ahead_ms.saturating_add(behind);
         let first = log.first();
-        // Whoever removes a segment says so before.
+        // Before a segment is removed, its removal is noted.
         if let Some(below) = totals.below.filter(|it| *it < first) {
             let missing = first - below - done_without.count_within(below..first);
             totals.dropped.damaged = totals.dropped.damaged.saturating_add(missing);
@@ -100,8 +100,8 @@ impl<S: Storage> Segments<S> {
             totals,
             clock: log.clock.clone(),
         };
-        // Those whose segment is gone have told what they knew once it is written elsewhere. If that fails they
-        // are there at the next start, too.
+        // Notes whose segment is gone are removed once their contents are written elsewhere. If that fails, they
+        // are there at the next start too.
         if !orphans.is_empty() && log.tell(totals).is_ok() {
             for name in orphans {
                 let _ = log.storage.remove(name);
@@ -118,7 +118,7 @@ impl<S: Storage> Segments<S> {
         let mut told = Totals::default();
         let done = self.read_done(first, bytes, &mut told);
         if index + 1 == self.segments.len() {
-            // A report that could not be written may be done nevertheless, and its number is used.
+            // A report that could not be written may still be done, and then its number is used.
             self.next = self.next.max(done.end());
         }
         let undone = self.numbers(index);
@@ -134,14 +134,14 @@ impl<S: Storage> Segments<S> {
         }
     }
 
-    /// Finds out where the last segment ends: the next number, the clock and the totals by then. Gives the time of the
-    /// last report, the number of one that was cut, and the totals that the heads tell.
+    /// Finds the end of the last segment: the next number, the clock and the totals. Returns the time of the last
+    /// report, the number of one that was cut, and the totals in the heads.
     fn read_end(&mut self, uptime_ms: u64) -> (u64, Option<u64>, Totals) {
         let now_ms = uptime_ms.saturating_add(self.clock.ahead_ms);
         let (mut last_ms, mut next, mut totals) = (0, 0, Totals::default());
         let mut cut = None;
         let mut clock = None;
-        // One that was cut when it began has no head.
+        // A segment that was cut at its beginning has no head.
         for index in (0..self.segments.len()).rev() {
             let Some(segment) = self.segments.get(index) else {
                 break;
@@ -185,7 +185,7 @@ impl<S: Storage> Segments<S> {
                     },
                     Ok(None) => break,
                     Err(_) => {
-                        // How many it holds cannot be known; as many as it has room for at most.
+                        // Nobody knows how many reports it holds; at most as many as it has room for.
                         next = next.max(segment_first + bytes / LINE_OVERHEAD as u64 + 1);
                         self.mark_unreadable(index);
                         break;
@@ -207,7 +207,7 @@ impl<S: Storage> Segments<S> {
             }
         }
         if let Some((true, ahead_ms)) = clock {
-            // No report of this run of the kernel is later than its clock.
+            // No report of this run of the kernel is later than the kernel's clock.
             self.clock.ahead_ms = ahead_ms;
             last_ms = 0;
         }
@@ -241,17 +241,16 @@ impl<S: Storage> Segments<S> {
 /// How a file begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Beginning {
-    /// Like the segment that its name says. An unreadable one is what it says.
+    /// As the segment that its name says. Also if it cannot be read.
     Right,
-    /// With nothing whole.
+    /// With no whole line.
     None,
-    /// Like another one. It is left alone: by its name, all that the segment before has from there on would not
-    /// count.
+    /// As another segment. It is left alone: if its name counted, later reports of the segment before would not.
     Wrong,
 }
 
 fn beginning<S: Storage>(storage: &mut S, first: u64, bytes: u64) -> Beginning {
-    // What a write that failed left at the beginning may be longer.
+    // What a failed write left at the beginning may be longer.
     match beginning_until(storage, first, bytes.min(BEGINNING_BYTES)) {
         Beginning::None => beginning_until(storage, first, bytes),
         found => found,

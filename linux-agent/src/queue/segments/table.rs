@@ -14,18 +14,18 @@ pub const MAX_SEGMENT_BYTES: u64 = 1 << 20;
 /// A queue has room for this many segments at least.
 pub const MIN_SEGMENTS: u64 = 16;
 
-/// A segment has no numbers that are so much higher than its first. Numbers are used up while the disk is out of
-/// order, but not so many.
+/// All numbers of a segment are less than this above its first. Numbers are used up while the disk is out of order,
+/// but never so many.
 pub const REACH: u64 = 1 << 32;
 
-/// What a line has beside its report at most: two numbers, two spaces, the seal, a newline after a torn line.
+/// The most that a line has beside its report: two numbers, two spaces, the seal, a newline after a torn line.
 pub const LINE_OVERHEAD: usize = 64;
 
-/// What the head of a segment has at most.
+/// The longest head of a segment.
 pub const HEAD_OVERHEAD: usize = 512;
 
-/// So many ranges of reports that are done with are read of a segment: more than it has room for, since reports lie
-/// between them. Those beyond are not known to be done, and are sent again.
+/// At most this many ranges of done reports are read of a segment. It has room for fewer, since reports lie between
+/// them. The reports of further ranges are sent again.
 pub const MAX_DONE_RANGES: usize = MAX_SEGMENT_BYTES as usize / LINE_OVERHEAD;
 
 /// The reports on a storage.
@@ -33,19 +33,19 @@ pub const MAX_DONE_RANGES: usize = MAX_SEGMENT_BYTES as usize / LINE_OVERHEAD;
 pub struct Segments<S> {
     pub storage: S,
     pub clock: Clock,
-    /// In the order of their numbers; there is always one, which is the one that is written.
+    /// In the order of their numbers. There is always one; the last is the one that is written.
     pub segments: VecDeque<Segment>,
-    /// Files with the name of a segment and nothing whole in them, each with its bytes. A kill in the midst of a first
-    /// write leaves one.
+    /// Files with the name of a segment and no whole line, with their sizes. A kill during a first write leaves
+    /// one.
     pub strays: Vec<(u64, u64)>,
-    /// The numbers of files that are no segments of ours, though their names say so.
+    /// The numbers of files that have the name of a segment but are none.
     pub others: Vec<u64>,
     /// The number after that of the last report.
     pub next: u64,
-    /// Those before were to be written by an earlier chore, and may be done since. A segment never begins with one of
-    /// them: what is done of it is noted beside the one before.
+    /// Lower numbers were tried by an earlier chore, and may be done since. A segment never begins with one of
+    /// them: it would be noted as done beside the segment before.
     pub untried: u64,
-    /// The totals that the files of the last segment tell.
+    /// The totals that are noted in the last segment's files.
     pub told: Totals,
     pub cursor: Option<Cursor>,
     pub scratch: Vec<u8>,
@@ -60,11 +60,11 @@ pub struct Segment {
     pub undone: u64,
     /// The head has been written.
     pub has_head: bool,
-    /// What was written last may lack its end.
+    /// The last write may be incomplete.
     pub torn: bool,
     pub done_torn: bool,
     pub synced: bool,
-    /// Reading it failed. It is left alone until the next start.
+    /// Reading it failed. It is not read until the next start.
     pub unreadable: bool,
 }
 
@@ -73,7 +73,7 @@ pub struct Segment {
 pub struct Cursor {
     pub segment: u64,
     pub offset: u64,
-    /// The lowest number that has not been met.
+    /// The lowest number that was not read yet.
     pub expected: u64,
     pub done: Ranges,
 }
@@ -106,7 +106,7 @@ impl<S> Segments<S> {
 }
 
 impl Segment {
-    /// One that is to be written, behind whatever its file holds already.
+    /// A segment that is to be written, behind whatever its file holds already.
     pub fn new(first: u64, strays: &[(u64, u64)]) -> Self {
         let stray = strays.iter().find(|(number, _)| *number == first);
         let bytes = stray.map_or(0, |(_, bytes)| *bytes);
@@ -126,7 +126,7 @@ impl Segment {
             has_head: true,
             torn: false,
             done_torn: false,
-            // Whoever wrote it may have ended before.
+            // The run that wrote it may have ended before syncing.
             synced: bytes == 0,
             unreadable: false,
         }

@@ -1,4 +1,4 @@
-//! Doing a chore: what is done with is noted, what is new is appended, the rest is read.
+//! Does a chore: notes what is done, appends what is new, and reads what is wanted.
 
 use std::io;
 
@@ -12,7 +12,7 @@ use crate::queue::storage::{FileName, Storage};
 use crate::queue::totals::Totals;
 
 impl<S: Storage> Segments<S> {
-    /// Does a chore. After an error `chore` says how far it came; the rest may be tried again.
+    /// Does a chore. After an error `chore` says how far it got; the rest may be tried again.
     pub fn perform(&mut self, chore: &mut Chore) -> Result<(), DiskError> {
         let result = self.perform_in_order(chore);
         chore.undone = self.undone();
@@ -26,8 +26,8 @@ impl<S: Storage> Segments<S> {
         }
         self.untried = self.next;
         self.next = self.next.max(chore.next);
-        // Each step is tried, whatever became of those before: what is removed makes room, and a disk that cannot be
-        // written can be read.
+        // Each step is tried even if one before failed: removing makes room, and a disk that cannot be written can
+        // be read.
         let written = self.write_done(chore);
         let removed = self.remove_done(chore);
         let appended = self.append(chore);
@@ -49,7 +49,7 @@ impl<S: Storage> Segments<S> {
 
     /// Writes which reports are done with.
     fn write_done(&mut self, chore: &mut Chore) -> Result<(), DiskError> {
-        // What is not there any more is done anyway.
+        // Reports that are gone are done anyway.
         chore.done.remove(0..self.first());
         while let Some(first) = chore.done.first() {
             let after = self.segments.partition_point(|it| it.first <= first);
@@ -66,7 +66,7 @@ impl<S: Storage> Segments<S> {
                 .get(index)
                 .is_some_and(|it| it.undone <= count);
             if is_all && index + 1 < self.segments.len() {
-                // It is removed, which says as much.
+                // Removing the segment says as much.
                 if let Some(segment) = self.segments.get_mut(index) {
                     segment.undone = 0;
                 }
@@ -100,7 +100,7 @@ impl<S: Storage> Segments<S> {
             }
             chore.done.remove(numbers);
         }
-        // Without numbers, for those that never had one.
+        // A note without numbers, for reports that never had one.
         self.tell(self.as_of_now(&chore.totals))
     }
 
@@ -119,7 +119,7 @@ impl<S: Storage> Segments<S> {
             below,
             ..chore.totals
         };
-        // Before, as long as there is room for it.
+        // Before removing, as long as there is room for it.
         let mut told = self.tell_for_good(totals, chore);
         let mut index = 0;
         while index + 1 < self.segments.len() {
@@ -137,8 +137,8 @@ impl<S: Storage> Segments<S> {
         told
     }
 
-    /// The numbers of a segment end where those of the next begin, so those of one that goes become numbers of the one
-    /// before.
+    /// A segment's numbers end where the next segment begins. So the numbers of a removed segment become those of
+    /// the one before.
     fn leave_to_the_one_before(&mut self, index: usize, totals: &Totals) -> Result<(), DiskError> {
         let Some(before) = index.checked_sub(1) else {
             return Ok(());
@@ -162,7 +162,7 @@ impl<S: Storage> Segments<S> {
             let Some(last) = self.segments.back() else {
                 return Ok(());
             };
-            // Halfway, so that numbers which must stay with this segment are within reach, too.
+            // Halfway, so that numbers that must stay with this segment are within its reach too.
             let is_full = last.bytes > target || number.saturating_sub(last.first) > REACH / 2;
             if is_full && last.first < number && self.can_begin(number) {
                 self.rotate(number);
@@ -180,7 +180,7 @@ impl<S: Storage> Segments<S> {
             last.synced = false;
             last.torn = result.is_err();
             if let Err(error) = &result {
-                // The file may be another one by now.
+                // The file may have been replaced.
                 self.cursor = None;
                 if error.kind() == io::ErrorKind::NotFound {
                     chore.gone_from = Some(last.first);
@@ -208,7 +208,7 @@ impl<S: Storage> Segments<S> {
         Ok(())
     }
 
-    /// Puts as many reports into the scratch as there is room for, one at least, and gives their number.
+    /// Puts as many reports into the scratch as there is room for, at least one. Returns how many.
     fn encode(&mut self, chore: &Chore, target: u64, totals: &Totals) -> usize {
         self.scratch.clear();
         let others = self.bytes();
@@ -236,7 +236,7 @@ impl<S: Storage> Segments<S> {
         count
     }
 
-    /// Gives up the oldest segments until there is room for a report of so many bytes, or nothing is left before
+    /// Gives up the oldest segments until there is room for a report of this many bytes, or nothing is left before
     /// `number`.
     fn make_room(&mut self, number: u64, bytes: u64, chore: &mut Chore) -> Result<(), DiskError> {
         let needed = match bytes {
@@ -259,7 +259,7 @@ impl<S: Storage> Segments<S> {
             let mut totals = chore.totals;
             totals.dropped.overflow += undone;
             totals.below = Some(end);
-            // Before, as long as there is room for it.
+            // Before removing, as long as there is room for it.
             told = self.tell_for_good(totals, chore);
             self.remove(0)?;
             chore.lost += undone;
@@ -277,8 +277,8 @@ impl<S: Storage> Segments<S> {
         number >= self.untried && !self.others.contains(&number)
     }
 
-    /// Begins another segment if of the last one nothing before `number` is left to do but `count`, so that its room
-    /// can be had.
+    /// Begins another segment if only `count` reports before `number` are left to do in the last one, so that it
+    /// can be removed.
     fn leave_last(&mut self, number: u64, count: u64) -> bool {
         let left = self.next.saturating_sub(number) + count;
         let is_done = |last: &Segment| last.first < number && last.undone <= left;
@@ -299,7 +299,7 @@ impl<S: Storage> Segments<S> {
         self.told = Totals::default();
     }
 
-    /// Totals with the number below which there is nothing any more.
+    /// The totals with `below`: the first number that is still there.
     fn as_of_now(&self, totals: &Totals) -> Totals {
         Totals {
             below: Some(self.first()),
@@ -307,7 +307,7 @@ impl<S: Storage> Segments<S> {
         }
     }
 
-    /// Has the last segment's files tell the totals.
+    /// Notes the totals in the last segment's files.
     pub fn tell(&mut self, totals: Totals) -> Result<(), DiskError> {
         if self.told == totals {
             return Ok(());
@@ -321,7 +321,8 @@ impl<S: Storage> Segments<S> {
         Ok(())
     }
 
-    /// Does so before a segment goes: a loss of power may not take the note and leave the segment gone.
+    /// Notes the totals before a segment is removed, and syncs: a loss of power may not lose the note but keep the
+    /// removal.
     fn tell_for_good(&mut self, totals: Totals, chore: &Chore) -> Result<(), DiskError> {
         self.tell(totals)?;
         let Some(last) = self.segments.back().filter(|_| chore.outlives_power) else {
@@ -362,10 +363,10 @@ impl<S: Storage> Segments<S> {
             return Ok(());
         };
         let (first, has_done) = (segment.first, segment.done_bytes > 0);
-        // In this order: what is done of a segment that is there must be known.
+        // In this order: while a segment is there, its note of what is done must be there too.
         let name = FileName::Segment(first);
         if let Err(error) = self.storage.remove(name) {
-            // It may be gone all the same, and then nothing of it waits.
+            // The file may be gone all the same, and then none of its reports waits.
             let files = self.storage.list().map_err(failed("listing the folder"))?;
             if files.iter().any(|(it, _)| *it == name) {
                 return Err(failed("removing a file")(error));
