@@ -10,7 +10,7 @@
 
 use heapless::Vec;
 
-use crate::report::TooLarge;
+use crate::json::TooLarge;
 
 /// What a seal adds to a text, in bytes.
 pub const SEAL: usize = 10;

@@ -68,19 +68,30 @@
 #[cfg(test)]
 extern crate std;
 
-pub mod backoff;
-pub mod config;
-pub mod frame;
-mod hash;
-pub mod json;
+// From top to bottom: a module uses only what stands below it, and ci/checks/layers holds the code to that.
+
 pub mod monitor;
-pub mod report;
+
 pub mod schedule;
+
+pub mod config;
+
+pub mod frame;
+
+mod hash;
+
+pub mod report;
+
+pub mod backoff;
+
 pub mod time;
+
+pub mod json;
 
 pub use config::{Config, ConfigError, Fault, Name, Service};
 pub use hash::client_hash;
+pub use json::TooLarge;
 pub use monitor::{Action, Monitor, Settings};
-pub use report::{ClientId, Envelope, Failure, Stamp, Status, TooLarge};
+pub use report::{ClientId, Envelope, Failure, Stamp, Status};
 pub use schedule::{Entry, SlotId};
 pub use time::{Extender, Interval, Uptime};

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde::ser::{SerializeStruct, Serializer};
 
-use crate::json;
+use crate::json::{self, TooLarge};
 
 /// Who reports: the number or the name that the server knows this client by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,11 +59,6 @@ pub struct Envelope<'a> {
     /// Counts up by one over everything this run sampled, so that a gap proves a loss.
     pub seq: u32,
 }
-
-/// The buffer is too small for this report.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the report is larger than its buffer")]
-pub struct TooLarge;
 
 impl Envelope<'_> {
     /// Writes the report with `data` into `buffer` and gives its length in bytes.

@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicU8, Ordering};
 use embedded_hal::digital::OutputPin;
 use mote_core::Uptime;
 
-use crate::shell::Clock;
+use crate::clock::Clock;
 
 /// How a node and its gateway get on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -21,24 +21,41 @@
 #[cfg(test)]
 extern crate std;
 
-mod arch;
-mod board;
-#[cfg(all(feature = "embassy", target_os = "none"))]
-pub mod embassy;
-mod heartbeat;
-mod load;
-mod mcu;
+// From top to bottom: a module uses only what stands below it, and ci/checks/layers holds the code to that.
+
+mod shell;
+
 mod node;
-mod ram;
+
 mod ring;
+
+mod mcu;
+
 #[cfg(feature = "sensors")]
 pub mod sensors;
-mod shell;
+
+mod board;
+
+mod heartbeat;
+
 mod sleeper;
+
+mod clock;
+
+#[cfg(all(feature = "embassy", target_os = "none"))]
+pub mod embassy;
+
+mod load;
+
+mod ram;
+
 #[cfg(all(target_arch = "arm", target_os = "none"))]
 mod systick;
 
+mod arch;
+
 pub use board::{Board, Context, Failed, Statistics};
+pub use clock::Clock;
 pub use heartbeat::{Heartbeat, Link, LinkCell};
 pub use load::{Load, LoadMark, LoadMeter};
 pub use mcu::{Alive, Mcu, McuLoad, McuPlugin, McuRam, McuSample, Reset};
@@ -46,7 +63,7 @@ pub use mote_core;
 pub use mote_core::{ClientId, Config, Interval, Service, Status, Uptime};
 pub use node::{MAX_LINE, Node, Settings};
 pub use ram::{HeapUse, Ram};
-pub use shell::{Clock, run, run_blocking, turn};
+pub use shell::{run, run_blocking, turn};
 pub use sleeper::Sleeper;
 #[cfg(all(target_arch = "arm", target_os = "none"))]
 pub use systick::SysTick;

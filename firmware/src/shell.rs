@@ -6,23 +6,12 @@ use embedded_io::{ReadReady, WriteReady};
 use mote_core::Uptime;
 
 use crate::board::Board;
+use crate::clock::Clock;
 use crate::node::Node;
 use crate::sleeper::Sleeper;
 
 /// After an error of the line it is left alone for so long, in milliseconds.
 const PAUSE_MS: u32 = 20;
-
-/// The time since reset.
-pub trait Clock {
-    /// Now. It must not go backwards, and goes on in sleep.
-    fn now(&self) -> Uptime;
-}
-
-impl<F: Fn() -> Uptime> Clock for F {
-    fn now(&self) -> Uptime {
-        self()
-    }
-}
 
 /// Runs a node for ever: reads orders from `rx`, writes reports to `tx`, and samples in time whether or not
 /// they go.

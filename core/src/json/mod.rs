@@ -9,7 +9,10 @@ use serde::Serialize;
 
 pub use reader::{MAX_DEPTH, Malformed, Reader, unescape};
 
-use crate::report::TooLarge;
+/// The buffer is too small for this report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the report is larger than its buffer")]
+pub struct TooLarge;
 
 /// Writes `value` into `buffer` and gives its length in bytes. What `value` may be: see [`crate::Envelope::encode`].
 pub fn to_slice<T: Serialize + ?Sized>(value: &T, buffer: &mut [u8]) -> Result<usize, TooLarge> {

@@ -6,7 +6,7 @@ use mote_core::Status;
 use serde::Serialize;
 use shtcx::{PowerMode, ShtCx, sensor_class::ShtGeneric};
 
-use super::failed;
+use super::failure::failed;
 use crate::board::Failed;
 
 /// The sensor on its bus.

@@ -6,25 +6,9 @@
 
 mod bus;
 mod climate;
+mod failure;
 mod supply;
 
 pub use bus::{TimedError, TimedI2c};
 pub use climate::{Climate, ClimateSample};
 pub use supply::{Supply, SupplySample};
-
-use embedded_hal::i2c::{Error, ErrorKind, NoAcknowledgeSource};
-
-use crate::board::Failed;
-
-/// Why a sensor could not be read.
-fn failed(error: &impl Error) -> Failed {
-    Failed(match error.kind() {
-        ErrorKind::NoAcknowledge(NoAcknowledgeSource::Data) => {
-            "the sensor did not acknowledge what it was told"
-        }
-        ErrorKind::NoAcknowledge(_) => "no sensor answers at its address",
-        ErrorKind::ArbitrationLoss => "another master took the bus",
-        ErrorKind::Bus | ErrorKind::Overrun => "the bus to the sensor is disturbed",
-        _ => "the bus to the sensor stands still",
-    })
-}

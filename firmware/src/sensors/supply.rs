@@ -8,7 +8,7 @@ use ina219::errors::{BusVoltageReadError, ShuntVoltageReadError};
 use mote_core::Status;
 use serde::Serialize;
 
-use super::failed;
+use super::failure::failed;
 use crate::board::Failed;
 
 /// The sensor on its bus, as it is when it gets its power: 32 V and 320 mV at most, 12 bits, measuring all the time.
