@@ -12,7 +12,11 @@ pub const MAX_CLIENT_NAME: usize = 64;
 /// The largest services document, in bytes.
 pub const MAX_DOCUMENT: usize = 64 << 10;
 
+/// How the `error` ends that an agent reports for a plugin which it does not have.
+pub(crate) const UNKNOWN_PLUGIN: &str =
+    "is neither a probe of this agent nor listed in its setting `plugins`";
+
 /// Whether `text` has at most `max_bytes` bytes and none of its characters is a control character.
-pub(crate) fn is_text(text: &str, max_bytes: usize) -> bool {
+pub fn is_text(text: &str, max_bytes: usize) -> bool {
     text.len() <= max_bytes && !text.contains(char::is_control)
 }

@@ -40,7 +40,7 @@ fn duplicates_and_gaps_are_counted_across_a_kill_and_a_restart() {
     assert_eq!(
         account(&collector),
         json!({
-            "client_id": 1, "received": 6, "duplicates": 4, "gaps": 5, "runs_left_out": 0,
+            "client_id": 1, "received": 6, "unnumbered": 0, "duplicates": 4, "gaps": 5, "runs_left_out": 0,
             "runs": [
                 {"boot": "a", "first": 0, "last": 6, "received": 5, "duplicates": 4, "gaps": 2},
                 {"boot": "b", "first": 3, "last": 3, "received": 1, "duplicates": 0, "gaps": 3},
@@ -115,7 +115,7 @@ fn of_two_reports_with_one_number_the_first_stays() {
 }
 
 #[test]
-fn numbers_at_their_bound_are_counted_and_what_has_none_is_not() {
+fn numbers_at_their_bound_are_counted_and_what_has_none_is_counted_apart() {
     let collector = Program::new(TOML);
     deliver(&collector, "a", &[i64::MAX, i64::MAX]);
     for fields in [json!({}), json!({"boot": "a"}), json!({"seq": 4})] {
@@ -128,6 +128,7 @@ fn numbers_at_their_bound_are_counted_and_what_has_none_is_not() {
         (&json!(1), &json!(1))
     );
     assert_eq!(account["runs"][0]["last"], i64::MAX);
+    assert_eq!(account["unnumbered"], 3);
 }
 
 #[test]

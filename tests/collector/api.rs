@@ -124,7 +124,7 @@ fn who_is_unknown_is_told_so_in_json() {
     assert_eq!(answer.status, 404);
     assert_eq!(
         answer.json(),
-        json!({"error": "there is no host \"2\" in the settings"})
+        json!({"error": "no host of the collector's settings has the id \"2\"; add a table such as [hosts.NAME] with that id"})
     );
     for path in ["/nothing", "/api/client/config/", "/api/client/config/1/2"] {
         let answer = collector.get(path);
@@ -282,13 +282,37 @@ fn what_is_no_report_is_refused_with_a_reason() {
         assert_eq!(answer.status, 400, "{body}");
         assert!(answer.json()["error"].is_string());
     }
-    let body = report(json!({})).to_string();
-    for kind in ["text/plain", "application/cbor", "\u{e9}"] {
-        let answer = collector.post("/api/client/service/report/", kind, &body);
-        assert_eq!(answer.status, 415, "{kind}");
-        assert!(answer.json()["error"].is_string());
-    }
     assert_eq!(collector.reports("").len(), 0);
+}
+
+/// Clients of the family post JSON text as it comes out of their library: as a form, as text, or as nothing.
+#[test]
+fn json_is_json_whatever_its_type_says() {
+    let collector = Running::new();
+    let body = report(json!({})).to_string();
+    let kinds = [
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "application/cbor",
+        "\u{e9}",
+        "",
+    ];
+    for kind in kinds {
+        let answer = collector.post("/api/client/service/report/", kind, &format!("\n {body}"));
+        assert_eq!(answer.status, 200, "{kind}: {}", answer.body);
+    }
+    let mut client = collector.connect();
+    client.send(&format!(
+        "POST /api/client/service/report/ HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    ));
+    assert_eq!(client.answer().unwrap().status, 200);
+    let form = "client_id=1&service_name=LinuxCPU&data=%7B%22user%22%3A1.5%7D";
+    for kind in ["application/json", "text/plain"] {
+        let answer = collector.post("/api/client/service/report/", kind, form);
+        assert_eq!(answer.status, 200, "{kind}: {}", answer.body);
+    }
+    assert_eq!(collector.reports("").len(), kinds.len() + 3);
 }
 
 #[test]

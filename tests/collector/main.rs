@@ -7,5 +7,7 @@ mod accounting;
 mod api;
 mod enrolment;
 mod limits;
+mod reload;
+mod said;
 mod tls;
 mod tokens;

@@ -157,7 +157,20 @@ fn plain_text_and_handshakes_that_hang_disturb_nobody() {
         // The beginning of a handshake, of which no more comes.
         client.send("\u{16}\u{3}\u{1}\u{2}\0\u{1}\0");
     }
-    for text in ["GET / HTTP/1.1\r\nHost: x\r\n\r\n", "\0\0\0\0", "x"] {
+    // Who speaks HTTP hears what is wrong, in HTTP.
+    let mut client = Client::connect(address);
+    client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    let answer = client.answer().unwrap();
+    assert_eq!(answer.status, 421);
+    let error = "this port speaks TLS; use https:// in the address";
+    assert_eq!(answer.json(), serde_json::json!({ "error": error }));
+    assert!(client.answer().is_none());
+    let log = collector.output();
+    assert!(
+        log.contains(&format!("refused 127.0.0.1: {error}")),
+        "{log}"
+    );
+    for text in ["\0\0\0\0", "x"] {
         let mut client = Client::connect(address);
         client.send(text);
         client.stream.shutdown(std::net::Shutdown::Write).unwrap();

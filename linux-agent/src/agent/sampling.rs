@@ -12,6 +12,7 @@ use crate::delivery::uplink::Uplink;
 use crate::orders::{HostMonitor, Orders, Plugin};
 use crate::plugin::{Outcome, Plugins, Runs};
 use crate::probes::{AgentCounters, Context, ProbeError, Roots, Sample, agent_health};
+use crate::protocol::UNKNOWN_PLUGIN;
 use crate::settings::Settings;
 use crate::system::clock;
 
@@ -174,9 +175,7 @@ impl Sampling {
             }
             Plugin::Executable(_) => false,
             Plugin::Unknown(name) => {
-                let error = format!(
-                    "{name:?} is neither a probe of this agent nor listed in its setting `plugins`"
-                );
+                let error = format!("{name:?} {UNKNOWN_PLUGIN}");
                 log::warn!("service {:?}: {error}", entry.service.name);
                 self.monitor.park(id);
                 self.report_failure(id, &error);

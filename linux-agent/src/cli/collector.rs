@@ -18,7 +18,9 @@ pub fn serve(source: &Source) -> Result<(), Failed> {
     let settings = server_settings(source)?;
     log::to_standard_error().map_err(|error| failed(exit::FAILED, error))?;
     let collector = Collector::bind(settings).map_err(|error| match error {
-        ServeError::Secret(_) | ServeError::Tls(_) => failed(exit::SETTINGS, error),
+        ServeError::Anonymous(_) | ServeError::Secret(_) | ServeError::Tls(_) => {
+            failed(exit::SETTINGS, error)
+        }
         _ => failed(exit::FAILED, error),
     })?;
     let scheme = if collector.has_tls() { "https" } else { "http" };

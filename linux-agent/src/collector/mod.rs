@@ -10,34 +10,37 @@
 //! GET  /                             what was reported last, for people
 //! ```
 //!
-//! One thread answers requests, another owns the database.
+//! One thread answers requests, another owns the database, a third looks after the settings.
 
 mod auth;
 mod digest;
 mod http;
+mod notices;
+mod reload;
 mod report;
 mod settings;
 mod store;
 mod tls;
+mod twins;
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use axum::Router;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
-use tokio::sync::oneshot;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_rustls::TlsAcceptor;
 
 use crate::system::secret::SecretError;
 use auth::Guard;
-use http::app::App;
-use http::body::Room;
+use http::app::{App, Rules};
 use http::connections;
-use http::guesses::Guesses;
+use reload::{Loaded, Reloader};
+use store::Store;
 use store::database::OpenError;
 use tls::TlsError;
 
@@ -48,6 +51,7 @@ pub use http::connections::{
 pub use http::enroll::MAX_BODY_BYTES as MAX_ENROLMENT_BYTES;
 pub use http::guesses::{MAX_WRONG, WINDOW as WRONG_WINDOW};
 pub use http::reports::MAX_BODY_BYTES;
+pub use notices::{MAX_LINES, SAY_AGAIN};
 pub use report::MAX_BOOT_BYTES;
 pub use settings::ServerSettings;
 pub use store::database::{MAX_PAGE, MAX_PAGE_BYTES};
@@ -63,8 +67,10 @@ pub struct Collector {
     runtime: Runtime,
     listener: TcpListener,
     address: SocketAddr,
-    router: Router,
-    tls: Option<TlsAcceptor>,
+    app: Arc<App>,
+    tls: watch::Sender<Option<TlsAcceptor>>,
+    settings: ServerSettings,
+    hangups: Signal,
     store_thread: JoinHandle<()>,
 }
 
@@ -90,6 +96,13 @@ pub enum ServeError {
     /// The database cannot be used.
     #[error(transparent)]
     Store(#[from] OpenError),
+    /// Everybody could report and read.
+    #[error(
+        "whoever reaches {0} could report as any host and read everything, since no host has a token; set \
+         `require_tokens = true` and invite the hosts (mote invite HOST), listen on loopback, or allow it with \
+         `allow_anonymous = true`"
+    )]
+    Anonymous(SocketAddr),
     /// A file with a token cannot be used.
     #[error(transparent)]
     Secret(#[from] SecretError),
@@ -108,50 +121,27 @@ impl Collector {
             .enable_all()
             .build()
             .map_err(ServeError::System)?;
+        // From here on, a hangup does not end the process.
+        let hangups = {
+            let _entered = runtime.enter();
+            signal(SignalKind::hangup()).map_err(ServeError::System)?
+        };
         let tls = settings.tls.as_ref().map(tls::acceptor).transpose()?;
         let address = settings.listen;
         let listener = runtime
             .block_on(TcpListener::bind(address))
             .map_err(|cause| ServeError::Listen { address, cause })?;
         let address = listener.local_addr().map_err(ServeError::System)?;
-        let (store, store_thread) = store::Store::open(&settings.database)?;
-        if settings.hosts.is_empty() {
-            log::warn!(
-                "no hosts: every agent is refused until the settings have a table such as [hosts.web]"
-            );
-        }
-        for clash in &settings.clashes {
-            log::warn!("{clash}");
-        }
-        let hosts = Arc::new(settings.hosts);
-        let guard = Guard::new(
-            Arc::clone(&hosts),
-            settings.require_tokens,
-            settings.read_token_file,
-            store.clone(),
-        )?;
-        for remark in runtime.block_on(guard.remarks()) {
-            log::warn!("{remark}");
-        }
-        if is_overheard(address, tls.is_some()) && runtime.block_on(guard.has_tokens()) {
-            log::warn!(
-                "tokens go over the network in the clear to {address}; set tls_cert_file \
-                 and tls_key_file, or listen on loopback"
-            );
-        }
-        let app = App {
-            hosts,
-            room: Room::default(),
-            store,
-            guard,
-            guesses: Guesses::default(),
-        };
+        let (store, store_thread) = Store::open(&settings.database)?;
+        let rules = runtime.block_on(rules(&settings, address, store.clone()))?;
         Ok(Collector {
             runtime,
             listener,
             address,
-            router: http::router(app),
-            tls,
+            app: Arc::new(App::new(rules, store)),
+            tls: watch::Sender::new(tls),
+            settings,
+            hangups,
             store_thread,
         })
     }
@@ -163,20 +153,32 @@ impl Collector {
 
     /// Whether connections are encrypted.
     pub fn has_tls(&self) -> bool {
-        self.tls.is_some()
+        self.tls.borrow().is_some()
     }
 
-    /// Answers until `stop` is done, then lets requests under way end within [`STOP_TIMEOUT`].
+    /// Answers until `stop` is done, then lets requests under way end within [`STOP_TIMEOUT`]. On SIGHUP, and when they
+    /// change, the settings are read again.
     pub fn run(self, stop: impl Future<Output = ()>) {
         let Collector {
             runtime,
             listener,
-            router,
+            app,
             tls,
+            settings,
+            hangups,
             store_thread,
-            ..
+            address,
         } = self;
-        runtime.block_on(connections::accept_until(stop, listener, tls, router));
+        let encryption = tls.subscribe();
+        let router = http::router(Arc::clone(&app));
+        runtime.block_on(async {
+            let reload = follow_settings(settings, hangups, address, Arc::clone(&app), tls);
+            let serve = connections::accept_until(stop, listener, encryption, router, app);
+            tokio::select! {
+                () = serve => {}
+                () = reload => {}
+            }
+        });
         // Ends what is left of the connections, and with the last of them the store. A token file
         // that is being read from a dead file server is not waited for.
         runtime.shutdown_timeout(STOP_TIMEOUT);
@@ -223,29 +225,91 @@ impl Handle {
     }
 }
 
-/// Whether others than this host's own processes may see what is sent to `address`.
-fn is_overheard(address: SocketAddr, has_tls: bool) -> bool {
-    !has_tls && !address.ip().to_canonical().is_loopback()
+/// Who may have what by these settings, with the log told what a person should know of them.
+async fn rules(
+    settings: &ServerSettings,
+    address: SocketAddr,
+    store: Store,
+) -> Result<Rules, ServeError> {
+    let hosts = Arc::new(settings.hosts.clone());
+    let reader = settings.read_token_file.clone();
+    let guard = Guard::new(Arc::clone(&hosts), settings.require_tokens, reader, store).await?;
+    let has_tokens = guard.has_tokens().await;
+    let client_certificates = settings
+        .tls
+        .as_ref()
+        .is_some_and(|it| it.client_authorities.is_some());
+    let is_local = address.ip().to_canonical().is_loopback();
+    if !is_local && !has_tokens && !client_certificates && !settings.allow_anonymous {
+        return Err(ServeError::Anonymous(address));
+    }
+    if hosts.is_empty() {
+        log::warn!(
+            "no hosts: every agent is refused until the settings have a table such as [hosts.web]"
+        );
+    }
+    for clash in &settings.clashes {
+        log::warn!("{clash}");
+    }
+    for remark in guard.remarks().await {
+        log::warn!("{remark}");
+    }
+    if !is_local && settings.tls.is_none() && has_tokens {
+        log::warn!(
+            "tokens go over the network in the clear to {address}; set tls_cert_file \
+             and tls_key_file, or listen on loopback"
+        );
+    }
+    Ok(Rules { hosts, guard })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn loopback_and_tls_are_not_overheard() {
-        for (address, expected) in [
-            ("127.0.0.1:9000", false),
-            ("127.255.0.9:9000", false),
-            ("[::1]:9000", false),
-            ("[::ffff:127.0.0.1]:9000", false),
-            ("0.0.0.0:9000", true),
-            ("[::]:9000", true),
-            ("192.0.2.1:9000", true),
-        ] {
-            let address = address.parse().unwrap();
-            assert_eq!(is_overheard(address, false), expected, "{address}");
-            assert!(!is_overheard(address, true));
+/// Never done. Requests under way keep the rules that they began with, and connections their encryption.
+async fn follow_settings(
+    settings: ServerSettings,
+    mut hangups: Signal,
+    address: SocketAddr,
+    app: Arc<App>,
+    tls: watch::Sender<Option<TlsAcceptor>>,
+) {
+    let (follow, mut loaded) = mpsc::unbounded_channel();
+    let reloader = match Reloader::start(&settings, follow) {
+        Ok(Some(reloader)) => reloader,
+        Ok(None) => return std::future::pending().await,
+        Err(cause) => {
+            log::error!("the settings are not read again when they change: {cause}");
+            return std::future::pending().await;
+        }
+    };
+    loop {
+        let new = tokio::select! {
+            _ = hangups.recv() => {
+                reloader.hang_up();
+                continue;
+            }
+            new = loaded.recv() => new,
+        };
+        // The thread ends only with `reloader`.
+        let Some(Loaded {
+            settings: new,
+            tls: encryption,
+        }) = new
+        else {
+            return std::future::pending().await;
+        };
+        match rules(&new, address, app.store.clone()).await {
+            Ok(rules) => {
+                log::info!("the settings were read again; hosts: {}", rules.hosts.len());
+                if (new.listen, &new.database) != (settings.listen, &settings.database) {
+                    log::warn!(
+                        "`listen` and `database` are read at start only: restart the collector to change them"
+                    );
+                }
+                app.follow(rules);
+                tls.send_replace(encryption);
+            }
+            Err(error) => {
+                log::error!("{error}; the settings that were read before stay in force");
+            }
         }
     }
 }

@@ -2,12 +2,12 @@
 
 use std::ops::RangeInclusive;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-use super::settings::host_id::HostId;
+use crate::client_name::ClientName;
 use crate::protocol::{MAX_NAME, is_text};
 
 /// Longest boot id, in bytes.
@@ -21,7 +21,8 @@ pub const TIME_S: RangeInclusive<f64> = 0.0..=253_402_300_799.0;
 #[derive(Debug, Deserialize)]
 pub struct Report {
     /// Who sent it; not known yet to be one of the hosts.
-    pub client_id: HostId,
+    #[serde(deserialize_with = "plain")]
+    pub client_id: ClientName,
     /// Of which service: 1 to [`MAX_NAME`] bytes, as agents have it.
     pub service_name: String,
     /// A JSON object, in the sender's own words: numbers keep their digits, fields their order.
@@ -34,15 +35,9 @@ pub struct Report {
     pub boot: Option<String>,
     /// Its number in that run; not negative.
     pub seq: Option<i64>,
-}
-
-/// How a body is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Encoding {
-    /// One JSON object.
-    Json,
-    /// Form fields, `data` being the object as JSON text.
-    Form,
+    /// Why there is no data: what `data` has under this name.
+    #[serde(skip)]
+    pub error: Option<String>,
 }
 
 /// Why a body is no report: one sentence for whoever sent it.
@@ -50,38 +45,23 @@ pub enum Encoding {
 #[error("{0}")]
 pub struct Invalid(String);
 
-impl Encoding {
-    /// What a `Content-Type` says, if it is one of the two.
-    pub fn of(content_type: &str) -> Option<Encoding> {
-        let kind = content_type.split(';').next().unwrap_or_default().trim();
-        if kind.eq_ignore_ascii_case("application/json") {
-            Some(Encoding::Json)
-        } else if kind.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
-            Some(Encoding::Form)
-        } else {
-            None
-        }
-    }
-}
-
 impl Report {
-    /// Reads a body. Fields that it does not know are left out.
-    pub fn parse(encoding: Encoding, body: &[u8]) -> Result<Report, Invalid> {
-        let report = match encoding {
-            // Derived readers take an array of the values in their order for the object, too.
-            Encoding::Json if !is_object(body) => {
-                let sentence = "the body is not a report in JSON: it is not an object";
-                return Err(Invalid(sentence.to_owned()));
-            }
-            Encoding::Json => serde_json::from_slice(body)
-                .map_err(|cause| Invalid(format!("the body is not a report in JSON: {cause}")))?,
-            Encoding::Form => from_form(body)?,
+    /// Reads a body: what begins with `{` is one JSON object, anything else form fields, `data` being the object as JSON
+    /// text. Clients of the family send JSON under any type, or under none. Fields that it does not know are left out.
+    pub fn parse(body: &[u8]) -> Result<Report, Invalid> {
+        // Derived readers take an array of the values in their order for the object, too.
+        let mut report: Report = if is_object(body) {
+            serde_json::from_slice(body)
+                .map_err(|cause| Invalid(format!("the body is not a report in JSON: {cause}")))?
+        } else {
+            from_form(body)?
         };
-        report.check()?;
+        report.error = report.check()?;
         Ok(report)
     }
 
-    fn check(&self) -> Result<(), Invalid> {
+    /// Gives the `error` in its data.
+    fn check(&self) -> Result<Option<String>, Invalid> {
         if self.service_name.is_empty() || !is_text(&self.service_name, MAX_NAME) {
             return Err(Invalid(format!(
                 "service_name is not a text of 1 to {MAX_NAME} bytes without control \
@@ -110,15 +90,19 @@ impl Report {
         // A raw value is any JSON text. This is the parser that has a limit of depth, which spares
         // every later reader of the data from having one of its own, and refuses numbers that are
         // not finite.
-        serde_json::from_str::<Map<String, Value>>(self.data.get())
-            .map(drop)
-            .map_err(|cause| Invalid(format!("data is not a JSON object: {cause}")))
+        let mut data: Map<String, Value> = serde_json::from_str(self.data.get())
+            .map_err(|cause| Invalid(format!("data is not a JSON object: {cause}")))?;
+        match data.remove("error") {
+            Some(Value::String(error)) => Ok(Some(error)),
+            _ => Ok(None),
+        }
     }
 }
 
 #[derive(Deserialize)]
 struct FormFields {
-    client_id: HostId,
+    #[serde(deserialize_with = "plain")]
+    client_id: ClientName,
     service_name: String,
     data: String,
     time: Option<f64>,
@@ -127,9 +111,18 @@ struct FormFields {
     seq: Option<i64>,
 }
 
+/// Here `7` and `"7"` are one client: a form and the path of a URL cannot tell them apart.
+fn plain<'de, D: Deserializer<'de>>(from: D) -> Result<ClientName, D::Error> {
+    let client = ClientName::deserialize(from)?;
+    Ok(ClientName::from_text(&client.to_string()))
+}
+
 fn from_form(body: &[u8]) -> Result<Report, Invalid> {
-    let fields: FormFields = serde_urlencoded::from_bytes(body)
-        .map_err(|cause| Invalid(format!("the body is not a report as form fields: {cause}")))?;
+    let fields: FormFields = serde_urlencoded::from_bytes(body).map_err(|cause| {
+        Invalid(format!(
+            "the body is neither a JSON object nor a report as form fields: {cause}"
+        ))
+    })?;
     let data = RawValue::from_string(fields.data)
         .map_err(|cause| Invalid(format!("data is not JSON: {cause}")))?;
     Ok(Report {
@@ -140,6 +133,7 @@ fn from_form(body: &[u8]) -> Result<Report, Invalid> {
         uptime: fields.uptime,
         boot: fields.boot,
         seq: fields.seq,
+        error: None,
     })
 }
 
@@ -153,7 +147,7 @@ mod tests {
     use super::*;
 
     fn json(body: &str) -> Result<Report, Invalid> {
-        Report::parse(Encoding::Json, body.as_bytes())
+        Report::parse(body.as_bytes())
     }
 
     fn with_data(data: &str) -> Result<Report, Invalid> {
@@ -163,15 +157,15 @@ mod tests {
     }
 
     #[test]
-    fn content_type_decides() {
-        let json = ["application/json", "Application/JSON; charset=utf-8"];
-        for kind in json {
-            assert_eq!(Encoding::of(kind), Some(Encoding::Json), "{kind}");
+    fn the_first_character_decides() {
+        let body = r#"{"client_id":1,"service_name":"a","data":{}}"#;
+        for before in ["", " ", "\r\n\t "] {
+            assert!(json(&format!("{before}{body}")).is_ok());
         }
-        let form = "application/x-www-form-urlencoded;charset=utf-8";
-        assert_eq!(Encoding::of(form), Some(Encoding::Form));
-        for kind in ["", "text/plain", "application/jsonx", "json"] {
-            assert_eq!(Encoding::of(kind), None, "{kind}");
+        for body in ["", "\u{feff}{}", "[]", "x", "=", "\"{}\""] {
+            let told = json(body).unwrap_err().to_string();
+            let begins = "the body is neither a JSON object nor a report as form fields: ";
+            assert!(told.starts_with(begins), "{told}");
         }
     }
 
@@ -183,13 +177,12 @@ mod tests {
         )
         .unwrap();
         let form = Report::parse(
-            Encoding::Form,
             b"client_id=7&service_name=Net+%C3%A9%2B%26&data=%7B%22b%22%3A+1.50%2C+%22a%22%3A+%22x%22%7D\
               &time=1795339484.886&boot=b+1&seq=17&more=1",
         )
         .unwrap();
         for report in [json, form] {
-            assert_eq!(report.client_id, HostId::Number(7));
+            assert_eq!(report.client_id, ClientName::Number(7));
             assert_eq!(report.service_name, "Net é+&");
             assert_eq!(report.data.get(), r#"{"b": 1.50, "a": "x"}"#);
             assert_eq!(report.time, Some(1_795_339_484.886));
@@ -201,7 +194,7 @@ mod tests {
     #[test]
     fn older_clients_and_boards_say_less() {
         let old = json(r#"{"client_id":"web","service_name":"a","data":{}}"#).unwrap();
-        assert_eq!(old.client_id, HostId::Name("web".to_owned()));
+        assert_eq!(old.client_id, ClientName::Name("web".to_owned()));
         assert_eq!((old.time, old.boot, old.seq), (None, None, None));
         let board =
             json(r#"{"client_id":7,"service_name":"a","data":{},"uptime":3600,"seq":0}"#).unwrap();
@@ -209,17 +202,32 @@ mod tests {
     }
 
     #[test]
+    fn a_number_and_its_text_are_one_client() {
+        let client = |id| {
+            json(&format!(
+                r#"{{"client_id":{id},"service_name":"a","data":{{}}}}"#
+            ))
+        };
+        assert_eq!(client("7").unwrap().client_id, ClientName::Number(7));
+        assert_eq!(client("\"7\"").unwrap().client_id, ClientName::Number(7));
+    }
+
+    #[test]
     fn an_array_is_no_report() {
         let values = r#"1,"a",{},1.5,1.5,"b",0"#;
         for body in [format!("[{values}]"), format!(" \n[{values}]")] {
             let told = json(&body).unwrap_err().to_string();
-            assert_eq!(
-                told,
-                "the body is not a report in JSON: it is not an object"
-            );
+            assert!(told.starts_with("the body is neither"), "{told}");
         }
-        let body = " \t\r\n{\"client_id\":1,\"service_name\":\"a\",\"data\":{}}";
-        assert!(json(body).is_ok());
+    }
+
+    #[test]
+    fn the_error_in_the_data_is_found() {
+        let error = |data| with_data(data).unwrap().error;
+        let data = r#"{"status":1,"error":"\"x\" is not"}"#;
+        assert_eq!(error(data).as_deref(), Some("\"x\" is not"));
+        assert_eq!(error(r#"{"error":1}"#), None);
+        assert_eq!(error("{}"), None);
     }
 
     #[test]
@@ -257,7 +265,7 @@ mod tests {
     fn times_end_with_the_year_9999() {
         let at = |time: &str| {
             let form = format!("client_id=1&service_name=a&data={{}}&time={time}");
-            let form = Report::parse(Encoding::Form, form.as_bytes());
+            let form = Report::parse(form.as_bytes());
             let body = format!(r#"{{"client_id":1,"service_name":"a","data":{{}},"time":{time}}}"#);
             assert_eq!(json(&body).is_ok(), form.is_ok(), "{time}");
             json(&body).map(|report| report.time)
@@ -321,10 +329,7 @@ mod tests {
             "client_id=1&client_id=2&service_name=a&data={}",
             "\u{0}%zz&&&=",
         ] {
-            assert!(
-                Report::parse(Encoding::Form, form.as_bytes()).is_err(),
-                "{form}"
-            );
+            assert!(Report::parse(form.as_bytes()).is_err(), "{form}");
         }
     }
 }

@@ -314,6 +314,14 @@ fn of_the_collector() -> Vec<(&'static str, String)> {
             ),
         ),
         (
+            "lines about clients in the log",
+            format!(
+                "{} in {}, the same once",
+                collector::MAX_LINES,
+                seconds(collector::SAY_AGAIN)
+            ),
+        ),
+        (
             "runs in the accounting",
             format!(
                 "{} a client, {} in all",

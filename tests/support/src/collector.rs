@@ -55,6 +55,10 @@ impl Program {
         self.process.output()
     }
 
+    pub fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
+    }
+
     /// Ends it at once; gives what it leaves.
     pub fn kill(mut self) -> TempDir {
         self.process.signal(Signal::SIGKILL);

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::authorization::Presented;
+use crate::client_name::ClientName;
 use crate::collector::digest::Digest;
-use crate::collector::settings::host::{Host, HostId, TokenSource};
+use crate::collector::settings::host::{Host, TokenSource};
 use crate::collector::store::invitation::Enrolled;
 
 /// Why a request is not admitted.
@@ -21,14 +22,22 @@ pub enum Denied {
 
 /// All tokens at one time.
 pub struct Known {
-    hosts: Arc<BTreeMap<HostId, Host>>,
+    hosts: Arc<BTreeMap<ClientName, Host>>,
     require_tokens: bool,
-    tokens: Vec<(HostId, Digest)>,
+    tokens: Vec<(ClientName, Digest)>,
     /// Those that the store gave.
     enrolled: Vec<Enrolled>,
     /// The hosts that have a token or had one, and the boards that these report for.
-    guarded: BTreeSet<HostId>,
-    reader: Option<Digest>,
+    guarded: BTreeSet<ClientName>,
+    reader: Reader,
+}
+
+/// Who may read reports.
+pub enum Reader {
+    /// No token is asked for.
+    Anybody,
+    /// Whoever has this token; nobody if it could not be read yet.
+    Holder(Option<Digest>),
 }
 
 /// Whoever made a request, as far as its token says.
@@ -44,7 +53,7 @@ enum Holder {
     /// Has none.
     Nobody,
     /// The hosts that have its token; more than one only if they share it.
-    Hosts(Vec<HostId>),
+    Hosts(Vec<ClientName>),
 }
 
 impl Caller {
@@ -56,7 +65,7 @@ impl Caller {
 
     /// Whether it may ask and report as `client`. What is refused is refused alike whether or not
     /// there is such a client.
-    pub fn admit(&self, client: &HostId) -> Result<(), Denied> {
+    pub fn admit(&self, client: &ClientName) -> Result<(), Denied> {
         let known = &self.known;
         match &self.holder {
             Holder::Anybody => Ok(()),
@@ -74,21 +83,26 @@ impl Caller {
 }
 
 impl Known {
-    /// `given`: those of token files. Those of the settings themselves are with the `hosts`.
+    /// `given`: those of token files, as far as they could be read. Those of the settings themselves are with the
+    /// `hosts`.
     pub fn new(
-        hosts: &Arc<BTreeMap<HostId, Host>>,
+        hosts: &Arc<BTreeMap<ClientName, Host>>,
         require_tokens: bool,
-        given: Vec<(HostId, Digest)>,
-        reader: Option<Digest>,
+        given: Vec<(ClientName, Option<Digest>)>,
+        reader: Reader,
         enrolled: Vec<Enrolled>,
     ) -> Known {
-        let mut tokens = given;
+        let mut guarded: BTreeSet<ClientName> = given.iter().map(|(id, _)| id.clone()).collect();
+        let mut tokens: Vec<(ClientName, Digest)> = given
+            .into_iter()
+            .filter_map(|(id, digest)| Some((id, digest?)))
+            .collect();
         for (id, host) in &**hosts {
             if let Some(TokenSource::Sha256(digest)) = &host.token {
                 tokens.push((id.clone(), digest.clone()));
             }
         }
-        let mut guarded: BTreeSet<HostId> = tokens.iter().map(|(id, _)| id.clone()).collect();
+        guarded.extend(tokens.iter().map(|(id, _)| id.clone()));
         for (id, digest) in &enrolled {
             // The settings may have lost a host that has enrolled.
             if hosts.contains_key(id) {
@@ -96,7 +110,7 @@ impl Known {
                 tokens.extend(digest.clone().map(|digest| (id.clone(), digest)));
             }
         }
-        let boards: Vec<HostId> = guarded
+        let boards: Vec<ClientName> = guarded
             .iter()
             .filter_map(|id| hosts.get(id))
             .flat_map(|host| host.reports_for.iter().cloned())
@@ -115,15 +129,15 @@ impl Known {
     /// Whether a request may read reports.
     pub fn admit_reader(&self, presented: &Presented) -> Result<(), Denied> {
         match (&self.reader, presented) {
-            (None, _) => Ok(()),
-            (Some(reader), Presented::Token(digest)) if digest.matches(reader) => Ok(()),
+            (Reader::Anybody, _) => Ok(()),
+            (Reader::Holder(Some(own)), Presented::Token(digest)) if digest.matches(own) => Ok(()),
             _ => Err(Denied::Unauthorized),
         }
     }
 
     /// Whether any token is in use, by hosts or by readers.
     pub fn has_tokens(&self) -> bool {
-        self.is_in_use() || self.reader.is_some()
+        self.is_in_use() || matches!(self.reader, Reader::Holder(_))
     }
 
     /// What the store gave.
@@ -135,7 +149,7 @@ impl Known {
         self.require_tokens || !self.guarded.is_empty()
     }
 
-    fn reports_for(&self, host: &HostId) -> &[HostId] {
+    fn reports_for(&self, host: &ClientName) -> &[ClientName] {
         self.hosts.get(host).map_or(&[], |host| &host.reports_for)
     }
 
@@ -168,7 +182,7 @@ impl Known {
     pub fn remarks(&self) -> Vec<String> {
         let mut remarks = Vec::new();
         if self.require_tokens {
-            let open = |(id, _): &(&HostId, &Host)| !self.guarded.contains(*id);
+            let open = |(id, _): &(&ClientName, &Host)| !self.guarded.contains(*id);
             let names: Vec<String> = self
                 .hosts
                 .iter()
@@ -182,7 +196,7 @@ impl Known {
                 ));
             }
         }
-        let mut holders: BTreeMap<&[u8], &HostId> = BTreeMap::new();
+        let mut holders: BTreeMap<&[u8], &ClientName> = BTreeMap::new();
         for (host, token) in &self.tokens {
             let other = holders.insert(token.as_bytes(), host);
             if let Some(other) = other.filter(|other| *other != host) {
@@ -199,18 +213,18 @@ impl Known {
 mod tests {
     use super::*;
 
-    fn hosts() -> Arc<BTreeMap<HostId, Host>> {
-        let host = |label: &str, id: u32, reports_for: Vec<HostId>| {
+    fn hosts() -> Arc<BTreeMap<ClientName, Host>> {
+        let host = |label: &str, id: u32, reports_for: Vec<ClientName>| {
             let host = Host {
                 label: label.to_owned(),
                 services: BTreeMap::new(),
                 token: None,
                 reports_for,
             };
-            (HostId::Number(id), host)
+            (ClientName::Number(id), host)
         };
         Arc::new(BTreeMap::from([
-            host("web", 1, vec![HostId::Number(7)]),
+            host("web", 1, vec![ClientName::Number(7)]),
             host("db", 2, vec![]),
             host("board", 7, vec![]),
             host("open", 9, vec![]),
@@ -228,17 +242,23 @@ mod tests {
             .iter()
             .map(|(id, token)| {
                 (
-                    HostId::Number(*id),
+                    ClientName::Number(*id),
                     (*token != REVOKED).then(|| digest(token)),
                 )
             })
             .collect();
-        Known::new(&hosts(), require_tokens, Vec::new(), None, enrolled)
+        Known::new(
+            &hosts(),
+            require_tokens,
+            Vec::new(),
+            Reader::Anybody,
+            enrolled,
+        )
     }
 
     /// What becomes of a request as `client`.
     fn outcome(known: Known, presented: Presented, client: u32) -> Result<(), Denied> {
-        Caller::new(Arc::new(known), &presented)?.admit(&HostId::Number(client))
+        Caller::new(Arc::new(known), &presented)?.admit(&ClientName::Number(client))
     }
 
     #[test]
@@ -294,6 +314,20 @@ mod tests {
         }
         let other = outcome(known(false, IN_USE), Presented::Other, 9);
         assert_eq!(other, who);
+    }
+
+    #[test]
+    fn a_token_that_could_not_be_read_yet_is_nobodys() {
+        let given = vec![(ClientName::Number(1), None)];
+        let known = || Known::new(&hosts(), false, given.clone(), Reader::Holder(None), vec![]);
+        let token = || Presented::Token(digest("a"));
+        for client in [1, 7] {
+            let who = Err(Denied::Unauthorized);
+            assert_eq!(outcome(known(), Presented::Nothing, client), who);
+            assert_eq!(outcome(known(), token(), client), who);
+        }
+        assert_eq!(outcome(known(), Presented::Nothing, 2), Ok(()));
+        assert!(known().admit_reader(&token()).is_err());
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 mod authorization;
 pub(crate) mod known;
+mod token_files;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -15,19 +16,20 @@ use std::time::{Duration, Instant};
 use axum::http::HeaderMap;
 use tokio::sync::Mutex;
 
-use super::digest::{self, Digest};
-use super::settings::host::{Host, HostId, TokenSource};
+use super::settings::host::{Host, TokenSource};
 use super::store::Store;
+use crate::client_name::ClientName;
 use crate::system::secret::SecretError;
 use authorization::Presented;
-use known::{Caller, Denied, Known};
+use known::{Caller, Denied, Known, Reader};
+use token_files::TokenFiles;
 
 /// For so long, what is known of tokens is not looked up again.
 pub const RENEW_AFTER: Duration = Duration::from_secs(1);
 
 /// Stands before all that the collector answers.
 pub struct Guard {
-    hosts: Arc<BTreeMap<HostId, Host>>,
+    hosts: Arc<BTreeMap<ClientName, Host>>,
     require_tokens: bool,
     store: Store,
     cache: Mutex<Cache>,
@@ -35,26 +37,16 @@ pub struct Guard {
 
 struct Cache {
     renewed: Option<Instant>,
-    files: Arc<Vec<TokenFile>>,
+    files: TokenFiles,
     /// None until the enrolled tokens have been read once.
     known: Option<Arc<Known>>,
-}
-
-#[derive(Clone)]
-struct TokenFile {
-    /// None: whoever reads reports.
-    host: Option<HostId>,
-    path: PathBuf,
-    digest: Digest,
-    /// The last attempt to read it anew has failed, and that was logged.
-    fails: bool,
 }
 
 impl Guard {
     /// Reads the tokens that the settings name. Those that hosts have enrolled are looked up in the
     /// `store`, by [`Guard::renew`] or with the first request.
-    pub fn new(
-        hosts: Arc<BTreeMap<HostId, Host>>,
+    pub async fn new(
+        hosts: Arc<BTreeMap<ClientName, Host>>,
         require_tokens: bool,
         read_token_file: Option<PathBuf>,
         store: Store,
@@ -63,26 +55,15 @@ impl Guard {
             Some(TokenSource::File(path)) => Some((Some(id.clone()), path.clone())),
             _ => None,
         });
-        let files = of_hosts
-            .chain(read_token_file.map(|path| (None, path)))
-            .map(|(host, path)| {
-                let digest = digest::read_token(&path)?;
-                let fails = false;
-                Ok(TokenFile {
-                    host,
-                    path,
-                    digest,
-                    fails,
-                })
-            })
-            .collect::<Result<Vec<_>, SecretError>>()?;
+        let named = of_hosts.chain(read_token_file.map(|path| (None, path)));
+        let files = TokenFiles::read(named.collect()).await?;
         Ok(Guard {
             hosts,
             require_tokens,
             store,
             cache: Mutex::new(Cache {
                 renewed: None,
-                files: Arc::new(files),
+                files,
                 known: None,
             }),
         })
@@ -131,51 +112,22 @@ impl Guard {
 
     async fn renew_cache(&self, cache: &mut Cache) {
         // A client that goes away ends this at any await; then the next one does it again.
-        let files = Arc::clone(&cache.files);
-        if !files.is_empty() {
-            // A file system may take its time, and other connections should not.
-            let read = tokio::task::spawn_blocking(move || read_anew(&files)).await;
-            if let Ok(files) = read {
-                cache.files = Arc::new(files);
-            }
-        }
+        cache.files.renew().await;
         let enrolled = match (self.store.tokens().await, &cache.known) {
             (Ok(enrolled), _) => enrolled,
             (Err(_), None) => return,
             // The store has logged why. Those that were known stay.
             (Err(_), Some(known)) => known.enrolled().to_vec(),
         };
-        let (mut given, mut reader) = (Vec::new(), None);
-        for TokenFile { host, digest, .. } in &*cache.files {
-            match host {
-                Some(host) => given.push((host.clone(), digest.clone())),
-                None => reader = Some(digest.clone()),
+        let (mut given, mut reader) = (Vec::new(), Reader::Anybody);
+        for (holder, digest) in cache.files.digests() {
+            match holder {
+                Some(host) => given.push((host.clone(), digest.cloned())),
+                None => reader = Reader::Holder(digest.cloned()),
             }
         }
         let known = Known::new(&self.hosts, self.require_tokens, given, reader, enrolled);
         cache.known = Some(Arc::new(known));
         cache.renewed = Some(Instant::now());
     }
-}
-
-/// All files again. One that cannot be read keeps the token that it had: whoever writes it anew may
-/// be in the middle of that.
-fn read_anew(files: &[TokenFile]) -> Vec<TokenFile> {
-    let anew = |file: &TokenFile| {
-        let mut file = file.clone();
-        match digest::read_token(&file.path) {
-            Ok(digest) => {
-                file.digest = digest;
-                file.fails = false;
-            }
-            Err(error) => {
-                if !file.fails {
-                    log::warn!("{error}; the token that it held stays in force");
-                }
-                file.fails = true;
-            }
-        }
-        file
-    };
-    files.iter().map(anew).collect()
 }

@@ -4,12 +4,30 @@ use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::HeaderMap;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::app::Shared;
 use super::refusal::Refusal;
-use crate::collector::settings::host::HostId;
-use crate::collector::store::runs::Accounting;
+use crate::client_name::ClientName;
+use crate::collector::store::database::now_ms;
+use crate::collector::store::runs::ClientRuns;
+use crate::collector::twins::Twin;
+
+/// What has become of the reports of every client that was asked for.
+#[derive(Serialize)]
+pub struct Answer {
+    /// In the order of the settings.
+    clients: Vec<ClientAccount>,
+}
+
+#[derive(Serialize)]
+struct ClientAccount {
+    #[serde(flatten)]
+    runs: ClientRuns,
+    /// The two agents that report with this id, if there are two.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    twins: Option<[Twin; 2]>,
+}
 
 /// What the query may say.
 #[derive(Deserialize)]
@@ -24,19 +42,31 @@ pub async fn accounting(
     State(app): Shared,
     headers: HeaderMap,
     query: Result<Query<Parameters>, QueryRejection>,
-) -> Result<Json<Accounting>, Refusal> {
-    app.guard
+) -> Result<Json<Answer>, Refusal> {
+    let rules = app.rules();
+    rules
+        .guard
         .admit_reader(&headers)
         .await
         .map_err(Refusal::reader)?;
     let Query(query) = query.map_err(|cause| Refusal::bad(cause.body_text()))?;
     let clients = match query.client_id.filter(|id| !id.is_empty()) {
-        Some(id) => vec![HostId::new(&id)],
-        None => app.hosts.keys().cloned().collect(),
+        Some(id) => vec![ClientName::from_text(&id)],
+        None => rules.hosts.keys().cloned().collect(),
     };
-    let mut accounting = app.store.accounting(clients).await?;
-    accounting
-        .clients
-        .retain(|account| !account.runs.is_empty() || app.hosts.contains_key(&account.client_id));
-    Ok(Json(accounting))
+    let accounting = app.store.accounting(clients).await?;
+    let now_ms = now_ms();
+    let is_known = |it: &ClientRuns| {
+        !it.runs.is_empty() || it.unnumbered > 0 || rules.hosts.contains_key(&it.client_id)
+    };
+    let clients = accounting
+        .into_iter()
+        .filter(is_known)
+        .map(|runs| ClientAccount {
+            twins: app.watch.twins(&runs.client_id, now_ms),
+            runs,
+        });
+    Ok(Json(Answer {
+        clients: clients.collect(),
+    }))
 }

@@ -1,29 +1,72 @@
 //! What the answers come from.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::net::IpAddr;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::extract::State;
 
 use super::body::Room;
 use super::guesses::Guesses;
+use crate::client_name::ClientName;
 use crate::collector::auth::Guard;
-use crate::collector::settings::host::{Host, HostId};
+use crate::collector::notices::Notices;
+use crate::collector::settings::host::Host;
 use crate::collector::store::Store;
+use crate::collector::twins::Watch;
 
 /// What the answers come from.
 pub struct App {
-    /// Every host of the settings.
-    pub hosts: Arc<BTreeMap<HostId, Host>>,
+    rules: RwLock<Arc<Rules>>,
     /// The database.
     pub store: Store,
-    /// Who may have which answer.
-    pub guard: Guard,
     /// Where the bodies of requests are while they come.
     pub room: Room,
     /// Wrong codes of late.
     pub guesses: Guesses,
+    /// What the log says of clients.
+    pub notices: Notices,
+    /// What reports say of the hosts.
+    pub watch: Watch,
+}
+
+/// What the settings say, for as long as they are in force. A request keeps those that it began with.
+pub struct Rules {
+    /// Every host of the settings.
+    pub hosts: Arc<BTreeMap<ClientName, Host>>,
+    /// Who may have which answer.
+    pub guard: Guard,
 }
 
 /// The same for all requests.
 pub type Shared = State<Arc<App>>;
+
+/// Where a request comes from.
+#[derive(Clone, Copy)]
+pub struct Peer(pub IpAddr);
+
+impl App {
+    /// With the rules that hold at first.
+    pub fn new(rules: Rules, store: Store) -> App {
+        App {
+            rules: RwLock::new(Arc::new(rules)),
+            store,
+            room: Room::default(),
+            guesses: Guesses::default(),
+            notices: Notices::default(),
+            watch: Watch::default(),
+        }
+    }
+
+    /// Those in force.
+    pub fn rules(&self) -> Arc<Rules> {
+        // Nothing can panic while it has them.
+        Arc::clone(&self.rules.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// From the next request on these are in force.
+    pub fn follow(&self, rules: Rules) {
+        self.watch.retain(|client| rules.hosts.contains_key(client));
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
+    }
+}

@@ -1,21 +1,32 @@
 //! Connections: how many there are, how long each may idle, and what is spoken on them.
 
+use std::convert::Infallible;
 use std::io;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, Response};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::TcpUserTimeout;
+use serde_json::json;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
+use super::app::{App, Peer};
+use super::refusal::Refused;
 use crate::collector::tls::HANDSHAKE_TIMEOUT;
 
 /// Most connections at a time; more of them wait to be accepted. Together with the database this
@@ -35,16 +46,21 @@ pub const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 /// Largest head of a request, in bytes; hyper takes at most 100 headers.
 pub const MAX_HEAD_BYTES: usize = 16 << 10;
 
+/// Of a longer path the log shows the beginning, in characters.
+const MAX_PATH_SHOWN: usize = 100;
+
 /// How long to wait before accepting again after the system refused, for want of memory or of
 /// files.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
-/// Takes connections and answers on each until `stop` is done, then lets requests under way end.
+/// Takes connections and answers on each until `stop` is done, then lets requests under way end. A new connection is
+/// encrypted as `tls` says at that time.
 pub async fn accept_until(
     stop: impl Future<Output = ()>,
     listener: TcpListener,
-    tls: Option<TlsAcceptor>,
+    tls: watch::Receiver<Option<TlsAcceptor>>,
     router: Router,
+    app: Arc<App>,
 ) {
     let connections = GracefulShutdown::new();
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
@@ -56,26 +72,22 @@ pub async fn accept_until(
         .max_buf_size(2 * MAX_HEAD_BYTES);
     let mut stop = pin!(stop);
     loop {
-        let (stream, slot) = tokio::select! {
+        let (stream, peer, slot) = tokio::select! {
             accepted = accept(&listener, &slots) => accepted,
             () = &mut stop => break,
         };
-        let service = TowerToHyperService::new(router.clone());
-        let (http, tls, watcher) = (http.clone(), tls.clone(), connections.watcher());
+        let connection = Connection {
+            http: http.clone(),
+            router: TowerToHyperService::new(router.clone()),
+            app: Arc::clone(&app),
+            peer,
+            watcher: connections.watcher(),
+        };
+        let tls = tls.borrow().clone();
         tokio::spawn(async move {
-            // Whatever ends a connection is the client's affair; it has its answer or asks again.
             match tls {
-                None => {
-                    let connection = http.serve_connection(TokioIo::new(stream), service);
-                    let _ = watcher.watch(connection).await;
-                }
-                Some(tls) => {
-                    let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream));
-                    if let Ok(Ok(stream)) = handshake.await {
-                        let connection = http.serve_connection(TokioIo::new(stream), service);
-                        let _ = watcher.watch(connection).await;
-                    }
-                }
+                None => connection.serve(stream).await,
+                Some(tls) => connection.serve_encrypted(stream, tls).await,
             }
             drop(slot);
         });
@@ -84,20 +96,132 @@ pub async fn accept_until(
     let _ = tokio::time::timeout(STOP_TIMEOUT, connections.shutdown()).await;
 }
 
+/// What one connection needs.
+struct Connection {
+    http: http1::Builder,
+    router: TowerToHyperService<Router>,
+    app: Arc<App>,
+    peer: IpAddr,
+    watcher: Watcher,
+}
+
+impl Connection {
+    async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin + 'static) {
+        let Connection {
+            http,
+            router,
+            app,
+            peer,
+            watcher,
+        } = self;
+        let service = service_fn(|request| answer(&router, &app, peer, request));
+        let connection = http.serve_connection(TokioIo::new(stream), service);
+        // Whatever else ends a connection is the client's affair; it has its answer or asks again.
+        if let Err(error) = watcher.watch(connection).await
+            && error.is_parse()
+        {
+            let line = format!(
+                "refused {peer}: what it sends is no HTTP/1.1 ({error}); a client that speaks TLS needs http:// in its \
+                 address, or this collector a certificate"
+            );
+            app.notices.say(format!("no HTTP {peer}"), line);
+        }
+    }
+
+    async fn serve_encrypted(self, mut stream: TcpStream, tls: TlsAcceptor) {
+        let peer = self.peer;
+        let deadline = Instant::now() + HANDSHAKE_TIMEOUT;
+        // Requests begin with a letter, handshakes with the byte 22 (RFC 8446, 5.1).
+        let mut first = [0];
+        if let Ok(Ok(1)) = timeout_at(deadline, stream.peek(&mut first)).await
+            && first[0].is_ascii_uppercase()
+        {
+            let line = format!("refused {peer}: {PLAIN_HTTP}");
+            self.app.notices.say(format!("plain {peer}"), line);
+            let _ = timeout_at(deadline, refuse_plain(&mut stream)).await;
+            return;
+        }
+        match timeout_at(deadline, tls.accept(stream)).await {
+            Ok(Ok(encrypted)) => self.serve(encrypted).await,
+            Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
+                let line = format!("refused {peer}: there is no TLS with it: {error}");
+                self.app.notices.say(format!("TLS {peer}"), line);
+            }
+            // Others end without a word, as those that only look whether the port is open.
+            Ok(Err(_)) | Err(_) => {}
+        }
+    }
+}
+
+const PLAIN_HTTP: &str = "this port speaks TLS; use https:// in the address";
+
+/// Says so to a client without TLS, which would otherwise hear nothing but the end of its connection.
+async fn refuse_plain(stream: &mut TcpStream) -> io::Result<()> {
+    let body = json!({ "error": PLAIN_HTTP }).to_string();
+    let answer = format!(
+        "HTTP/1.1 421 Misdirected Request\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
+         Connection: close\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(answer.as_bytes()).await?;
+    stream.shutdown().await?;
+    // The kernel takes the answer back where something unread is thrown away.
+    let mut thrown_away = [0; 4096];
+    for _ in 0..MAX_HEAD_BYTES / thrown_away.len() {
+        if stream.read(&mut thrown_away).await? == 0 {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Answers one request, and tells the log if it was refused.
+async fn answer(
+    router: &TowerToHyperService<Router>,
+    app: &App,
+    peer: IpAddr,
+    mut request: Request<Incoming>,
+) -> Result<Response<Body>, Infallible> {
+    request.extensions_mut().insert(Peer(peer));
+    let (method, uri) = (request.method().clone(), request.uri().clone());
+    let claimed = request.headers().get("Mote-Client").cloned();
+    let response = router.call(request).await?;
+    let status = response.status();
+    // Of what fails here the log hears from who fails.
+    if let Some(Refused { sentence, client }) = response.extensions().get()
+        && status.is_client_error()
+    {
+        let claimed = || Some(format!("who says to be client {}", claimed?.to_str().ok()?));
+        let client = client.as_ref().map(|id| format!("client {id}"));
+        let client = client.or_else(claimed);
+        let comma = if client.is_some() { ", " } else { "" };
+        let client = client.unwrap_or_default();
+        let path: String = uri.path().chars().take(MAX_PATH_SHOWN).collect();
+        app.notices.say(
+            format!("{peer} {client} {status}"),
+            format_args!(
+                "refused {method} {path} of {peer}{comma}{client}: {} {sentence}",
+                status.as_u16()
+            ),
+        );
+    }
+    Ok(response)
+}
+
 async fn accept(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
-) -> (TcpStream, Option<OwnedSemaphorePermit>) {
+) -> (TcpStream, IpAddr, Option<OwnedSemaphorePermit>) {
     // None only if somebody closes the semaphore, which nobody does.
     let slot = Arc::clone(slots).acquire_owned().await.ok();
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 // Should one of these fail, the connection works nevertheless.
                 let _ = stream.set_nodelay(true);
                 let timeout_ms = WRITE_TIMEOUT.as_millis() as u32;
                 let _ = setsockopt(&stream, TcpUserTimeout, &timeout_ms);
-                return (stream, slot);
+                return (stream, peer.ip().to_canonical(), slot);
             }
             Err(cause) if cause.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(cause) => {

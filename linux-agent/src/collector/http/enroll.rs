@@ -1,5 +1,6 @@
 //! `POST /api/enroll`: a one-time code for a token.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Json;
@@ -15,7 +16,8 @@ use super::app::Shared;
 use super::refusal::Refusal;
 use crate::collector::digest::{self, Digest};
 use crate::collector::report;
-use crate::collector::store::{Unavailable, invitation};
+use crate::collector::store::Unavailable;
+use crate::collector::store::invitation::{self, Redeemed};
 
 /// Largest body of an enrolment, in bytes.
 pub const MAX_BODY_BYTES: usize = 4 << 10;
@@ -50,15 +52,26 @@ pub async fn enroll(
         Refusal::new(StatusCode::FORBIDDEN, sentence)
     };
     let code = invitation::digest_of(&code).ok_or_else(refused)?;
-    let redeemed = app.store.redeem(code, Digest::of(token.as_bytes())).await;
-    if !matches!(redeemed, Ok(None)) {
+    let rules = app.rules();
+    let digest = Digest::of(token.as_bytes());
+    let hosts = Arc::clone(&rules.hosts);
+    let redeemed = app.store.redeem(code, digest, hosts).await;
+    if !matches!(redeemed, Ok(Redeemed::Nothing)) {
         app.guesses.give_back();
     }
-    // A host that the settings do not have any more stays out.
-    let client = redeemed?
-        .filter(|client| app.hosts.contains_key(client))
-        .ok_or_else(refused)?;
-    app.guard.renew().await;
+    let client = match redeemed? {
+        Redeemed::By(client) => client,
+        Redeemed::NoHost(client) => {
+            let sentence = format!(
+                "the code is for the host with the id {:?}, which the collector's settings do not have; add it to them and \
+                 use the code again",
+                client.to_string()
+            );
+            return Err(Refusal::new(StatusCode::FORBIDDEN, sentence).of(&client));
+        }
+        Redeemed::Nothing => return Err(refused()),
+    };
+    rules.guard.renew().await;
     let answer = Json(json!({ "client_id": client, "token": token }));
     Ok(([(CACHE_CONTROL, "no-store")], answer).into_response())
 }

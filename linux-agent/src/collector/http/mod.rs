@@ -26,7 +26,7 @@ use reports::{receive, reports};
 use services::services;
 
 /// Everything that the collector answers.
-pub fn router(app: App) -> Router {
+pub fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/", get(overview))
         .route("/api/client/config/{id}", get(services))
@@ -38,7 +38,7 @@ pub fn router(app: App) -> Router {
         .route("/api/accounting", get(accounting))
         .fallback(no_such_page)
         .method_not_allowed_fallback(no_such_method)
-        .with_state(Arc::new(app))
+        .with_state(app)
 }
 
 async fn no_such_page(uri: Uri) -> Refusal {

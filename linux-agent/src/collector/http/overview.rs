@@ -13,13 +13,15 @@ use crate::system::clock;
 
 /// Answers with a page of text.
 pub async fn overview(State(app): Shared, headers: HeaderMap) -> Result<Response, Refusal> {
-    app.guard
+    let rules = app.rules();
+    rules
+        .guard
         .admit_reader(&headers)
         .await
         .map_err(Refusal::reader)?;
     let now = clock::unix_ms() as f64 / 1000.0;
     let mut text = String::from("mote collector: what was reported last (times in UTC)\n");
-    for (id, host) in &*app.hosts {
+    for (id, host) in &*rules.hosts {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "\n{} (client {id})", host.label);
         let names = host.services.keys().cloned().collect();

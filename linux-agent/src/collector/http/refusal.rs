@@ -6,8 +6,8 @@ use axum::http::header::{HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
+use crate::client_name::ClientName;
 use crate::collector::auth::known::Denied;
-use crate::collector::settings::host::HostId;
 use crate::collector::store::Unavailable;
 
 /// An error as the client gets it: a status and one sentence.
@@ -15,6 +15,16 @@ pub struct Refusal {
     status: StatusCode,
     sentence: String,
     header: Option<(HeaderName, HeaderValue)>,
+    client: Option<ClientName>,
+}
+
+/// Goes with the answer to whoever writes the log.
+#[derive(Clone)]
+pub struct Refused {
+    /// Why.
+    pub sentence: String,
+    /// Who it was, as far as the request said.
+    pub client: Option<ClientName>,
 }
 
 impl Refusal {
@@ -24,6 +34,7 @@ impl Refusal {
             status,
             sentence: sentence.into(),
             header: None,
+            client: None,
         }
     }
 
@@ -31,6 +42,14 @@ impl Refusal {
     pub fn with(self, name: HeaderName, value: HeaderValue) -> Self {
         Refusal {
             header: Some((name, value)),
+            ..self
+        }
+    }
+
+    /// The same of a request that says who it comes from.
+    pub fn of(self, client: &ClientName) -> Self {
+        Refusal {
+            client: Some(client.clone()),
             ..self
         }
     }
@@ -56,11 +75,12 @@ impl Refusal {
     }
 
     /// For a client that is no host of the settings.
-    pub fn unknown_client(id: &HostId) -> Self {
-        Refusal::new(
-            StatusCode::NOT_FOUND,
-            format!("there is no host {:?} in the settings", id.to_string()),
-        )
+    pub fn unknown_client(id: &ClientName) -> Self {
+        let sentence = format!(
+            "no host of the collector's settings has the id {:?}; add a table such as [hosts.NAME] with that id",
+            id.to_string()
+        );
+        Refusal::new(StatusCode::NOT_FOUND, sentence).of(id)
     }
 }
 
@@ -93,8 +113,12 @@ impl From<Denied> for Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let body = Json(json!({ "error": self.sentence }));
+        let body = Json(json!({ "error": &self.sentence }));
         let mut response = (self.status, body).into_response();
+        response.extensions_mut().insert(Refused {
+            sentence: self.sentence,
+            client: self.client,
+        });
         if let Some((name, value)) = self.header {
             response.headers_mut().insert(name, value);
         }

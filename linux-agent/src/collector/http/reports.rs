@@ -1,21 +1,24 @@
 //! Reports as agents post them and as whoever looks reads them.
 
+use std::net::IpAddr;
 use std::str::FromStr;
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::StatusCode;
-use axum::http::header::{CONTENT_TYPE, HeaderMap};
+use axum::http::HeaderMap;
+use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::app::Shared;
+use super::app::{App, Peer, Shared};
 use super::refusal::Refusal;
-use crate::collector::report::{Encoding, Report};
-use crate::collector::settings::host::HostId;
-use crate::collector::store::database::{self, MAX_PAGE, Page};
+use crate::client_name::ClientName;
+use crate::collector::report::Report;
+use crate::collector::settings::host::Host;
+use crate::collector::store::database::{self, MAX_PAGE, Page, now_ms};
+use crate::collector::twins::{Arrival, Finding};
+use crate::protocol::UNKNOWN_PLUGIN;
 
 /// Largest body of a report, in bytes.
 pub const MAX_BODY_BYTES: usize = 256 << 10;
@@ -25,12 +28,14 @@ const DEFAULT_PAGE: u32 = 1000;
 /// `POST /api/client/service/report/`: keeps one report.
 pub async fn receive(
     State(app): Shared,
+    Extension(Peer(peer)): Extension<Peer>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<serde_json::Value>, Refusal> {
     // Nobody without a token shall have a body kept or parsed; it is read to its end all the same, as such a client
     // would not see the answer before.
-    let caller = match app.guard.caller(&headers).await {
+    let rules = app.rules();
+    let caller = match rules.guard.caller(&headers).await {
         Ok(caller) => caller,
         Err(denied) => {
             let _ = app.room.read(&headers, body, 0).await;
@@ -38,24 +43,65 @@ pub async fn receive(
         }
     };
     let held = app.room.read(&headers, body, MAX_BODY_BYTES).await?;
-    let encoding = headers
-        .get(CONTENT_TYPE)
-        .and_then(|kind| Encoding::of(kind.to_str().ok()?))
-        .ok_or_else(|| {
-            Refusal::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "the Content-Type of a report is application/json or \
-                 application/x-www-form-urlencoded",
-            )
-        })?;
-    let report = Report::parse(encoding, &held.bytes)
-        .map_err(|invalid| Refusal::bad(invalid.to_string()))?;
-    caller.admit(&report.client_id)?;
-    if !app.hosts.contains_key(&report.client_id) {
+    let report = Report::parse(&held.bytes).map_err(|invalid| Refusal::bad(invalid.to_string()))?;
+    caller
+        .admit(&report.client_id)
+        .map_err(|denied| Refusal::from(denied).of(&report.client_id))?;
+    let Some(host) = rules.hosts.get(&report.client_id) else {
         return Err(Refusal::unknown_client(&report.client_id));
-    }
-    app.store.insert(report).await?;
+    };
+    let received_ms = now_ms();
+    say_what_it_shows(&app, host, &report, received_ms, peer);
+    app.store.insert(report, received_ms).await?;
     Ok(Json(json!({ "status": "ok" })))
+}
+
+/// What is wrong with the host goes to the log.
+fn say_what_it_shows(app: &App, host: &Host, report: &Report, received_ms: i64, peer: IpAddr) {
+    let (client, label) = (&report.client_id, &host.label);
+    let say = |about: &str, line: String| app.notices.say(format!("{about} {client}"), line);
+    if let Some(plugin) = report
+        .error
+        .as_deref()
+        .filter(|it| it.ends_with(UNKNOWN_PLUGIN))
+    {
+        let service = &report.service_name;
+        let line = format!("host `{label}` (client {client}): service {service:?}: {plugin}");
+        app.notices.say(format!("plugin {client} {service}"), line);
+    }
+    let Some(time) = report.time else { return };
+    let arrival = Arrival {
+        boot: report.boot.as_deref(),
+        sampled_ms: (time * 1000.0) as i64,
+        received_ms,
+        address: peer,
+    };
+    for finding in app.watch.note(client, &arrival) {
+        match finding {
+            Finding::Ahead(ms) => say(
+                "ahead",
+                format!(
+                    "host `{label}` (client {client}): its clock is {} s ahead of this one",
+                    ms / 1000
+                ),
+            ),
+            Finding::Behind(ms) => say(
+                "behind",
+                format!(
+                    "host `{label}` (client {client}): its clock is {} s behind this one, or all its reports come so late",
+                    ms / 1000
+                ),
+            ),
+            Finding::Copied([one, two]) => say(
+                "copied",
+                format!(
+                    "host `{label}` (client {client}): two agents report with this id, from {} (boot {}) and from {} \
+                     (boot {}); if one machine is a copy of the other, give it a client_id of its own",
+                    one.address, one.boot, two.address, two.boot
+                ),
+            ),
+        }
+    }
 }
 
 /// What [`reports`] may be asked for.
@@ -75,7 +121,9 @@ pub async fn reports(
     headers: HeaderMap,
     query: Result<Query<ReportsQuery>, QueryRejection>,
 ) -> Result<Json<Page>, Refusal> {
-    app.guard
+    let rules = app.rules();
+    rules
+        .guard
         .admit_reader(&headers)
         .await
         .map_err(Refusal::reader)?;
@@ -90,7 +138,10 @@ pub async fn reports(
     }
     let not_empty = |text: &String| !text.is_empty();
     let query = database::Query {
-        client: query.client_id.filter(not_empty).map(|id| HostId::new(&id)),
+        client: query
+            .client_id
+            .filter(not_empty)
+            .map(|id| ClientName::from_text(&id)),
         service: query.service.filter(not_empty),
         since_ms: since.map(whole_ms),
         after: given("after", query.after.as_deref())?.unwrap_or(0),

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::app::Shared;
 use super::refusal::Refusal;
-use crate::collector::settings::host::HostId;
+use crate::client_name::ClientName;
 
 /// Answers with the services document.
 pub async fn services(
@@ -16,11 +16,14 @@ pub async fn services(
     headers: HeaderMap,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Refusal> {
-    let caller = app.guard.caller(&headers).await?;
+    let rules = app.rules();
     let Path(id) = id.map_err(|cause| Refusal::bad(cause.body_text()))?;
-    let id = HostId::new(&id);
-    caller.admit(&id)?;
-    match app.hosts.get(&id) {
+    let id = ClientName::from_text(&id);
+    let caller = rules.guard.caller(&headers).await;
+    caller
+        .and_then(|caller| caller.admit(&id))
+        .map_err(|denied| Refusal::from(denied).of(&id))?;
+    match rules.hosts.get(&id) {
         Some(host) => Ok(Json(host).into_response()),
         None => Err(Refusal::unknown_client(&id)),
     }

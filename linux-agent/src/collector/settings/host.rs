@@ -6,9 +6,8 @@ use std::path::PathBuf;
 use serde::Serialize;
 use serde::ser::{SerializeTuple, Serializer};
 
+use crate::client_name::ClientName;
 use crate::collector::digest::Digest;
-
-pub use super::host_id::HostId;
 
 /// A host and what it is ordered to monitor. In JSON: the services document that its agent gets.
 #[derive(Clone, Debug, Serialize)]
@@ -21,7 +20,7 @@ pub struct Host {
     pub token: Option<TokenSource>,
     /// The boards that it may ask and report for, with its own token.
     #[serde(skip)]
-    pub reports_for: Vec<HostId>,
+    pub reports_for: Vec<ClientName>,
     /// By service name.
     pub services: BTreeMap<String, OrderedService>,
 }

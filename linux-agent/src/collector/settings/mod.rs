@@ -1,80 +1,62 @@
-//! `conf/server.toml`: which hosts there are, and which services each of them monitors.
+//! `conf/server.toml` and the files in `conf/server.d`: which hosts there are, and which services each of them monitors.
 
 mod document;
 pub(crate) mod host;
-pub(crate) mod host_id;
+mod resolve;
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fs;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use crate::system::files;
-use document::{Bad, Document};
+use crate::client_name::ClientName;
+use crate::toml_reader::{self, TomlError, read_text};
+use document::SCHEMA;
+use host::{Host, OrderedService};
+use resolve::Part;
 
-pub use document::{Clash, TlsFiles};
-use host::{Host, HostId, OrderedService};
+pub use resolve::{Clash, TlsFiles};
 
 /// What the collector is told, checked.
 #[derive(Clone, Debug)]
 pub struct ServerSettings {
+    /// The file that they were read from; none: they stay as they are.
+    pub file: Option<PathBuf>,
     /// Where agents and people connect to.
     pub listen: SocketAddr,
     /// The SQLite file that holds the reports; its folder is created if it is missing.
     pub database: PathBuf,
     /// Whether hosts without a token are refused too.
     pub require_tokens: bool,
+    /// Whether it may listen where others reach it though no host has a token.
+    pub allow_anonymous: bool,
     /// Holds the token that reading asks for, if it does.
     pub read_token_file: Option<PathBuf>,
     /// What TLS needs; without it, connections are plain HTTP.
     pub tls: Option<TlsFiles>,
     /// Every host that may ask and report.
-    pub hosts: BTreeMap<HostId, Host>,
+    pub hosts: BTreeMap<ClientName, Host>,
     /// What was decided between templates that disagree.
     pub clashes: Vec<Clash>,
 }
 
-/// Why there are no settings.
-#[derive(Debug)]
-pub enum ServerSettingsError {
-    /// The file cannot be read.
-    Read {
-        /// Its path.
-        path: PathBuf,
-        /// The system's error.
-        cause: std::io::Error,
-    },
-    /// The file is not TOML, or holds a key or a type that does not belong there.
-    Toml {
-        /// Its path.
-        path: PathBuf,
-        /// Counts from 1.
-        line: usize,
-        /// What is wrong with that line.
-        problem: String,
-    },
-    /// A key has a value that cannot be.
-    Key {
-        /// Which file.
-        path: PathBuf,
-        /// The key with its tables, such as `hosts.web.id`.
-        key: String,
-        /// What is wrong with it.
-        problem: String,
-    },
-}
-
 impl ServerSettings {
-    /// Reads and checks `path`. A relative path of the database starts at the folder of that file.
-    pub fn read(path: &Path) -> Result<ServerSettings, ServerSettingsError> {
-        let text = files::read_settings(path).map_err(|cause| ServerSettingsError::Read {
-            path: path.to_owned(),
-            cause,
-        })?;
-        parse(path, &text)
+    /// Reads and checks `file`, and the files beside it: see [`further_files`]. A relative path starts at the folder of
+    /// the file that names it.
+    pub fn read(file: &Path) -> Result<ServerSettings, TomlError> {
+        let first = parse(file, &read_text(file)?)?;
+        let mut parts = Vec::new();
+        let folder = file.with_extension(FURTHER);
+        for further in further_files(file).map_err(|cause| unread(&folder, cause))? {
+            let part = parse(&further, &read_text(&further)?)?;
+            resolve::check_further(&part, file)?;
+            parts.push(part);
+        }
+        resolve(file, first, &parts)
     }
 
-    /// ServerSettings without a file: this host alone, as number 1, with everything worth a look. The
+    /// Settings without a file: this host alone, as number 1, with everything worth a look. The
     /// reports are kept in `state_dir`.
     pub fn demo(state_dir: &Path, listen: SocketAddr) -> ServerSettings {
         const SERVICES: [(&str, &str, u32); 8] = [
@@ -102,56 +84,56 @@ impl ServerSettings {
             services: BTreeMap::from(services),
         };
         ServerSettings {
+            file: None,
             listen,
             database: state_dir.join(DATABASE),
             require_tokens: false,
+            allow_anonymous: false,
             read_token_file: None,
             tls: None,
-            hosts: BTreeMap::from([(HostId::Number(1), host)]),
+            hosts: BTreeMap::from([(ClientName::Number(1), host)]),
             clashes: Vec::new(),
         }
     }
 }
 
-impl fmt::Display for ServerSettingsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ServerSettingsError::Read { path, cause } => {
-                write!(f, "{} cannot be read: {cause}", path.display())
-            }
-            ServerSettingsError::Toml {
-                path,
-                line,
-                problem,
-            } => write!(f, "{}:{line}: {problem}", path.display()),
-            ServerSettingsError::Key { path, key, problem } => {
-                write!(f, "{}: `{key}` {problem}", path.display())
-            }
+/// The files beside `file` that are read after it: those of the folder of its name that end in `.toml`, in the order of
+/// their names.
+pub fn further_files(file: &Path) -> io::Result<Vec<PathBuf>> {
+    let folder = match fs::read_dir(file.with_extension(FURTHER)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        folder => folder?,
+    };
+    let mut files = Vec::new();
+    for entry in folder {
+        let path = entry?.path();
+        if path.extension().is_some_and(|it| it == "toml") {
+            files.push(path);
         }
     }
+    files.sort();
+    Ok(files)
 }
-
-impl std::error::Error for ServerSettingsError {}
 
 const DATABASE: &str = "reports.db";
 
-fn parse(path: &Path, text: &str) -> Result<ServerSettings, ServerSettingsError> {
-    let document: Document = toml::from_str(text).map_err(|cause| at_line(path, text, &cause))?;
-    let bad = |Bad(key, problem)| ServerSettingsError::Key {
-        path: path.to_owned(),
-        key,
-        problem,
-    };
-    let folder = path.parent().unwrap_or(Path::new(""));
-    let (hosts, clashes) = document.resolve(folder).map_err(bad)?;
-    let tls = document.tls(folder).map_err(bad)?;
+/// `server.toml` is followed by what is in `server.d`.
+const FURTHER: &str = "d";
+
+fn resolve(file: &Path, first: Part, further: &[Part]) -> Result<ServerSettings, TomlError> {
+    let (hosts, clashes) = resolve::hosts(&first, further)?;
+    let tls = resolve::tls(&first)?;
+    let Part {
+        document, folder, ..
+    } = first;
+    let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 9000));
     let database = document.database.unwrap_or_else(|| DATABASE.into());
     Ok(ServerSettings {
-        listen: document
-            .listen
-            .unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 9000))),
+        file: Some(file.to_owned()),
+        listen: document.listen.unwrap_or(loopback),
         database: folder.join(database),
         require_tokens: document.require_tokens,
+        allow_anonymous: document.allow_anonymous,
         read_token_file: document.read_token_file.map(|file| folder.join(file)),
         tls,
         hosts,
@@ -159,18 +141,18 @@ fn parse(path: &Path, text: &str) -> Result<ServerSettings, ServerSettingsError>
     })
 }
 
-/// The TOML error with the line that it is about, quoted since the message alone names no key.
-fn at_line(path: &Path, text: &str, cause: &toml::de::Error) -> ServerSettingsError {
-    let start = cause.span().map_or(0, |span| span.start);
-    let before = text.get(..start).unwrap_or_default();
-    let line = before.matches('\n').count();
-    let source = text.lines().nth(line).unwrap_or_default().trim();
-    let message = cause.message().replace('\n', ", ");
-    ServerSettingsError::Toml {
-        path: path.to_owned(),
-        line: line + 1,
-        problem: format!("{message} in `{source}`"),
-    }
+fn parse(file: &Path, text: &str) -> Result<Part, TomlError> {
+    let (document, given) = toml_reader::parse(file, text, &SCHEMA, &[])?;
+    Ok(Part {
+        document,
+        given,
+        folder: file.parent().unwrap_or(Path::new("")).to_owned(),
+    })
+}
+
+fn unread(file: &Path, cause: io::Error) -> TomlError {
+    let file = file.to_owned();
+    TomlError::Read { file, cause }
 }
 
 #[cfg(test)]
@@ -178,7 +160,10 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<ServerSettings, String> {
-        parse(Path::new("conf/server.toml"), text).map_err(|error| error.to_string())
+        let file = Path::new("conf/server.toml");
+        parse(file, text)
+            .and_then(|part| resolve(file, part, &[]))
+            .map_err(|error| error.to_string())
     }
 
     fn refused(text: &str) -> String {
@@ -210,7 +195,7 @@ mod tests {
     #[test]
     fn the_shorter_interval_wins_and_is_told_once() {
         let settings = read(TWO_TEMPLATES).unwrap();
-        let services = &settings.hosts[&HostId::Number(1)].services;
+        let services = &settings.hosts[&ClientName::Number(1)].services;
         assert_eq!(services["LinuxCPU"].interval_ms, 15_000);
         assert_eq!(services["LinuxLoad"].interval_ms, 500);
         let told: Vec<String> = settings.clashes.iter().map(Clash::to_string).collect();
@@ -227,7 +212,7 @@ mod tests {
     fn of_equal_intervals_the_first_named_wins() {
         let text = TWO_TEMPLATES.replace(r#"["get_linux_cpu", 15]"#, r#"["other", 60]"#);
         let settings = read(&text).unwrap();
-        let services = &settings.hosts[&HostId::Number(1)].services;
+        let services = &settings.hosts[&ClientName::Number(1)].services;
         assert_eq!(services["LinuxCPU"].plugin, "get_linux_cpu");
         assert_eq!(settings.clashes[0].kept, "slow");
     }
@@ -235,17 +220,23 @@ mod tests {
     #[test]
     fn a_host_without_an_id_is_known_by_its_label() {
         let settings = read("[hosts.web]\n[hosts.7]\n").unwrap();
-        let ids: Vec<&HostId> = settings.hosts.keys().collect();
-        assert_eq!(ids, [&HostId::Number(7), &HostId::Name("web".to_owned())]);
+        let ids: Vec<&ClientName> = settings.hosts.keys().collect();
+        assert_eq!(
+            ids,
+            [&ClientName::Number(7), &ClientName::Name("web".to_owned())]
+        );
     }
 
     #[test]
     fn what_toml_refuses_is_told_with_its_line() {
         assert_eq!(
             refused("listen = \"127.0.0.1:9000\"\nlisen = 1\n"),
-            "conf/server.toml:2: unknown field `lisen`, expected one of `listen`, \
-             `database`, `require_tokens`, `read_token_file`, `tls_cert_file`, `tls_key_file`, \
-             `client_ca_file`, `hosts`, `groups`, `templates` in `lisen = 1`"
+            "conf/server.toml:2: there is no setting `lisen`; the nearest is `listen`"
+        );
+        assert_eq!(
+            refused("[hosts.web]\n\ntoken_fil = \"a\"\n"),
+            "conf/server.toml:3: there is no setting `hosts.web.token_fil`; the nearest is \
+             `hosts.web.token_file`"
         );
         for (text, line) in [
             ("listen = \"localhost:9000\"\n", 1),
@@ -254,6 +245,9 @@ mod tests {
             ("[hosts.web]\nid = 1\nid = 2\n", 3),
             ("[hosts.web]\nid = -1\n", 2),
             ("[hosts.web]\nid = 4294967296\n", 2),
+            ("[hosts.web]\ngroups = \"a\"\n", 2),
+            ("\nhosts = 1\n", 2),
+            ("require_tokens = \"yes\"\n", 1),
         ] {
             let told = refused(text);
             let begins = format!("conf/server.toml:{line}: ");
@@ -263,52 +257,59 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_told_with_its_key() {
+    fn what_cannot_be_is_told_with_its_line_and_key() {
         for (text, told) in [
             (
                 "[hosts.a]\nid = 1\n[hosts.b]\nid = \"1\"\n",
-                "`hosts.b.id` is 1, which `hosts.a` has already",
+                "4: `hosts.b.id` is 1, which `hosts.a` has already",
+            ),
+            (
+                "[hosts.a]\nid = 7\n\n[hosts.7]\n",
+                "2: `hosts.a.id` is 7, which `hosts.7` has already",
             ),
             (
                 "[hosts.a]\ngroups = [\"x\"]\n",
-                "`hosts.a.groups` names the group `x`, but there is no table [groups.x]",
+                "2: `hosts.a.groups` names the group `x`, but there is no table [groups.x]",
             ),
             (
                 "[hosts.a]\ntemplates = [\"x\"]\n",
-                "`hosts.a.templates` names the template `x`, but there is no table [templates.x]",
+                "2: `hosts.a.templates` names the template `x`, but there is no table [templates.x]",
             ),
             (
                 "[groups.g]\ntemplates = [\"x\"]\n",
-                "`groups.g.templates` names the template `x`, but there is no table [templates.x]",
+                "2: `groups.g.templates` names the template `x`, but there is no table [templates.x]",
             ),
             (
                 "[templates.t.services]\nA = [\"p\", 0.05]\n",
-                "`templates.t.services.A` has the interval 0.05 s, which is not within 0.1 to \
-                 604800 s",
+                "2: `templates.t.services.A` must have an interval within 0.1 to 604800 s",
             ),
             (
                 "[hosts.a]\nreports_for = [7]\n[hosts.b]\nid = \"7b\"\n",
-                "`hosts.a.reports_for` names 7, but no host has that id",
+                "2: `hosts.a.reports_for` names 7, but no host has that id",
             ),
             (
                 "[hosts.a]\ntoken_sha256 = \"12\"\n",
-                "`hosts.a.token_sha256` is not 64 hexadecimal digits, as `sha256sum` prints them",
-            ),
-            (
-                "[hosts.a]\ntoken_sha256 = \"\"\ntoken_file = \"token\"\n",
-                "`hosts.a.token_sha256` cannot be there beside token_file; leave one of them out",
+                "2: `hosts.a.token_sha256` must be 64 hexadecimal digits, as `sha256sum` prints them",
             ),
             (
                 "tls_cert_file = \"a\"\n",
-                "`tls_key_file` is missing: TLS needs both tls_cert_file and tls_key_file",
+                " `tls_key_file` is missing: TLS needs both tls_cert_file and tls_key_file",
             ),
             (
                 "client_ca_file = \"a\"\n",
-                "`tls_cert_file` is missing: TLS needs both tls_cert_file and tls_key_file",
+                " `tls_cert_file` is missing: TLS needs both tls_cert_file and tls_key_file",
             ),
         ] {
-            assert_eq!(refused(text), format!("conf/server.toml: {told}"));
+            assert_eq!(refused(text), format!("conf/server.toml:{told}"));
         }
+        let both = format!(
+            "[hosts.a]\ntoken_file = \"t\"\ntoken_sha256 = \"{}\"\n",
+            "0".repeat(64)
+        );
+        assert_eq!(
+            refused(&both),
+            "conf/server.toml:3: `hosts.a.token_sha256` cannot be there beside token_file; leave one of them out"
+        );
         for service in [
             "[15, \"p\"]",
             "[\"p\"]",
@@ -319,7 +320,7 @@ mod tests {
         ] {
             let text = format!("[templates.t.services]\nA = {service}\n");
             let told = refused(&text);
-            let begins = "conf/server.toml: `templates.t.services.A` is not ";
+            let begins = "conf/server.toml:2: `templates.t.services.A` must be a plugin and ";
             assert!(told.starts_with(begins), "{told}");
             assert!(!told.contains('\n'), "{told}");
         }
@@ -329,13 +330,17 @@ mod tests {
         }
         for interval in ["604801", "-1", "0", "nan", "inf"] {
             let text = format!("[templates.t.services]\nA = [\"p\", {interval}]\n");
-            assert!(refused(&text).contains("which is not within"), "{interval}");
+            assert!(
+                refused(&text).contains("must have an interval"),
+                "{interval}"
+            );
         }
         let long = "x".repeat(65);
         for id in ["", "a\\tb", "a\\u007f", &long] {
             let text = format!("[hosts.a]\nid = \"{id}\"\n");
-            assert!(refused(&text).contains("`hosts.a.id` is"), "{id}");
+            assert!(refused(&text).contains(":2: `hosts.a.id` must be "), "{id}");
         }
+        assert!(refused(&format!("[hosts.{long}]\n")).contains(".id` must be "));
     }
 
     #[test]
@@ -349,14 +354,81 @@ mod tests {
         ] {
             assert_eq!(
                 refused(&format!("\nlisten = \"{listen}\"\n")),
-                format!(
-                    "conf/server.toml:2: an address to listen on is an IP address and a port from \
-                     0 to 65535, such as 127.0.0.1:9000 or [::1]:9000, in `listen = \"{listen}\"`"
-                )
+                "conf/server.toml:2: `listen` must be an IP address and a port from 0 to 65535, such as \
+                 \"127.0.0.1:9000\" or \"[::1]:9000\""
             );
         }
         let settings = read("listen = \"[::1]:0\"\n").unwrap();
         assert_eq!(settings.listen.to_string(), "[::1]:0");
+    }
+
+    #[test]
+    fn further_files_add_hosts_groups_and_templates() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("server.toml");
+        let further = folder.path().join("server.d");
+        fs::write(&file, "[hosts.web]\ngroups = [\"all\"]\n").unwrap();
+        let read = || {
+            ServerSettings::read(&file).map_err(|error| {
+                let folder = format!("{}/", folder.path().display());
+                error.to_string().replace(&folder, "")
+            })
+        };
+        let group = "names the group `all`, but there is no table [groups.all]";
+        assert_eq!(
+            read().unwrap_err(),
+            format!("server.toml:2: `hosts.web.groups` {group}")
+        );
+
+        fs::create_dir(&further).unwrap();
+        fs::write(
+            further.join("b.toml"),
+            "[groups.all]\ntemplates = [\"t\"]\n",
+        )
+        .unwrap();
+        fs::write(
+            further.join("a.toml"),
+            "[templates.t.services]\nA = [\"p\", 1]\n",
+        )
+        .unwrap();
+        fs::write(further.join("notes"), "nothing of ours").unwrap();
+        fs::write(
+            further.join("db.toml"),
+            "[hosts.db]\ntoken_file = \"token\"\n",
+        )
+        .unwrap();
+        let settings = read().unwrap();
+        let web = ClientName::from_text("web");
+        assert_eq!(settings.hosts[&web].services["A"].plugin, "p");
+        let token = &settings.hosts[&ClientName::from_text("db")].token;
+        assert!(
+            matches!(token, Some(host::TokenSource::File(path)) if *path == further.join("token"))
+        );
+
+        for (text, told) in [
+            ("x = 1\n", "server.d/c.toml:1: there is no setting `x`"),
+            (
+                "\n[hosts.web]\n",
+                "server.d/c.toml:2: `hosts.web` stands in server.toml:1 already",
+            ),
+            (
+                "[hosts.c]\nid = \"web\"\n",
+                "server.d/c.toml:2: `hosts.c.id` is web, which",
+            ),
+            (
+                "listen = \"127.0.0.1:1\"\n",
+                "server.d/c.toml:1: `listen` must stand in ",
+            ),
+            (
+                "[groups.c]\ntemplates = [\"u\"]\n",
+                "server.d/c.toml:2: `groups.c.templates` names",
+            ),
+        ] {
+            fs::write(further.join("c.toml"), text).unwrap();
+            let error = read().unwrap_err();
+            let at = if error.starts_with(told) { told } else { "" };
+            assert_eq!(at, told, "{error}");
+        }
     }
 
     #[test]
@@ -374,7 +446,11 @@ mod tests {
             &long,
         ] {
             let settings = read(&format!("[hosts.a]\nid = \"{id}\"\n")).unwrap();
-            assert!(settings.hosts.contains_key(&HostId::Name(id.to_owned())));
+            assert!(
+                settings
+                    .hosts
+                    .contains_key(&ClientName::Name(id.to_owned()))
+            );
         }
     }
 
@@ -391,21 +467,21 @@ mod tests {
     #[test]
     fn what_no_agent_would_follow_is_not_ordered() {
         assert_eq!(
-            read(&ordering(256, 200)).unwrap().hosts[&HostId::Number(1)]
+            read(&ordering(256, 200)).unwrap().hosts[&ClientName::Number(1)]
                 .services
                 .len(),
             256
         );
         assert_eq!(
             refused(&ordering(257, 3)),
-            "conf/server.toml: `hosts.web` gets a services document that agents refuse: \
+            "conf/server.toml:1: `hosts.web` gets a services document that agents refuse: \
              service \"256\": one more than the 256 services there is room for"
         );
         let told = refused(&ordering(1, 201));
         assert!(told.contains("of 1 to 200 bytes"), "{told}");
         // Names and plugins of 200 bytes each: 256 × (2 × 200 + a little) is more than 64 KiB.
         let told = refused(&ordering(256, 200).replace("\"p\"", &format!("{:?}", "p".repeat(200))));
-        let begins = "conf/server.toml: `hosts.web` gets a services document of 10";
+        let begins = "conf/server.toml:1: `hosts.web` gets a services document of 10";
         assert!(told.starts_with(begins), "{told}");
         assert!(told.contains("at most 65536"), "{told}");
     }
@@ -415,7 +491,7 @@ mod tests {
         let text = "[hosts.a]\nid = 1\ntemplates = [\"t\"]\n[templates.t.services]\n\
                     A = [\"p\", 0.1]\nB = [\"p\", 604800]\n";
         let settings = read(text).unwrap();
-        let services = &settings.hosts[&HostId::Number(1)].services;
+        let services = &settings.hosts[&ClientName::Number(1)].services;
         assert_eq!(services["A"].interval_ms, 100);
         assert_eq!(services["B"].interval_ms, 604_800_000);
     }
@@ -423,10 +499,7 @@ mod tests {
     #[test]
     fn a_device_is_no_settings_file() {
         let error = ServerSettings::read(Path::new("/dev/zero")).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "/dev/zero cannot be read: it is not a regular file"
-        );
+        assert_eq!(error.to_string(), "/dev/zero: it is not a regular file");
     }
 
     #[test]

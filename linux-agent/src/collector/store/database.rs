@@ -18,10 +18,10 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use thiserror::Error;
 
-use super::runs::{COUNT_DUPLICATE, COUNT_STORED};
+use super::runs::{COUNT_DUPLICATE, COUNT_STORED, COUNT_UNNUMBERED};
 use super::schema;
+use crate::client_name::ClientName;
 use crate::collector::report::Report;
-use crate::collector::settings::host::HostId;
 use crate::system::clock;
 
 /// Most reports that one query gives.
@@ -54,7 +54,7 @@ pub fn now_ms() -> i64 {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Query {
     /// Only of this client.
-    pub client: Option<HostId>,
+    pub client: Option<ClientName>,
     /// Only of this service.
     pub service: Option<String>,
     /// Only those received later than this, in milliseconds since 1970-01-01 00:00 UTC.
@@ -80,7 +80,7 @@ pub struct Stored {
     #[serde(skip)]
     id: i64,
     /// Who sent it.
-    pub client_id: HostId,
+    pub client_id: ClientName,
     /// Of which service.
     pub service_name: String,
     /// A JSON object, as it was sent.
@@ -105,8 +105,15 @@ pub struct Stored {
 #[derive(Debug, Error)]
 pub enum OpenError {
     /// Its folder cannot be created.
-    #[error("the folder {} of the database cannot be created: {cause}", path.display())]
+    #[error(
+        "the folder {} of the database does not exist and cannot be made: {cause}; make it for this user, \
+         or name another file as `database` in the settings",
+        path.display()
+    )]
     Folder { path: PathBuf, cause: io::Error },
+    /// There is a folder in its place.
+    #[error("the database {} is a folder; name a file in it", .0.display())]
+    Directory(PathBuf),
     /// SQLite says no.
     #[error("the database {} cannot be used: {cause}", path.display())]
     Sqlite {
@@ -142,6 +149,9 @@ pub fn open(path: &Path, busy_timeout: Duration) -> Result<Connection, OpenError
                 path: folder.to_owned(),
                 cause,
             })?;
+    }
+    if path.is_dir() {
+        return Err(OpenError::Directory(path.to_owned()));
     }
     // What hosts report is for nobody but those whom the collector lets read; SQLite's other files take after this one.
     // If it is there already, or cannot be made, SQLite has the word.
@@ -182,6 +192,7 @@ pub struct Inserter<'c> {
     insert: Statement<'c>,
     count_stored: Statement<'c>,
     count_duplicate: Statement<'c>,
+    count_unnumbered: Statement<'c>,
 }
 
 impl<'c> Inserter<'c> {
@@ -192,6 +203,7 @@ impl<'c> Inserter<'c> {
             insert: connection.prepare(INSERT)?,
             count_stored: connection.prepare(COUNT_STORED)?,
             count_duplicate: connection.prepare(COUNT_DUPLICATE)?,
+            count_unnumbered: connection.prepare(COUNT_UNNUMBERED)?,
         })
     }
 
@@ -216,6 +228,8 @@ impl<'c> Inserter<'c> {
                 0 => self.count_duplicate.execute(params![client, boot])?,
                 _ => self.count_stored.execute(params![client, boot, seq])?,
             };
+        } else {
+            self.count_unnumbered.execute([&client])?;
         }
         transaction.commit()
     }
@@ -223,7 +237,7 @@ impl<'c> Inserter<'c> {
 
 /// Reads what `query` asks for.
 pub fn read(connection: &Connection, query: &Query) -> rusqlite::Result<Page> {
-    let client = query.client.as_ref().map(HostId::to_string);
+    let client = query.client.as_ref().map(ClientName::to_string);
     let limit = query.limit.min(MAX_PAGE);
     let mut values: Vec<(&str, &dyn rusqlite::ToSql)> =
         vec![(":after", &query.after), (":limit", &limit)];
@@ -257,7 +271,7 @@ pub fn read(connection: &Connection, query: &Query) -> rusqlite::Result<Page> {
 /// The report of `service` of `client` that was received last.
 pub fn latest(
     statement: &mut Statement<'_>,
-    client: &HostId,
+    client: &ClientName,
     service: &str,
 ) -> rusqlite::Result<Option<Stored>> {
     statement
@@ -298,7 +312,7 @@ fn stored(row: &Row<'_>) -> rusqlite::Result<Stored> {
     })?;
     Ok(Stored {
         id: row.get(0)?,
-        client_id: HostId::new(&row.get::<_, String>(1)?),
+        client_id: ClientName::from_text(&row.get::<_, String>(1)?),
         service_name: row.get(2)?,
         data,
         time: row.get(4)?,
@@ -321,13 +335,14 @@ mod tests {
 
     fn report(seq: Option<i64>, boot: Option<&str>) -> Report {
         Report {
-            client_id: HostId::Number(1),
+            client_id: ClientName::Number(1),
             service_name: "LinuxCPU".to_owned(),
             data: RawValue::from_string(r#"{"user": 1.50}"#.to_owned()).unwrap(),
             time: None,
             uptime: None,
             boot: boot.map(str::to_owned),
             seq,
+            error: None,
         }
     }
 
@@ -391,7 +406,7 @@ mod tests {
             ..ALL
         };
         let of_service = Query {
-            client: Some(HostId::Number(1)),
+            client: Some(ClientName::Number(1)),
             service: Some("LinuxCPU".to_owned()),
             ..recent.clone()
         };
@@ -462,7 +477,7 @@ mod tests {
             open(&other, BUSY_TIMEOUT),
             Err(OpenError::Foreign(_))
         ));
-        make("PRAGMA user_version = 3").unwrap();
+        make("PRAGMA user_version = 4").unwrap();
         assert!(matches!(
             open(&other, BUSY_TIMEOUT),
             Err(OpenError::Foreign(_))
@@ -470,7 +485,7 @@ mod tests {
 
         assert!(matches!(
             open(folder.path(), BUSY_TIMEOUT),
-            Err(OpenError::Sqlite { .. })
+            Err(OpenError::Directory(_))
         ));
         let below_a_file = text.join("reports.db");
         assert!(matches!(

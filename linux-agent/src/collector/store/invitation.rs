@@ -8,9 +8,9 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 use thiserror::Error;
 
 use super::database::{self, OpenError, now_ms};
+use crate::client_name::ClientName;
 use crate::collector::digest::{self, Digest};
 use crate::collector::settings::ServerSettings;
-use crate::collector::settings::host::HostId;
 
 /// Most codes of a host that are open, and most enrolled tokens of it; the newest stay. More than
 /// one token, so that an agent whose answer was lost on the way goes on with the token it has.
@@ -43,7 +43,7 @@ pub enum InviteError {
 }
 
 /// A host that has enrolled, and the digest of a token of it.
-pub type Enrolled = (HostId, Option<Digest>);
+pub type Enrolled = (ClientName, Option<Digest>);
 
 /// What [`revoke`] has taken away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,14 +115,25 @@ pub fn digest_of(code: &str) -> Option<Digest> {
     (symbols.len() == CODE_SYMBOLS).then(|| Digest::of(&symbols))
 }
 
-/// Uses a code up and keeps the token that its host has from now on; gives the host. None, and
-/// nothing is changed, if the code is not open.
+/// What a code was good for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Redeemed {
+    /// This host has the token from now on.
+    By(ClientName),
+    /// The settings do not have the host that it is for. It stays open.
+    NoHost(ClientName),
+    /// Nothing: it is unknown, used or expired.
+    Nothing,
+}
+
+/// Uses a code up and keeps the token that its host has from now on, if `is_host` knows it. Else nothing is changed.
 pub fn redeem(
     connection: &Connection,
     code: &Digest,
     token: &Digest,
     now_ms: i64,
-) -> rusqlite::Result<Option<HostId>> {
+    is_host: impl Fn(&ClientName) -> bool,
+) -> rusqlite::Result<Redeemed> {
     // It has the database to itself from its first statement on: of two that come with one code,
     // the second finds none.
     let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
@@ -134,8 +145,13 @@ pub fn redeem(
         )
         .optional()?;
     let Some(client) = client else {
-        return Ok(None);
+        return Ok(Redeemed::Nothing);
     };
+    let host = ClientName::from_text(&client);
+    if !is_host(&host) {
+        // Dropped, the transaction takes back what it has done.
+        return Ok(Redeemed::NoHost(host));
+    }
     transaction.execute(
         "INSERT INTO tokens (client, digest) VALUES (?1, ?2)",
         params![client, token.as_bytes()],
@@ -146,7 +162,7 @@ pub fn redeem(
         params![client, MAX_PER_HOST],
     )?;
     transaction.commit()?;
-    Ok(Some(HostId::new(&client)))
+    Ok(Redeemed::By(host))
 }
 
 /// All enrolled tokens, each with its host; none with a host whose tokens were taken away.
@@ -159,14 +175,14 @@ pub fn tokens(connection: &Connection) -> rusqlite::Result<Vec<Enrolled>> {
         let digest: Option<Vec<u8>> = row.get(1)?;
         // What has not the length of a digest was put there by hand, and is nobody's token.
         let digest = digest.and_then(|bytes| Digest::from_slice(&bytes));
-        tokens.push((HostId::new(&client), digest));
+        tokens.push((ClientName::from_text(&client), digest));
     }
     Ok(tokens)
 }
 
-fn find(settings: &ServerSettings, host: &str) -> Result<HostId, InviteError> {
+fn find(settings: &ServerSettings, host: &str) -> Result<ClientName, InviteError> {
     let labelled = settings.hosts.iter().find(|(_, it)| it.label == host);
-    let id = HostId::new(host);
+    let id = ClientName::from_text(host);
     labelled
         .or_else(|| settings.hosts.get_key_value(&id))
         .map(|(id, _)| id.clone())
@@ -265,11 +281,12 @@ mod tests {
     fn a_code_is_good_until_it_expires_and_once() {
         let (_folder, connection) = connection();
         let (code, token) = (digest("code"), digest("token"));
-        let redeem = |now| redeem(&connection, &code, &token, now).unwrap();
+        let redeem = |now, is_host| redeem(&connection, &code, &token, now, |_| is_host).unwrap();
         open_code(&connection, "7", &code, 0, 1000).unwrap();
-        assert_eq!(redeem(1000), None);
-        assert_eq!(redeem(999), Some(HostId::Number(7)));
-        assert_eq!(redeem(999), None);
+        assert_eq!(redeem(1000, true), Redeemed::Nothing);
+        assert_eq!(redeem(999, false), Redeemed::NoHost(ClientName::Number(7)));
+        assert_eq!(redeem(999, true), Redeemed::By(ClientName::Number(7)));
+        assert_eq!(redeem(999, true), Redeemed::Nothing);
         let kept = tokens(&connection).unwrap();
         assert_eq!(kept.len(), 1);
         assert!(kept[0].1.as_ref().unwrap().matches(&token));
@@ -288,14 +305,15 @@ mod tests {
         }
         assert_eq!(count("invitations"), MAX_PER_HOST + 1);
         assert_eq!(
-            redeem(&connection, &digest("4"), &digest("t"), 5).unwrap(),
-            None
+            redeem(&connection, &digest("4"), &digest("t"), 5, |_| true).unwrap(),
+            Redeemed::Nothing
         );
         for n in 0..9 {
             let code = digest(&format!("again {n}"));
             open_code(&connection, "1", &code, 5, 10).unwrap();
             let token = digest(&format!("token {n}"));
-            assert!(redeem(&connection, &code, &token, 5).unwrap().is_some());
+            let redeemed = redeem(&connection, &code, &token, 5, |_| true).unwrap();
+            assert_eq!(redeemed, Redeemed::By(ClientName::Number(1)));
         }
         let kept = tokens(&connection).unwrap();
         assert_eq!(kept.len(), 4);

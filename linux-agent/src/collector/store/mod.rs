@@ -6,7 +6,9 @@ pub(crate) mod invitation;
 pub(crate) mod runs;
 pub(crate) mod schema;
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -15,11 +17,12 @@ use tokio::sync::oneshot;
 
 use super::digest::Digest;
 use super::report::Report;
-use super::settings::host::HostId;
+use super::settings::host::Host;
+use crate::client_name::ClientName;
 use database::{Inserter, LATEST, OpenError, Page, Query, Stored, now_ms};
 use file::DatabaseFile;
-use invitation::Enrolled;
-use runs::Accounting;
+use invitation::{Enrolled, Redeemed};
+use runs::ClientRuns;
 
 /// How long to wait before trying again to open a database that was deleted or replaced.
 const REOPEN_PAUSE: Duration = Duration::from_secs(1);
@@ -52,9 +55,8 @@ impl Store {
         Ok((Store { requests }, thread))
     }
 
-    /// Stores a report that arrives now, unless it is there already.
-    pub async fn insert(&self, report: Report) -> Result<(), Unavailable> {
-        let received_ms = now_ms();
+    /// Stores a report that arrived at `received_ms`, unless it is there already.
+    pub async fn insert(&self, report: Report, received_ms: i64) -> Result<(), Unavailable> {
         self.ask(|reply| Job::Insert {
             report,
             received_ms,
@@ -71,7 +73,7 @@ impl Store {
     /// The report of each of these services of `client` that was received last.
     pub async fn latest(
         &self,
-        client: HostId,
+        client: ClientName,
         services: Vec<String>,
     ) -> Result<Vec<Option<Stored>>, Unavailable> {
         self.ask(|reply| Job::Latest {
@@ -83,7 +85,10 @@ impl Store {
     }
 
     /// What has become of the reports of these clients.
-    pub async fn accounting(&self, clients: Vec<HostId>) -> Result<Accounting, Unavailable> {
+    pub async fn accounting(
+        &self,
+        clients: Vec<ClientName>,
+    ) -> Result<Vec<ClientRuns>, Unavailable> {
         self.ask(|reply| Job::Account { clients, reply }).await
     }
 
@@ -92,9 +97,20 @@ impl Store {
         self.ask(|reply| Job::Tokens { reply }).await
     }
 
-    /// Exchanges a code for a token, if it is open; gives the host.
-    pub async fn redeem(&self, code: Digest, token: Digest) -> Result<Option<HostId>, Unavailable> {
-        self.ask(|reply| Job::Redeem { code, token, reply }).await
+    /// Exchanges a code for a token; see [`invitation::redeem`].
+    pub async fn redeem(
+        &self,
+        code: Digest,
+        token: Digest,
+        hosts: Arc<BTreeMap<ClientName, Host>>,
+    ) -> Result<Redeemed, Unavailable> {
+        self.ask(|reply| Job::Redeem {
+            code,
+            token,
+            hosts,
+            reply,
+        })
+        .await
     }
 
     async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Job) -> Result<T, Unavailable> {
@@ -119,13 +135,13 @@ enum Job {
         reply: Reply<Page>,
     },
     Latest {
-        client: HostId,
+        client: ClientName,
         services: Vec<String>,
         reply: Reply<Vec<Option<Stored>>>,
     },
     Account {
-        clients: Vec<HostId>,
-        reply: Reply<Accounting>,
+        clients: Vec<ClientName>,
+        reply: Reply<Vec<ClientRuns>>,
     },
     Tokens {
         reply: Reply<Vec<Enrolled>>,
@@ -133,7 +149,8 @@ enum Job {
     Redeem {
         code: Digest,
         token: Digest,
-        reply: Reply<Option<HostId>>,
+        hosts: Arc<BTreeMap<ClientName, Host>>,
+        reply: Reply<Redeemed>,
     },
 }
 
@@ -206,8 +223,14 @@ fn answer(file: &DatabaseFile, name: &str, inbox: &mpsc::Receiver<Job>) -> rusql
             Job::Tokens { reply } => {
                 let _ = reply.send(reading.note(invitation::tokens(connection)));
             }
-            Job::Redeem { code, token, reply } => {
-                let result = invitation::redeem(connection, &code, &token, now_ms());
+            Job::Redeem {
+                code,
+                token,
+                hosts,
+                reply,
+            } => {
+                let is_host = |id: &ClientName| hosts.contains_key(id);
+                let result = invitation::redeem(connection, &code, &token, now_ms(), is_host);
                 if !file.is_in_place() {
                     return Ok(End::Displaced);
                 }
@@ -334,13 +357,14 @@ mod tests {
         let insert = |seq| {
             let (reply, answer) = oneshot::channel();
             let report = Report {
-                client_id: HostId::Number(1),
+                client_id: ClientName::Number(1),
                 service_name: "LinuxCPU".to_owned(),
                 data: RawValue::from_string("{}".to_owned()).unwrap(),
                 time: None,
                 uptime: None,
                 boot: Some("a".to_owned()),
                 seq: Some(seq),
+                error: None,
             };
             let request = Job::Insert {
                 report,

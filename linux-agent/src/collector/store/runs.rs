@@ -3,10 +3,10 @@
 //! An agent numbers what it samples in a run, its `boot`, from 0. So what never came shows as a gap,
 //! and what was sent again as a duplicate.
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::Serialize;
 
-use crate::collector::settings::host::HostId;
+use crate::client_name::ClientName;
 
 /// Counts a report that was stored: its client, boot and number.
 pub const COUNT_STORED: &str = "
@@ -20,27 +20,27 @@ pub const COUNT_DUPLICATE: &str = "
     UPDATE runs SET duplicates = duplicates + 1 WHERE client = ?1 AND boot = ?2
 ";
 
+/// Counts a report without boot or number, which is in no run: its client.
+pub const COUNT_UNNUMBERED: &str = "
+    INSERT INTO unnumbered (client, received) VALUES (?1, 1)
+    ON CONFLICT (client) DO UPDATE SET received = received + 1
+";
+
 /// Most runs of one client in an answer.
 pub const MAX_RUNS: u32 = 1000;
 
 /// Most runs in an answer, over all clients; each has the same share, and at least one.
 pub const MAX_RUNS_IN_ALL: u32 = 10_000;
 
-/// What has become of the reports of every client that was asked for.
-#[derive(Debug, Serialize)]
-pub struct Accounting {
-    /// In the order of the settings.
-    pub clients: Vec<ClientRuns>,
-}
-
-/// What has become of the reports of one client, of all its runs. Reports without `boot` or `seq`
-/// cannot be accounted for.
+/// What has become of the reports of one client, of all its runs.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct ClientRuns {
     /// The client.
-    pub client_id: HostId,
-    /// Reports that are stored, each counted once.
+    pub client_id: ClientName,
+    /// Reports of its runs that are stored, each counted once.
     pub received: u64,
+    /// Reports without `boot` or `seq`, which nobody can tell from one that comes again.
+    pub unnumbered: u64,
     /// Reports that came although their number was there already. The first of a number stays.
     pub duplicates: u64,
     /// Numbers that have not come, from 0 to the last of each run.
@@ -69,20 +69,24 @@ pub struct Run {
 }
 
 /// The accounts of these clients.
-pub fn read(connection: &Connection, clients: Vec<HostId>) -> rusqlite::Result<Accounting> {
+pub fn read(
+    connection: &Connection,
+    clients: Vec<ClientName>,
+) -> rusqlite::Result<Vec<ClientRuns>> {
     // Sums of `last` in halves, since SQLite refuses a sum beyond 2^63.
     let mut sums = connection.prepare(
         "SELECT count(*), coalesce(sum(received), 0), coalesce(sum(duplicates), 0),
                 coalesce(sum(last >> 32), 0), coalesce(sum(last & 4294967295), 0)
          FROM runs WHERE client = ?1",
     )?;
+    let mut unnumbered = connection.prepare("SELECT received FROM unnumbered WHERE client = ?1")?;
     let mut newest = connection.prepare(
         "SELECT boot, first, last, received, duplicates FROM runs
          WHERE client = ?1 ORDER BY id DESC LIMIT ?2",
     )?;
     let count = u32::try_from(clients.len()).unwrap_or(u32::MAX).max(1);
     let limit = (MAX_RUNS_IN_ALL / count).clamp(1, MAX_RUNS);
-    let clients = clients
+    clients
         .into_iter()
         .map(|client_id| {
             let client = client_id.to_string();
@@ -97,9 +101,11 @@ pub fn read(connection: &Connection, clients: Vec<HostId>) -> rusqlite::Result<A
                 .collect::<rusqlite::Result<Vec<Run>>>()?;
             runs.reverse();
             let gaps = numbers.saturating_sub(u128::from(received));
+            let unnumbered = unnumbered.query_row([&client], |row| unsigned(row, 0));
             Ok(ClientRuns {
                 client_id,
                 received,
+                unnumbered: unnumbered.optional()?.unwrap_or(0),
                 duplicates,
                 // More than there are numbers to count with is as many as there are.
                 gaps: u64::try_from(gaps).unwrap_or(u64::MAX),
@@ -107,8 +113,7 @@ pub fn read(connection: &Connection, clients: Vec<HostId>) -> rusqlite::Result<A
                 runs,
             })
         })
-        .collect::<rusqlite::Result<_>>()?;
-    Ok(Accounting { clients })
+        .collect()
 }
 
 fn run(row: &Row<'_>) -> rusqlite::Result<Run> {
@@ -148,8 +153,8 @@ mod tests {
     }
 
     fn account(connection: &Connection, client: &str) -> ClientRuns {
-        let mut accounting = read(connection, vec![HostId::new(client)]).unwrap();
-        accounting.clients.pop().unwrap()
+        let mut accounts = read(connection, vec![ClientName::from_text(client)]).unwrap();
+        accounts.pop().unwrap()
     }
 
     #[test]
@@ -178,12 +183,12 @@ mod tests {
     #[test]
     fn many_clients_share_the_answer() {
         let connection = connection();
-        let clients: Vec<HostId> = (0..20_000).map(HostId::Number).collect();
+        let clients: Vec<ClientName> = (0..20_000).map(ClientName::Number).collect();
         for boot in ["a", "b"] {
             store(&connection, "19999", boot, 0);
         }
-        let accounting = read(&connection, clients).unwrap();
-        let last = accounting.clients.last().unwrap();
+        let accounts = read(&connection, clients).unwrap();
+        let last = accounts.last().unwrap();
         assert_eq!((last.received, last.runs_left_out), (2, 1));
         assert_eq!(last.runs[0].boot, "b");
     }

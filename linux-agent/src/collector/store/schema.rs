@@ -3,7 +3,7 @@
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 /// What `user_version` says of a database that has all the tables below.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
 // `boot` and `seq` say which report it is. Older clients send none, and some boards no `boot`:
 // their reports cannot be told from a redelivery, so all are kept.
@@ -57,6 +57,16 @@ const RUNS_AND_TOKENS: &str = "
     ) STRICT;
 ";
 
+// What has no `boot` or no `seq` is in no run, and is counted by its client alone.
+const UNNUMBERED: &str = "
+    CREATE TABLE unnumbered (
+        client   TEXT NOT NULL PRIMARY KEY,
+        received INTEGER NOT NULL
+    ) STRICT;
+    INSERT INTO unnumbered (client, received)
+        SELECT client, count(*) FROM reports WHERE boot IS NULL OR seq IS NULL GROUP BY client;
+";
+
 /// Gives a new database its tables, and one of an earlier version those that it lacks; `false` if it
 /// is one of somebody else.
 pub fn prepare(connection: &mut Connection) -> rusqlite::Result<bool> {
@@ -69,9 +79,9 @@ pub fn prepare(connection: &mut Connection) -> rusqlite::Result<bool> {
     ) {
         (0, 0) => {
             transaction.execute_batch(REPORTS)?;
-            complete(&transaction)?;
+            complete(&transaction, 1)?;
         }
-        (1, _) => complete(&transaction)?,
+        (version @ 1..VERSION, _) => complete(&transaction, version)?,
         (VERSION, _) => {}
         _ => return Ok(false),
     }
@@ -79,9 +89,12 @@ pub fn prepare(connection: &mut Connection) -> rusqlite::Result<bool> {
     Ok(true)
 }
 
-/// From version 1 to this one.
-fn complete(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
-    transaction.execute_batch(RUNS_AND_TOKENS)?;
+/// From `version` to this one.
+fn complete(transaction: &Transaction<'_>, version: i64) -> rusqlite::Result<()> {
+    if version < 2 {
+        transaction.execute_batch(RUNS_AND_TOKENS)?;
+    }
+    transaction.execute_batch(UNNUMBERED)?;
     transaction.pragma_update(None, "user_version", VERSION)
 }
 
@@ -114,6 +127,14 @@ mod tests {
                 .unwrap()
                 .map(Result::unwrap)
                 .collect();
+            let unnumbered: Vec<(String, i64)> = connection
+                .prepare("SELECT client, received FROM unnumbered")
+                .unwrap()
+                .query_map([], |row| row.try_into())
+                .unwrap()
+                .map(Result::unwrap)
+                .collect();
+            assert_eq!(unnumbered, [("1".to_owned(), 2)]);
             let run = |client: &str, boot: &str, first, last, received| {
                 (client.to_owned(), boot.to_owned(), first, last, received, 0)
             };
@@ -126,6 +147,25 @@ mod tests {
                 ]
             );
         }
+    }
+
+    #[test]
+    fn a_database_of_version_2_keeps_its_runs() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(REPORTS).unwrap();
+        connection.execute_batch(RUNS_AND_TOKENS).unwrap();
+        connection
+            .execute_batch(
+                "PRAGMA user_version = 2;
+                 INSERT INTO reports (client, service, data, received_ms) VALUES ('1', 'A', '{}', 0);
+                 INSERT INTO runs (client, boot, first, last, received, duplicates)
+                    VALUES ('1', 'a', 0, 9, 10, 3);",
+            )
+            .unwrap();
+        assert!(prepare(&mut connection).unwrap());
+        let one = |sql| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
+        assert_eq!(one("SELECT duplicates FROM runs").unwrap(), 3);
+        assert_eq!(one("SELECT received FROM unnumbered").unwrap(), 1);
     }
 
     #[test]
