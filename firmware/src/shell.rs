@@ -1,6 +1,9 @@
 //! What drives a node: as a task, or from a loop.
 
+use core::future::pending;
+
 use embassy_futures::select::{Either3, select3};
+use embassy_futures::yield_now;
 use embedded_hal_async::delay::DelayNs;
 use embedded_io::{ReadReady, WriteReady};
 use mote_core::Uptime;
@@ -11,7 +14,10 @@ use crate::node::Node;
 use crate::sleeper::Sleeper;
 
 /// After an error of the line it is left alone for so long, in milliseconds.
-const PAUSE_MS: u32 = 20;
+const PAUSE_MS: u64 = 20;
+
+/// As much is read in one piece.
+const CHUNK: usize = 32;
 
 /// Runs a node for ever: reads orders from `rx`, writes reports to `tx`, and samples in time whether or not
 /// they go.
@@ -32,38 +38,44 @@ pub async fn run<
     mut rx: impl embedded_io_async::Read,
     mut tx: impl embedded_io_async::Write,
 ) -> ! {
-    let mut chunk = [0; 32];
+    let mut chunk = [0; CHUNK];
+    // After an error a direction rests until then.
+    let (mut write_from, mut read_from) = (Uptime::from_millis(0), Uptime::from_millis(0));
     loop {
         node.poll(clock.now(), board);
         let now = clock.now();
-        let wait_ms = wait_ms::<B>(node.poll_at(), now);
+        let rest = [write_from, read_from].into_iter().filter(|it| *it > now);
+        let until = rest.fold(node.poll_at(), Uptime::min);
         let line = node.outgoing(now);
         let write = async {
             match line {
-                [] => core::future::pending().await,
-                bytes => tx.write(bytes).await,
+                bytes @ [_, ..] if write_from <= now => tx.write(bytes).await,
+                _ => pending().await,
             }
         };
-        let failed = match select3(rx.read(&mut chunk), write, delay.delay_ms(wait_ms)).await {
-            Either3::First(Ok(length)) => {
+        let read = async {
+            match read_from <= now {
+                true => rx.read(&mut chunk).await,
+                false => pending().await,
+            }
+        };
+        // In this order: however much comes, what is to be sent and sampled goes before it.
+        match select3(write, delay.delay_ms(wait_ms::<B>(until, now)), read).await {
+            Either3::First(Ok(length @ 1..)) => node.sent(length, clock.now()),
+            Either3::First(_) => write_from = now.after_millis(PAUSE_MS),
+            Either3::Second(()) => {}
+            Either3::Third(Ok(length @ 1..)) => {
                 node.receive(chunk.get(..length).unwrap_or_default(), clock.now());
-                length == 0
+                // And so do other tasks.
+                yield_now().await;
             }
-            Either3::Second(Ok(length)) => {
-                node.sent(length, clock.now());
-                length == 0
-            }
-            Either3::First(Err(_)) | Either3::Second(Err(_)) => true,
-            Either3::Third(()) => false,
-        };
-        if failed {
-            delay.delay_ms(PAUSE_MS.min(wait_ms)).await;
+            Either3::Third(_) => read_from = now.after_millis(PAUSE_MS),
         }
     }
 }
 
-/// One turn of a loop: samples what is due, and reads and writes as much as `link` is ready for. Gives the
-/// time in milliseconds after which it should be called again; sooner if `link` is ready for more.
+/// One turn of a loop: samples what is due, reads at most as much as a line may have, and writes as much as `link` is
+/// ready for. Gives the time in milliseconds after which it should be called again; sooner if `link` is ready for more.
 pub fn turn<
     B: Board,
     const SERVICES: usize,
@@ -77,11 +89,15 @@ pub fn turn<
     link: &mut (impl embedded_io::Read + ReadReady + embedded_io::Write + WriteReady),
 ) -> u32 {
     node.poll(now, board);
-    let mut chunk = [0; 32];
-    while let Ok(true) = link.read_ready()
+    let mut chunk = [0; CHUNK];
+    let mut room = LINE;
+    // However much comes, there is an end to it.
+    while room > 0
+        && let Ok(true) = link.read_ready()
         && let Ok(length @ 1..) = link.read(&mut chunk)
     {
         node.receive(chunk.get(..length).unwrap_or_default(), now);
+        room = room.saturating_sub(length);
     }
     while let line @ [_, ..] = node.outgoing(now)
         && let Ok(true) = link.write_ready()
@@ -89,7 +105,10 @@ pub fn turn<
     {
         node.sent(length, now);
     }
-    wait_ms::<B>(node.poll_at(), now)
+    match room {
+        0 => 0,
+        _ => wait_ms::<B>(node.poll_at(), now),
+    }
 }
 
 /// Runs a node for ever, where there is no executor and nothing else for the main program to do: what the
@@ -120,4 +139,239 @@ pub fn run_blocking<
 fn wait_ms<B: Board>(until: Uptime, now: Uptime) -> u32 {
     let wait_ms = until.millis_since(now);
     wait_ms.min(u64::from(B::FEED_EVERY_MS)) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::cell::Cell;
+    use core::future::Future;
+    use core::pin::pin;
+    use core::task::{Context, Poll, Waker};
+    use embedded_io::{ErrorKind, ErrorType};
+    use std::rc::Rc;
+    use std::string::String;
+    use std::vec::Vec;
+
+    use crate::board::{Context as Sampling, Failed};
+    use crate::{ClientId, Settings, Status};
+
+    /// Bytes without end, or an end: a task that stays with them for so long has forgotten all others.
+    const PATIENCE: u32 = 10_000;
+
+    struct Probes;
+
+    impl Board for Probes {
+        type Plugin = ();
+        type Baseline = ();
+        type Sample = Status;
+
+        const NO_BASELINE: () = ();
+
+        fn plugin(_: &str) -> Option<()> {
+            Some(())
+        }
+
+        fn start(&mut self, _: (), _: Uptime) {}
+
+        fn sample(&mut self, _: (), _: &mut (), _: &Sampling) -> Result<Status, Failed> {
+            Ok(Status::OK)
+        }
+    }
+
+    fn node() -> Node<Probes> {
+        let mut node = Node::new();
+        let settings = Settings {
+            first_sample_spread_ms: 0,
+            ..Settings::of(ClientId::Number(7))
+        };
+        node.start(settings, &[("A", "", 1)], Uptime::from_millis(0));
+        node
+    }
+
+    /// What a direction of a line does.
+    #[derive(Clone, Copy, PartialEq)]
+    enum Does {
+        Everything,
+        Nothing,
+        Fail,
+    }
+
+    #[derive(Clone)]
+    struct Line {
+        reading: Does,
+        writing: Does,
+        reads: Rc<Cell<u32>>,
+        written: Rc<Cell<Vec<u8>>>,
+    }
+
+    impl Line {
+        fn new(reading: Does, writing: Does) -> Self {
+            Line {
+                reading,
+                writing,
+                reads: Rc::default(),
+                written: Rc::default(),
+            }
+        }
+
+        fn text(&self) -> String {
+            String::from_utf8(self.written.take()).unwrap()
+        }
+    }
+
+    impl ErrorType for Line {
+        type Error = ErrorKind;
+    }
+
+    impl embedded_io_async::Read for Line {
+        async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ErrorKind> {
+            self.reads.set(self.reads.get() + 1);
+            assert!(self.reads.get() < PATIENCE, "nothing else gets its turn");
+            match self.reading {
+                Does::Everything => {
+                    buffer.fill(b'x');
+                    Ok(buffer.len())
+                }
+                Does::Nothing => pending().await,
+                Does::Fail => Err(ErrorKind::Other),
+            }
+        }
+    }
+
+    impl embedded_io_async::Write for Line {
+        async fn write(&mut self, bytes: &[u8]) -> Result<usize, ErrorKind> {
+            embedded_io::Write::write(self, bytes)
+        }
+
+        async fn flush(&mut self) -> Result<(), ErrorKind> {
+            Ok(())
+        }
+    }
+
+    impl embedded_io::Read for Line {
+        fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ErrorKind> {
+            self.reads.set(self.reads.get() + 1);
+            assert!(self.reads.get() < PATIENCE, "nothing else gets its turn");
+            buffer.fill(b'x');
+            Ok(buffer.len())
+        }
+    }
+
+    impl ReadReady for Line {
+        fn read_ready(&mut self) -> Result<bool, ErrorKind> {
+            Ok(self.reading == Does::Everything)
+        }
+    }
+
+    impl embedded_io::Write for Line {
+        fn write(&mut self, bytes: &[u8]) -> Result<usize, ErrorKind> {
+            if self.writing == Does::Fail {
+                return Err(ErrorKind::Other);
+            }
+            let mut written = self.written.take();
+            written.extend_from_slice(bytes);
+            self.written.set(written);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> Result<(), ErrorKind> {
+            Ok(())
+        }
+    }
+
+    impl WriteReady for Line {
+        fn write_ready(&mut self) -> Result<bool, ErrorKind> {
+            Ok(true)
+        }
+    }
+
+    /// Time passes by a millisecond with each look at it.
+    #[derive(Clone, Default)]
+    struct Time(Rc<Cell<u64>>);
+
+    impl Clock for Time {
+        fn now(&self) -> Uptime {
+            self.0.set(self.0.get() + 1);
+            Uptime::from_millis(self.0.get())
+        }
+    }
+
+    impl DelayNs for Time {
+        async fn delay_ns(&mut self, ns: u32) {
+            let until = self.0.get() + u64::from(ns / 1_000_000);
+            core::future::poll_fn(|_| {
+                // Whoever polls lets time pass.
+                self.0.set(self.0.get() + 1);
+                match self.0.get() >= until {
+                    true => Poll::Ready(()),
+                    false => Poll::Pending,
+                }
+            })
+            .await;
+        }
+    }
+
+    /// Polls a node's task as an executor would, with other tasks between.
+    fn run_for(turns: u32, line: &Line) {
+        let time = Time::default();
+        let (mut node, mut board) = (node(), Probes);
+        let run = run(
+            &mut node,
+            &mut board,
+            time.clone(),
+            time,
+            line.clone(),
+            line.clone(),
+        );
+        let mut run = pin!(run);
+        for _ in 0..turns {
+            let mut context = Context::from_waker(Waker::noop());
+            assert!(run.as_mut().poll(&mut context).is_pending());
+        }
+    }
+
+    #[test]
+    fn a_flood_leaves_room_for_reports_and_other_tasks() {
+        let line = Line::new(Does::Everything, Does::Everything);
+        run_for(3000, &line);
+        assert_eq!(line.reads.get(), 3000);
+        let text = line.text();
+        assert!(text.contains(r#""get":"services""#), "{text}");
+        assert!(text.contains(r#""uptime":2,"#), "{text}");
+    }
+
+    #[test]
+    fn a_flood_leaves_a_loop_its_turn() {
+        let mut line = Line::new(Does::Everything, Does::Everything);
+        let mut node = node();
+        for turns in 1..=3 {
+            let now = Uptime::from_millis(1000 * u64::from(turns));
+            let wait_ms = turn(&mut node, &mut Probes, now, &mut line);
+            assert_eq!(wait_ms, 0, "there is more");
+            // As much as a line may have.
+            assert_eq!(line.reads.get(), turns * 512 / 32);
+        }
+        let text = line.text();
+        assert!(text.contains(r#""get":"services""#), "{text}");
+        assert!(text.contains(r#""uptime":2,"#), "{text}");
+    }
+
+    #[test]
+    fn a_direction_that_fails_stops_no_other() {
+        let no_writing = Line::new(Does::Everything, Does::Fail);
+        run_for(3000, &no_writing);
+        assert!(no_writing.reads.get() > 2000, "{}", no_writing.reads.get());
+
+        let no_reading = Line::new(Does::Fail, Does::Everything);
+        run_for(3000, &no_reading);
+        // It is tried again after a pause.
+        let reads = no_reading.reads.get();
+        assert!((50..200).contains(&reads), "{reads}");
+        assert!(no_reading.text().contains(r#""uptime":2,"#));
+
+        let silent = Line::new(Does::Nothing, Does::Everything);
+        run_for(3000, &silent);
+        assert!(silent.text().contains(r#""uptime":2,"#));
+    }
 }

@@ -211,6 +211,31 @@ fn load_shows_what_an_application_does() {
     }
 }
 
+/// More comes than the board can look at, and nothing of it is for it: lines that look sealed, too.
+#[test]
+fn a_flood_from_the_host_stops_no_report() {
+    let Some(mut gateway) = Gateway::start("usb") else {
+        return;
+    };
+    gateway.services = Some(FAST);
+    gateway.run_s(5.0);
+    let line = format!("{}*0BAD5EA1\n", "flood ".repeat(9));
+    // As much as USB carries.
+    let tenth_of_a_second = line.repeat(120_000 / line.len());
+    let before = gateway.uptimes("McuLoad").len();
+    for _ in 0..25 {
+        gateway.board.send(tenth_of_a_second.as_bytes());
+        gateway.run_s(0.1);
+    }
+    let after = gateway.uptimes("McuLoad").len();
+    assert!(after >= before + 2, "{before} and {after}");
+    // It has not looked at all of it yet.
+    gateway.run_s(3.0);
+    assert_complete(&gateway);
+    assert_steady(&gateway, "McuLoad", 1, before + 5);
+    assert_eq!(gateway.board.resets, 0);
+}
+
 #[test]
 fn the_watchdog_bites_when_the_schedule_stands_still() {
     let Some(mut gateway) = Gateway::start("uart") else {
