@@ -1,7 +1,7 @@
 //! How long to wait after a failure: exponential, capped, with jitter.
 
-/// Delays that double with each failure in a row up to a cap, spread at random so that clients which
-/// lost a server at the same instant do not come back to it at the same instant.
+/// Delays that double with each failure in a row, up to a cap. They are spread at random, so that clients that lost
+/// a server at the same instant do not all come back at once.
 #[derive(Clone, Debug)]
 pub struct Backoff {
     failures: u8,
@@ -11,11 +11,11 @@ pub struct Backoff {
 /// The delay after the first failure, before jitter, in milliseconds.
 pub const FIRST_MS: u32 = 1000;
 
-/// 12 days, which still fit 32 bits.
+/// 12 days in milliseconds, which still fit 32 bits.
 const MAX_DOUBLINGS: u8 = 20;
 
 impl Backoff {
-    /// No failure yet. Two clients should have different seeds.
+    /// Begins without a failure. Two clients should have different seeds.
     pub const fn new(seed: u32) -> Self {
         Backoff {
             failures: 0,

@@ -17,7 +17,7 @@ use crate::time::Interval;
 /// The name of a service or plugin: 1 to `L` bytes of UTF-8 (`L` at most 255).
 pub type Name<const L: usize> = String<L, u8>;
 
-/// One service to monitor. `P` is what a plugin's name means on this platform.
+/// One service to monitor. `P` is what a plugin's name stands for on this platform.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service<P, const L: usize> {
     /// The server's name for it.
@@ -38,7 +38,7 @@ pub struct Config<P, const N: usize, const L: usize> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}{fault}", Of(service))]
 pub struct ConfigError<const L: usize> {
-    /// The service at fault, cut to `L` bytes; none where the document as a whole is.
+    /// The service at fault, cut to `L` bytes. `None` if the document as a whole is at fault.
     pub service: Option<Name<L>>,
     /// What is wrong.
     pub fault: Fault,
@@ -84,7 +84,7 @@ pub enum Fault {
 }
 
 impl<P, const N: usize, const L: usize> Config<P, N, L> {
-    /// No services: an order to monitor nothing.
+    /// Without services: an order to monitor nothing.
     pub const fn new() -> Self {
         Config {
             services: Vec::new(),
@@ -106,16 +106,16 @@ impl<P, const N: usize, const L: usize> Config<P, N, L> {
         Err(fault.of_service(service.name))
     }
 
-    /// A services document. `resolve` says what a plugin's name means here; it also gets names that
-    /// this platform does not know.
+    /// Reads a services document. `resolve` says what a plugin's name stands for here; it also gets names that this
+    /// platform does not know.
     pub fn parse(document: &[u8], resolve: impl FnMut(&str) -> P) -> Result<Self, ConfigError<L>> {
         let mut config = Config::new();
         config.read(document, resolve)?;
         Ok(config)
     }
 
-    /// As [`Config::parse`], into a place that is there already: a table for many services is too
-    /// large to be moved about on a small stack. After an error it holds no services.
+    /// As [`Config::parse`], in place: a table for many services is too large to be moved on a small stack. After
+    /// an error it holds no services.
     pub fn read(
         &mut self,
         document: &[u8],
@@ -195,7 +195,7 @@ impl<P, const N: usize, const L: usize> Default for Config<P, N, L> {
 }
 
 impl Fault {
-    /// One word for it, for where a sentence is too long.
+    /// A keyword, for where a sentence is too long.
     pub const fn keyword(self) -> &'static str {
         match self {
             Fault::NotADocument => "not-a-document",
@@ -226,7 +226,7 @@ impl Fault {
     }
 }
 
-/// The service that an error is about, where there is one, before what is wrong.
+/// Writes the service at fault, if there is one, before what is wrong.
 struct Of<'a, const L: usize>(&'a Option<Name<L>>);
 
 impl<const L: usize> fmt::Display for Of<'_, L> {
@@ -275,7 +275,7 @@ fn read_orders<P, const L: usize>(
     Ok((resolve(&plugin), interval))
 }
 
-/// A name of 1 to `L` bytes, from how it stands between the quotes of JSON.
+/// A name of 1 to `L` bytes, from the inside of a JSON string.
 fn read_name<const L: usize>(raw: &str) -> Option<Name<L>> {
     unescape(raw).filter(|name| !name.is_empty())
 }

@@ -4,9 +4,9 @@
 //! {"client_id":7,"service_name":"McuLoad","data":{"status":0},"uptime":3600,"seq":17}*1A2B3C4D\n
 //! ```
 //!
-//! After the text come `*`, the CRC-32 of the bytes before it (IEEE 802.3, as in zlib) in eight hexadecimal
-//! digits, and a newline. JSON as it is written here holds no newline, so a reader is in step again
-//! at each. Lines without a valid seal are none of ours: a board's log may share the line.
+//! After the text come `*`, the CRC-32 of the bytes before it (IEEE 802.3, as in zlib) in eight hexadecimal digits,
+//! and a newline. JSON as it is written here holds no newline, so a reader is in step again after each newline.
+//! Lines without a valid seal are not messages: a board's log may share the line.
 
 use heapless::Vec;
 
@@ -15,7 +15,7 @@ use crate::json::TooLarge;
 /// What a seal adds to a text, in bytes.
 pub const SEAL: usize = 10;
 
-/// Seals the first `length` bytes of `buffer` and gives the length of the whole line.
+/// Seals the first `length` bytes of `buffer` and returns the length of the whole line.
 pub fn seal(buffer: &mut [u8], length: usize) -> Result<usize, TooLarge> {
     let (text, rest) = buffer.split_at_mut_checked(length).ok_or(TooLarge)?;
     *rest.first_chunk_mut().ok_or(TooLarge)? = seal_of(text);
@@ -40,7 +40,7 @@ pub fn seal_of(text: &[u8]) -> [u8; SEAL] {
 /// The text of a line without its newline; `None` if its seal is missing or wrong.
 pub fn open(line: &[u8]) -> Option<&[u8]> {
     let (text, seal) = line.split_last_chunk::<{ SEAL - 1 }>()?;
-    // Of a log that shares the line no checksum is worked out.
+    // No checksum is computed for lines of a log that shares the port.
     if !seal.starts_with(b"*") {
         return None;
     }
@@ -49,11 +49,11 @@ pub fn open(line: &[u8]) -> Option<&[u8]> {
     seal.eq_ignore_ascii_case(&expected).then_some(text)
 }
 
-/// Takes lines of at most `N` bytes out of what comes over a serial line.
+/// Finds lines of at most `N` bytes in what comes over a serial port.
 #[derive(Clone, Debug, Default)]
 pub struct Receiver<const N: usize> {
     line: Vec<u8, N>,
-    /// The line was handed out, or is too long: the next byte begins a new one, or it is skipped to its end.
+    /// The line was returned: the next byte begins a new one. Or it is too long: it is skipped to its end.
     state: State,
     rejected: u32,
 }
@@ -76,7 +76,7 @@ impl<const N: usize> Receiver<N> {
         }
     }
 
-    /// Takes one byte. Gives the text of a line when the byte ends one with a valid seal.
+    /// Takes one byte. Returns the text of a line if the byte ends one with a valid seal.
     pub fn push(&mut self, byte: u8) -> Option<&[u8]> {
         if self.state == State::Done {
             self.line.clear();
@@ -114,11 +114,11 @@ fn crc32(bytes: &[u8]) -> u32 {
     crc32fast::hash(bytes)
 }
 
-/// CRC-32 by half bytes: a third of the time that it takes by bits, with a table of 64 bytes instead of 1 KiB.
+/// CRC-32 by half bytes: a third of the time by bits, and a table of 64 bytes instead of 1 KiB.
 #[cfg(not(feature = "fast-crc"))]
 fn crc32(bytes: &[u8]) -> u32 {
     let by_nibble = |crc: u32| {
-        // Of the last four bits there is always one.
+        // The index has four bits, so there is always an entry.
         let of_nibble = OF_NIBBLES.get((crc & 0xF) as usize);
         (crc >> 4) ^ of_nibble.copied().unwrap_or_default()
     };

@@ -21,7 +21,7 @@ pub enum Action {
         slot: SlotId,
         /// The instant it was due.
         due: Uptime,
-        /// Instants of its grid that went by since the sample before.
+        /// Instants of its grid that were missed since the sample before.
         missed: u32,
     },
 }
@@ -29,17 +29,17 @@ pub enum Action {
 /// How a monitor behaves, apart from the services it is ordered to watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// See [`crate::client_hash`].
+    /// The hash of the client id: [`crate::client_hash`].
     pub client: u32,
     /// First samples are spread over this many milliseconds, or one interval if that is shorter; 0: no spread.
     pub first_sample_spread_ms: u32,
-    /// How often orders are fetched anew; none: there is no server to ask.
+    /// How often orders are fetched. `None`: there is no server to ask.
     pub refresh: Option<Interval>,
 }
 
 /// The state of a client with at most `N` services whose names have at most `L` bytes.
 ///
-/// `P` is what a plugin's name means on this platform. Nothing here reads a clock, blocks, allocates or
+/// `P` is what a plugin's name stands for on this platform. Nothing here reads a clock, blocks, allocates or
 /// panics; each call does work bounded by `N`.
 #[derive(Clone, Debug)]
 pub struct Monitor<P, const N: usize, const L: usize> {
@@ -67,8 +67,8 @@ impl<P: Clone + PartialEq, const N: usize, const L: usize> Monitor<P, N, L> {
         monitor
     }
 
-    /// A monitor without services or anybody to ask, until [`Monitor::set`] gives it settings: a board has it
-    /// made in its place before it runs.
+    /// A monitor without services or a server, until [`Monitor::set`] gives it settings. A board makes it in its
+    /// static place before it runs.
     pub const fn unset() -> Self {
         Monitor {
             schedule: Schedule::new(Spread {
@@ -85,8 +85,8 @@ impl<P: Clone + PartialEq, const N: usize, const L: usize> Monitor<P, N, L> {
         }
     }
 
-    /// Takes over other settings. Services keep their phase; the spread counts for those that start
-    /// from now on. Another refresh interval begins with a refresh.
+    /// Applies other settings. Services keep their phase; the spread counts for those that start from now on. A new
+    /// refresh interval begins with a refresh.
     pub fn set(&mut self, settings: Settings, now: Uptime) {
         self.schedule.set_spread(settings.spread());
         if self.refresh.interval != settings.refresh {
@@ -94,7 +94,7 @@ impl<P: Clone + PartialEq, const N: usize, const L: usize> Monitor<P, N, L> {
         }
     }
 
-    /// The next thing to do at `now`; call it again until it has none.
+    /// The next thing to do at `now`. Call it until it returns `None`.
     pub fn poll(&mut self, now: Uptime) -> Option<Action> {
         if self.refresh.next.is_some_and(|at| at <= now) {
             self.refresh.next = None;
@@ -112,7 +112,7 @@ impl<P: Clone + PartialEq, const N: usize, const L: usize> Monitor<P, N, L> {
         fetch.min(self.schedule.poll_at())
     }
 
-    /// Takes over a configuration, from the server or from wherever the last one was kept.
+    /// Applies a configuration, from the server or from where the last one was kept.
     pub fn apply(&mut self, config: &Config<P, N, L>) {
         self.schedule.apply(config);
     }
@@ -168,7 +168,7 @@ impl<P: Clone + PartialEq, const N: usize, const L: usize> Monitor<P, N, L> {
         self.schedule.missed(slot);
     }
 
-    /// The service in a slot; none if it left.
+    /// The service in a slot. `None` if it left.
     pub fn entry(&self, slot: SlotId) -> Option<&Entry<P, L>> {
         self.schedule.entry(slot)
     }

@@ -64,8 +64,8 @@ impl Envelope<'_> {
     /// Writes the report with `data` into `buffer` and gives its length in bytes.
     ///
     /// `data` is a struct whose first field is a [`Status`]. It must hold no `Option` that is `None` without being
-    /// skipped, and no number that is not finite: JSON has neither. `char`, bytes, variants with fields, and types
-    /// whose `Serialize` can fail are none of it either: serde-json-core panics at them, or writes what is no JSON.
+    /// skipped, and no number that is not finite: JSON has neither. Nor may it hold `char`, bytes, variants with
+    /// fields, or types whose `Serialize` can fail: serde-json-core panics at them, or writes invalid JSON.
     pub fn encode<D: Serialize>(&self, data: &D, buffer: &mut [u8]) -> Result<usize, TooLarge> {
         let report = Report {
             envelope: self,

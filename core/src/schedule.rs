@@ -42,7 +42,7 @@ enum Phase {
 }
 
 impl<P, const L: usize> Entry<P, L> {
-    /// The next sample; none while the service starts or is parked.
+    /// The next sample. `None` while the service starts or is parked.
     pub fn due(&self) -> Option<Uptime> {
         match self.phase {
             Phase::Due(due) => Some(due),
@@ -82,7 +82,7 @@ pub struct Schedule<P, const N: usize, const L: usize> {
 /// How first samples are spread: by a hash of client and service, so that it survives restarts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Spread {
-    /// See [`crate::client_hash`].
+    /// The hash of the client id: [`crate::client_hash`].
     pub client: u32,
     /// First samples lie within this many milliseconds, or within one interval if that is shorter.
     pub max_ms: u32,
@@ -102,8 +102,8 @@ impl<P: Clone + PartialEq, const N: usize, const L: usize> Schedule<P, N, L> {
         self.spread = spread;
     }
 
-    /// Takes over a configuration: unchanged services keep their slot, phase and counts, changed ones
-    /// start anew in their slot, others leave, new ones take free slots.
+    /// Applies a configuration: unchanged services keep their slot, phase and counts; changed ones start again in
+    /// their slot; others leave; new ones take free slots.
     pub fn apply(&mut self, config: &Config<P, N, L>) {
         for slot in &mut self.slots {
             let stays = |entry: &Entry<P, L>| {
@@ -175,7 +175,7 @@ impl<P: Clone + PartialEq, const N: usize, const L: usize> Schedule<P, N, L> {
         }
     }
 
-    /// The service in a slot; none if it left.
+    /// The service in a slot. `None` if it left.
     pub fn entry(&self, slot: SlotId) -> Option<&Entry<P, L>> {
         self.slots.get(slot.index())?.as_ref()
     }
@@ -187,11 +187,11 @@ impl<P: Clone + PartialEq, const N: usize, const L: usize> Schedule<P, N, L> {
             .filter_map(|(index, slot)| Some((SlotId(index), slot.as_ref()?)))
     }
 
-    /// The longest due and when; of several the one in the first slot.
+    /// The service that is due longest, and when. Among equals the first slot.
     #[inline(never)]
     fn first(&self) -> (SlotId, Uptime) {
         let mut first = (SlotId(0), Uptime::NEVER);
-        // A loop by hand: the iterators for it take four times the flash.
+        // A plain loop: iterators take four times the flash.
         for (index, slot) in (0..).zip(&self.slots) {
             if let Some(entry) = slot
                 && entry.sort_key() < first.1
@@ -202,7 +202,7 @@ impl<P: Clone + PartialEq, const N: usize, const L: usize> Schedule<P, N, L> {
         first
     }
 
-    /// There is always room: a configuration holds no more services than the table.
+    /// A free slot. There is always one: a configuration holds no more services than the table.
     fn insert(&mut self, entry: Entry<P, L>) {
         match self.slots.iter_mut().find(|slot| slot.is_none()) {
             Some(slot) => *slot = Some(entry),

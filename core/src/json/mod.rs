@@ -14,7 +14,8 @@ pub use reader::{MAX_DEPTH, Malformed, Reader, unescape};
 #[error("the report is larger than its buffer")]
 pub struct TooLarge;
 
-/// Writes `value` into `buffer` and gives its length in bytes. What `value` may be: see [`crate::Envelope::encode`].
+/// Writes `value` into `buffer` and returns its length in bytes. What `value` may be: see
+/// [`crate::Envelope::encode`].
 pub fn to_slice<T: Serialize + ?Sized>(value: &T, buffer: &mut [u8]) -> Result<usize, TooLarge> {
     serde_json_core::to_slice(value, buffer).map_err(|_| TooLarge)
 }

@@ -1,9 +1,9 @@
 //! JSON read piece by piece.
 //!
-//! This reader is the crate's own: serde-json-core, which writes, was measured for reading too and does not do.
-//! It has no limit of depth, so that `[[[…` overflows the stack; its errors do not name the faulty service; it gives
-//! no number as the text that it is, and numbers with decimals cost a board 20 KB of floating point; it takes
-//! `[,1 2]` for a list and refuses `"\ud83d\ude00"`. The core that reads services documents had 12 712 bytes of flash
+//! This reader is the crate's own: serde-json-core, which writes, was measured for reading too and falls short. It
+//! has no limit of depth, so that `[[[…` overflows the stack; its errors do not name the faulty service; it gives
+//! no number as the text that it is, and numbers with decimals cost a board 20 KB of floating point; it takes `[,1
+//! 2]` for a list and refuses `"\ud83d\ude00"`. The core that reads services documents had 12 712 bytes of flash
 //! with it, on a Cortex-M0+, and has 10 488 with this.
 
 use heapless::String;
@@ -12,10 +12,10 @@ use heapless::String;
 /// exhaust the stack.
 pub const MAX_DEPTH: u8 = 8;
 
-/// Why a text cannot be read on.
+/// Why a text cannot be read further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Malformed {
-    /// It is not JSON, or not of the shape that was asked for.
+    /// It is not JSON, or not of the expected shape.
     Json,
     /// It nests deeper than [`MAX_DEPTH`].
     TooDeep,
@@ -41,12 +41,12 @@ pub enum Malformed {
 pub struct Reader<'d> {
     rest: &'d [u8],
     depth: u8,
-    /// A bracket was opened just now.
+    /// The last thing read was an opening bracket.
     first: bool,
 }
 
 impl<'d> Reader<'d> {
-    /// A text that was not read yet.
+    /// A reader at the beginning of a text.
     pub const fn new(text: &'d [u8]) -> Self {
         Reader {
             rest: text,
@@ -66,8 +66,7 @@ impl<'d> Reader<'d> {
         Ok(())
     }
 
-    /// The key of the object's next member, still escaped; its value is to be read next. None at the
-    /// object's end.
+    /// The key of the object's next member, still escaped. Read its value next. `None` at the object's end.
     pub fn next_key(&mut self) -> Result<Option<&'d str>, Malformed> {
         if !self.next(b'}')? {
             return Ok(None);
@@ -77,7 +76,7 @@ impl<'d> Reader<'d> {
         Ok(Some(key))
     }
 
-    /// Whether the array has another element, which is to be read next.
+    /// Whether the array has another element. If so, read it next.
     pub fn next_element(&mut self) -> Result<bool, Malformed> {
         self.next(b']')
     }
@@ -97,8 +96,8 @@ impl<'d> Reader<'d> {
             .ok_or(Malformed::Json)
     }
 
-    /// The text of a number or a word up to where it ends; nothing if something else comes. Whether it is one is
-    /// for others to say.
+    /// The text of a number or word up to its end; empty if something else comes. The caller checks whether it is
+    /// valid.
     pub fn scalar(&mut self) -> &'d [u8] {
         self.peek();
         let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-.".contains(byte);
@@ -106,7 +105,7 @@ impl<'d> Reader<'d> {
         self.advance(length).unwrap_or_default()
     }
 
-    /// Passes over a value. Of numbers and words it only sees where they end.
+    /// Skips a value. Numbers and words are not checked.
     pub fn skip(&mut self) -> Result<(), Malformed> {
         match self.peek() {
             Some(b'{') => {
@@ -133,7 +132,7 @@ impl<'d> Reader<'d> {
         Ok(())
     }
 
-    /// There must be nothing more.
+    /// Fails if anything follows.
     pub fn end(&mut self) -> Result<(), Malformed> {
         match self.peek() {
             Some(_) => Err(Malformed::Json),
@@ -157,7 +156,7 @@ impl<'d> Reader<'d> {
         Ok(())
     }
 
-    /// Leaves the brackets that `close` closes, or comes to what is next between them.
+    /// Moves to what is next between the brackets, or leaves them at `close`.
     fn next(&mut self, close: u8) -> Result<bool, Malformed> {
         let first = core::mem::take(&mut self.first);
         if self.peek() == Some(close) {
@@ -178,8 +177,8 @@ impl<'d> Reader<'d> {
     }
 }
 
-/// Text as it stands between the quotes of JSON, without its escapes; `None` if it is longer than `L` bytes, holds a
-/// control character or an escape that is none.
+/// Resolves the escapes of a JSON string. `None` if it is longer than `L` bytes, or holds a control character or an
+/// invalid escape.
 pub fn unescape<const L: usize>(raw: &str) -> Option<String<L, u8>> {
     let mut text = String::new();
     let mut chars = raw.chars();

@@ -9,12 +9,12 @@ use subtle::ConstantTimeEq;
 
 use crate::system::secret::{SecretError, SecretFile};
 
-/// The SHA-256 of a token or of a code: what is kept of it.
+/// The SHA-256 of a token or code. Only this is kept.
 #[derive(Clone)]
 pub struct Digest([u8; 32]);
 
 impl Digest {
-    /// That of these bytes.
+    /// The digest of these bytes.
     pub fn of(bytes: &[u8]) -> Digest {
         let mut digest = [0; 32];
         digest.copy_from_slice(ring::digest::digest(&ring::digest::SHA256, bytes).as_ref());
@@ -34,7 +34,7 @@ impl Digest {
         Some(Digest(digest))
     }
 
-    /// Takes it from where it was kept; none if it has not 32 bytes.
+    /// A digest that was kept. `None` unless it has 32 bytes.
     pub fn from_slice(bytes: &[u8]) -> Option<Digest> {
         bytes.try_into().ok().map(Digest)
     }
@@ -44,13 +44,13 @@ impl Digest {
         &self.0
     }
 
-    /// Whether both are the same, in a time that does not say how much of them is.
+    /// Whether both are equal, in constant time.
     pub fn matches(&self, other: &Digest) -> bool {
         self.0.ct_eq(&other.0).into()
     }
 }
 
-/// Without the digest: who has it can try words at home.
+/// Does not show the digest: with it, codes could be guessed offline.
 impl fmt::Debug for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Digest(…)")
@@ -63,7 +63,7 @@ pub fn read_token(path: &Path) -> Result<Digest, SecretError> {
     Ok(Digest::of(token.expose().as_bytes()))
 }
 
-/// As many random bytes as the array has.
+/// An array of random bytes.
 pub fn random<const N: usize>() -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
     SystemRandom::new()

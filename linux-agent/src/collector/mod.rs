@@ -62,7 +62,7 @@ pub use tls::HANDSHAKE_TIMEOUT;
 
 /// A collector that has its address and its database, and has not begun to answer.
 ///
-/// It brings its own runtime: its functions block, and are not for tasks of another one.
+/// It has its own runtime: its functions block, and must not be called from tasks of another one.
 pub struct Collector {
     runtime: Runtime,
     listener: TcpListener,
@@ -74,8 +74,7 @@ pub struct Collector {
     store_thread: JoinHandle<()>,
 }
 
-/// A collector at work on a thread of its own. Dropped, it tells the thread to stop without
-/// waiting for it.
+/// A collector on a thread of its own. Dropping this tells the thread to stop, without waiting.
 pub struct Handle {
     address: SocketAddr,
     stop: oneshot::Sender<()>,
@@ -109,13 +108,13 @@ pub enum ServeError {
     /// A file for TLS cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The system has no thread or no event queue to give.
+    /// The system gives no thread or no event queue.
     #[error("the collector cannot start: {0}")]
     System(io::Error),
 }
 
 impl Collector {
-    /// Listens and opens the database. Connections that come in from here on wait.
+    /// Listens and opens the database. Connections wait from now on.
     pub fn bind(settings: ServerSettings) -> Result<Collector, ServeError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -146,7 +145,7 @@ impl Collector {
         })
     }
 
-    /// Where it listens; with the port that the system chose if the settings say 0.
+    /// The address that it listens on. If the settings say port 0, the system chose one.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
     }
@@ -179,8 +178,8 @@ impl Collector {
                 () = reload => {}
             }
         });
-        // Ends what is left of the connections, and with the last of them the store. A token file
-        // that is being read from a dead file server is not waited for.
+        // Ends the connections that are left, and with the last of them the store. A token file on a dead file
+        // server is not waited for.
         runtime.shutdown_timeout(STOP_TIMEOUT);
         if store_thread.join().is_err() {
             log::error!("the database's thread has panicked");
@@ -195,7 +194,7 @@ impl Collector {
             .name("collector".to_owned())
             .spawn(move || {
                 self.run(async {
-                    // A handle that is gone means the same.
+                    // A dropped handle means the same.
                     let _ = stopped.await;
                 });
             })
@@ -217,7 +216,7 @@ impl Handle {
     /// Lets requests under way end within [`STOP_TIMEOUT`], then ends the rest, and waits until the
     /// database is closed.
     pub fn stop(self) {
-        // Nobody listens if it has ended by itself.
+        // Fails if the thread has ended by itself.
         let _ = self.stop.send(());
         if self.thread.join().is_err() {
             log::error!("the collector's thread has panicked");

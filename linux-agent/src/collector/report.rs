@@ -13,25 +13,25 @@ use crate::protocol::{MAX_NAME, is_text};
 /// Longest boot id, in bytes.
 pub const MAX_BOOT_BYTES: usize = 128;
 
-/// Times of samples, in seconds since 1970-01-01 00:00 UTC: up to the end of the year 9999, beyond
-/// which dates are not written alike everywhere.
+/// Times of samples, in seconds since 1970-01-01 00:00 UTC, up to the end of the year 9999: later dates are not
+/// written alike everywhere.
 pub const TIME_S: RangeInclusive<f64> = 0.0..=253_402_300_799.0;
 
 /// A valid report.
 #[derive(Debug, Deserialize)]
 pub struct Report {
-    /// Who sent it; not known yet to be one of the hosts.
+    /// Who sent it. Not checked yet to be one of the hosts.
     #[serde(deserialize_with = "plain")]
     pub client_id: ClientName,
     /// Of which service: 1 to [`MAX_NAME`] bytes, as agents have it.
     pub service_name: String,
-    /// A JSON object, in the sender's own words: numbers keep their digits, fields their order.
+    /// A JSON object, as it was sent: numbers keep their digits, fields their order.
     pub data: Box<RawValue>,
     /// When it was sampled; within [`TIME_S`].
     pub time: Option<f64>,
     /// When it was sampled, in seconds since the client started.
     pub uptime: Option<f64>,
-    /// Which run of the client it comes from, at most [`MAX_BOOT_BYTES`] bytes.
+    /// The client's run, at most [`MAX_BOOT_BYTES`] bytes.
     pub boot: Option<String>,
     /// Its number in that run; not negative.
     pub seq: Option<i64>,
@@ -40,7 +40,7 @@ pub struct Report {
     pub error: Option<String>,
 }
 
-/// Why a body is no report: one sentence for whoever sent it.
+/// Why a body is no report: one sentence for the sender.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{0}")]
 pub struct Invalid(String);
@@ -49,7 +49,7 @@ impl Report {
     /// Reads a body: what begins with `{` is one JSON object, anything else form fields, `data` being the object as JSON
     /// text. Clients of the family send JSON under any type, or under none. Fields that it does not know are left out.
     pub fn parse(body: &[u8]) -> Result<Report, Invalid> {
-        // Derived readers take an array of the values in their order for the object, too.
+        // A derived reader would also take an array of the values.
         let mut report: Report = if is_object(body) {
             serde_json::from_slice(body)
                 .map_err(|cause| Invalid(format!("the body is not a report in JSON: {cause}")))?
@@ -87,9 +87,8 @@ impl Report {
         if self.seq.is_some_and(i64::is_negative) {
             return Err(Invalid("seq is negative".to_owned()));
         }
-        // A raw value is any JSON text. This is the parser that has a limit of depth, which spares
-        // every later reader of the data from having one of its own, and refuses numbers that are
-        // not finite.
+        // A raw value may be any JSON text. This parser has a limit of depth, so later readers of the data need
+        // none, and refuses numbers that are not finite.
         let mut data: Map<String, Value> = serde_json::from_str(self.data.get())
             .map_err(|cause| Invalid(format!("data is not a JSON object: {cause}")))?;
         match data.remove("error") {

@@ -18,7 +18,7 @@ use super::settings::TlsFiles;
 use crate::system::files;
 use crate::system::secret::{SecretError, SecretFile};
 
-/// How long a handshake may take. Until then it has the place of one connection.
+/// How long a handshake may take. Meanwhile it counts as a connection.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Largest file of certificates, in bytes.
@@ -27,7 +27,7 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 /// Why there can be no TLS.
 #[derive(Debug, Error)]
 pub enum TlsError {
-    /// The key cannot be read, or others can.
+    /// The key cannot be read, or others can read it.
     #[error(transparent)]
     Key(#[from] SecretError),
     /// A file of certificates cannot be read.

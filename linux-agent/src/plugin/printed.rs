@@ -28,7 +28,7 @@ pub(super) struct Printed {
 pub(super) struct TooMuch(pub usize);
 
 impl Printed {
-    /// Has the pipes never block.
+    /// Sets the pipes to never block.
     pub fn new(
         stdout: Option<impl Into<OwnedFd>>,
         stderr: Option<impl Into<OwnedFd>>,

@@ -18,8 +18,8 @@ use super::kit::{Context, Malformed, ProbeError, Roots, Sample, SourceFile};
 /// Shares of all CPUs' time since this service's last sample, in percent with two decimals: what a
 /// counter grew by, of what all of them together grew by.
 ///
-/// The kernel lets `iowait` go backwards now and then, which counts as no growth. If another counter
-/// went backwards, nobody knows the whole that these are shares of, and there is no report.
+/// The kernel lets `iowait` go backwards now and then, which counts as no growth. If another counter went
+/// backwards, the whole is unknown, and there is no report.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct CpuData {
     /// Always [`Status::OK`].

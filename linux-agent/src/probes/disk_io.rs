@@ -26,7 +26,7 @@ use super::kit::rate::{per_second, per_second_of};
 use super::kit::scan::Scan;
 use super::kit::{Context, Malformed, ProbeError, Roots, Sample, SourceFile};
 
-/// Lines of the file that are known again in the next reading, partitions included.
+/// At most this many lines are compared with the next reading, partitions included.
 const MAX_LINES: usize = 4 * MAX_ITEMS;
 
 const SECTOR_BYTES: f64 = 512.0;
@@ -45,9 +45,8 @@ pub struct DiskData {
     reads: f64,
     /// Writes completed a second.
     writes: f64,
-    /// The share of the time in which requests were in flight, in percent. Kernels count it in
-    /// ticks of their clock, some only when a request ends, so that more than the whole window can
-    /// be counted in it: that is given as 100.
+    /// The share of the time in which requests were in flight, in percent. Kernels count it in ticks of their
+    /// clock, some only when a request ends, so it can exceed the time: then it is 100.
     busy_p: f64,
     /// Requests in flight, averaged over the time. Not bounded.
     queue: f64,
@@ -140,8 +139,8 @@ fn rates(now: &Work, before: &Work, elapsed: Duration) -> Option<DiskData> {
     })
 }
 
-/// What a counter of milliseconds would be if it did not begin anew after 2³², as the kernel's do: with
-/// a hundred requests in flight that is twice a day. A larger step than half of that is one backwards.
+/// Undoes the wrap of the kernel's counters of milliseconds at 2³²: with a hundred requests in flight they wrap
+/// twice a day. A step of more than half of that is one backwards.
 fn unwrapped(now_ms: u64, before_ms: u64) -> u64 {
     const WRAP: u64 = 1 << 32;
     let wrapped = now_ms < before_ms && before_ms < WRAP;
@@ -212,7 +211,7 @@ impl DiskIo {
         let mut found = 0;
         let parsed = parse(text, |name, work| {
             let Some(work) = work else {
-                // A partition that is odd is not missed.
+                // An odd partition does not matter.
                 items.omit((name.is_empty() || is_whole(block, name)).into());
                 return;
             };

@@ -60,8 +60,8 @@ pub struct MemoryData {
     swap_usage_p: Option<f64>,
 }
 
-/// Reads the seven lines that matter, in any order; no more than them where all are there. Only the
-/// first two have to be, and a text that lacks some must end with a whole line.
+/// Reads the seven lines that matter, in any order, and stops once it has them all. Only the first two are
+/// required. A text that lacks some must end with a whole line.
 pub fn parse(text: &[u8]) -> Result<MemoryData, Malformed> {
     let [mut total, mut free, mut available, mut buffers, mut cached] = [None; 5];
     let [mut swap_total, mut swap_free] = [None; 2];
@@ -116,7 +116,7 @@ pub fn parse(text: &[u8]) -> Result<MemoryData, Malformed> {
     })
 }
 
-/// A number and its unit. Without the unit it is another number than the one that is meant.
+/// A number and its unit. Without the unit the number was cut.
 fn kib(scan: &mut Scan<'_>) -> Option<u64> {
     let value = scan.number()?;
     scan.blanks();

@@ -194,7 +194,7 @@ impl PressureFiles {
     }
 }
 
-/// A kernel that was built for it but started without it may have the files and refuse them.
+/// A kernel that was built with it but started without it may have the files and refuse them.
 fn explained(error: ProbeError) -> ProbeError {
     match error {
         ProbeError::Read { path, cause }

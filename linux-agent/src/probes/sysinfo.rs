@@ -72,7 +72,7 @@ pub struct SysInfoData {
     serial: String,
 }
 
-/// The name of the system in the text of an os-release file, or the text left empty.
+/// Reads the name of the system from an os-release file. Leaves it empty if there is none.
 pub fn parse_os_release(text: &[u8], os: &mut String) {
     os.clear();
     // Written by hand at times, so its last line may lack a newline.
@@ -146,7 +146,7 @@ pub fn parse_ram(text: &[u8]) -> Result<u64, Malformed> {
 pub(crate) struct SysInfo {
     ostype: Option<SourceFile>,
     osrelease: Option<SourceFile>,
-    /// None on another host, whose name is in a file that may be replaced.
+    /// `None` on another host, whose name is in a file that may be replaced.
     hostname: Option<SourceFile>,
     meminfo: Option<SourceFile>,
     cpuinfo: Option<SourceFile>,
@@ -247,7 +247,7 @@ impl SysInfo {
                 Ok(())
             })
         });
-        // CPUs of a part of the file are not all CPUs.
+        // A part of the file does not have all CPUs.
         let counted = matches!(cpuinfo, Some(Ok(()))) && cpus.count > 0;
         data.cpu_count = counted.then_some(cpus.count);
 
@@ -310,7 +310,7 @@ fn append(to: &mut String, text: &[u8]) {
 
 fn list_addresses(data: &mut SysInfoData) {
     data.addresses.clear();
-    // Without them the rest is still worth a report.
+    // Without addresses the rest is still worth a report.
     let interfaces = getifaddrs().into_iter().flatten().filter(|interface| {
         let up = interface.flags.contains(InterfaceFlags::IFF_UP);
         up && !interface.flags.contains(InterfaceFlags::IFF_LOOPBACK)

@@ -30,7 +30,7 @@ use super::kit::{Context, Malformed, ProbeError, Roots, Sample, Scratch, SourceF
 /// No more sensors than this are read; the others are counted as omitted.
 pub const MAX_SENSORS: usize = 256;
 
-/// Drivers come and go while a host runs: this long after the last look there is another one.
+/// Look for sensors again after this time: drivers come and go while a host runs.
 const LOOK_AGAIN: Duration = Duration::from_secs(300);
 
 /// One sensor, named by its chip and its label, such as `coretemp Package id 0`.
@@ -40,11 +40,10 @@ pub struct TemperatureData {
     celsius: f64,
 }
 
-/// No part of a host has a temperature outside of this, in °C: a driver says so of a sensor that is not
-/// there, or has no value yet.
+/// Possible temperatures, in °C. Drivers report others for a sensor that is not there, or has no value yet.
 const POSSIBLE: RangeInclusive<f64> = -100.0..=200.0;
 
-/// Reads a sensor's file; gives °C.
+/// Reads a sensor's file, in °C.
 pub fn parse(text: &[u8]) -> Result<f64, Malformed> {
     let line = lines(text).next().unwrap_or_default().trim_ascii();
     let (sign, digits) = match line.strip_prefix(b"-") {
@@ -135,10 +134,10 @@ impl Sample for Temperature {
 }
 
 impl Temperature {
-    /// The temperatures now. A sensor that has none at the moment, for its device sleeps, or an
-    /// impossible one, is left out and counted; one that is off is left out.
+    /// The temperatures now. A sensor without a value at the moment, or with an impossible one, is left out and
+    /// counted. One that is off is left out.
     ///
-    /// Looks for sensors anew every five minutes, which allocates; else nothing does.
+    /// Allocates only when it looks for sensors again, every five minutes.
     fn sample(&mut self, context: &mut Context) -> Result<&mut Items<TemperatureData>, ProbeError> {
         if context.now.saturating_duration_since(self.looked_at) >= LOOK_AGAIN {
             self.look(&mut context.scratch);
@@ -271,7 +270,7 @@ fn zones(folder: &Path, chips: &[Chip], scratch: &mut Scratch) -> Vec<Found> {
     found
 }
 
-/// The files `{prefix}N{suffix}` of a folder in the order of N; none if there is no such folder.
+/// The files `{prefix}N{suffix}` of a folder in the order of N. Empty if there is no such folder.
 fn numbered(folder: &Path, prefix: &str, suffix: &str) -> Vec<PathBuf> {
     let entries = read_dir(folder).into_iter().flatten().flatten();
     let mut found: Vec<(u64, PathBuf)> = entries

@@ -63,7 +63,7 @@ fn close_range(first: c_uint, flags: c_uint) -> bool {
     close_between(first, c_uint::MAX, flags)
 }
 
-/// Gives whether the kernel knows close_range(2) with these flags.
+/// Returns whether the kernel has close_range(2) with these flags.
 fn close_between(first: c_uint, last: c_uint, flags: c_uint) -> bool {
     // SAFETY: the functions above either set a flag of descriptors, or close descriptors in a table that has become
     // this thread's own, whose files it does not use.

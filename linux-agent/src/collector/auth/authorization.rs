@@ -1,5 +1,4 @@
-//! What a request says of itself: the header `Authorization`, with a bearer token (RFC 6750) or,
-//! from a browser, with a password (RFC 7617).
+//! The header `Authorization` of a request: a bearer token (RFC 6750) or, from a browser, a password (RFC 7617).
 
 use axum::http::header::{AUTHORIZATION, HeaderMap};
 use base64::Engine;
@@ -8,14 +7,14 @@ use base64::prelude::BASE64_STANDARD;
 use crate::collector::digest::Digest;
 use crate::system::secret;
 
-/// What a request has in hand.
+/// What a request shows.
 #[derive(Debug)]
 pub enum Presented {
     /// No such header.
     Nothing,
-    /// Something that can be a token.
+    /// A text that can be a token.
     Token(Digest),
-    /// Something else, which is no better than a wrong token.
+    /// Something else. It counts as a wrong token.
     Other,
 }
 
@@ -45,7 +44,7 @@ impl Presented {
         let value = match (values.next(), values.next()) {
             (None, _) => return Presented::Nothing,
             (Some(value), None) => value.as_bytes(),
-            // Which of two is meant, nobody can say.
+            // With two headers it is not clear which is meant.
             _ => return Presented::Other,
         };
         let mut parts = value.splitn(2, |byte| *byte == b' ');

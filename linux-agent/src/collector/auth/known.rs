@@ -12,11 +12,11 @@ use crate::collector::store::invitation::Enrolled;
 /// Why a request is not admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Denied {
-    /// It has no token, or none that anybody has.
+    /// It has no token, or an unknown one.
     Unauthorized,
     /// Its token is another client's.
     Forbidden,
-    /// Nobody can say now.
+    /// The database cannot tell now.
     Unavailable,
 }
 
@@ -25,9 +25,9 @@ pub struct Known {
     hosts: Arc<BTreeMap<ClientName, Host>>,
     require_tokens: bool,
     tokens: Vec<(ClientName, Digest)>,
-    /// Those that the store gave.
+    /// The enrolled tokens, from the store.
     enrolled: Vec<Enrolled>,
-    /// The hosts that have a token or had one, and the boards that these report for.
+    /// The hosts that have or had a token, and the boards that they report for.
     guarded: BTreeSet<ClientName>,
     reader: Reader,
 }
@@ -40,7 +40,7 @@ pub enum Reader {
     Holder(Option<Digest>),
 }
 
-/// Whoever made a request, as far as its token says.
+/// Who made a request, as far as its token says.
 pub struct Caller {
     known: Arc<Known>,
     holder: Holder,
@@ -48,23 +48,22 @@ pub struct Caller {
 
 #[derive(Debug, PartialEq, Eq)]
 enum Holder {
-    /// No token is in use: anybody may be anyone.
+    /// No token is in use: everything is admitted.
     Anybody,
-    /// Has none.
+    /// The request has no token.
     Nobody,
-    /// The hosts that have its token; more than one only if they share it.
+    /// The hosts with this token. More than one only if they share it.
     Hosts(Vec<ClientName>),
 }
 
 impl Caller {
-    /// Refused if it has no token where all must, or one that nobody has.
+    /// Refuses a request without a token if tokens are required, or with an unknown one.
     pub fn new(known: Arc<Known>, presented: &Presented) -> Result<Caller, Denied> {
         let holder = known.holder(presented)?;
         Ok(Caller { known, holder })
     }
 
-    /// Whether it may ask and report as `client`. What is refused is refused alike whether or not
-    /// there is such a client.
+    /// Whether it may ask and report as `client`. A refusal does not show whether there is such a client.
     pub fn admit(&self, client: &ClientName) -> Result<(), Denied> {
         let known = &self.known;
         match &self.holder {
@@ -104,7 +103,7 @@ impl Known {
         }
         guarded.extend(tokens.iter().map(|(id, _)| id.clone()));
         for (id, digest) in &enrolled {
-            // The settings may have lost a host that has enrolled.
+            // A host that has enrolled may be gone from the settings.
             if hosts.contains_key(id) {
                 guarded.insert(id.clone());
                 tokens.extend(digest.clone().map(|digest| (id.clone(), digest)));
@@ -162,8 +161,7 @@ impl Known {
             Presented::Nothing => Ok(Holder::Nobody),
             Presented::Other => Err(Denied::Unauthorized),
             Presented::Token(digest) => {
-                // Every token is compared, whichever it is: the time says nothing. A thousand of them
-                // take some 30 µs.
+                // Every token is compared, so the time tells nothing. A thousand take some 30 µs.
                 let mut hosts = Vec::new();
                 for (host, token) in &self.tokens {
                     if token.matches(digest) {
@@ -178,7 +176,7 @@ impl Known {
         }
     }
 
-    /// What whoever starts the collector should know: a sentence each.
+    /// Remarks for whoever starts the collector, a sentence each.
     pub fn remarks(&self) -> Vec<String> {
         let mut remarks = Vec::new();
         if self.require_tokens {

@@ -1,8 +1,7 @@
 //! Who may ask and report, and who may read.
 //!
-//! A host's tokens are the one that the settings name and those that it has enrolled. They are kept
-//! here as digests, so that a report costs no query; what has changed in files and in the database is
-//! noticed within [`RENEW_AFTER`].
+//! A host's tokens are the one in the settings and those that it has enrolled. Their digests are kept in memory, so
+//! that a report costs no query. Changes in files and in the database are noticed within [`RENEW_AFTER`].
 
 mod authorization;
 pub(crate) mod known;
@@ -24,10 +23,10 @@ use authorization::Presented;
 use known::{Caller, Denied, Known, Reader};
 use token_files::TokenFiles;
 
-/// For so long, what is known of tokens is not looked up again.
+/// Tokens are looked up again after this time.
 pub const RENEW_AFTER: Duration = Duration::from_secs(1);
 
-/// Stands before all that the collector answers.
+/// Checks every request before the collector answers.
 pub struct Guard {
     hosts: Arc<BTreeMap<ClientName, Host>>,
     require_tokens: bool,
@@ -38,13 +37,13 @@ pub struct Guard {
 struct Cache {
     renewed: Option<Instant>,
     files: TokenFiles,
-    /// None until the enrolled tokens have been read once.
+    /// `None` until the enrolled tokens have been read once.
     known: Option<Arc<Known>>,
 }
 
 impl Guard {
-    /// Reads the tokens that the settings name. Those that hosts have enrolled are looked up in the
-    /// `store`, by [`Guard::renew`] or with the first request.
+    /// Reads the tokens that the settings name. Enrolled tokens are looked up in the `store`, by [`Guard::renew`]
+    /// or with the first request.
     pub async fn new(
         hosts: Arc<BTreeMap<ClientName, Host>>,
         require_tokens: bool,
@@ -86,7 +85,7 @@ impl Guard {
         self.renew_cache(&mut *self.cache.lock().await).await;
     }
 
-    /// What whoever starts the collector should know: a sentence each.
+    /// Remarks for whoever starts the collector, a sentence each.
     pub async fn remarks(&self) -> Vec<String> {
         self.known()
             .await
@@ -100,8 +99,8 @@ impl Guard {
     }
 
     async fn known(&self) -> Result<Arc<Known>, Denied> {
-        // Whoever comes while somebody looks waits for what he finds: a token that was taken away is
-        // not good once more.
+        // Requests that come during a look-up wait for its result, so that a revoked token is not accepted once
+        // more.
         let mut cache = self.cache.lock().await;
         let is_fresh = |renewed: Instant| renewed.elapsed() < RENEW_AFTER;
         if cache.known.is_none() || !cache.renewed.is_some_and(is_fresh) {
@@ -111,12 +110,12 @@ impl Guard {
     }
 
     async fn renew_cache(&self, cache: &mut Cache) {
-        // A client that goes away ends this at any await; then the next one does it again.
+        // If the client goes away, this ends at any await. The next request does it again.
         cache.files.renew().await;
         let enrolled = match (self.store.tokens().await, &cache.known) {
             (Ok(enrolled), _) => enrolled,
             (Err(_), None) => return,
-            // The store has logged why. Those that were known stay.
+            // The store has logged why. The known tokens stay.
             (Err(_), Some(known)) => known.enrolled().to_vec(),
         };
         let (mut given, mut reader) = (Vec::new(), Reader::Anybody);

@@ -39,7 +39,7 @@ struct TokenFile {
     path: PathBuf,
     /// None until it could be read once.
     digest: Option<Digest>,
-    /// The last attempt to read it anew has failed, and that was logged.
+    /// The last attempt to read it again failed, and that was logged.
     fails: bool,
 }
 

@@ -13,7 +13,7 @@ use crate::collector::store::database::now_ms;
 use crate::collector::store::runs::ClientRuns;
 use crate::collector::twins::Twin;
 
-/// What has become of the reports of every client that was asked for.
+/// The accounts of the clients that were asked for.
 #[derive(Serialize)]
 pub struct Answer {
     /// In the order of the settings.
@@ -36,8 +36,7 @@ pub struct Parameters {
     client_id: Option<String>,
 }
 
-/// Answers with the accounts of all hosts of the settings, or of one client, which need not be one
-/// of them any more.
+/// Answers with the accounts of all hosts of the settings, or of one client, which may be gone from the settings.
 pub async fn accounting(
     State(app): Shared,
     headers: HeaderMap,

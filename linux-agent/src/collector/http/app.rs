@@ -1,4 +1,4 @@
-//! What the answers come from.
+//! What the answers are made from.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -15,14 +15,14 @@ use crate::collector::settings::host::Host;
 use crate::collector::store::Store;
 use crate::collector::twins::Watch;
 
-/// What the answers come from.
+/// What the answers are made from.
 pub struct App {
     rules: RwLock<Arc<Rules>>,
     /// The database.
     pub store: Store,
-    /// Where the bodies of requests are while they come.
+    /// The room for bodies of requests.
     pub room: Room,
-    /// Wrong codes of late.
+    /// Recent wrong codes.
     pub guesses: Guesses,
     /// What the log says of clients.
     pub notices: Notices,

@@ -15,21 +15,21 @@ use super::refusal::Refusal;
 /// How long a body may take to arrive.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// All bodies that are being read or kept have this many bytes at most. Each connection alone may bring a large one,
-/// slowly.
+/// All bodies that are being read or kept have at most this many bytes together. Each connection may bring a large
+/// one, slowly.
 pub const MAX_BODIES_BYTES: usize = 32 << 20;
 
-/// So much of a body that is too large is read and thrown away, in bytes: a client that is cut off
-/// while it sends would never see the answer, and would send it all again.
+/// This many bytes of a body that is too large are read and thrown away: a client that is cut off while it sends
+/// would not see the answer, and would send everything again.
 const MAX_DRAIN_BYTES: usize = 8 << 20;
 
-/// When there is no room, a client may ask again after this many seconds.
+/// `Retry-After` in seconds when there is no room.
 const RETRY_AFTER_S: u64 = 1;
 
 /// The room that bodies share.
 pub struct Room(Arc<Semaphore>);
 
-/// A body, which takes its room until it is dropped.
+/// A body. It takes room until it is dropped.
 pub struct Held {
     /// What it says.
     pub bytes: Vec<u8>,
@@ -58,7 +58,7 @@ impl Room {
                     format!("the body took longer than {} s", BODY_TIMEOUT.as_secs()),
                 )
             })??;
-        // There is nothing that decompresses, so nothing can swell.
+        // Nothing here decompresses, so a body cannot grow.
         let is_plain = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"identity");
         match headers.get_all(CONTENT_ENCODING).iter().all(is_plain) {
             true => Ok(held),

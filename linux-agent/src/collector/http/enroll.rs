@@ -27,7 +27,7 @@ struct Enrolment {
     code: String,
 }
 
-/// Answers with the host's id and its new token, which nobody sees again.
+/// Answers with the host's id and its new token, which is shown only once.
 pub async fn enroll(
     State(app): Shared,
     headers: HeaderMap,

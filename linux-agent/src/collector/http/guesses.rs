@@ -1,16 +1,16 @@
-//! Codes that were wrong, and how many of them are looked at.
+//! Counts wrong codes, and limits how many are checked.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-/// So many wrong codes are looked at in a [`WINDOW`], whoever they come from.
+/// At most this many wrong codes are checked in a [`WINDOW`], from all clients together.
 pub const MAX_WRONG: u32 = 10;
 
 /// Over how long wrong codes are counted.
 pub const WINDOW: Duration = Duration::from_secs(60);
 
-/// Counts wrong codes. One count for all: one for each address would be memory for whoever has many
-/// addresses to spend.
+/// Counts wrong codes. One count for all: a count for each address would let somebody with many addresses use up
+/// memory.
 #[derive(Default)]
 pub struct Guesses(Mutex<Option<Window>>);
 
@@ -20,8 +20,8 @@ struct Window {
 }
 
 impl Guesses {
-    /// Counts a code as wrong before it is looked at, so that many at the same instant are counted
-    /// too. If it may not be looked at now, the error says when the next may be.
+    /// Counts a code as wrong before it is checked, so that many at the same instant are counted too. If it may not
+    /// be checked now, the error says how long to wait.
     pub fn take(&self, now: Instant) -> Result<(), Duration> {
         let mut window = self.lock();
         match &mut *window {
@@ -41,7 +41,7 @@ impl Guesses {
         Ok(())
     }
 
-    /// That code was not wrong.
+    /// Notes that the code was right.
     pub fn give_back(&self) {
         if let Some(window) = &mut *self.lock() {
             window.wrong = window.wrong.saturating_sub(1);
@@ -49,7 +49,7 @@ impl Guesses {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Window>> {
-        // Nothing that holds it can panic, and a count is right whatever happened.
+        // Nothing panics while holding it, and the count would be right anyway.
         self.0
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)

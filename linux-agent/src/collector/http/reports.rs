@@ -1,4 +1,4 @@
-//! Reports as agents post them and as whoever looks reads them.
+//! Reports, as agents post them and readers get them.
 
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -32,8 +32,8 @@ pub async fn receive(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<serde_json::Value>, Refusal> {
-    // Nobody without a token shall have a body kept or parsed; it is read to its end all the same, as such a client
-    // would not see the answer before.
+    // Without a valid token no body is kept or parsed. It is read to its end anyway, since the client would not see
+    // the answer before.
     let rules = app.rules();
     let caller = match rules.guard.caller(&headers).await {
         Ok(caller) => caller,
@@ -104,7 +104,7 @@ fn say_what_it_shows(app: &App, host: &Host, report: &Report, received_ms: i64, 
     }
 }
 
-/// What [`reports`] may be asked for.
+/// The parameters of [`reports`].
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReportsQuery {
@@ -115,7 +115,7 @@ pub struct ReportsQuery {
     limit: Option<String>,
 }
 
-/// `GET /api/reports`: those that are kept, oldest first.
+/// `GET /api/reports`: the reports that are kept, oldest first.
 pub async fn reports(
     State(app): Shared,
     headers: HeaderMap,
@@ -150,7 +150,7 @@ pub async fn reports(
     Ok(Json(app.store.read(query).await?))
 }
 
-/// A parameter; one without a value, as an empty field of a form sends it, is not there.
+/// A parameter. An empty one, as an empty form field sends it, counts as absent.
 fn given<T: FromStr>(name: &str, text: Option<&str>) -> Result<Option<T>, Refusal> {
     text.filter(|text| !text.is_empty())
         .map(str::parse)
@@ -158,8 +158,8 @@ fn given<T: FromStr>(name: &str, text: Option<&str>) -> Result<Option<T>, Refusa
         .map_err(|_| Refusal::bad(format!("{name} is not a number, or out of range")))
 }
 
-/// The whole milliseconds of a time in seconds. The nearest microsecond first: 1.123 s is a little
-/// less than 1123 ms in binary, and would give back the report of that very time.
+/// Whole milliseconds of a time in seconds. Rounds to microseconds first: 1.123 s in binary is a little less than
+/// 1123 ms, and would return the report of that very time again.
 fn whole_ms(seconds: f64) -> i64 {
     ((seconds * 1e6).round() / 1e3).floor() as i64
 }

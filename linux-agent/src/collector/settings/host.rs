@@ -15,7 +15,7 @@ pub struct Host {
     /// The name of its table in the settings, for people.
     #[serde(skip)]
     pub label: String,
-    /// Where the settings have its token, if they do.
+    /// Where its token is, if the settings name one.
     #[serde(skip)]
     pub token: Option<TokenSource>,
     /// The boards that it may ask and report for, with its own token.
@@ -25,12 +25,12 @@ pub struct Host {
     pub services: BTreeMap<String, OrderedService>,
 }
 
-/// Where the settings have a host's token.
+/// Where a host's token is.
 #[derive(Clone, Debug)]
 pub enum TokenSource {
     /// In a file.
     File(PathBuf),
-    /// Nowhere: they have its digest.
+    /// The settings hold only its digest.
     Sha256(Digest),
 }
 
@@ -47,7 +47,7 @@ impl Serialize for OrderedService {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut pair = serializer.serialize_tuple(2)?;
         pair.serialize_element(&self.plugin)?;
-        // Whole seconds as an integer: boards and older agents read nothing else.
+        // Whole seconds are integers: boards and older agents read nothing else.
         match self.interval_ms % 1000 {
             0 => pair.serialize_element(&(self.interval_ms / 1000))?,
             _ => pair.serialize_element(&(f64::from(self.interval_ms) / 1000.0))?,

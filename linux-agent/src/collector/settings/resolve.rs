@@ -12,17 +12,17 @@ use crate::client_name::ClientName;
 use crate::protocol::{MAX_CLIENT_NAME, MAX_DOCUMENT, MAX_NAME, MAX_SERVICES, is_text};
 use crate::toml_reader::{Given, TomlError, quoted};
 
-/// Two templates of one host that hold a service of the same name. The shorter interval is in
-/// force; if they are equal, the one that the settings name first.
+/// Two templates of one host have a service of the same name. The shorter interval wins; if both are equal, the
+/// template that is named first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Clash {
     /// Label of the host.
     pub host: String,
     /// Name of the service.
     pub service: String,
-    /// The template whose service is in force.
+    /// The template whose service is used.
     pub kept: String,
-    /// The template whose service is not.
+    /// The template whose service is not used.
     pub left: String,
 }
 
@@ -33,7 +33,7 @@ pub struct TlsFiles {
     pub certificates: PathBuf,
     /// The key of the certificate; a secret.
     pub key: PathBuf,
-    /// Authorities one of which has to have signed the certificate of every client.
+    /// One of these authorities must have signed each client's certificate.
     pub client_authorities: Option<PathBuf>,
 }
 
@@ -283,8 +283,8 @@ fn check_known<T>(
     }
 }
 
-/// Whether agents take what this host is to get. Their own reader decides: an order that nobody
-/// follows is to be noticed here, where it can be changed.
+/// Checks with the agents' own reader that they accept this host's services. A mistake should show here, where it
+/// can be mended.
 fn check_followed(host: &Host) -> Result<(), String> {
     let document = serde_json::to_vec(host)
         .map_err(|cause| format!("gets services that cannot be written as JSON: {cause}"))?;

@@ -1,4 +1,4 @@
-//! The file that the database is in, which somebody may delete or replace while it is open.
+//! The database's file, which somebody may delete or replace while it is open.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -14,8 +14,8 @@ pub struct DatabaseFile {
     connection: Connection,
     path: PathBuf,
     id: FileId,
-    /// The write-ahead log, which holds what was stored last. No other process deletes it while it
-    /// is open here, unless by hand. None where the file system does not allow for one.
+    /// The write-ahead log, which holds what was stored last. While it is open here, it is deleted only by hand.
+    /// `None` if the file system does not support one.
     log: Option<FileId>,
 }
 
@@ -24,7 +24,7 @@ impl DatabaseFile {
     pub fn open(path: &Path) -> Result<DatabaseFile, OpenError> {
         let connection = database::open(path, BUSY_TIMEOUT)?;
         let sqlite = |cause| unusable(path, cause);
-        // Whether it has the tables that its version says.
+        // Check that it has the tables of its version.
         Inserter::new(&connection).map_err(sqlite)?;
         connection.prepare(LATEST).map_err(sqlite)?;
         invitation::tokens(&connection).map_err(sqlite)?;
@@ -43,7 +43,7 @@ impl DatabaseFile {
         })
     }
 
-    /// The way to it.
+    /// The connection to it.
     pub fn connection(&self) -> &Connection {
         &self.connection
     }
@@ -55,9 +55,8 @@ impl DatabaseFile {
             && FileId::at(&log_path(&self.path)) == self.log
     }
 
-    /// Leaves nothing in the write-ahead log. The log of a file that was renamed keeps its name: the
-    /// renamed file would miss those reports, and SQLite would write them into the file that comes
-    /// after it.
+    /// Empties the write-ahead log. If the file was renamed, its log keeps the old name: the renamed file would
+    /// miss those reports, and SQLite would write them into the file that takes its place.
     pub fn empty_log(&self) -> Result<(), OpenError> {
         let busy: i64 = self
             .connection

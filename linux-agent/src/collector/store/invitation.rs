@@ -12,23 +12,22 @@ use crate::client_name::ClientName;
 use crate::collector::digest::{self, Digest};
 use crate::collector::settings::ServerSettings;
 
-/// Most codes of a host that are open, and most enrolled tokens of it; the newest stay. More than
-/// one token, so that an agent whose answer was lost on the way goes on with the token it has.
+/// At most this many open codes and this many enrolled tokens of a host; the newest stay. More than one token, so
+/// that an agent that missed an answer goes on with the token it has.
 pub const MAX_PER_HOST: u32 = 4;
 
-/// How long `mote serve` may have the database to itself. It writes all the time, a few
-/// milliseconds each.
+/// How long to wait for `mote serve`, which locks the database for a few milliseconds at a time.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Crockford's base 32: no letter that looks like a digit.
 const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
-/// 5 bits each.
+/// Characters of a code, 5 bits each.
 const CODE_SYMBOLS: usize = 20;
 
 const GROUP_SYMBOLS: usize = 5;
 
-/// Why nobody can be invited.
+/// Why there is no code.
 #[derive(Debug, Error)]
 pub enum InviteError {
     /// No host of the settings has this name or id.
@@ -42,10 +41,10 @@ pub enum InviteError {
     Random(io::Error),
 }
 
-/// A host that has enrolled, and the digest of a token of it.
+/// A host that has enrolled, and the digest of one of its tokens.
 pub type Enrolled = (ClientName, Option<Digest>);
 
-/// What [`revoke`] has taken away.
+/// What [`revoke`] took away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Revoked {
     /// Enrolled tokens.
@@ -54,8 +53,8 @@ pub struct Revoked {
     pub codes: usize,
 }
 
-/// A new code for `host`, which is the name of its table in the settings or its id. It can be used
-/// once, and not after `valid_for`. Only its digest is kept.
+/// Makes a code for `host`, the name of its table in the settings or its id. The code works once, and not after
+/// `valid_for`. Only its digest is kept.
 pub fn invite(
     settings: &ServerSettings,
     host: &str,
@@ -78,8 +77,8 @@ pub fn invite(
     Ok(code)
 }
 
-/// Takes the enrolled tokens and open codes of `host` away. A token that the settings name stays. A
-/// host that has enrolled once is refused from then on until it has a token again.
+/// Takes the enrolled tokens and open codes of `host` away. A token in the settings stays. A host that has enrolled
+/// once is then refused until it has a token again.
 pub fn revoke(settings: &ServerSettings, host: &str) -> Result<Revoked, InviteError> {
     let client = find(settings, host)?.to_string();
     in_database(settings, |connection| {
@@ -97,7 +96,7 @@ pub fn revoke(settings: &ServerSettings, host: &str) -> Result<Revoked, InviteEr
     })
 }
 
-/// The digest of a code as a person may have typed it; none if it cannot be one.
+/// The digest of a code as a person may have typed it. `None` if it cannot be a code.
 pub fn digest_of(code: &str) -> Option<Digest> {
     let mut symbols = Vec::with_capacity(CODE_SYMBOLS);
     for char in code.chars().filter(|char| !matches!(char, '-' | ' ')) {
@@ -134,8 +133,7 @@ pub fn redeem(
     now_ms: i64,
     is_host: impl Fn(&ClientName) -> bool,
 ) -> rusqlite::Result<Redeemed> {
-    // It has the database to itself from its first statement on: of two that come with one code,
-    // the second finds none.
+    // An immediate transaction: of two requests with the same code, the second finds it used.
     let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
     let client: Option<String> = transaction
         .query_row(
@@ -165,7 +163,7 @@ pub fn redeem(
     Ok(Redeemed::By(host))
 }
 
-/// All enrolled tokens, each with its host; none with a host whose tokens were taken away.
+/// All enrolled tokens, each with its host. A host whose tokens were taken away has `None`.
 pub fn tokens(connection: &Connection) -> rusqlite::Result<Vec<Enrolled>> {
     let mut statement = connection.prepare("SELECT client, digest FROM tokens")?;
     let mut rows = statement.query([])?;
@@ -173,7 +171,7 @@ pub fn tokens(connection: &Connection) -> rusqlite::Result<Vec<Enrolled>> {
     while let Some(row) = rows.next()? {
         let client: String = row.get(0)?;
         let digest: Option<Vec<u8>> = row.get(1)?;
-        // What has not the length of a digest was put there by hand, and is nobody's token.
+        // An entry of another length was put there by hand, and is nobody's token.
         let digest = digest.and_then(|bytes| Digest::from_slice(&bytes));
         tokens.push((ClientName::from_text(&client), digest));
     }

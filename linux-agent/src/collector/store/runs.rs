@@ -26,10 +26,10 @@ pub const COUNT_UNNUMBERED: &str = "
     ON CONFLICT (client) DO UPDATE SET received = received + 1
 ";
 
-/// Most runs of one client in an answer.
+/// At most this many runs of one client in an answer.
 pub const MAX_RUNS: u32 = 1000;
 
-/// Most runs in an answer, over all clients; each has the same share, and at least one.
+/// At most this many runs in an answer, over all clients. Each client has the same share, at least one.
 pub const MAX_RUNS_IN_ALL: u32 = 10_000;
 
 /// What has become of the reports of one client, of all its runs.
@@ -41,7 +41,7 @@ pub struct ClientRuns {
     pub received: u64,
     /// Reports without `boot` or `seq`, which nobody can tell from one that comes again.
     pub unnumbered: u64,
-    /// Reports that came although their number was there already. The first of a number stays.
+    /// Reports whose number was there already. The first one stays.
     pub duplicates: u64,
     /// Numbers that have not come, from 0 to the last of each run.
     pub gaps: u64,
@@ -51,7 +51,7 @@ pub struct ClientRuns {
     pub runs_left_out: u64,
 }
 
-/// What has become of the reports of one run.
+/// The account of one run.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Run {
     /// The id of the run.
@@ -107,7 +107,7 @@ pub fn read(
                 received,
                 unnumbered: unnumbered.optional()?.unwrap_or(0),
                 duplicates,
-                // More than there are numbers to count with is as many as there are.
+                // Saturates: more than the largest number counts as that.
                 gaps: u64::try_from(gaps).unwrap_or(u64::MAX),
                 runs_left_out: count.saturating_sub(runs.len() as u64),
                 runs,
@@ -125,12 +125,12 @@ fn run(row: &Row<'_>) -> rusqlite::Result<Run> {
         last,
         received,
         duplicates: unsigned(row, 4)?,
-        // More have come than there are numbers if somebody deleted reports that then came again.
+        // There can be more reports than numbers if somebody deleted reports that then came again.
         gaps: (last + 1).saturating_sub(received),
     })
 }
 
-/// None of these columns is ever negative; were one made so by hand, it would count as 0.
+/// These columns are never negative. If one was made so by hand, it counts as 0.
 fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
     Ok(u64::try_from(row.get::<_, i64>(column)?).unwrap_or(0))
 }

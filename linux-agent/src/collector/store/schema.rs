@@ -2,11 +2,11 @@
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-/// What `user_version` says of a database that has all the tables below.
+/// `user_version` of a database that has all the tables below.
 const VERSION: i64 = 3;
 
-// `boot` and `seq` say which report it is. Older clients send none, and some boards no `boot`:
-// their reports cannot be told from a redelivery, so all are kept.
+// `boot` and `seq` identify a report. Older clients send neither, and some boards no `boot`: their reports cannot
+// be told from ones that come again, so all are kept.
 const REPORTS: &str = "
     CREATE TABLE reports (
         id          INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -25,9 +25,9 @@ const REPORTS: &str = "
     CREATE INDEX reports_received ON reports (received_ms);
 ";
 
-// A run is counted as its reports arrive, so that nobody ever has to walk through them. Tokens and
-// codes are there as SHA-256 digests only. A host whose tokens were taken away has a row without one:
-// it does not become a host that anybody may report for.
+// Runs are counted as reports arrive, so that an account needs no walk through them. Tokens and codes are stored as
+// SHA-256 digests only. A host whose tokens were taken away has a row without a digest, so that not everybody may
+// report for it.
 const RUNS_AND_TOKENS: &str = "
     CREATE TABLE runs (
         id         INTEGER PRIMARY KEY,
@@ -67,8 +67,8 @@ const UNNUMBERED: &str = "
         SELECT client, count(*) FROM reports WHERE boot IS NULL OR seq IS NULL GROUP BY client;
 ";
 
-/// Gives a new database its tables, and one of an earlier version those that it lacks; `false` if it
-/// is one of somebody else.
+/// Gives a new database its tables, and one of an earlier version those that it lacks. `false`: the file is another
+/// program's.
 pub fn prepare(connection: &mut Connection) -> rusqlite::Result<bool> {
     // Two collectors that start at once must not both create the tables.
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;

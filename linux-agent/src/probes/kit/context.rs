@@ -11,8 +11,7 @@ use serde::Serialize;
 use super::error::ProbeError;
 use super::file::{Scratch, SourceFile};
 
-/// Where the kernel's files are found; other places serve containers that watch their host, and
-/// recorded trees.
+/// Where the kernel's files are. Other places are for containers that watch their host, and for recorded trees.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Roots {
     /// Usually `/proc`.
@@ -92,9 +91,9 @@ impl Roots {
     }
 }
 
-/// What every sample may use.
+/// What every sample can use.
 pub struct Context {
-    /// Holds what is read; grown once to what the largest file needs, then reused.
+    /// Buffer for what is read. Grows to what the largest file needs, then is reused.
     pub(crate) scratch: Scratch,
     /// When this sample is taken.
     pub now: Instant,

@@ -7,7 +7,7 @@ const MAX_NAME: usize = 32;
 pub struct Counters<C> {
     now: Vec<Entry<C>>,
     before: Vec<Entry<C>>,
-    /// Where in `before` the next item probably is.
+    /// Index in `before` where the next item probably is.
     expected: usize,
     capacity: usize,
 }
@@ -46,7 +46,7 @@ impl<C: Copy> Counters<C> {
         self.now.iter_mut().for_each(|entry| entry.taken = false);
     }
 
-    /// Takes what the reading before says of `name`.
+    /// Takes the counters of `name` in the reading before.
     ///
     /// The kernel keeps its order, so the place after the last find is tried first. An item that
     /// comes twice, because another one vanished while the kernel listed them page by page, is

@@ -28,7 +28,7 @@ pub enum ProbeError {
     Malformed {
         /// The file.
         path: PathBuf,
-        /// What was looked for and not found.
+        /// What is missing.
         missing: &'static str,
     },
     /// This kernel has no such file.
@@ -71,7 +71,7 @@ impl ProbeError {
         matches!(self, ProbeError::Read { cause, .. } if cause.kind() == io::ErrorKind::NotFound)
     }
 
-    /// Whether another file could be opened no better: the fault is not that of this one.
+    /// Whether any other file would fail too, so this one is not at fault.
     pub(crate) fn is_exhaustion(&self) -> bool {
         match self {
             ProbeError::TooManyOpen { .. } => true,
@@ -90,6 +90,6 @@ impl ProbeError {
     }
 }
 
-/// The text is not what the kernel documents; names what was looked for.
+/// The text is not what the kernel documents. Names what was looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed(pub &'static str);

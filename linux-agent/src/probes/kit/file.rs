@@ -1,4 +1,4 @@
-//! Files of the kernel that are kept open and read anew for each sample.
+//! Files of the kernel that are kept open and read again for each sample.
 
 use std::fs::File;
 use std::io;
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::error::{Malformed, ProbeError};
 use crate::system::files;
 
-/// No file that a probe reads whole may be larger, in bytes.
+/// The largest file that a probe reads whole, in bytes.
 pub const MAX_FILE: usize = 4 << 20;
 
 /// All probes of the process keep at most this many files open. A server may order 256 services of several files each,
@@ -26,7 +26,7 @@ const FIRST_SIZE: usize = 16 << 10;
 /// [`MAX_SHORT_RECORD`] would have fitted, so there is none.
 const SHORT_READ: usize = 4096 - MAX_SHORT_RECORD;
 
-/// What [`SourceFile::read_short`] takes for a short record, in bytes.
+/// The longest record for [`SourceFile::read_short`], in bytes.
 const MAX_SHORT_RECORD: usize = 512;
 
 /// The read buffer that all probes share.

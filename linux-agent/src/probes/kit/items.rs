@@ -88,7 +88,7 @@ impl<T> Items<T> {
         self.items.is_empty() && self.omitted == 0
     }
 
-    /// The items in the order of their coming.
+    /// The items in the order in which they came.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &T)> {
         let mut start = 0;
         self.items.iter().map(move |(end, item)| {
