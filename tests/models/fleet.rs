@@ -12,6 +12,7 @@ use mote_agent::queue::{Queue, Whose};
 use mote_core::{
     Action, ClientId, Config, Interval, Monitor, Name, Service, Settings, Uptime, client_hash,
 };
+use mote_test_support::dice::Dice;
 
 const SERVICES: usize = 4;
 const REFRESH_S: u32 = 300;
@@ -37,7 +38,7 @@ struct Scenario {
     /// So many seconds after the outage no client has a backlog.
     drained_s: usize,
     /// The interval of a client's nth service.
-    interval_ms: fn(&mut Random, usize) -> u32,
+    interval_ms: fn(&mut Dice, usize) -> u32,
 }
 
 #[test]
@@ -74,8 +75,8 @@ fn a_mixed_fleet_does_not_run_its_server_down() {
         outage: Some(Outcome::Unreachable),
         drained_s: SLOWLY_DRAINED_S,
         // As many services in each factor of the range.
-        interval_ms: |random, _| {
-            let exponent = f64::from(random.below(1 << 20)) / f64::from(1 << 20);
+        interval_ms: |dice, _| {
+            let exponent = dice.below(1 << 20) as f64 / f64::from(1 << 20);
             (1000.0 * 3600f64.powf(exponent)) as u32
         },
     }
@@ -120,27 +121,27 @@ fn a_slow_fleet_does_not_run_its_server_down() {
         clients: 50_000,
         outage: Some(Outcome::Unreachable),
         drained_s: SLOWLY_DRAINED_S,
-        interval_ms: |random, _| (600 + random.below(601)) * 1000,
+        interval_ms: |dice, _| (600 + dice.below(601) as u32) * 1000,
     }
     .run();
     load.assert_peaks();
 }
 
-fn half_to_one_minute(random: &mut Random, _: usize) -> u32 {
-    (30 + random.below(31)) * 1000
+fn half_to_one_minute(dice: &mut Dice, _: usize) -> u32 {
+    (30 + dice.below(31) as u32) * 1000
 }
 
 impl Scenario {
     /// What the server answers depends on the time only, so the clients may live one after the other.
     fn run(&self) -> Loads {
-        let mut random = Random(1);
+        let mut dice = Dice(1);
         let mut server = Server {
             outage: self.outage,
             load: vec![Load::default(); OUTAGE_S.end + self.drained_s + 120],
         };
         let mut late = 0;
         for number in 1..=self.clients {
-            let intervals_ms = std::array::from_fn(|nth| (self.interval_ms)(&mut random, nth));
+            let intervals_ms = std::array::from_fn(|nth| (self.interval_ms)(&mut dice, nth));
             late += u32::from(
                 !Client::new(number, intervals_ms).live(&mut server, OUTAGE_S.end + self.drained_s),
             );
@@ -376,18 +377,4 @@ impl Server {
 
 fn second(now: Uptime) -> usize {
     (now.as_millis() / 1000) as usize
-}
-
-/// SplitMix64: Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u32) -> u32 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^= z >> 31;
-        (((z >> 32) * u64::from(bound)) >> 32) as u32
-    }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use mote_firmware::mote_core::frame::{Receiver, SEAL, seal};
 use mote_firmware::{Board, ClientId, Context, Failed, MAX_LINE, Node, Settings, Status, Uptime};
+use mote_test_support::dice::Dice;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -683,17 +684,17 @@ fn a_bad_line_loses_nothing_that_fits() {
 /// A line that loses and flips bytes in both directions, and is cut for a while; then it heals. Whatever
 /// was sampled has then arrived unharmed, or was counted as dropped. True if all fitted the ring.
 fn lossy_run(seed: u32) -> bool {
-    let mut random = Random(seed.wrapping_mul(0x9E37_79B9) | 1);
+    let mut dice = Dice(seed.into());
     let mut bench = Bench::new(&[("A", "count", 1), ("B", "count", 3), ("C", "fail", 7)]);
     let (mut up, mut gateway) = (Receiver::<1024>::new(), BTreeMap::new());
-    let loss_permille = [0, 1, 5, 20][random.below(4) as usize];
-    let (cut_at, cut_for) = (random.below(100_000), random.below(25_000));
+    let loss_permille = dice.pick(&[0, 1, 5, 20]);
+    let (cut_at, cut_for) = (dice.below(100_000) as u32, dice.below(25_000) as u32);
     for step in 0..1800 {
-        bench.now_ms = step * 100 + u64::from(random.below(100));
+        bench.now_ms = step * 100 + dice.below(100);
         bench.poll();
         let healed = step >= 1200;
         let cut = !healed && (cut_at..cut_at + cut_for).contains(&(bench.now_ms as u32));
-        let mut garble = |byte: u8| match random.below(1000) {
+        let mut garble = |byte: u8| match dice.below(1000) {
             _ if healed => Some(byte),
             _ if cut => None,
             draw if draw < loss_permille / 2 => None,
@@ -746,16 +747,4 @@ fn lossy_run(seed: u32) -> bool {
     let fits = cut_for < 18_000 && loss_permille <= 1;
     assert!(!fits || dropped == 0, "seed {seed}: {dropped} dropped");
     fits
-}
-
-/// Xorshift32.
-struct Random(u32);
-
-impl Random {
-    fn below(&mut self, bound: u32) -> u32 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 17;
-        self.0 ^= self.0 << 5;
-        self.0 % bound.max(1)
-    }
 }

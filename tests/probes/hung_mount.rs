@@ -8,17 +8,15 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::path::Path;
-use std::process::Command;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::bench::Bench;
+use mote_test_support::namespace::run_in_user_namespace;
+use mote_test_support::{need, wait_for};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde_json::{Value, json};
-
-/// Set in the process that runs inside the namespace.
-const INSIDE: &str = "MOTE_TEST_IN_MOUNT_NAMESPACE";
 
 /// Only what hangs takes longer than this.
 const FOREVER: Duration = Duration::from_secs(120);
@@ -31,16 +29,16 @@ fn a_mount_that_hangs_does_not_stop_the_caller() {
             let folder = tempfile::tempdir().unwrap();
             let mut bench = Bench::open("get_filesystem");
             let point = folder.path().to_str().unwrap();
-            assert!(filesystems(&mut bench)["/"]["size"].is_u64());
+            root_answers(&mut bench);
 
             let server = Server::mount(folder.path());
-            let mounted = filesystems(&mut bench);
+            assert_eq!(filesystems(&mut bench)[point], json!({"hung": 1}));
             server
                 .asked
                 .recv_timeout(FOREVER)
                 .expect("the server was asked for its size");
-            assert_eq!(mounted[point], json!({"hung": 1}));
-            assert!(mounted["/"]["size"].is_u64(), "the others are not affected");
+            // The others are not affected.
+            root_answers(&mut bench);
 
             for _ in 0..20 {
                 assert_eq!(filesystems(&mut bench)[point], json!({"hung": 1}));
@@ -49,18 +47,10 @@ fn a_mount_that_hangs_does_not_stop_the_caller() {
             assert_eq!(again, Err(RecvTimeoutError::Timeout), "it was asked again");
 
             drop(server.until_answered);
-            let started = Instant::now();
-            let sizes = loop {
+            let sizes = wait_for("the end of the quarantine", FOREVER, || {
                 let found = filesystems(&mut bench)[point].clone();
-                if found != json!({"hung": 1}) {
-                    break found;
-                }
-                assert!(
-                    started.elapsed() < FOREVER,
-                    "the answer did not end the quarantine"
-                );
-                thread::sleep(Duration::from_millis(1));
-            };
+                (found != json!({"hung": 1})).then_some(found)
+            });
             let expected = json!({
                 "size": 4_096_000, "used": 2_867_200, "available": 1_024_000, "inodes": 64, "inodes_used": 4
             });
@@ -94,56 +84,21 @@ fn a_thread_that_is_stuck_holds_no_files_of_the_agent() {
     );
 }
 
-/// Runs `test` in another process with a mount namespace of its own, and fails if it never ends.
+/// Runs a test where what it mounts is seen by nobody else.
 fn run_in_namespace(name: &str, test: impl FnOnce()) {
-    if std::env::var_os(INSIDE).is_some() {
-        return test();
+    let device = File::options().read(true).write(true).open("/dev/fuse");
+    let device =
+        device.map_err(|it| format!("/dev/fuse: {it}; run as root, after `modprobe fuse`"));
+    if need(name, device).is_some() {
+        run_in_user_namespace(name, test);
     }
-    if let Err(cause) = File::options().read(true).write(true).open("/dev/fuse") {
-        return skip(&format!(
-            "/dev/fuse: {cause}; run as root, after `modprobe fuse`"
-        ));
-    }
-    let unshare = |arguments: &[&str]| {
-        let mut command = Command::new("unshare");
-        command.args(["--mount", "--propagation", "private"]);
-        if !nix::unistd::geteuid().is_root() {
-            command.arg("--map-root-user");
-        }
-        command.args(arguments);
-        command
-    };
-    match unshare(&["true"]).output() {
-        Ok(output) if output.status.success() => {}
-        Ok(output) => {
-            let why = String::from_utf8_lossy(&output.stderr);
-            return skip(&format!("no mount namespace for this user: {}", why.trim()));
-        }
-        Err(cause) => panic!("unshare: {cause}; install util-linux (apt-get install util-linux)"),
-    }
-    let this_program = std::env::current_exe().unwrap();
-    let this_program = this_program.to_str().unwrap();
-    let mut child = unshare(&[this_program, "--exact", name, "--nocapture"])
-        .env(INSIDE, "1")
-        .spawn()
-        .unwrap();
-    let started = Instant::now();
-    let status = loop {
-        match child.try_wait().unwrap() {
-            Some(status) => break status,
-            None if started.elapsed() < FOREVER => thread::sleep(Duration::from_millis(20)),
-            None => {
-                child.kill().unwrap();
-                panic!("{name} hangs");
-            }
-        }
-    };
-    assert!(status.success(), "{name}: see above");
 }
 
-fn skip(why: &str) {
-    // Not by eprintln: the test harness would keep that to itself.
-    let _ = writeln!(std::io::stderr(), "SKIPPED: a real mount that hangs: {why}");
+/// Samples until there is the size of `/`: on a busy machine it may come too late for one sample.
+fn root_answers(bench: &mut Bench) {
+    wait_for("the size of /", FOREVER, || {
+        filesystems(bench)["/"]["size"].is_u64().then_some(())
+    });
 }
 
 /// The file systems of one report.

@@ -13,6 +13,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use mote_test_support::collector::Program;
+use mote_test_support::dice::Dice;
 use mote_test_support::site::{Site, server_settings};
 use mote_test_support::strace::strace;
 use mote_test_support::{DEADLINE, Running, free_port, wait_for};
@@ -53,7 +54,7 @@ fn after_500_kills_no_number_is_missing() {
     });
     kill(&mut first);
 
-    let mut random = Random(0x6d6f_7465);
+    let mut dice = Dice(0x6d6f_7465);
     let mut kills = 1;
     while kills < KILLS {
         match kills % COLLECTOR_EVERY {
@@ -69,13 +70,20 @@ fn after_500_kills_no_number_is_missing() {
         }
         // The first samples are taken after 0.1 s, so half of the runs have that much longer.
         let rest_ms = if kills % 2 == 0 { 100 } else { 0 };
-        let rest_ms = rest_ms + random.between(10, 110);
+        let rest_ms = rest_ms + 10 + dice.below(101);
         if kills % SLOW_EVERY == SLOW_EVERY - 1 {
             if !kill_with_slow_disk(&site, 150 + rest_ms) {
                 return;
             }
         } else {
             let mut agent = site.run();
+            // A busy machine takes its time to start one, so these are killed once they run.
+            if kills % 2 == 0 {
+                wait_for("the agent", DEADLINE, || {
+                    agent.assert_running();
+                    (site.call(&["status"]).code == 0).then_some(())
+                });
+            }
             sleep(Duration::from_millis(rest_ms));
             kill(&mut agent);
         }
@@ -190,21 +198,5 @@ fn collected(collector: &Program) -> (BTreeMap<String, BTreeSet<u64>>, u64) {
             count += 1;
         }
         after = page["next"].as_u64().unwrap();
-    }
-}
-
-/// xorshift64, the same each time.
-struct Random(u64);
-
-impl Random {
-    fn between(&mut self, low: u64, high: u64) -> u64 {
-        for (shift, left) in [(13, true), (7, false), (17, true)] {
-            self.0 ^= if left {
-                self.0 << shift
-            } else {
-                self.0 >> shift
-            };
-        }
-        low + self.0 % (high - low + 1)
     }
 }

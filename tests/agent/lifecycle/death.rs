@@ -2,13 +2,13 @@
 
 use std::fs;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 
 use super::LOCAL;
 use mote_test_support::free_port;
+use mote_test_support::processes::{is_alive, send, stat, wait_for_end};
 use mote_test_support::scripted_server::Server;
-use mote_test_support::site::{Site, is_alive, server_settings, stat, wait_for_end};
+use mote_test_support::site::{Site, server_settings};
 use mote_test_support::{DEADLINE, wait_for};
 
 #[test]
@@ -139,8 +139,4 @@ fn an_agent_that_never_reached_its_server_says_so() {
     assert!(text.ends_with("no services\n"), "{text}");
     site.wait_for_log(&format!(" mote: {error}\n"));
     assert_eq!(site.call(&["stop"]).code, 0);
-}
-
-fn send(pid: u32, signal: Signal) {
-    kill(Pid::from_raw(pid.cast_signed()), signal).unwrap();
 }

@@ -51,17 +51,7 @@ fn a_disk_that_hangs_holds_up_its_log_and_nothing_else() {
         (open.count() == 1).then_some(())
     });
     // Every write takes 20 s.
-    let mut strace = Command::new("strace");
-    strace.args([
-        "-p",
-        &thread,
-        "-e",
-        "trace=write",
-        "-e",
-        "inject=write:delay_enter=20s",
-    ]);
-    let held = Running::start("strace", strace.stdout(Stdio::null()), site.folder());
-    held.wait_for_output("attached");
+    let held = hold_writes(&site, &thread, "20s");
     let bytes = || fs::metadata(site.path("state/agent.log")).unwrap().len();
     let before = site.status();
     let sampled = |status: &serde_json::Value| status["reports"]["sampled"].as_u64().unwrap();
@@ -70,7 +60,9 @@ fn a_disk_that_hangs_holds_up_its_log_and_nothing_else() {
         (sampled(status) > sampled(&before) + 1000).then(|| status.clone())
     });
     let missed = |status: &serde_json::Value| service(status, "Cpu")["missed"].as_u64().unwrap();
-    assert!(missed(&after) - missed(&before) < 10, "{after}");
+    // One write that is waited for would cost it 200, of eleven services each has taken as many samples.
+    let taken = (sampled(&after) - sampled(&before)) / 11;
+    assert!(missed(&after) - missed(&before) <= taken, "{after}");
     let held_at = bytes();
 
     // It goes on where it was, and says what is not there.
@@ -89,17 +81,7 @@ fn a_disk_that_hangs_holds_up_its_log_and_nothing_else() {
     assert!(bytes() > held_at);
 
     // And at the end, only the process does not go.
-    let mut strace = Command::new("strace");
-    strace.args([
-        "-p",
-        &thread,
-        "-e",
-        "trace=write",
-        "-e",
-        "inject=write:delay_enter=600s",
-    ]);
-    let held = Running::start("strace-2", strace.stdout(Stdio::null()), site.folder());
-    held.wait_for_output("attached");
+    let held = hold_writes(&site, &thread, "600s");
     let stopped = site.call(&["stop", "--timeout", "5"]);
     let sentence = format!("mote did not stop within 5 s and was killed, pid {pid}\n");
     assert_eq!(
@@ -194,4 +176,14 @@ fn a_collector_whose_standard_error_nobody_reads_serves_and_stops() {
     kill(Pid::from_raw(collector.id().cast_signed()), Signal::SIGTERM).unwrap();
     let status = wait_for("its end", DEADLINE, || collector.try_wait().unwrap());
     assert_eq!(status.code(), Some(0));
+}
+
+/// Has each write of a thread take so long, until this is dropped.
+fn hold_writes(site: &Site, thread: &str, delay: &str) -> Running {
+    let mut strace = Command::new("strace");
+    let inject = format!("inject=write:delay_enter={delay}");
+    strace.args(["-p", thread, "-e", "trace=write", "-e", &inject]);
+    let held = Running::start(&format!("strace-{delay}"), &mut strace, site.folder());
+    held.wait_for_output("attached");
+    held
 }

@@ -5,13 +5,14 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 use std::process::Command;
 
-use nix::unistd::{Uid, User};
+use nix::unistd::User;
 use serde_json::json;
 
 use super::LOCAL;
+use mote_test_support::processes::{is_alive, skipped_without_root};
 use mote_test_support::scripted_server::Server;
-use mote_test_support::site::{Site, is_alive, said, server_settings, service};
-use mote_test_support::{DEADLINE, need, wait_for};
+use mote_test_support::site::{Site, said, server_settings, service};
+use mote_test_support::{DEADLINE, wait_for};
 
 const USER: &str = "nobody";
 
@@ -20,12 +21,6 @@ const ALL: &str = r#"services = { A = ["get_linux_cpu", 0.2], B = ["get_memory_i
 D = ["get_linux_load", 0.2], E = ["host_alive_check", 0.2], F = ["LinuxSysInfo", 0.2], G = ["get_agent_health", 0.2],
 H = ["get_disk_io", 0.2], I = ["get_filesystem", 0.2], J = ["get_pressure", 0.2], K = ["get_processes", 0.2],
 L = ["get_tcp", 0.2] }"#;
-
-/// Whether this is not root and the test may be skipped for that.
-fn skipped(test: &str) -> bool {
-    let root = Uid::effective().is_root().then_some(());
-    need(test, root.ok_or("it needs to run as root".to_owned())).is_none()
-}
 
 /// Has the user come as far as the settings and no further.
 fn open_to_user(site: &Site) {
@@ -54,7 +49,7 @@ fn of_threads(pid: u32, name: &str) -> Vec<String> {
 
 #[test]
 fn an_agent_that_became_a_user_has_no_right_left() {
-    if skipped("an_agent_that_became_a_user_has_no_right_left") {
+    if skipped_without_root("an_agent_that_became_a_user_has_no_right_left") {
         return;
     }
     let user = User::from_name(USER).unwrap().unwrap();
@@ -145,7 +140,7 @@ fn an_agent_that_became_a_user_has_no_right_left() {
 
 #[test]
 fn a_plugin_of_such_an_agent_has_none_either() {
-    if skipped("a_plugin_of_such_an_agent_has_none_either") {
+    if skipped_without_root("a_plugin_of_such_an_agent_has_none_either") {
         return;
     }
     let server = Server::new(r#"{"Own": ["own", 0.3]}"#);
@@ -191,7 +186,7 @@ fn who_it_is_to_become_must_be_there_and_be_allowed() {
         assert_eq!((said.code, &*said.err), (78, unknown), "{said:?}");
     }
     assert!(!site.path("state").exists());
-    if skipped("who_it_is_to_become_must_be_there_and_be_allowed") {
+    if skipped_without_root("who_it_is_to_become_must_be_there_and_be_allowed") {
         return;
     }
 
@@ -222,7 +217,7 @@ fn who_it_is_to_become_must_be_there_and_be_allowed() {
 
 #[test]
 fn an_agent_that_stays_root_says_so_once_and_gains_nothing() {
-    if skipped("an_agent_that_stays_root_says_so_once_and_gains_nothing") {
+    if skipped_without_root("an_agent_that_stays_root_says_so_once_and_gains_nothing") {
         return;
     }
     let site = Site::new(LOCAL);

@@ -7,7 +7,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::LOCAL;
-use mote_test_support::site::{Said, Site, is_alive, said, stat, wait_for_end};
+use mote_test_support::processes::{is_alive, stat, wait_for_end};
+use mote_test_support::site::{Said, Site, said};
 use mote_test_support::{DEADLINE, wait_for};
 
 #[test]

@@ -8,9 +8,12 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
+use mote_test_support::processes::{
+    children, is_alive, mark, skipped_without_root, wait_for_end, wait_until_gone,
+};
 use mote_test_support::scripted_server::Server;
-use mote_test_support::site::{Site, is_alive, server_settings, service, wait_for_end};
-use mote_test_support::{DEADLINE, Running, need, wait_for};
+use mote_test_support::site::{Site, server_settings, service};
+use mote_test_support::{DEADLINE, Running, wait_for};
 
 /// An agent with one service of a plugin, `Bad`, and another one, `Cpu`, ten times a second.
 struct Scene {
@@ -65,36 +68,6 @@ impl Scene {
         assert_eq!(self.agent.terminate().code(), Some(0));
         assert_eq!(children(agent), [0; 0]);
     }
-
-    /// Waits until no process carries `mark` in its command line.
-    fn wait_until_gone(&self, mark: &str) {
-        wait_for(&format!("the end of all that is {mark}"), DEADLINE, || {
-            marked(mark).is_empty().then_some(())
-        });
-    }
-}
-
-/// The processes that carry `mark` in their command line.
-fn marked(mark: &str) -> Vec<u32> {
-    let carries = |pid: &u32| {
-        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        String::from_utf8_lossy(&line).contains(mark) && is_alive(*pid)
-    };
-    let entries = fs::read_dir("/proc").unwrap().flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    pids.filter(carries).collect()
-}
-
-/// Zombies among them.
-fn children(pid: u32) -> Vec<u32> {
-    let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    let pids = text.split_whitespace();
-    pids.map(|pid| pid.parse().unwrap()).collect()
-}
-
-/// A word for command lines that no other test's process carries.
-fn mark(name: &str) -> String {
-    format!("mote-{name}-{}", std::process::id())
 }
 
 #[test]
@@ -182,7 +155,7 @@ print("{{}}")"#
     );
     assert_eq!(scene.data(), json!({"status": 0}));
     fs::remove_file(scene.site.path("plugins/bad")).unwrap();
-    scene.wait_until_gone(&mark);
+    wait_until_gone(&mark);
     let agent = scene.agent.id();
     wait_for("no child, dead or alive", DEADLINE, || {
         children(agent).is_empty().then_some(())
@@ -212,21 +185,21 @@ while time.monotonic() < end:
     // The leader goes like the others, or stays until its time is over.
     assert!(data["status"] == 124 || data["status"] == 1, "{data}");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-    scene.wait_until_gone(path.to_str().unwrap());
+    wait_until_gone(path.to_str().unwrap());
     scene.end();
 }
 
 #[test]
 fn a_fork_bomb_that_never_rests_goes_out() {
-    let root = nix::unistd::Uid::effective().is_root().then_some(());
-    let root = root.ok_or("it needs to run as root".to_owned());
-    if need("a_fork_bomb_that_never_rests_goes_out", root).is_none() {
+    if skipped_without_root("a_fork_bomb_that_never_rests_goes_out") {
         return;
     }
+    // Whom nothing else runs as: its processes are counted.
+    const BOMBER: &str = "lp";
     let server = Server::new(r#"{"Bad": ["bad", 3600], "Cpu": ["get_linux_cpu", 0.1]}"#);
     let settings = server_settings(&server.url(), "");
     let site = Site::new(&format!(
-        "user = \"nobody\"\nplugin_dir = \"plugins\"\nplugins = [\"bad\"]\nplugin_timeout_s = 1\n{settings}"
+        "user = \"{BOMBER}\"\nplugin_dir = \"plugins\"\nplugins = [\"bad\"]\nplugin_timeout_s = 1\n{settings}"
     ));
     fs::create_dir(site.path("plugins")).unwrap();
     let script = "#!/usr/bin/python3 -I
@@ -254,9 +227,7 @@ while time.monotonic() < end:
     let data = server.wait_for_more("Bad", 1)[0]["data"].clone();
     assert_eq!(data, json!({"status": 124, "error": error}));
     let path = site.path("plugins/bad").display().to_string();
-    wait_for("the end of all", DEADLINE, || {
-        marked(&path).is_empty().then_some(())
-    });
+    wait_until_gone(&path);
     assert_eq!(agent.terminate().code(), Some(0));
 }
 
@@ -294,7 +265,7 @@ print("{}")"#,
     });
     let path = scene.site.path("plugins/bad").canonicalize().unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-    scene.wait_until_gone(path.to_str().unwrap());
+    wait_until_gone(path.to_str().unwrap());
     assert!(
         !scene.site.path("moved").exists(),
         "some ran while others were killed"

@@ -5,13 +5,17 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 use std::process::Command;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, Uid, User};
+use nix::sys::signal::Signal;
+use nix::unistd::{Uid, User};
 use serde_json::{Value, json};
 
+use mote_test_support::processes::{
+    children, is_alive, mark, marked, send, skipped_without_root, stat, wait_for_end,
+    wait_until_gone,
+};
 use mote_test_support::scripted_server::Server;
-use mote_test_support::site::{Site, is_alive, said, server_settings, service, stat, wait_for_end};
-use mote_test_support::{DEADLINE, Running, need, wait_for};
+use mote_test_support::site::{Site, said, server_settings, service};
+use mote_test_support::{DEADLINE, Running, wait_for};
 
 const AGENT: &str = "nobody";
 const PLUGINS: &str = "daemon";
@@ -25,12 +29,6 @@ struct Scene {
 
 /// Both ways to run plugins as another user: by an agent that stays root, and by the runner of one that does not.
 const AGENTS: [Option<&str>; 2] = [None, Some(AGENT)];
-
-/// Whether this is not root and the test may be skipped for that.
-fn skipped(test: &str) -> bool {
-    let root = Uid::effective().is_root().then_some(());
-    need(test, root.ok_or("it needs to run as root".to_owned())).is_none()
-}
 
 fn uid(name: &str) -> u32 {
     User::from_name(name).unwrap().unwrap().uid.as_raw()
@@ -114,12 +112,6 @@ impl Scene {
     }
 }
 
-fn children(pid: u32) -> Vec<u32> {
-    let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    let pids = text.split_whitespace();
-    pids.map(|pid| pid.parse().unwrap()).collect()
-}
-
 fn is_runner(pid: u32) -> bool {
     let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     line.starts_with(b"mote\0plugin-runner\0")
@@ -129,31 +121,6 @@ fn runner_of(agent: u32) -> u32 {
     wait_for("the runner", DEADLINE, || {
         children(agent).into_iter().find(|pid| is_runner(*pid))
     })
-}
-
-/// The processes that carry `mark` in their command line.
-fn marked(mark: &str) -> Vec<u32> {
-    let carries = |pid: &u32| {
-        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        String::from_utf8_lossy(&line).contains(mark) && is_alive(*pid)
-    };
-    let entries = fs::read_dir("/proc").unwrap().flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    pids.filter(carries).collect()
-}
-
-fn wait_until_gone(mark: &str) {
-    wait_for(&format!("the end of all that is {mark}"), DEADLINE, || {
-        marked(mark).is_empty().then_some(())
-    });
-}
-
-fn mark(name: &str) -> String {
-    format!("mote-{name}-{}", std::process::id())
-}
-
-fn send(pid: u32, signal: Signal) {
-    kill(Pid::from_raw(pid.cast_signed()), signal).unwrap();
 }
 
 /// Prints what the plugin's process is.
@@ -209,7 +176,7 @@ fn expected_self() -> Value {
 
 #[test]
 fn such_a_plugin_is_that_user_and_nothing_else() {
-    if skipped("such_a_plugin_is_that_user_and_nothing_else") {
+    if skipped_without_root("such_a_plugin_is_that_user_and_nothing_else") {
         return;
     }
     for user in AGENTS {
@@ -261,7 +228,7 @@ fn such_a_plugin_is_that_user_and_nothing_else() {
 
 #[test]
 fn an_agent_without_such_a_user_starts_no_runner() {
-    if skipped("an_agent_without_such_a_user_starts_no_runner") {
+    if skipped_without_root("an_agent_without_such_a_user_starts_no_runner") {
         return;
     }
     let script = python(&SELF.replace("open(\"/dev/stderr\", \"w\")", "open(\"/dev/stdout\")"));
@@ -357,7 +324,7 @@ fn attack(scene: &Scene, user: Option<&str>) -> Value {
 
 #[test]
 fn a_hostile_plugin_gets_at_nothing_of_the_agent() {
-    if skipped("a_hostile_plugin_gets_at_nothing_of_the_agent") {
+    if skipped_without_root("a_hostile_plugin_gets_at_nothing_of_the_agent") {
         return;
     }
     for user in AGENTS {
@@ -389,7 +356,7 @@ fn a_hostile_plugin_gets_at_nothing_of_the_agent() {
 
 #[test]
 fn the_same_plugin_gets_at_it_as_the_agent_s_user() {
-    if skipped("the_same_plugin_gets_at_it_as_the_agent_s_user") {
+    if skipped_without_root("the_same_plugin_gets_at_it_as_the_agent_s_user") {
         return;
     }
     for user in AGENTS {
@@ -433,7 +400,7 @@ print("{{}}")"#
 
 #[test]
 fn what_such_a_plugin_leaves_is_ended_too() {
-    if skipped("what_such_a_plugin_leaves_is_ended_too") {
+    if skipped_without_root("what_such_a_plugin_leaves_is_ended_too") {
         return;
     }
     for user in AGENTS {
@@ -460,7 +427,7 @@ fn what_such_a_plugin_leaves_is_ended_too() {
 
 #[test]
 fn one_that_is_deaf_or_floods_is_ended() {
-    if skipped("one_that_is_deaf_or_floods_is_ended") {
+    if skipped_without_root("one_that_is_deaf_or_floods_is_ended") {
         return;
     }
     for user in AGENTS {
@@ -493,7 +460,7 @@ fn one_that_is_deaf_or_floods_is_ended() {
 
 #[test]
 fn the_longest_output_arrives() {
-    if skipped("the_longest_output_arrives") {
+    if skipped_without_root("the_longest_output_arrives") {
         return;
     }
     let script = r#"print("{\"n\": 1}" + " " * (65536 - 9))"#;
@@ -504,7 +471,7 @@ fn the_longest_output_arrives() {
 
 #[test]
 fn a_fork_bomb_of_another_user_goes_out() {
-    if skipped("a_fork_bomb_of_another_user_goes_out") {
+    if skipped_without_root("a_fork_bomb_of_another_user_goes_out") {
         return;
     }
     // One that nobody else's plugins run as: its processes are counted.
@@ -546,7 +513,7 @@ while time.monotonic() < end:
 
 #[test]
 fn nothing_outlives_an_agent_that_is_killed() {
-    if skipped("nothing_outlives_an_agent_that_is_killed") {
+    if skipped_without_root("nothing_outlives_an_agent_that_is_killed") {
         return;
     }
     let mark = mark("killed");
@@ -567,7 +534,7 @@ fn nothing_outlives_an_agent_that_is_killed() {
 
 #[test]
 fn an_agent_goes_on_without_its_runner_and_says_so() {
-    if skipped("an_agent_goes_on_without_its_runner_and_says_so") {
+    if skipped_without_root("an_agent_goes_on_without_its_runner_and_says_so") {
         return;
     }
     let script = "#!/bin/sh\necho $$ >> ../notes/leader\nread line < ../notes/fifo\necho '{}'\n";
@@ -596,7 +563,7 @@ fn an_agent_goes_on_without_its_runner_and_says_so() {
 
 #[test]
 fn a_runner_that_hangs_holds_up_nobody() {
-    if skipped("a_runner_that_hangs_holds_up_nobody") {
+    if skipped_without_root("a_runner_that_hangs_holds_up_nobody") {
         return;
     }
     let script = "#!/bin/sh\necho '{}'\n";
@@ -624,7 +591,7 @@ fn a_runner_that_hangs_holds_up_nobody() {
 
 #[test]
 fn orders_and_settings_end_what_a_runner_runs() {
-    if skipped("orders_and_settings_end_what_a_runner_runs") {
+    if skipped_without_root("orders_and_settings_end_what_a_runner_runs") {
         return;
     }
     let mark = mark("ordered");
@@ -682,7 +649,7 @@ fn orders_and_settings_end_what_a_runner_runs() {
 
 #[test]
 fn signals_for_a_whole_service_leave_the_runner_to_the_agent() {
-    if skipped("signals_for_a_whole_service_leave_the_runner_to_the_agent") {
+    if skipped_without_root("signals_for_a_whole_service_leave_the_runner_to_the_agent") {
         return;
     }
     let scene = Scene::new(Some(AGENT), Some(PLUGINS), "#!/bin/sh\necho '{}'\n", 60.0);
@@ -701,7 +668,7 @@ fn signals_for_a_whole_service_leave_the_runner_to_the_agent() {
 
 #[test]
 fn only_what_root_alone_can_change_runs() {
-    if skipped("only_what_root_alone_can_change_runs") {
+    if skipped_without_root("only_what_root_alone_can_change_runs") {
         return;
     }
     for user in AGENTS {
@@ -757,7 +724,7 @@ fn whom_plugins_run_as_must_be_there_and_be_nobody_else() {
         }
     }
     assert!(!site.path("state").exists());
-    if skipped("whom_plugins_run_as_must_be_there_and_be_nobody_else") {
+    if skipped_without_root("whom_plugins_run_as_must_be_there_and_be_nobody_else") {
         return;
     }
 
@@ -782,7 +749,7 @@ fn whom_plugins_run_as_must_be_there_and_be_nobody_else() {
 
 #[test]
 fn probe_runs_a_plugin_as_its_user() {
-    if skipped("probe_runs_a_plugin_as_its_user") {
+    if skipped_without_root("probe_runs_a_plugin_as_its_user") {
         return;
     }
     let server = Server::new("{}");
@@ -811,7 +778,7 @@ fn probe_runs_a_plugin_as_its_user() {
 
 #[test]
 fn systemd_s_drop_in_leaves_the_rights_that_it_takes_and_no_other() {
-    if skipped("systemd_s_drop_in_leaves_the_rights_that_it_takes_and_no_other") {
+    if skipped_without_root("systemd_s_drop_in_leaves_the_rights_that_it_takes_and_no_other") {
         return;
     }
     let drop_in = include_str!("../../../conf/plugin-user.conf");

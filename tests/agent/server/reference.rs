@@ -4,9 +4,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use mote_test_support::django::{Django, Report};
+use mote_test_support::site::said;
 use mote_test_support::{DEADLINE, http_get, wait_for};
 use serde_json::Value;
 
@@ -126,6 +127,11 @@ fn what_was_sampled_while_the_server_was_down_arrives_when_it_is_back() {
     };
     let server = django.serve();
     let mut agent = django.start_agent();
+    let queued = || {
+        let said = said(&mut django.mote(&["status", "--json"]));
+        let status: Value = serde_json::from_str(&said.out).ok()?;
+        status["reports"]["queued"].as_u64()
+    };
     wait_for("the first reports", DEADLINE, || {
         agent.assert_running();
         (django.reports().len() >= 3).then_some(())
@@ -134,9 +140,11 @@ fn what_was_sampled_while_the_server_was_down_arrives_when_it_is_back() {
     // KILL: connections break, and a report may be stored without its acknowledgement.
     drop(server);
     let down_s = unix_time_s();
-    // Several refreshes fail meanwhile, and some fifteen samples are due, of which three must be taken.
-    std::thread::sleep(Duration::from_secs(6));
-    agent.assert_running();
+    // Several refreshes fail meanwhile.
+    wait_for("some reports in the queue", DEADLINE, || {
+        agent.assert_running();
+        (queued()? >= 6).then_some(())
+    });
     let up_s = unix_time_s();
     let mut server = django.serve();
 

@@ -10,40 +10,28 @@ use mote_core::frame::Receiver;
 use serde_json::Value;
 
 use super::bench::{Wire, board, of_board, report, sealed};
+use mote_test_support::dice::Dice;
 use mote_test_support::scripted_server::Server;
 use mote_test_support::site::{Site, server_settings};
 use mote_test_support::{DEADLINE, wait_for};
 
-/// Xorshift64: Marsaglia, "Xorshift RNGs", 2003.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        (self.next() >> 11) as usize % bound
-    }
+/// An agent that runs, with the board 7.
+fn site_of(server: &Server) -> (Site, Wire) {
+    let site = Site::new("");
+    let wire = Wire::new(&site, "pico");
+    let settings = server_settings(&server.url(), "");
+    site.write_settings(&format!("{settings}\n{}", board(&wire, 7)));
+    site.start();
+    (site, wire)
 }
 
 #[test]
 fn a_port_that_babbles_costs_neither_reports_nor_samples() {
     let server = Server::new(r#"{"Cpu": ["get_linux_cpu", 0.1]}"#);
-    let site = Site::new("");
-    let wire = Wire::new(&site, "pico");
-    site.write_settings(&format!(
-        "{}\n{}",
-        server_settings(&server.url(), ""),
-        board(&wire, 7)
-    ));
-    site.start();
+    let (site, wire) = site_of(&server);
     server.wait_for_more("Cpu", 1);
-    let mut random = Random(1);
-    let junk: Vec<u8> = (0..1 << 20).map(|_| random.next() as u8).collect();
+    let mut dice = Dice(1);
+    let junk: Vec<u8> = (0..1 << 20).map(|_| dice.draw() as u8).collect();
     let log = "INFO boot: ok *12345678 {\"client_id\":7}\r\n".repeat(100);
     for seq in 0..8 {
         wire.send(&junk);
@@ -71,24 +59,17 @@ fn a_port_that_babbles_costs_neither_reports_nor_samples() {
 #[test]
 fn no_damaged_report_is_taken() {
     let server = Server::new("{}");
-    let site = Site::new("");
-    let wire = Wire::new(&site, "pico");
-    site.write_settings(&format!(
-        "{}\n{}",
-        server_settings(&server.url(), ""),
-        board(&wire, 7)
-    ));
-    site.start();
-    let mut random = Random(2);
+    let (site, wire) = site_of(&server);
+    let mut dice = Dice(2);
     let mut sent: BTreeMap<u64, String> = BTreeMap::new();
     let mut stream = Vec::new();
     for seq in 0..4000u32 {
-        let text = report(seq, seq, None, random.next() as u32);
+        let text = report(seq, seq, None, dice.draw() as u32);
         let one_in = if seq % 2 == 0 { 10 } else { 100 };
         let mut line = sealed(text.as_bytes());
         for byte in &mut line {
-            if random.below(one_in) == 0 {
-                *byte ^= 1 << random.below(8);
+            if dice.index(one_in) == 0 {
+                *byte ^= 1 << dice.index(8);
             }
         }
         stream.extend_from_slice(&line);
@@ -125,7 +106,7 @@ fn no_damaged_report_is_taken() {
 #[test]
 fn of_millions_of_damaged_lines_none_is_taken_for_another() {
     const LINES: u32 = 2_000_000;
-    let mut random = Random(3);
+    let mut dice = Dice(3);
     let originals: Vec<Vec<u8>> = (0..16)
         .map(|n| sealed(report(n, n * 7, (n % 3 == 0).then_some(n), n).as_bytes()))
         .collect();
@@ -133,11 +114,11 @@ fn of_millions_of_damaged_lines_none_is_taken_for_another() {
     let mut line = Vec::new();
     let mut intact = 0;
     for n in 0..LINES {
-        let original = &originals[random.below(originals.len())];
+        let original = &originals[dice.index(originals.len())];
         line.clear();
         line.extend_from_slice(original);
-        for _ in 0..=random.below(4) {
-            damage(&mut line, &originals, &mut random);
+        for _ in 0..=dice.index(4) {
+            damage(&mut line, &originals, &mut dice);
         }
         // Whatever became of its end, the next line begins anew.
         line.push(b'\n');
@@ -157,21 +138,21 @@ fn of_millions_of_damaged_lines_none_is_taken_for_another() {
     assert!((1..LINES / 2).contains(&intact), "{intact}");
 }
 
-fn damage(line: &mut Vec<u8>, others: &[Vec<u8>], random: &mut Random) {
+fn damage(line: &mut Vec<u8>, others: &[Vec<u8>], dice: &mut Dice) {
     let Some(last) = line.len().checked_sub(1) else {
         return;
     };
-    let at = random.below(last + 1);
-    match random.below(9) {
-        0 | 1 => line[at] ^= 1 << random.below(8),
-        2 => line[at] = random.next() as u8,
+    let at = dice.index(last + 1);
+    match dice.index(9) {
+        0 | 1 => line[at] ^= 1 << dice.index(8),
+        2 => line[at] = dice.draw() as u8,
         3 => drop(line.remove(at)),
-        4 => line.insert(at, random.next() as u8),
+        4 => line.insert(at, dice.draw() as u8),
         5 => line.truncate(at),
         6 => line.swap(at, last),
         7 => {
             // The beginning of one and the end of another.
-            let other = &others[random.below(others.len())];
+            let other = &others[dice.index(others.len())];
             line.truncate(at);
             line.extend_from_slice(&other[at.min(other.len())..]);
         }
@@ -185,18 +166,18 @@ fn damage(line: &mut Vec<u8>, others: &[Vec<u8>], random: &mut Random) {
 /// Sealed lines of junk, which a faulty board may send: nothing is queued, nothing breaks.
 #[test]
 fn sealed_junk_is_counted_and_nothing_else() {
-    let mut random = Random(4);
+    let mut dice = Dice(4);
     let good = report(1, 2, Some(3), 4).into_bytes();
     let mut board = Board::new(ClientName::Number(7));
     let (mut queued, mut lines) = (0u64, 0u64);
     for n in 0..200_000u64 {
         let mut text = good.clone();
-        for _ in 0..=random.below(3) {
-            let at = random.below(text.len());
-            match random.below(3) {
-                0 => text[at] = random.next() as u8,
+        for _ in 0..=dice.index(3) {
+            let at = dice.index(text.len());
+            match dice.index(3) {
+                0 => text[at] = dice.draw() as u8,
                 1 => drop(text.remove(at)),
-                _ => text.insert(at, b"{}[]\",:0123456789-.eE\\"[random.below(22)]),
+                _ => text.insert(at, b"{}[]\",:0123456789-.eE\\"[dice.index(22)]),
             }
         }
         if text.contains(&b'\n') {

@@ -21,6 +21,7 @@ use mote_agent::http::outcome::Outcome;
 use mote_agent::orders::{self, HostMonitor};
 use mote_agent::queue::{Chore, Disk, Queue, Whose};
 use mote_core::{Action, ClientId, Envelope, Failure, Interval, SlotId, Stamp, Uptime};
+use mote_test_support::dice::Dice;
 use server::Server;
 
 /// Seeds of a usual run.
@@ -154,34 +155,6 @@ impl std::iter::Sum for Totals {
     }
 }
 
-/// Numbers drawn from a seed (splitmix64).
-#[derive(Clone)]
-pub struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    /// Below `end`.
-    pub fn below(&mut self, end: u64) -> u64 {
-        self.next() % end.max(1)
-    }
-
-    /// Once in so many times.
-    pub fn one_in(&mut self, times: u64) -> bool {
-        self.below(times) == 0
-    }
-
-    fn pick<T: Clone>(&mut self, choices: &[T]) -> T {
-        choices[self.below(choices.len() as u64) as usize].clone()
-    }
-}
-
 /// What one agent process is made of.
 struct Agent {
     monitor: HostMonitor,
@@ -276,11 +249,11 @@ impl World {
         };
         let sync_ms = dice.pick(&[None, None, Some(1000)]);
         let trouble = Rc::new(RefCell::new(Trouble {
-            dice: Dice(dice.next()),
+            dice: Dice(dice.draw()),
             rarity: 0,
             failures: 0,
         }));
-        let server = Server::new(Dice(dice.next()), is_roomy);
+        let server = Server::new(Dice(dice.draw()), is_roomy);
         let uptime = 60_000 + dice.below(HOUR);
         let agent = agent(max_bytes, max_age_ms, sync_ms, 0, 0, &folder, uptime);
         World {

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use mote_agent::http::outcome::Outcome;
 
-use super::{Dice, id};
+use mote_test_support::dice::Dice;
+
+use super::id;
 
 /// How long a request may take.
 const TIMEOUT_MS: u64 = 30_000;

@@ -4,7 +4,7 @@ use std::fs::{self, Permissions};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Command, Output};
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -17,7 +17,7 @@ pub const REPORT: &str = "/api/client/service/report/";
 
 /// A collector that runs. Dropped, it is killed.
 pub struct Program {
-    process: Running,
+    pub process: Running,
     pub address: SocketAddr,
     pub folder: TempDir,
 }
@@ -31,12 +31,27 @@ impl Program {
     }
 
     pub fn start(folder: TempDir) -> Program {
-        let log = folder.path().join("serve.log");
-        let _ = fs::remove_file(&log);
-        let settings = folder.path().join("server.toml");
         let mut command = mote();
-        command.arg("serve").arg("--config").arg(settings);
-        let mut process = Running::start("serve", &mut command, folder.path());
+        command.arg("serve").arg("--config");
+        command.arg(folder.path().join("server.toml"));
+        Program::started_by(&mut command, folder)
+    }
+
+    /// The same with a limit of open files, whatever this environment allows.
+    pub fn with_files(limit: u32, folder: TempDir) -> Program {
+        let mut command = Command::new("/bin/sh");
+        command
+            .args(["-c", r#"ulimit -n "$0" && exec "$@""#])
+            .arg(limit.to_string())
+            .arg(mote().get_program())
+            .args(["serve", "--config"])
+            .arg(folder.path().join("server.toml"));
+        Program::started_by(&mut command, folder)
+    }
+
+    fn started_by(command: &mut Command, folder: TempDir) -> Program {
+        let _ = fs::remove_file(folder.path().join("serve.log"));
+        let mut process = Running::start("serve", command, folder.path());
         let address = wait_for("the address of the collector", DEADLINE, || {
             process.assert_running();
             let output = process.output();

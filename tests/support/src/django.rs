@@ -68,7 +68,6 @@ impl Django {
 
     /// Starts the agent as host 1 of this server.
     pub fn start_agent(&self) -> Running {
-        let settings = self.folder.path().join("agent.toml");
         let text = format!(
             r#"
             client_id = 1
@@ -84,10 +83,19 @@ impl Django {
             port = self.port,
             encoding = self.encoding,
         );
-        fs::write(&settings, text).unwrap();
+        fs::write(self.settings(), text).unwrap();
+        Running::start("agent", &mut self.mote(&["run"]), self.folder.path())
+    }
+
+    /// `mote` with the settings of [`Django::start_agent`].
+    pub fn mote(&self, arguments: &[&str]) -> Command {
         let mut command = mote();
-        command.arg("--config").arg(&settings).arg("run");
-        Running::start("agent", &mut command, self.folder.path())
+        command.arg("--config").arg(self.settings()).args(arguments);
+        command
+    }
+
+    fn settings(&self) -> PathBuf {
+        self.folder.path().join("agent.toml")
     }
 
     /// Every report that the server has stored, in the order in which they were sampled.

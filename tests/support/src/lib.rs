@@ -3,6 +3,7 @@
 
 pub mod allocations;
 pub mod collector;
+pub mod dice;
 pub mod django;
 pub mod elf;
 pub mod http;

@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::processes::marked;
 use crate::scripted_server::Server;
 use crate::{DEADLINE, Running, mote, wait_for};
 
@@ -23,16 +24,6 @@ pub struct Said {
     pub code: i32,
     pub out: String,
     pub err: String,
-}
-
-/// What Linux says of a process in `/proc/PID/stat`.
-#[derive(Debug)]
-pub struct ProcessStat {
-    pub state: char,
-    pub parent: u32,
-    pub session: u32,
-    /// The controlling terminal; 0: none.
-    pub terminal: i64,
 }
 
 impl Site {
@@ -131,17 +122,9 @@ impl Site {
         })
     }
 
-    /// The processes whose command line names this site's folder, those that have ended not among
-    /// them, nor commands that are being run.
+    /// The processes whose command line names this site's folder, but for those that have ended.
     pub fn processes(&self) -> Vec<u32> {
-        let folder = self.folder().display().to_string();
-        let names_folder = |pid: &u32| {
-            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            String::from_utf8_lossy(&line).contains(&folder) && is_alive(*pid)
-        };
-        let entries = fs::read_dir("/proc").expect("/proc").flatten();
-        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        pids.filter(names_folder).collect()
+        marked(&self.folder().display().to_string())
     }
 }
 
@@ -248,32 +231,6 @@ pub fn service<'s>(status: &'s Value, name: &str) -> &'s Value {
     let services = status["services"].as_array().expect("services");
     let found = services.iter().find(|it| it["name"] == name);
     found.unwrap_or_else(|| panic!("no {name}: {status}"))
-}
-
-/// Whether there is such a process and it has not ended.
-pub fn is_alive(pid: u32) -> bool {
-    stat(pid).is_some_and(|stat| !matches!(stat.state, 'Z' | 'X'))
-}
-
-/// Waits for the end of a process.
-pub fn wait_for_end(pid: u32) {
-    wait_for(&format!("the end of {pid}"), DEADLINE, || {
-        (!is_alive(pid)).then_some(())
-    });
-}
-
-/// Reads `/proc/PID/stat`; proc_pid_stat(5).
-pub fn stat(pid: u32) -> Option<ProcessStat> {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name stands in parentheses and may hold some itself.
-    let (_, fields) = text.rsplit_once(')')?;
-    let fields: Vec<&str> = fields.split_whitespace().collect();
-    Some(ProcessStat {
-        state: fields.first()?.chars().next()?,
-        parent: fields.get(1)?.parse().ok()?,
-        session: fields.get(3)?.parse().ok()?,
-        terminal: fields.get(4)?.parse().ok()?,
-    })
 }
 
 fn settings(rest: &str) -> String {
