@@ -32,10 +32,7 @@ fn load_is_what_was_put_on() {
             format!("interrupt={interrupt}"),
             "seconds=6".into(),
         ];
-        let loads: Vec<u64> = reports(&run(&arguments), "McuLoad")
-            .iter()
-            .filter_map(|report| report["data"]["load_permille"].as_u64())
-            .collect();
+        let loads = loads(&arguments);
         // The first window begins at some point of the work's period.
         assert!(loads.len() >= 4, "{loads:?}");
         for load in &loads[1..] {
@@ -57,10 +54,7 @@ fn a_wait_of_a_driver_is_no_load() {
             "wait=200".into(),
             "seconds=9".into(),
         ];
-        let loads: Vec<u64> = reports(&run(&arguments), "McuLoad")
-            .iter()
-            .filter_map(|report| report["data"]["load_permille"].as_u64())
-            .collect();
+        let loads = loads(&arguments);
         assert!(loads.len() >= 4, "{loads:?}");
         for load in &loads[1..] {
             assert!(
@@ -69,6 +63,14 @@ fn a_wait_of_a_driver_is_no_load() {
             );
         }
     }
+}
+
+fn loads(arguments: &[String]) -> Vec<u64> {
+    let reports = reports(&run(arguments), "McuLoad");
+    let loads = reports
+        .iter()
+        .filter_map(|report| report["data"]["load_permille"].as_u64());
+    loads.collect()
 }
 
 #[test]

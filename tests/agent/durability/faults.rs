@@ -159,16 +159,10 @@ fn calls_that_fail() {
     ] {
         let trial = Trial::new(None, settings);
         let inject = format!("{calls}:error={error}");
-        let Some(mut tracer) = trial.tracer("calls_that_fail", &inject) else {
+        let Some(tracer) = trial.tracer("calls_that_fail", &inject) else {
             return;
         };
-        let mut running = None;
-        trial.breaks(said, || {
-            running = Some(Running::start("strace", &mut tracer, trial.site.folder()));
-        });
-        trial.recovers(|| {
-            running.take().unwrap().terminate();
-        });
+        trial.breaks_by(tracer, said);
     }
 }
 
@@ -177,16 +171,10 @@ fn calls_that_fail() {
 fn a_disk_that_takes_long() {
     let trial = Trial::new(None, "");
     let inject = "write:delay_enter=4000000";
-    let Some(mut tracer) = trial.tracer("a_disk_that_takes_long", inject) else {
+    let Some(tracer) = trial.tracer("a_disk_that_takes_long", inject) else {
         return;
     };
-    let mut running = None;
-    trial.breaks("the queue's disk does not answer", || {
-        running = Some(Running::start("strace", &mut tracer, trial.site.folder()));
-    });
-    trial.recovers(|| {
-        running.take().unwrap().terminate();
-    });
+    trial.breaks_by(tracer, "the queue's disk does not answer");
 }
 
 /// The files that are open are gone for everybody else.
@@ -300,6 +288,17 @@ impl Trial {
             }
         });
         filler
+    }
+
+    /// The tracer does it, and then no longer.
+    fn breaks_by(&self, mut tracer: Command, said: &str) {
+        let mut running = None;
+        self.breaks(said, || {
+            running = Some(Running::start("strace", &mut tracer, self.site.folder()));
+        });
+        self.recovers(|| {
+            running.take().unwrap().terminate();
+        });
     }
 
     /// Samples are taken, and asking for the status does not wait.

@@ -8,11 +8,14 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
+use super::{
+    BOMB, ONCE, assert_others_were_sampled, assert_the_bomb_goes_out, niceness_of_plugins,
+};
 use mote_test_support::processes::{
     children, is_alive, mark, skipped_without_root, wait_for_end, wait_until_gone,
 };
 use mote_test_support::scripted_server::Server;
-use mote_test_support::site::{Site, server_settings, service};
+use mote_test_support::site::{Site, server_settings};
 use mote_test_support::{DEADLINE, Running, wait_for};
 
 /// An agent with one service of a plugin, `Bad`, and another one, `Cpu`, ten times a second.
@@ -57,13 +60,9 @@ impl Scene {
         self.server.wait_for_more("Bad", 1)[0]["data"].clone()
     }
 
-    /// Ends the agent in order, after the other service has had at least half of its slots, however busy the machine is.
+    /// Ends the agent in order, after others than the plugin have been sampled.
     fn end(mut self) {
-        self.server.wait_for_more("Cpu", 5);
-        let status = self.site.status();
-        let missed = service(&status, "Cpu")["missed"].as_u64().unwrap();
-        let sampled = self.server.acknowledged("Cpu").len() as u64;
-        assert!(missed <= sampled, "{missed} missed, {sampled} sampled");
+        assert_others_were_sampled(&self.server, &self.site);
         let agent = self.agent.id();
         assert_eq!(self.agent.terminate().code(), Some(0));
         assert_eq!(children(agent), [0; 0]);
@@ -103,7 +102,7 @@ print(json.dumps({
             "umask": "0077",
             "blocked": "0000000000000000",
             "session": "1",
-            "nice": super::niceness_of_plugins(),
+            "nice": niceness_of_plugins(),
             "core": "0 0",
             "files": "256 256",
             "file": "16777216 16777216",
@@ -196,39 +195,18 @@ fn a_fork_bomb_that_never_rests_goes_out() {
     }
     // Whom nothing else runs as: its processes are counted.
     const BOMBER: &str = "lp";
-    let server = Server::new(r#"{"Bad": ["bad", 3600], "Cpu": ["get_linux_cpu", 0.1]}"#);
+    let server = Server::new(ONCE);
     let settings = server_settings(&server.url(), "");
     let site = Site::new(&format!(
         "user = \"{BOMBER}\"\nplugin_dir = \"plugins\"\nplugins = [\"bad\"]\nplugin_timeout_s = 1\n{settings}"
     ));
     fs::create_dir(site.path("plugins")).unwrap();
-    let script = "#!/usr/bin/python3 -I
-import os, time
-end = time.monotonic() + 60
-while time.monotonic() < end:
-    try:
-        if os.fork() == 0: os.setsid()
-    except OSError: pass
-";
-    fs::write(site.path("plugins/bad"), script).unwrap();
+    fs::write(site.path("plugins/bad"), BOMB).unwrap();
     for name in ["", "plugins", "plugins/bad"] {
         let mode = fs::Permissions::from_mode(0o755);
         fs::set_permissions(site.path(name), mode).unwrap();
     }
-    // Each place that becomes free is taken at once. There are few, for the sake of this machine.
-    let run = site.command(&["run"]);
-    let mut limited = std::process::Command::new("prlimit");
-    limited
-        .arg("--nproc=60:60")
-        .arg(run.get_program())
-        .args(run.get_args());
-    let mut agent = Running::start("agent", &mut limited, site.folder());
-    let error = "stopped after its time limit of 1 s";
-    let data = server.wait_for_more("Bad", 1)[0]["data"].clone();
-    assert_eq!(data, json!({"status": 124, "error": error}));
-    let path = site.path("plugins/bad").display().to_string();
-    wait_until_gone(&path);
-    assert_eq!(agent.terminate().code(), Some(0));
+    assert_the_bomb_goes_out(&server, &site);
 }
 
 #[test]

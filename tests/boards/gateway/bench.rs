@@ -3,18 +3,18 @@
 use std::cell::RefCell;
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::pty::openpty;
 use nix::sys::termios::{SetArg, cfmakeraw, tcgetattr, tcsetattr};
-use nix::unistd::ttyname;
 use serde_json::{Value, json};
 
-use mote_test_support::site::Site;
+use mote_test_support::pty::Pty;
+use mote_test_support::scripted_server::Server;
+use mote_test_support::site::{Site, server_settings};
 use mote_test_support::{DEADLINE, Running, free_port, http_get, mote, wait_for};
 
 /// A serial port: a link in the site's folder to a pseudo-terminal whose other end is the board.
@@ -48,18 +48,17 @@ impl Wire {
 
     /// A new pseudo-terminal, as after each time that a board is plugged in.
     pub fn plug(&mut self) {
-        let pair = openpty(None, None).expect("a pseudo-terminal");
-        let mut raw = tcgetattr(&pair.slave).expect("its settings");
+        let pty = Pty::open();
+        let mut raw = tcgetattr(&pty.slave).expect("its settings");
         cfmakeraw(&mut raw);
-        tcsetattr(&pair.slave, SetArg::TCSANOW, &raw).expect("raw");
+        tcsetattr(&pty.slave, SetArg::TCSANOW, &raw).expect("raw");
         let flags = FcntlArg::F_SETFL(OFlag::O_NONBLOCK);
-        fcntl(&pair.master, flags).expect("no waiting");
-        let name = ttyname(&pair.slave).expect("its name");
+        fcntl(&pty.master, flags).expect("no waiting");
         let _ = fs::remove_file(&self.device);
-        symlink(name, &self.device).expect("a link");
+        symlink(pty.name, &self.device).expect("a link");
         self.end = Some(End {
-            board: pair.master.into(),
-            _port: pair.slave.into(),
+            board: OwnedFd::from(pty.master).into(),
+            _port: pty.slave,
         });
         self.heard.borrow_mut().clear();
     }
@@ -150,6 +149,16 @@ impl Wire {
             (all.len() >= count).then_some(all)
         })
     }
+}
+
+/// An agent that runs and follows `server`, and the board 7 at its port.
+pub fn site_of(server: &Server) -> (Site, Wire) {
+    let site = Site::new("");
+    let wire = Wire::new(&site, "pico");
+    let settings = server_settings(&server.url(), "");
+    site.write_settings(&format!("{settings}\n{}", board(&wire, 7)));
+    site.start();
+    (site, wire)
 }
 
 /// A text with its seal.

@@ -9,21 +9,10 @@ use mote_core::Uptime;
 use mote_core::frame::Receiver;
 use serde_json::Value;
 
-use super::bench::{Wire, board, of_board, report, sealed};
+use super::bench::{of_board, report, sealed, site_of};
 use mote_test_support::dice::Dice;
 use mote_test_support::scripted_server::Server;
-use mote_test_support::site::{Site, server_settings};
 use mote_test_support::{DEADLINE, wait_for};
-
-/// An agent that runs, with the board 7.
-fn site_of(server: &Server) -> (Site, Wire) {
-    let site = Site::new("");
-    let wire = Wire::new(&site, "pico");
-    let settings = server_settings(&server.url(), "");
-    site.write_settings(&format!("{settings}\n{}", board(&wire, 7)));
-    site.start();
-    (site, wire)
-}
 
 #[test]
 fn a_port_that_babbles_costs_neither_reports_nor_samples() {

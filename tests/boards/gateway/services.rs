@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use super::bench::{Wire, board, of_board, wait_for_field};
+use super::bench::{Wire, board, of_board, site_of, wait_for_field};
 use mote_test_support::scripted_server::{Answer, Request, Server, good};
 use mote_test_support::site::{Site, server_settings};
 
@@ -23,15 +23,6 @@ fn serve(server: &Server, document: &str) {
         true => Answer::ok(document.clone()),
         false => good("{}", request),
     });
-}
-
-fn site_of(server: &Server) -> (Site, Wire) {
-    let site = Site::new("");
-    let wire = Wire::new(&site, "pico");
-    let settings = server_settings(&server.url(), "");
-    site.write_settings(&format!("{settings}\n{}", board(&wire, 7)));
-    site.start();
-    (site, wire)
 }
 
 #[test]

@@ -10,6 +10,7 @@ pub mod http;
 pub mod namespace;
 mod process;
 pub mod processes;
+pub mod pty;
 mod python;
 pub mod qemu;
 pub mod scripted_server;
