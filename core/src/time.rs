@@ -138,8 +138,9 @@ impl fmt::Display for Interval {
 
 /// Extends a free-running 32-bit timer to 64 bits.
 ///
-/// [`Extender::extend`] must see the timer at least once a wrap: every 49 days for a timer of
-/// milliseconds, every 71 minutes for one of microseconds.
+/// [`Extender::extend`] must see the timer at least twice a wrap: every 24 days for a timer of milliseconds, every 35
+/// minutes for one of microseconds. A step of more than half a wrap is taken for one back, which is none: an interrupt
+/// may have looked at the timer before whom it interrupted gives what it saw.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Extender {
     last: u64,
@@ -159,7 +160,9 @@ impl Extender {
     /// The 64-bit count for a reading of the timer.
     pub const fn extend(&mut self, ticks: u32) -> u64 {
         let passed = ticks.wrapping_sub(self.last as u32);
-        self.last += passed as u64;
+        if passed <= 1 << 31 {
+            self.last += passed as u64;
+        }
         self.last
     }
 }
@@ -297,10 +300,23 @@ mod tests {
     fn a_wrapping_timer_goes_on() {
         let mut extender = Extender::new();
         let mut truth = 0u64;
-        for step in [0, 1, u32::MAX - 1, 1, 1, u32::MAX, u32::MAX, 7] {
-            truth += u64::from(step);
+        for step in [0, 1, 1 << 31, 1 << 31, 1, (1 << 31) - 1, 1 << 31, 7] {
+            truth += step;
             assert_eq!(extender.extend(truth as u32), truth);
         }
-        assert!(truth > 3 * u64::from(u32::MAX));
+        assert!(truth > 2 * u64::from(u32::MAX));
+    }
+
+    #[test]
+    fn a_step_back_is_none() {
+        let mut extender = Extender::new();
+        for start in [1_000_000, 1 << 31, (1 << 32) - 3, 1 << 32, (1 << 32) + 2] {
+            assert_eq!(extender.extend(start as u32), start);
+            for back in [1, 2, 125_000, (1 << 31) - 1] {
+                let earlier = (start as u32).wrapping_sub(back);
+                assert_eq!(extender.extend(earlier), start, "{back} before {start}");
+            }
+            assert_eq!(extender.extend((start as u32).wrapping_add(1)), start + 1);
+        }
     }
 }

@@ -52,7 +52,7 @@ impl LoadMark {
 
 impl LoadMeter {
     /// A meter over `count`, a counter that runs up through all 32 bits, in sleep too. A window should be 1000
-    /// of its ticks long or more; and it must not wrap between two looks of the meter, which has one at
+    /// of its ticks long or more; and it must not go half way round between two looks of the meter, which has one at
     /// each sleep and mark.
     pub const fn new(count: fn() -> u32) -> Self {
         LoadMeter {
@@ -172,8 +172,8 @@ mod tests {
         let meter = meter(u32::MAX - 10);
         let mut mark = meter.mark();
         for _ in 0..20 {
-            pass(1 << 30);
-            meter.sleep(|| pass(3 << 30));
+            pass(1 << 29);
+            meter.sleep(|| pass(3 << 29));
         }
         assert_eq!(meter.since(&mut mark).map(|it| it.permille), Some(250));
     }

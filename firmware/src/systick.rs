@@ -2,7 +2,7 @@
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use cortex_m::peripheral::{SCB, SYST, syst::SystClkSource};
+use cortex_m::peripheral::{SYST, syst::SystClkSource};
 
 use crate::arch;
 
@@ -34,25 +34,25 @@ impl SysTick {
         timer.enable_counter();
     }
 
-    /// Counts a period.
+    /// Counts the period that has begun, unless [`SysTick::count`] has done so already.
     pub fn tick(&self) {
-        let periods = self.periods.load(Ordering::Relaxed);
-        self.periods
-            .store(periods.wrapping_add(1), Ordering::Relaxed);
+        self.count();
     }
 
-    /// Ticks of the processor's clock since the start, modulo 2³².
+    /// Ticks of the processor's clock since the start, modulo 2³². It may be called at any priority, also at one above
+    /// that of the handler.
     pub fn count(&self) -> u32 {
         let mut count = 0;
         arch::masked(|| {
             let mut current = SYST::get_current();
             let mut periods = self.periods.load(Ordering::Relaxed);
-            if SCB::is_pendst_pending() {
-                // The timer has begun a period that its handler could not count yet.
+            if has_wrapped() {
+                // A period began before this look at the timer, or right after it.
                 current = SYST::get_current();
                 periods = periods.wrapping_add(1);
+                self.periods.store(periods, Ordering::Relaxed);
             }
-            // It interrupts on reaching 0, which so is the first tick of a period.
+            // It wraps on reaching 0, which so is the first tick of a period.
             let elapsed = if current == 0 {
                 0
             } else {
@@ -62,4 +62,13 @@ impl SysTick {
         });
         count
     }
+}
+
+/// Whether the timer has reached 0 since this was called last. Unlike that its interrupt is pending, this does not
+/// depend on how far the handler has got.
+fn has_wrapped() -> bool {
+    const COUNTFLAG: u32 = 1 << 16;
+    // SAFETY: the timer is there on every Cortex-M; reading the register clears this flag, which nobody else reads.
+    let status = unsafe { (*SYST::PTR).csr.read() };
+    status & COUNTFLAG != 0
 }

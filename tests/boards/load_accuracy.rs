@@ -85,9 +85,17 @@ fn a_run_repeats_to_the_byte() {
     assert_eq!(last["data"]["dropped"], sampled_before - 32);
 }
 
+/// Which the image finds out itself, in an interrupt above SysTick's priority.
+#[test]
+fn the_clock_is_right_from_any_priority() {
+    let mut board = qemu("clock", &[]);
+    let status = board.stdout(Stdio::null()).status().unwrap();
+    assert!(status.success(), "{status}");
+}
+
 #[test]
 fn ram_is_what_the_image_says() {
-    let image = Elf::read(image().as_ref());
+    let image = Elf::read(image("load").as_ref());
     let output = run(&["seconds=3".into()]);
     let ram = reports(&output, "McuRam").pop().unwrap();
     let number = |name: &str| ram["data"][name].as_u64().unwrap();
@@ -106,7 +114,7 @@ fn ram_is_what_the_image_says() {
 
 #[test]
 fn a_probe_that_hangs_ends_in_a_reset() {
-    let mut board = qemu(&["hang=7".into()])
+    let mut board = qemu("load", &["hang=7".into()])
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -128,28 +136,28 @@ fn a_probe_that_hangs_ends_in_a_reset() {
 
 /// Runs the board until it stops by itself and gives what it sent.
 fn run(arguments: &[String]) -> String {
-    let output = qemu(arguments).output().unwrap();
+    let output = qemu("load", arguments).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout).unwrap()
 }
 
-fn qemu(arguments: &[String]) -> Command {
+fn qemu(bin: &str, arguments: &[String]) -> Command {
     let arguments = arguments.iter().map(|it| format!(",arg={it}"));
     let semihosting = format!(
-        "enable=on,target=native,arg=load{}",
+        "enable=on,target=native,arg={bin}{}",
         arguments.collect::<String>()
     );
     let mut qemu = Command::new("qemu-system-arm");
     qemu.args(["-M", "lm3s6965evb", "-display", "none", "-monitor", "none"])
         .args(["-serial", "stdio", "-icount", "shift=3,sleep=off"])
-        .args(["-semihosting-config", &semihosting, "-kernel", &image()])
+        .args(["-semihosting-config", &semihosting, "-kernel", &image(bin)])
         .stdin(Stdio::null())
         .stderr(Stdio::null());
     qemu
 }
 
-fn image() -> String {
-    let image = image_named("mote-lm3s6965evb", "thumbv7m-none-eabi", "load");
+fn image(bin: &str) -> String {
+    let image = image_named("mote-lm3s6965evb", "thumbv7m-none-eabi", bin);
     image.unwrap().display().to_string()
 }
 

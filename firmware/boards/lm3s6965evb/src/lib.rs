@@ -46,6 +46,9 @@ pub static RESET: Reset = Reset::new(&[
     (1 << 5, "ldo"),
 ]);
 
+/// What comes before a tick of SysTick is counted.
+static ON_TICK: Mutex<Cell<fn()>> = Mutex::new(Cell::new(|| {}));
+
 /// What the timer's interrupt does.
 static ON_TIMER: Mutex<Cell<fn()>> = Mutex::new(Cell::new(|| {}));
 
@@ -74,6 +77,16 @@ pub fn start_timer(hz: u32, handler: fn()) {
     timer0::start(HZ / hz);
 }
 
+/// Lets SysTick's handler call `handler` before it counts.
+pub fn on_tick(handler: fn()) {
+    interrupt::free(|cs| ON_TICK.borrow(cs).set(handler));
+}
+
+/// The timer's interrupt comes now, if it may interrupt who calls.
+pub fn pend_timer() {
+    NVIC::pend(registers::Interrupt::Timer0);
+}
+
 /// Starts the watchdog: it resets the board after this time without [`feed_watchdog`].
 pub fn start_watchdog(timeout_ms: u32) {
     // It bites at the second expiry.
@@ -87,6 +100,7 @@ pub fn feed_watchdog() {
 
 #[exception]
 fn SysTick() {
+    interrupt::free(|cs| ON_TICK.borrow(cs).get())();
     TICKS.tick();
 }
 
