@@ -26,6 +26,11 @@ pub trait Board {
     /// The plugin of this name; none if the board has none.
     fn plugin(name: &str) -> Option<Self::Plugin>;
 
+    /// A service of this plugin has its first sample as soon as it starts, before that of its schedule.
+    fn at_once(_plugin: Self::Plugin) -> bool {
+        false
+    }
+
     /// A service starts: what its first sample compares with.
     fn start(&mut self, plugin: Self::Plugin, now: Uptime) -> Self::Baseline;
 

@@ -38,6 +38,9 @@ mod board;
 
 mod heartbeat;
 
+#[cfg(all(feature = "crash", target_arch = "arm", target_os = "none"))]
+pub mod crash;
+
 mod sleeper;
 
 mod clock;

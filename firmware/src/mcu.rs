@@ -10,7 +10,7 @@ use crate::board::{Board, Context, Failed};
 use crate::load::{Load, LoadMark, LoadMeter};
 use crate::ram::Ram;
 
-/// `get_mcu_load`, `get_mcu_ram` and `host_alive_check`.
+/// `get_mcu_load`, `get_mcu_ram`, `host_alive_check` and, with feature `crash`, `get_mcu_crash`.
 pub struct Mcu {
     load: &'static LoadMeter,
     ram: &'static Ram,
@@ -26,6 +26,9 @@ pub enum McuPlugin {
     Ram,
     /// `host_alive_check`
     Alive,
+    /// `get_mcu_crash`
+    #[cfg(all(feature = "crash", target_arch = "arm", target_os = "none"))]
+    Crash,
 }
 
 /// The samples of [`Mcu`].
@@ -38,6 +41,9 @@ pub enum McuSample {
     Ram(McuRam),
     /// Of `host_alive_check`.
     Alive(Alive),
+    /// Of `get_mcu_crash`.
+    #[cfg(all(feature = "crash", target_arch = "arm", target_os = "none"))]
+    Crash(crate::crash::Crash),
 }
 
 /// The data of `get_mcu_load`: `load_permille`, the share of time not slept since this service's last sample,
@@ -91,8 +97,15 @@ impl Board for Mcu {
             "get_mcu_load" => Some(McuPlugin::Load),
             "get_mcu_ram" => Some(McuPlugin::Ram),
             "host_alive_check" => Some(McuPlugin::Alive),
+            #[cfg(all(feature = "crash", target_arch = "arm", target_os = "none"))]
+            "get_mcu_crash" => Some(McuPlugin::Crash),
             _ => None,
         }
+    }
+
+    #[cfg(all(feature = "crash", target_arch = "arm", target_os = "none"))]
+    fn at_once(plugin: McuPlugin) -> bool {
+        plugin == McuPlugin::Crash
     }
 
     fn start(&mut self, _plugin: McuPlugin, _now: Uptime) -> LoadMark {
@@ -120,6 +133,8 @@ impl Board for Mcu {
                 uptime_s: context.uptime_s(),
                 dropped: context.statistics.dropped,
             }),
+            #[cfg(all(feature = "crash", target_arch = "arm", target_os = "none"))]
+            McuPlugin::Crash => McuSample::Crash(crate::crash::Crash::LAST),
         })
     }
 }

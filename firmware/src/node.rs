@@ -168,6 +168,8 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize, cons
     pub fn poll(&mut self, now: Uptime, board: &mut B) {
         self.state.poll(board, now, self.receiver.rejected());
         board.link(self.link(now));
+        #[cfg(all(feature = "crash", target_arch = "arm", target_os = "none"))]
+        crate::crash::alive(seconds(now));
         board.feed();
     }
 
@@ -243,17 +245,17 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize>
 {
     fn poll(&mut self, board: &mut B, now: Uptime, bad_lines: u32) {
         while let Some(action) = self.monitor.poll(now) {
-            match action {
+            let slot = match action {
                 Action::FetchConfig => {
                     self.ask = true;
                     self.answer_by = Some(now.after_millis(ANSWER_MS));
+                    continue;
                 }
-                Action::Start(slot) => self.start(slot, board, now),
-                Action::Sample { slot, .. } => {
-                    let statistics = self.statistics(bad_lines);
-                    self.sample(slot, board, &Context { now, statistics });
-                }
-            }
+                Action::Start(slot) if !self.start(slot, board, now) => continue,
+                Action::Start(slot) | Action::Sample { slot, .. } => slot,
+            };
+            let statistics = self.statistics(bad_lines);
+            self.sample(slot, board, &Context { now, statistics });
         }
         if self.answer_by.is_some_and(|at| at <= now) {
             self.answer_by = None;
@@ -266,15 +268,20 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize>
         }
     }
 
-    fn start(&mut self, slot: SlotId, board: &mut B, now: Uptime) {
+    /// Whether it is to be sampled at once.
+    fn start(&mut self, slot: SlotId, board: &mut B, now: Uptime) -> bool {
         let Some(entry) = self.monitor.entry(slot) else {
-            return;
+            return false;
         };
         match (entry.service.plugin, self.baselines.get_mut(slot.index())) {
-            (Some(plugin), Some(baseline)) => *baseline = board.start(plugin, now),
+            (Some(plugin), Some(baseline)) => {
+                *baseline = board.start(plugin, now);
+                B::at_once(plugin)
+            }
             _ => {
                 self.monitor.park(slot);
                 self.push(slot, now, Err(Failed("this board has no such plugin")));
+                false
             }
         }
     }

@@ -10,6 +10,9 @@ import { UsbHost } from "./usb.mjs";
 const FLASH = 0x10000000;
 const FLASH_BYTES = 2 * 1024 * 1024;
 const SRAM = 0x20000000;
+const SRAM_BYTES = 264 * 1024;
+const BOOT_ROM_BYTES = 16 * 1024;
+const HARD_FAULT = 3;
 const SLEEP_FOR_EVER = [0xbf30, 0xe7fd]; // wfi; b to it
 const VECTORS = 0x10000100;
 const RESET_REGISTERS = 0x40064;
@@ -45,7 +48,7 @@ export class Board {
 
   // Nanoseconds until the board has something to do; 0 if it is awake.
   get sleepNanos() {
-    if (!this.chip.core.waiting || pending(this.chip.core)) return 0;
+    if (!this.chip.core.waiting || (pending(this.chip.core) && !this.lockedUp)) return 0;
     return this.chip.clock.nextAlarm ? this.chip.clock.nanosToNextAlarm : Infinity;
   }
 
@@ -57,9 +60,11 @@ export class Board {
       if (!core.waiting) {
         // Several at once, since to look around takes as long as an instruction.
         for (let left = 32; left > 0 && !core.waiting && !this.resetDue; left--) {
+          const at = core.PC;
           clock.tick(core.executeInstruction() * CYCLE_NANOS);
+          if (this.faulted || core.PC < FLASH || core.PC >= SRAM + SRAM_BYTES) this.fault(at);
         }
-      } else if (pending(core)) {
+      } else if (pending(core) && !this.lockedUp) {
         // rp2040js falls asleep over what is pending already.
         core.waiting = false;
         core.interruptsUpdated = true;
@@ -99,20 +104,50 @@ export class Board {
   }
 
   power() {
-    this.boot(0, []);
+    this.boot(0, [], new Uint8Array(SRAM_BYTES));
+  }
+
+  // A hard fault at the instruction at `at`, or where it has jumped to; one within its handler locks the core up.
+  fault(at) {
+    const { core } = this.chip;
+    if (core.IPSR === HARD_FAULT) {
+      core.waiting = true;
+      core.checkForInterrupts = () => false;
+      this.lockedUp = true;
+    } else {
+      if (this.faulted) core.PC = at;
+      core.exceptionEntry(HARD_FAULT);
+    }
+    // What the entry itself could not put on the stack is lost.
+    this.faulted = false;
   }
 
   // What the watchdog does: all starts anew but its own registers.
   reset() {
     const { reason, scratchData } = this.chip.peripherals[0x40058];
     this.endedNanos = this.nanos;
-    this.boot(reason, scratchData);
+    this.boot(reason, scratchData, this.chip.sram);
     this.onReset();
   }
 
-  boot(reason, scratch) {
+  boot(reason, scratch, sram) {
     const chip = new RP2040();
-    chip.logger = { debug() {}, info() {}, warn() {}, error() {} };
+    this.faulted = this.lockedUp = false;
+    chip.logger = {
+      debug() {},
+      info() {},
+      // rp2040js goes on where the core has a fault.
+      warn: (_, message) => {
+        if (/(Read from invalid memory|Write to undefined) address/.test(message)) this.faulted = true;
+      },
+      error() {},
+    };
+    const write = chip.writeUint32.bind(chip);
+    chip.writeUint32 = (address, value) => {
+      if (address >>> 0 < BOOT_ROM_BYTES) this.faulted = true;
+      else write(address, value);
+    };
+    chip.sram.set(sram);
     for (const { address, bytes } of this.image) chip.flash.set(bytes, address - FLASH);
     // There is no boot ROM, and boot2 has nothing to set up here.
     chip.core.VTOR = VECTORS;

@@ -13,8 +13,7 @@ use core::cell::Cell;
 use cortex_m::interrupt::{self, Mutex};
 use cortex_m::peripheral::NVIC;
 use cortex_m_rt::exception;
-use cortex_m_semihosting::debug;
-use mote_firmware::{LoadMeter, Ram, Reset, Sleeper, SysTick, Uptime};
+use mote_firmware::{LoadMeter, Ram, Reset, Sleeper, SysTick, Uptime, crash};
 
 use registers::{rcc, timer0, watchdog};
 pub use uart::Uart;
@@ -56,12 +55,15 @@ static ON_TIMER: Mutex<Cell<fn()>> = Mutex::new(Cell::new(|| {}));
 pub fn start(peripherals: cortex_m::Peripherals) -> Uart {
     rcc::start();
     RESET.set(rcc::reset_cause(), 0);
+    // The emulator always says that power has come; but then its RAM is empty.
+    crash::start(false, false);
     TICKS.start(peripherals.SYST);
     let uart = Uart::start();
     // SAFETY: the handlers below share nothing with the rest but atomics and queues.
     unsafe {
         NVIC::unmask(registers::Interrupt::Uart0);
         NVIC::unmask(registers::Interrupt::Timer0);
+        NVIC::unmask(registers::Interrupt::Watchdog);
     }
     uart
 }
@@ -112,13 +114,14 @@ unsafe fn DefaultHandler(number: i16) {
         interrupt::free(|cs| ON_TIMER.borrow(cs).get())();
     } else if number == registers::Interrupt::Uart0 as i16 {
         uart::interrupt();
+    } else if number == registers::Interrupt::Watchdog as i16 {
+        crash::hangs();
     }
 }
 
-/// Ends the emulator's run as failed.
+mote_firmware::crash_resets_by!(cortex_m::peripheral::SCB::sys_reset);
+
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    loop {
-        debug::exit(debug::EXIT_FAILURE);
-    }
+    crash::panicked()
 }

@@ -28,6 +28,7 @@ impl Register {
 #[derive(Clone, Copy)]
 pub enum Interrupt {
     Uart0 = 5,
+    Watchdog = 18,
     Timer0 = 19,
 }
 

@@ -33,7 +33,8 @@ static RAM: Ram = Ram::linked();
 pub static LINK: LinkCell = LinkCell::new();
 
 /// What runs until the server gives other orders.
-pub const SERVICES: [(&str, &str, u32); 4] = [
+pub const SERVICES: [(&str, &str, u32); 5] = [
+    ("Crash", "get_mcu_crash", 3600),
     ("McuLoad", "get_mcu_load", 5),
     ("McuRam", "get_mcu_ram", 60),
     ("Alive", "host_alive_check", 60),
@@ -122,6 +123,10 @@ impl<T: Thermometer> Board for Pico<T> {
             "get_temperature" => Some(Plugin::Temperature),
             _ => Mcu::plugin(name).map(Plugin::Mcu),
         }
+    }
+
+    fn at_once(plugin: Plugin) -> bool {
+        matches!(plugin, Plugin::Mcu(plugin) if Mcu::at_once(plugin))
     }
 
     fn start(&mut self, plugin: Plugin, now: Uptime) -> LoadMark {

@@ -1,10 +1,11 @@
-//! A panic resets the board through its watchdog, so that it is counted as such a reset. It says nothing: the
-//! text would take more flash than all of the firmware.
+//! How a run ends that cannot go on: it is put on record, and the watchdog resets the board at once, so that it is
+//! counted as such a reset.
 
 use core::panic::PanicInfo;
 
+mote_firmware::crash_resets_by!(crate::reset::force);
+
 #[panic_handler]
 fn panic(_: &PanicInfo) -> ! {
-    cortex_m::interrupt::disable();
-    crate::reset::force();
+    mote_firmware::crash::panicked()
 }

@@ -1,7 +1,8 @@
 //! Why the board started, and the watchdog (RP2040 datasheet, 4.7 and 2.10.4).
 
+use embassy_rp::interrupt::{self, InterruptExt};
 use embassy_rp::pac;
-use mote_firmware::Reset;
+use mote_firmware::{Reset, crash};
 
 /// The watchdog resets the board after so many milliseconds without a sampling of what was due.
 pub const WATCHDOG_MS: u32 = 8000;
@@ -14,13 +15,19 @@ pub const WATCHDOG_MS: u32 = 8000;
 pub static RESET: Reset = Reset::new(&[
     (REASON_TIMER, "watchdog"),
     (REASON_FORCE, "forced"),
-    (1 << 8, "power-on"),
+    (POWER_ON, "power-on"),
     (1 << 16, "run-pin"),
     (1 << 20, "debugger"),
 ]);
 
+/// So long before the watchdog bites it is clear that the firmware hangs.
+const HANGS_MS: u32 = 500;
+
+const ALARM: usize = 3;
+
 const REASON_TIMER: u32 = 1 << 0;
 const REASON_FORCE: u32 = 1 << 1;
+const POWER_ON: u32 = 1 << 8;
 
 /// `HAD_POR`, `HAD_RUN`, `HAD_PSM_RESTART` and `PSM_RESTART_FLAG`: the others are reserved.
 const CHIP_RESET_BITS: u32 = 1 << 8 | 1 << 16 | 1 << 20 | 1 << 24;
@@ -45,11 +52,28 @@ pub(crate) fn start() {
         .scratch0()
         .write(|kept| *kept = COUNTS << 16 | resets);
     RESET.set(chip | reason, resets);
+    crash::start(reason == 0 && chip & POWER_ON != 0, reason == REASON_TIMER);
 
     select_all();
     feed();
     pac::WATCHDOG.ctrl().modify(|it| it.set_enable(true));
+    pac::TIMER.inte().modify(|it| it.set_alarm(ALARM, true));
+    // SAFETY: its handler does not come back.
+    unsafe { interrupt::TIMER_IRQ_3.enable() };
 }
+
+// The fourth alarm of the timer comes when the watchdog is about to bite, and tells where the firmware hangs. What
+// hangs in an interrupt, or with interrupts masked, it does not see.
+core::arch::global_asm!(
+    ".section .text.TIMER_IRQ_3, \"ax\"",
+    ".global TIMER_IRQ_3",
+    ".type TIMER_IRQ_3,%function",
+    ".thumb_func",
+    "TIMER_IRQ_3:",
+    "ldr r0, =__mote_stuck",
+    "bx r0",
+    ".ltorg",
+);
 
 /// Gives the schedule another [`WATCHDOG_MS`].
 pub(crate) fn feed() {
@@ -58,6 +82,9 @@ pub(crate) fn feed() {
     pac::WATCHDOG
         .load()
         .write_value(pac::watchdog::regs::Load(load));
+    let now_us = pac::TIMER.timerawl().read();
+    let alarm_us = now_us.wrapping_add((WATCHDOG_MS - HANGS_MS) * 1000);
+    pac::TIMER.alarm(ALARM).write_value(alarm_us);
 }
 
 /// Resets the board at once.

@@ -2,12 +2,14 @@
 //! a test of it, and an example of a loop with work and interrupts of its own.
 //!
 //! Arguments: `thread=N interrupt=N` (loads in thousandths), `seconds=N` (when to stop), `hang=N` (after so many
-//! samples a probe never returns), `wait=N` (so many milliseconds pass in each sample, as a sensor's driver waits). With `-icount shift=3` an instruction takes 8 ns, so the load that is put on
+//! samples a probe never returns), `wait=N` (so many milliseconds pass in each sample, as a sensor's driver waits),
+//! `null=N`, `overflow=N` and `panic=N` (after so many samples the run ends that way). With `-icount shift=3` an instruction takes 8 ns, so the load that is put on
 //! is known from the number of instructions, without a clock.
 
 #![no_std]
 #![no_main]
 
+use core::hint::black_box;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use cortex_m_rt::entry;
@@ -53,9 +55,11 @@ fn main() -> ! {
     let mut probes = Probes {
         mcu: Mcu::new(&board::LOAD, &board::RAM, &board::RESET),
         until_hang: number(arguments, "hang="),
+        until_crash: CRASHES.map(|(name, _)| number(arguments, name)),
         wait_ms: number(arguments, "wait=").unwrap_or(0),
     };
     let services = [
+        ("Crash", "get_mcu_crash", 3600),
         ("McuLoad", "get_mcu_load", 1),
         ("McuRam", "get_mcu_ram", 1),
         ("Alive", "host_alive_check", 1),
@@ -77,6 +81,7 @@ fn main() -> ! {
 struct Probes {
     mcu: Mcu,
     until_hang: Option<u32>,
+    until_crash: [Option<u32>; 3],
     wait_ms: u32,
 }
 
@@ -89,6 +94,10 @@ impl Board for Probes {
 
     fn plugin(name: &str) -> Option<McuPlugin> {
         Mcu::plugin(name)
+    }
+
+    fn at_once(plugin: McuPlugin) -> bool {
+        Mcu::at_once(plugin)
     }
 
     fn start(&mut self, plugin: McuPlugin, now: Uptime) -> LoadMark {
@@ -107,6 +116,12 @@ impl Board for Probes {
             },
             samples => samples.map(|it| it - 1),
         };
+        for (until, (_, crash)) in self.until_crash.iter_mut().zip(CRASHES) {
+            match until {
+                Some(0) => crash(),
+                samples => *samples = samples.map(|it| it - 1),
+            }
+        }
         board::SLEEPER.clone().delay_ms(self.wait_ms);
         self.mcu.sample(plugin, baseline, context)
     }
@@ -114,6 +129,37 @@ impl Board for Probes {
     fn feed(&mut self) {
         board::feed_watchdog();
     }
+}
+
+const CRASHES: [(&str, fn()); 3] = [
+    ("null=", call_null),
+    ("overflow=", || {
+        black_box(recurse(black_box(1)));
+    }),
+    ("panic=", index_out_of_bounds),
+];
+
+/// Memory begins at 0 here, so null can be read, and the emulator lets it be written.
+#[inline(never)]
+fn call_null() {
+    let null: usize = black_box(0);
+    // SAFETY: it is not; that is what it is for.
+    let null: fn() = unsafe { core::mem::transmute(null) };
+    null();
+}
+
+#[inline(never)]
+#[expect(unconditional_recursion, reason = "that is what it is for")]
+fn recurse(depth: u32) -> u32 {
+    let mut room = black_box([depth; 16]);
+    room[3] = recurse(depth + 1);
+    black_box(room)[5]
+}
+
+#[inline(never)]
+fn index_out_of_bounds() {
+    let numbers = black_box([1, 2, 3]);
+    black_box(numbers[black_box(3)]);
 }
 
 fn spin(rounds: u32) {

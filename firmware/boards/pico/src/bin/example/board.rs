@@ -72,6 +72,10 @@ impl Board for Equipped {
         }
     }
 
+    fn at_once(plugin: Plugin) -> bool {
+        matches!(plugin, Plugin::Pico(plugin) if Pico::<ChipThermometer>::at_once(plugin))
+    }
+
     fn start(&mut self, plugin: Plugin, now: Uptime) -> LoadMark {
         match plugin {
             Plugin::Pico(plugin) => self.pico.start(plugin, now),
