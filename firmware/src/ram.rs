@@ -11,6 +11,7 @@ const PAINT: u32 = 0xCCCC_CCCC;
 /// peak reads as all of it.
 pub struct Ram {
     start: *const u32,
+    data_end: *const u32,
     end: *const u32,
     stack_end: *const u32,
     stack_start: *const u32,
@@ -35,12 +36,14 @@ impl Ram {
     pub const fn linked() -> Self {
         unsafe extern "C" {
             static _ram_start: u32;
+            static __sheap: u32;
             static _ram_end: u32;
             static _stack_end: u32;
             static _stack_start: u32;
         }
         Ram {
             start: &raw const _ram_start,
+            data_end: &raw const __sheap,
             end: &raw const _ram_end,
             stack_end: &raw const _stack_end,
             stack_start: &raw const _stack_start,
@@ -61,6 +64,7 @@ impl Ram {
     ) -> Self {
         Ram {
             start,
+            data_end: stack_end,
             end: stack_start,
             stack_end,
             stack_start,
@@ -84,9 +88,9 @@ impl Ram {
         )
     }
 
-    /// All RAM but the stack's, in bytes: static data, and the heap if it lies there.
+    /// Static data, in bytes; with what else lies between it and the stack, if the linker script says nothing of that.
     pub fn static_bytes(&self) -> u32 {
-        self.total_bytes().saturating_sub(self.stack_bytes())
+        bytes(self.start, self.data_end)
     }
 
     /// What the stack has at most, in bytes.
@@ -137,12 +141,13 @@ mod tests {
         let at = |index: usize| words.as_ptr().wrapping_add(index);
         let ram = Ram {
             start: at(16),
+            data_end: at(40),
             end: at(64),
             stack_end: at(0),
             stack_start: at(16),
             heap: None,
         };
-        assert_eq!((ram.total_bytes(), ram.static_bytes()), (256, 192));
+        assert_eq!((ram.total_bytes(), ram.static_bytes()), (256, 96));
         assert_eq!((ram.stack_bytes(), ram.stack_peak_bytes()), (64, 0));
     }
 

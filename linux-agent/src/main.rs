@@ -9,6 +9,8 @@ use log::LevelFilter;
 use mote_agent::cli::outcome::{Failed, exit};
 use mote_agent::cli::source::Source;
 use mote_agent::cli::{check, enroll, probe, process, status};
+#[cfg(feature = "crash")]
+use mote_agent::cli::crash;
 #[cfg(feature = "serve")]
 use mote_agent::cli::{collector, demo};
 use mote_agent::system;
@@ -106,6 +108,16 @@ enum Command {
         /// Replace a token that is there already
         #[arg(long)]
         force: bool,
+    },
+    /// Say where a board crashed, by its reports of get_mcu_crash on standard input
+    #[cfg(feature = "crash")]
+    Crash {
+        /// The image that crashed, with its symbols
+        #[arg(long, value_name = "FILE")]
+        elf: PathBuf,
+        /// Addresses, in place of reports
+        #[arg(value_parser = mote_agent::cli::crash::address)]
+        addresses: Vec<u64>,
     },
     /// What an agent that gives up root starts, to run plugins as another user
     #[command(hide = true)]
@@ -217,6 +229,8 @@ fn dispatch(Cli { global, command }: Cli) -> Result<u8, Failed> {
         Command::Probe { list: true, .. } => probe::list_probes(),
         Command::Probe { plugins, wait, .. } => probe::probe(&source, &plugins, wait),
         Command::Check => check::check(&source),
+        #[cfg(feature = "crash")]
+        Command::Crash { elf, addresses } => crash::crash(&elf, &addresses),
         Command::PluginRunner { user } => process::run_plugins(&user),
         Command::Enroll {
             url,

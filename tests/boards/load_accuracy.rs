@@ -106,8 +106,9 @@ fn ram_is_what_the_image_says() {
         .next_multiple_of(4);
     assert_eq!(number("static"), in_ram as u64);
     assert_eq!(
-        number("static") + number("stack_peak") + number("stack_free"),
-        number("total")
+        number("stack_peak") + number("stack_free"),
+        8 * 1024,
+        "as memory.x says"
     );
     assert!((256..4096).contains(&number("stack_peak")), "{ram}");
 }
@@ -132,6 +133,44 @@ fn a_probe_that_hangs_ends_in_a_reset() {
     board.kill().unwrap();
     board.wait().unwrap();
     assert!(samples >= 7, "{samples}");
+}
+
+#[test]
+fn a_crash_is_reported_by_the_next_boot() {
+    for (kind, cause) in [
+        ("null", "fault"),
+        ("overflow", "stack"),
+        ("panic", "panic"),
+        ("hang", "watchdog"),
+    ] {
+        let mut board = qemu(&[format!("{kind}=9")])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(board.stdout.take().unwrap()).lines();
+        // Each boot crashes anew, so they come for ever.
+        let mut crashes = lines.map_while(Result::ok).filter_map(|line| {
+            let is_first = line.contains(r#""service_name":"Crash""#) && !line.contains("age");
+            is_first.then(|| reports(&line, "Crash").remove(0)["data"].clone())
+        });
+        let first = crashes.next().unwrap();
+        assert_eq!(
+            first,
+            serde_json::json!({"status": 0, "cause": "none", "resets": 0})
+        );
+        for resets in 1..=2 {
+            let data = crashes.next().unwrap();
+            assert_eq!(
+                (&data["cause"], &data["resets"]),
+                (&cause.into(), &resets.into()),
+                "{data}"
+            );
+            assert_eq!(data["uptime"], 3, "{data}");
+            assert_ne!(data["stack1"], 0, "{data}");
+        }
+        board.kill().unwrap();
+        board.wait().unwrap();
+    }
 }
 
 /// Runs the board until it stops by itself and gives what it sent.

@@ -3,6 +3,8 @@
 pub mod check;
 #[cfg(feature = "serve")]
 pub mod collector;
+#[cfg(feature = "crash")]
+pub mod crash;
 #[cfg(feature = "serve")]
 pub mod demo;
 pub mod enroll;

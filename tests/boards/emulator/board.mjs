@@ -103,8 +103,10 @@ export class Board {
     core.waiting = false;
   }
 
-  power() {
-    this.boot(0, [], new Uint8Array(SRAM_BYTES));
+  // Power comes; a short gap of it may leave RAM as it was.
+  power(ram = new Uint8Array(SRAM_BYTES)) {
+    this.endedNanos = this.chip ? this.nanos : 0;
+    this.boot(0, [], ram);
   }
 
   // A hard fault at the instruction at `at`, or where it has jumped to; one within its handler locks the core up.

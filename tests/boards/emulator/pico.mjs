@@ -133,6 +133,7 @@ function lockStep(board, output) {
     run_ms: (ms) => board.runUntil(board.nanos + ms * 1e6, () => output.lines.length > 0),
     celsius: (celsius) => board.setTemperature(celsius),
     sensor: ({ name, ...change }) => Object.assign(board.sensors[name], change),
+    power: (ramKept) => board.power(ramKept ? board.chip.sram : undefined),
     hang: () => board.hang(),
     usb: (what) => ({
       plug: () => board.port.plug(),

@@ -32,7 +32,7 @@ struct Answer {
 }
 
 impl Emulator {
-    /// Starts the image, `uart`, `usb` or `example`; `None` if the test is skipped.
+    /// Starts the image, `uart`, `usb`, `example` or `crash`; `None` if the test is skipped.
     pub fn start(image: &str) -> Option<Emulator> {
         let program = need_emulator()?;
         let image_path = need_image(image)?;
@@ -79,6 +79,11 @@ impl Emulator {
     /// The main program does nothing any more; interrupts come.
     pub fn hang(&mut self) {
         self.command(&json!({ "hang": true }));
+    }
+
+    /// Takes the power and gives it again; RAM may or may not keep what it has meanwhile.
+    pub fn power(&mut self, ram_kept: bool) {
+        self.command(&json!({ "power": ram_kept }));
     }
 
     /// `plug`, `unplug`, `open` or `close`.
