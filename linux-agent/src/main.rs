@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 use log::LevelFilter;
+#[cfg(feature = "crash")]
+use mote_agent::cli::crash;
 use mote_agent::cli::outcome::{Failed, exit};
 use mote_agent::cli::source::Source;
 use mote_agent::cli::{check, enroll, probe, process, status};
-#[cfg(feature = "crash")]
-use mote_agent::cli::crash;
 #[cfg(feature = "serve")]
 use mote_agent::cli::{collector, demo};
 use mote_agent::system;

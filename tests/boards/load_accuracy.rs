@@ -143,7 +143,7 @@ fn a_crash_is_reported_by_the_next_boot() {
         ("panic", "panic"),
         ("hang", "watchdog"),
     ] {
-        let mut board = qemu(&[format!("{kind}=9")])
+        let mut board = qemu("load", &[format!("{kind}=9")])
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
