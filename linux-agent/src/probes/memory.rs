@@ -13,7 +13,7 @@
 use mote_core::{Envelope, Status};
 use serde::Serialize;
 
-use super::kit::rate::round2;
+use super::kit::rate::percent;
 use super::kit::scan::Scan;
 use super::kit::{Context, Malformed, ProbeError, Roots, Sample, SourceFile};
 
@@ -122,13 +122,6 @@ fn kib(scan: &mut Scan<'_>) -> Option<u64> {
     scan.blanks();
     scan.expect(b"kB")?;
     Some(value)
-}
-
-fn percent(part: u64, whole: u64) -> f64 {
-    if whole == 0 {
-        return 0.0;
-    }
-    round2(part as f64 * 100.0 / whole as f64)
 }
 
 /// The probe: `/proc/meminfo`, open.

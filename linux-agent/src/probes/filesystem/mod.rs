@@ -7,33 +7,48 @@
 pub mod mounts;
 mod workers;
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use mote_core::Envelope;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::{major, minor, stat};
-use nix::sys::statvfs::{Statvfs, statvfs};
-use serde::Serialize;
+use nix::sys::statfs::{BTRFS_SUPER_MAGIC, FsType, statfs};
+use nix::sys::statvfs::{FsFlags, Statvfs, statvfs};
+use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
+use serde::{Serialize, Serializer};
 
 use super::kit::items::{Items, MAX_ITEMS};
+use super::kit::rate::percent;
 use super::kit::{Context, Malformed, ProbeError, Roots, Sample, Scratch, SourceFile};
-use mounts::{Kind, Mount, choose, parse};
+use mounts::{Kind, Mount, ROOT, choose, parse};
 use workers::Workers;
 
 pub use mounts::MAX_MOUNTS;
 pub use workers::{MAX_THREADS, MAX_WORKERS};
 
+/// The mount table of another host is read again after this long, if it has not changed before.
+const READ_AGAIN: Duration = Duration::from_secs(300);
+
+/// Of bcachefs (the kernel's include/uapi/linux/magic.h, which the C library does not have yet).
+const BCACHEFS_SUPER_MAGIC: FsType = FsType(0xca45_1a4e);
+
 /// All file systems that may hang together get this long to answer in one sample.
 pub const BUDGET: Duration = Duration::from_millis(100);
 
 /// One mounted file system: its sizes, or why there are none.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct FilesystemData {
+    /// What it is, such as `ext4` or `nfs4`.
+    #[serde(rename = "type", serialize_with = "text")]
+    type_name: Arc<str>,
+    /// 1 if nothing can be written.
+    read_only: u8,
     /// In bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     size: Option<u64>,
@@ -43,6 +58,10 @@ pub struct FilesystemData {
     /// In bytes, to users other than root, for whom some of the free space is reserved.
     #[serde(skip_serializing_if = "Option::is_none")]
     available: Option<u64>,
+    /// `used` of `used` and `available` together, in percent with two decimals, as `df` has it rounded up;
+    /// 0 where both are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    used_p: Option<f64>,
     /// How many files it can hold; left out where that has no limit of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     inodes: Option<u64>,
@@ -59,29 +78,55 @@ pub struct FilesystemData {
 }
 
 impl FilesystemData {
-    /// What `df` makes of the kernel's numbers.
-    fn of(sizes: &Sizes) -> Self {
-        let bytes = |blocks: u64| Some(blocks.saturating_mul(sizes.block_bytes));
-        // Where root has used up what is reserved for it, some kernels answer a negative number.
-        let available = i64::try_from(sizes.blocks_available).map_or(0, i64::unsigned_abs);
-        let counts_inodes = sizes.inodes > 0;
+    /// Without sizes.
+    fn new(target: &Target) -> Self {
         FilesystemData {
-            size: bytes(sizes.blocks),
-            used: bytes(sizes.blocks.saturating_sub(sizes.blocks_free)),
-            available: bytes(available),
-            inodes: counts_inodes.then_some(sizes.inodes),
-            inodes_used: counts_inodes.then_some(sizes.inodes.saturating_sub(sizes.inodes_free)),
-            ..Self::default()
+            type_name: Arc::clone(&target.type_name),
+            read_only: target.read_only.into(),
+            size: None,
+            used: None,
+            available: None,
+            used_p: None,
+            inodes: None,
+            inodes_used: None,
+            hung: None,
+            errno: None,
         }
     }
+
+    /// What `df` makes of the kernel's numbers.
+    fn with_sizes(self, sizes: &Sizes) -> Self {
+        let bytes = |blocks: u64| blocks.saturating_mul(sizes.block_bytes);
+        // Where root has used up what is reserved for it, some kernels answer a negative number.
+        let available = i64::try_from(sizes.blocks_available).map_or(0, i64::unsigned_abs);
+        let used = sizes.blocks.saturating_sub(sizes.blocks_free);
+        let counts_inodes = sizes.inodes > 0;
+        FilesystemData {
+            size: Some(bytes(sizes.blocks)),
+            used: Some(bytes(used)),
+            available: Some(bytes(available)),
+            used_p: Some(percent(used, used.saturating_add(available))),
+            inodes: counts_inodes.then_some(sizes.inodes),
+            inodes_used: counts_inodes.then_some(sizes.inodes.saturating_sub(sizes.inodes_free)),
+            ..self
+        }
+    }
+}
+
+fn text<S: Serializer>(text: &Arc<str>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(text)
 }
 
 /// The probe: the mount table, open, what it asks, and the list that it fills.
 pub(crate) struct Filesystem {
     mountinfo: SourceFile,
     rootfs: PathBuf,
+    /// Whether the table is this process's own, and so are its paths.
+    own: bool,
     /// Whether the mount table changed since it was read.
     changed: bool,
+    read_at: Instant,
+    budget: Duration,
     local: Vec<Target>,
     may_hang: Workers<Target, Answer>,
     omitted: usize,
@@ -95,8 +140,22 @@ struct Target {
     point: Vec<u8>,
     /// The mount point below rootfs.
     path: CString,
-    /// What files there have as their device, if that is known.
-    device: Option<(u64, u64)>,
+    /// How to see that the path leads there.
+    proof: Proof,
+    type_name: Arc<str>,
+    read_only: bool,
+}
+
+/// The mount table may be that of a host whose mounts are not all visible below rootfs. Where one is not,
+/// its path leads to the file system around it, whose sizes are not the ones that are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Proof {
+    /// None is needed: the table is this process's own.
+    Own,
+    /// Files there have this device, major and minor.
+    Device(u32, u32),
+    /// Something of this type is mounted there: its files have devices that nobody tells.
+    Type(FsType),
 }
 
 enum Answer {
@@ -109,6 +168,7 @@ enum Answer {
 /// What of statvfs(3) is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Sizes {
+    read_only: bool,
     block_bytes: u64,
     blocks: u64,
     blocks_free: u64,
@@ -123,7 +183,10 @@ impl Sample for Filesystem {
         let mut filesystem = Filesystem {
             mountinfo: roots.open_of_process("mountinfo")?,
             rootfs: roots.rootfs.clone(),
+            own: roots.is_own_procfs() && roots.rootfs == Path::new("/"),
             changed: false,
+            read_at: context.now,
+            budget: BUDGET,
             local: Vec::new(),
             may_hang: Workers::new(ask),
             omitted: 0,
@@ -147,12 +210,15 @@ impl Filesystem {
     /// The file systems now.
     ///
     /// Waits at most [`BUDGET`] for those that may hang. Allocates only when the mount table has
-    /// changed, and for another thread when one hangs.
+    /// changed or is that of another host and old, and for another thread when one hangs.
     fn sample(&mut self, context: &mut Context) -> Result<&mut Items<FilesystemData>, ProbeError> {
         self.changed |= has_changed(&self.mountinfo)?;
-        if self.changed {
+        // That a disk with errors became read-only is no change of the table.
+        let old = context.now.saturating_duration_since(self.read_at) >= READ_AGAIN;
+        if self.changed || old && !self.own {
             self.choose_targets(&mut context.scratch)?;
             self.changed = false;
+            self.read_at = context.now;
         }
         let items = &mut self.items;
         items.clear();
@@ -161,7 +227,7 @@ impl Filesystem {
             push(items, target, Some(ask(target)));
         }
         self.may_hang
-            .ask(BUDGET, |target, answer| push(items, target, answer));
+            .ask(self.budget, |target, answer| push(items, target, answer));
         Ok(items)
     }
 
@@ -172,8 +238,12 @@ impl Filesystem {
             let mount = parse(line)?;
             if mounts.len() < MAX_MOUNTS {
                 mounts.push(mount);
-            } else {
-                omitted += 1;
+                return Ok(());
+            }
+            omitted += 1;
+            if mount.point == ROOT {
+                mounts.pop();
+                mounts.push(mount);
             }
             Ok(())
         })?;
@@ -188,7 +258,7 @@ impl Filesystem {
         self.local.clear();
         for mount in chosen {
             let kind = mount.kind;
-            match Target::new(mount, &self.rootfs) {
+            match Target::new(mount, &self.rootfs, self.own) {
                 Some(target) if kind == Kind::MayHang => may_hang.push(target),
                 Some(target) => self.local.push(target),
                 None => omitted += 1,
@@ -212,36 +282,77 @@ fn has_changed(mountinfo: &SourceFile) -> Result<bool, ProbeError> {
 }
 
 impl Target {
-    fn new(mount: Mount, rootfs: &Path) -> Option<Self> {
+    fn new(mount: Mount, rootfs: &Path, own: bool) -> Option<Self> {
         let root = rootfs.as_os_str().as_bytes();
         let root = root.strip_suffix(b"/").unwrap_or(root);
-        let device = (mount.kind == Kind::Local)
-            .then(|| (u64::from(mount.device.0), u64::from(mount.device.1)));
+        let proof = match &*mount.type_name {
+            _ if own => Proof::Own,
+            "btrfs" => Proof::Type(BTRFS_SUPER_MAGIC),
+            "bcachefs" => Proof::Type(BCACHEFS_SUPER_MAGIC),
+            _ => Proof::Device(mount.device.0, mount.device.1),
+        };
         Some(Target {
             mount_id: mount.id,
             path: CString::new([root, &mount.point].concat()).ok()?,
             point: mount.point,
-            device,
+            proof,
+            type_name: mount.type_name,
+            read_only: mount.read_only,
         })
+    }
+
+    /// Whether the path leads to the file system.
+    fn is_there(&self) -> Result<bool, Errno> {
+        let path = self.path.as_c_str();
+        match self.proof {
+            Proof::Own => Ok(true),
+            Proof::Device(major, minor) => Ok(look_at(path)?.device == (major, minor)),
+            Proof::Type(kind) => {
+                Ok(look_at(path)?.is_mount_point && statfs(path)?.filesystem_type() == kind)
+            }
+        }
     }
 }
 
 fn ask(target: &Target) -> Answer {
-    let path = target.path.as_c_str();
-    let sizes = match statvfs(path) {
-        Ok(found) => Sizes::of(&found),
-        Err(Errno::ENOENT | Errno::ENOTDIR) => return Answer::Elsewhere,
-        Err(errno) => return Answer::Failed(errno),
-    };
-    // The mount table may be that of a host whose mounts are not all visible below rootfs.
-    if let Some(device) = target.device {
-        match stat(path) {
-            Ok(found) if (major(found.st_dev), minor(found.st_dev)) == device => {}
-            Ok(_) => return Answer::Elsewhere,
-            Err(errno) => return Answer::Failed(errno),
-        }
+    match statvfs(target.path.as_c_str()) {
+        Ok(found) => match target.is_there() {
+            Ok(true) => Answer::Sizes(Sizes::of(&found)),
+            Ok(false) => Answer::Elsewhere,
+            Err(errno) => Answer::Failed(errno),
+        },
+        Err(Errno::ENOENT | Errno::ENOTDIR) => Answer::Elsewhere,
+        Err(errno) => Answer::Failed(errno),
     }
-    Answer::Sizes(sizes)
+}
+
+struct Place {
+    device: (u32, u32),
+    /// Also where the kernel does not tell (before 5.8).
+    is_mount_point: bool,
+}
+
+/// Asks for no more than the kernel knows by itself, so that no server is asked.
+fn look_at(path: &CStr) -> Result<Place, Errno> {
+    match statx(CWD, path, AtFlags::STATX_DONT_SYNC, StatxFlags::empty()) {
+        Ok(found) => Ok(Place {
+            device: (found.stx_dev_major, found.stx_dev_minor),
+            is_mount_point: found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)
+                || !found
+                    .stx_attributes_mask
+                    .contains(StatxAttributes::MOUNT_ROOT),
+        }),
+        // Before 4.11, or for a sandbox that has not heard of it.
+        Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => {
+            let device = stat(path)?.st_dev;
+            let number = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+            Ok(Place {
+                device: (number(major(device)), number(minor(device))),
+                is_mount_point: true,
+            })
+        }
+        Err(errno) => Err(Errno::from_raw(errno.raw_os_error())),
+    }
 }
 
 impl Sizes {
@@ -249,6 +360,7 @@ impl Sizes {
     #[allow(clippy::unnecessary_cast)]
     fn of(found: &Statvfs) -> Self {
         Sizes {
+            read_only: found.flags().contains(FsFlags::ST_RDONLY),
             block_bytes: found.fragment_size() as u64,
             blocks: found.blocks() as u64,
             blocks_free: found.blocks_free() as u64,
@@ -260,20 +372,20 @@ impl Sizes {
 }
 
 fn push(items: &mut Items<FilesystemData>, target: &Target, answer: Option<Answer>) {
-    let data = match answer {
+    let mut data = FilesystemData::new(target);
+    match answer {
         // As pseudo file systems that are not known by name.
         Some(Answer::Sizes(sizes)) if sizes.blocks == 0 => return,
-        Some(Answer::Sizes(sizes)) => FilesystemData::of(&sizes),
-        Some(Answer::Failed(errno)) => FilesystemData {
-            errno: Some(errno as i32),
-            ..FilesystemData::default()
-        },
+        Some(Answer::Sizes(sizes)) => {
+            // Of another host's the container that watches may have a mount that is read-only.
+            let own = target.proof == Proof::Own;
+            data.read_only = (sizes.read_only && (own || target.read_only)).into();
+            data = data.with_sizes(&sizes);
+        }
+        Some(Answer::Failed(errno)) => data.errno = Some(errno as i32),
         Some(Answer::Elsewhere) => return items.omit(1),
-        None => FilesystemData {
-            hung: Some(1),
-            ..FilesystemData::default()
-        },
-    };
+        None => data.hung = Some(1),
+    }
     items.push(&target.point, data);
 }
 
@@ -286,6 +398,7 @@ mod tests {
     use std::os::unix::fs::MetadataExt;
 
     const SIZES: Sizes = Sizes {
+        read_only: false,
         block_bytes: 4096,
         blocks: 1000,
         blocks_free: 300,
@@ -294,29 +407,67 @@ mod tests {
         inodes_free: 60,
     };
 
+    fn target(proof: Proof, read_only: bool) -> Target {
+        Target {
+            mount_id: 1,
+            point: b"/".to_vec(),
+            path: CString::from(c"/"),
+            proof,
+            type_name: "ext4".into(),
+            read_only,
+        }
+    }
+
     #[test]
     fn used_and_available_are_those_of_df() {
-        let data = FilesystemData::of(&SIZES);
+        let plain = FilesystemData::new(&target(Proof::Own, false));
         let expected = FilesystemData {
             size: Some(4_096_000),
             used: Some(2_867_200),
             available: Some(1_024_000),
+            // df: 74 %
+            used_p: Some(73.68),
             inodes: Some(64),
             inodes_used: Some(4),
-            ..FilesystemData::default()
+            ..plain.clone()
         };
-        assert_eq!(data, expected);
+        assert_eq!(plain.clone().with_sizes(&SIZES), expected);
         let negative = Sizes {
             blocks_available: 5u64.wrapping_neg(),
             inodes: 0,
             inodes_free: 0,
             ..SIZES
         };
-        let data = FilesystemData::of(&negative);
+        let data = plain.with_sizes(&negative);
         assert_eq!(
             (data.available, data.inodes, data.inodes_used),
             (Some(0), None, None)
         );
+        assert_eq!(data.used_p, Some(100.0));
+    }
+
+    #[test]
+    fn read_only_is_what_the_host_can_not_write() {
+        let says = |proof, table, here| {
+            let mut items = Items::new(1);
+            let sizes = Sizes {
+                read_only: here,
+                ..SIZES
+            };
+            push(
+                &mut items,
+                &target(proof, table),
+                Some(Answer::Sizes(sizes)),
+            );
+            let (_, data) = items.iter().next().unwrap();
+            data.read_only == 1
+        };
+        let device = Proof::Device(8, 1);
+        assert!(says(Proof::Own, false, true), "its errors made it so");
+        assert!(!says(Proof::Own, true, false), "mounted anew since");
+        assert!(!says(device, false, true), "a read-only bind mount of it");
+        assert!(says(device, true, true));
+        assert!(!says(device, true, false));
     }
 
     /// A host recorded by hand: mount points are folders below a root, so they can be asked.
@@ -329,8 +480,23 @@ mod tests {
         fn new() -> Self {
             let tree = tempfile::tempdir().unwrap();
             fs::create_dir_all(tree.path().join("proc/self")).unwrap();
-            let table = b"20 1 0:20 / / rw - btrfs /dev/sda1 rw\n".to_vec();
-            Host { tree, table }
+            let mut host = Host {
+                tree,
+                table: Vec::new(),
+            };
+            host.table = format!("20 1 {} / / rw - ext4 /dev/sda1 rw\n", host.device()).into();
+            host
+        }
+
+        /// That of the folders.
+        fn device(&self) -> String {
+            let device = fs::metadata(self.tree.path()).unwrap().dev();
+            format!("{}:{}", major(device), minor(device))
+        }
+
+        /// A folder as if it were mounted: a server's, for there may be many of one device.
+        fn mount_visibly(&mut self, id: u32, point: &str) {
+            self.mount_in_folder(id, &self.device(), point, "nfs4");
         }
 
         fn mount(&mut self, id: u32, device: &str, point: &str, kind: &str) {
@@ -357,6 +523,7 @@ mod tests {
             };
             let mut context = Context::new();
             let mut filesystem = Filesystem::open(&roots, &mut context)?;
+            filesystem.budget = Duration::from_secs(60);
             let envelope = Envelope {
                 client_id: ClientId::Number(1),
                 service_name: "S",
@@ -390,7 +557,7 @@ mod tests {
         ];
         for (number, name) in names.iter().enumerate() {
             let number = number as u32;
-            host.mount_in_folder(30 + number, &format!("0:{}", 30 + number), name, "btrfs");
+            host.mount_visibly(30 + number, name);
         }
         let data = host.sample().unwrap();
         let here = statvfs(host.tree.path()).unwrap();
@@ -412,7 +579,7 @@ mod tests {
         let data = host.sample().unwrap();
         assert_eq!(
             data["data"][&long],
-            serde_json::json!({"errno": Errno::ENAMETOOLONG as i32})
+            serde_json::json!({"type": "xfs", "read_only": 0, "errno": Errno::ENAMETOOLONG as i32})
         );
         assert_eq!(data["data"].as_object().unwrap().len(), 2);
         assert_eq!(data["omitted"], 2);
@@ -421,31 +588,93 @@ mod tests {
     #[test]
     fn a_server_that_answers_is_no_different() {
         let mut host = Host::new();
-        host.mount_in_folder(30, "0:30", "/net", "nfs4");
+        host.mount_visibly(30, "/net");
         let data = host.sample().unwrap();
         assert_eq!(data["data"]["/net"]["size"], data["data"]["/"]["size"]);
+        assert_eq!(data["data"]["/net"]["type"], "nfs4");
+        assert_eq!(data["data"]["/"]["type"], "ext4");
+        assert_eq!(data["data"]["/"]["read_only"], 0);
+    }
+
+    #[test]
+    fn a_mount_that_is_not_visible_has_not_the_sizes_of_what_is_around_it() {
+        let kinds = [
+            "nfs",
+            "nfs4",
+            "cifs",
+            "smb3",
+            "fuse.sshfs",
+            "fuseblk",
+            "9p",
+            "virtiofs",
+            "ceph",
+            "glusterfs",
+            "overlay",
+            "aufs",
+            "zfs",
+            "btrfs",
+            "bcachefs",
+            "ext4",
+            "tmpfs",
+            "never-heard-of",
+        ];
+        let mut host = Host::new();
+        for (number, kind) in (0..).zip(kinds) {
+            let device = format!("4095:{number}");
+            host.mount_in_folder(100 + number, &device, &format!("/{kind}"), kind);
+        }
+        let data = host.sample().unwrap();
+        let found: Vec<_> = data["data"].as_object().unwrap().keys().collect();
+        assert_eq!(found, ["/"]);
+        assert_eq!(data["omitted"], kinds.len());
+    }
+
+    #[test]
+    fn what_is_mounted_is_told_from_a_folder() {
+        let tree = tempfile::tempdir().unwrap();
+        let folder = CString::new(tree.path().as_os_str().as_bytes()).unwrap();
+        let place = look_at(&folder).unwrap();
+        let device = fs::metadata(tree.path()).unwrap().dev();
+        let device = (major(device) as u32, minor(device) as u32);
+        assert_eq!(place.device, device);
+        // Known since Linux 5.8, as of which this runs.
+        assert!(!place.is_mount_point);
+        assert!(look_at(c"/proc").unwrap().is_mount_point);
+        assert_eq!(look_at(c"/nowhere").err(), Some(Errno::ENOENT));
     }
 
     #[test]
     fn of_two_thousand_file_systems_those_that_do_not_fit_are_counted() {
         let mut host = Host::new();
-        let device = fs::metadata(host.tree.path()).unwrap().dev();
-        assert!(
-            major(device) < 4000,
-            "the devices below must differ from this one"
-        );
+        // Last in the table, and the first to be told.
+        let root = std::mem::take(&mut host.table);
         for number in 0..2000 {
-            host.mount_in_folder(
-                100 + number,
-                &format!("4000:{number}"),
-                &format!("/{number}"),
-                "btrfs",
-            );
+            host.mount_visibly(100 + number, &format!("/{number}"));
         }
+        host.table.extend_from_slice(&root);
         let data = host.sample().unwrap();
-        let reported = data["data"].as_object().unwrap().len();
-        assert_eq!(reported, MAX_ITEMS);
+        let reported = data["data"].as_object().unwrap();
+        assert_eq!(reported.len(), MAX_ITEMS);
+        assert!(reported.contains_key("/"));
         assert_eq!(data["omitted"], 2001 - MAX_ITEMS);
+    }
+
+    #[test]
+    fn the_root_is_there_however_little_fits() {
+        let mut host = Host::new();
+        let root = std::mem::take(&mut host.table);
+        for number in 0..MAX_MOUNTS {
+            let line = format!(
+                "{} 20 0:9999 / /none{number} rw - proc proc rw\n",
+                100 + number
+            );
+            host.table.extend_from_slice(line.as_bytes());
+        }
+        host.table.extend_from_slice(&root);
+        let data = host.sample().unwrap();
+        let found: Vec<_> = data["data"].as_object().unwrap().keys().collect();
+        assert_eq!(found, ["/"]);
+        assert_eq!(data["omitted"], 1);
     }
 
     #[test]
@@ -477,7 +706,7 @@ mod tests {
     #[test]
     fn a_cut_table_is_an_error_or_has_whole_lines_only() {
         let mut host = Host::new();
-        host.mount_in_folder(30, "0:30", "/a b", "btrfs");
+        host.mount_visibly(30, "/a b");
         let whole = host.table.clone();
         for cut in 1..whole.len() {
             host.table.truncate(0);

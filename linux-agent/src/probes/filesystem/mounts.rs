@@ -9,12 +9,19 @@
 //! Of several mounts of one device one is chosen, by the rules of `df` (coreutils).
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use crate::probes::kit::Malformed;
 use crate::probes::kit::file::number;
 
+/// Where the root is mounted.
+pub const ROOT: &[u8] = b"/";
+
 /// Mounts beyond this are not looked at, only counted.
 pub const MAX_MOUNTS: usize = 16 << 10;
+
+/// The longest type of a file system that is told, in bytes; programs in user space may have any.
+const MAX_TYPE_NAME: usize = 64;
 
 /// One mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,8 +34,12 @@ pub struct Mount {
     pub device: (u32, u32),
     /// Where it is mounted, seen from the root of its process.
     pub point: Vec<u8>,
-    /// What it is.
+    /// How it answers.
     pub kind: Kind,
+    /// What it is, such as `ext4` or `fuse.sshfs`.
+    pub type_name: Arc<str>,
+    /// Whether nothing can be written, here or anywhere.
+    pub read_only: bool,
     /// What is mounted: a device, a server's folder, or any word.
     source: Vec<u8>,
     root_length: usize,
@@ -41,7 +52,8 @@ pub enum Kind {
     Pseudo,
     /// At once. Every file in it is on the device that the mount table tells.
     Local,
-    /// At once. It has volumes inside, each with a device number of its own.
+    /// At once. It has volumes inside, each with a device number of its own that the mount table does
+    /// not tell.
     LocalVolumes,
     /// Perhaps never: it has a server, be it a program on this host. All kinds that are not known
     /// are of this kind.
@@ -56,13 +68,13 @@ impl Kind {
             | b"configfs" | b"cpuset" | b"debugfs" | b"devpts" | b"fusectl" | b"mqueue"
             | b"nfsd" | b"nsfs" | b"proc" | b"pstore" | b"resctrl" | b"rootfs" | b"rpc_pipefs"
             | b"securityfs" | b"selinuxfs" | b"smackfs" | b"sysfs" | b"tracefs" => Kind::Pseudo,
-            b"adfs" | b"affs" | b"befs" | b"bfs" | b"cramfs" | b"devtmpfs" | b"erofs"
+            b"adfs" | b"affs" | b"aufs" | b"befs" | b"bfs" | b"cramfs" | b"devtmpfs" | b"erofs"
             | b"exfat" | b"ext2" | b"ext3" | b"ext4" | b"f2fs" | b"hfs" | b"hfsplus"
             | b"hugetlbfs" | b"iso9660" | b"jffs2" | b"jfs" | b"minix" | b"msdos" | b"nilfs2"
-            | b"ntfs" | b"ntfs3" | b"omfs" | b"pramfs" | b"qnx4" | b"qnx6" | b"ramfs"
-            | b"reiserfs" | b"romfs" | b"squashfs" | b"tmpfs" | b"ubifs" | b"udf" | b"ufs"
-            | b"vfat" | b"xfs" | b"zonefs" => Kind::Local,
-            b"aufs" | b"bcachefs" | b"btrfs" | b"overlay" | b"zfs" => Kind::LocalVolumes,
+            | b"ntfs" | b"ntfs3" | b"omfs" | b"overlay" | b"pramfs" | b"qnx4" | b"qnx6"
+            | b"ramfs" | b"reiserfs" | b"romfs" | b"squashfs" | b"tmpfs" | b"ubifs" | b"udf"
+            | b"ufs" | b"vfat" | b"xfs" | b"zfs" | b"zonefs" => Kind::Local,
+            b"bcachefs" | b"btrfs" => Kind::LocalVolumes,
             _ => Kind::MayHang,
         }
     }
@@ -83,17 +95,23 @@ fn fields(line: &[u8]) -> Option<Mount> {
     let root_length = unescape(words.next()?).len();
     let point = unescape(words.next()?);
     (point.first() == Some(&b'/')).then_some(())?;
+    let options = words.next()?;
     words.find(|word| *word == b"-")?;
     let kind = words.next()?;
     let source = unescape(words.next()?);
     // Without its last word the line was cut.
-    words.next()?;
+    let options_of_all = words.next()?;
+    let read_only = |options: &[u8]| options.split(|byte| *byte == b',').any(|it| it == b"ro");
+    let type_name = unescape(kind);
+    let type_name = type_name.get(..MAX_TYPE_NAME).unwrap_or(&type_name);
     Some(Mount {
         id,
         parent,
         device,
         point,
         kind: Kind::of(kind),
+        type_name: String::from_utf8_lossy(type_name).into(),
+        read_only: read_only(options) || read_only(options_of_all),
         source,
         root_length,
     })
@@ -123,8 +141,9 @@ fn unescape(word: &[u8]) -> Vec<u8> {
     plain
 }
 
-/// Of all mounts those that a path leads to and that have blocks, one a device. What lies below a
-/// mount that may hang may hang too, whatever it is: the way there is through the former.
+/// Of all mounts those that a path leads to and that have blocks, one a device; the root first, so that
+/// it is never among those that do not fit. What lies below a mount that may hang may hang too, whatever
+/// it is: the way there is through the former.
 pub fn choose(mounts: Vec<Mount>) -> Vec<Mount> {
     let ways = ways(&mounts);
     let mut chosen: Vec<Mount> = Vec::new();
@@ -152,11 +171,20 @@ pub fn choose(mounts: Vec<Mount>) -> Vec<Mount> {
             None => chosen.push(mount),
         }
     }
+    if let Some(root) = chosen.iter().position(|mount| mount.point == ROOT)
+        && let Some(to_root) = chosen.get_mut(..=root)
+    {
+        to_root.rotate_right(1);
+    }
     chosen
 }
 
-/// Whether `df` would show `mount` rather than `seen`, which is of the same device.
+/// Whether `df` would show `mount` rather than `seen`, which is of the same device. The root is always
+/// shown.
 fn is_better(mount: &Mount, seen: &Mount) -> bool {
+    if mount.point == ROOT || seen.point == ROOT {
+        return mount.point == ROOT;
+    }
     let is_path = |source: &[u8]| source.contains(&b'/');
     let nearer_to_root = mount.point.len() < seen.point.len();
     let only_a_part = mount.root_length > seen.root_length;
@@ -264,6 +292,8 @@ mod tests {
             device: (98, 0),
             point: b"/mnt 2".to_vec(),
             kind: Kind::Local,
+            type_name: "ext3".into(),
+            read_only: false,
             source: b"/dev/sda1".to_vec(),
             root_length: 4,
         };
@@ -277,6 +307,40 @@ mod tests {
             );
             assert!(found.is_err() || cut >= line.len() - 2, "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn a_mount_is_read_only_by_itself_or_with_all_of_its_device() {
+        for (line, read_only) in [
+            (
+                "1 0 8:1 / / rw,ro_not - ext4 /dev/sda rw,errors=remount-ro",
+                false,
+            ),
+            ("1 0 8:1 / / ro,noatime - ext4 /dev/sda rw", true),
+            ("1 0 8:1 / / rw shared:1 - ext4 /dev/sda ro", true),
+        ] {
+            let mount = parse(line.as_bytes()).unwrap();
+            assert_eq!(mount.read_only, read_only, "{line}");
+        }
+        let long = format!("1 0 8:1 / / rw - fuse.{} x rw", "x".repeat(200));
+        assert_eq!(
+            parse(long.as_bytes()).unwrap().type_name.len(),
+            MAX_TYPE_NAME
+        );
+    }
+
+    #[test]
+    fn the_root_is_chosen_first_whatever_else_there_is() {
+        // As where / is one volume of several, or was mounted last.
+        let text = "21 20 0:30 / /mnt/whole rw - btrfs /dev/sda1 rw\n\
+                    22 20 8:2 / /mnt/disk rw - ext4 /dev/sda2 rw\n\
+                    20 1 0:30 /@ / rw - btrfs none rw\n\
+                    23 20 0:30 /@ /a rw - btrfs /dev/sda1 rw\n";
+        let expected = [
+            ("/".to_owned(), Kind::LocalVolumes),
+            ("/mnt/disk".to_owned(), Kind::Local),
+        ];
+        assert_eq!(chosen(text), expected);
     }
 
     #[test]
@@ -437,6 +501,8 @@ mod tests {
                 device: (0, device),
                 point: point.into_bytes(),
                 kind: Kind::MayHang,
+                type_name: "x".into(),
+                read_only: false,
                 source: Vec::new(),
                 root_length: 1,
             });

@@ -9,6 +9,14 @@ pub fn round2(value: f64) -> f64 {
     (value * 100.0).round() / 100.0
 }
 
+/// The share of `whole` that `part` is, in percent with two decimals; 0 where there is no whole.
+pub fn percent(part: u64, whole: u64) -> f64 {
+    if whole == 0 {
+        return 0.0;
+    }
+    round2(part as f64 * 100.0 / whole as f64)
+}
+
 /// How much a counter grew, or `None` if it went backwards: a wrap, a reset or another device.
 pub fn grown(now: u64, before: u64) -> Option<u64> {
     now.checked_sub(before)
