@@ -79,10 +79,9 @@ fn is_module(name: &str) -> bool {
         let text = fs::read_to_string(file).unwrap_or_default();
         text.contains("#[cfg(test)]")
     };
-    match path.is_dir() {
-        true => entries(&path)
-            .iter()
-            .any(|file| has_tests(&path.join(file))),
-        false => has_tests(&path.with_extension("rs")),
-    }
+    let files = fs::read_dir(&path).into_iter().flatten().flatten();
+    let inside = files.map(|entry| entry.path());
+    inside
+        .chain([path.with_extension("rs")])
+        .any(|file| has_tests(&file))
 }
