@@ -45,8 +45,8 @@ pub const BUDGET: Duration = Duration::from_millis(100);
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct FilesystemData {
     /// What it is, such as `ext4` or `nfs4`.
-    #[serde(rename = "type", serialize_with = "text")]
-    type_name: Arc<str>,
+    #[serde(rename = "type")]
+    type_name: Shared,
     /// 1 if nothing can be written.
     read_only: u8,
     /// In bytes.
@@ -81,7 +81,7 @@ impl FilesystemData {
     /// Without sizes.
     fn new(target: &Target) -> Self {
         FilesystemData {
-            type_name: Arc::clone(&target.type_name),
+            type_name: Shared(Arc::clone(&target.type_name)),
             read_only: target.read_only.into(),
             size: None,
             used: None,
@@ -113,8 +113,14 @@ impl FilesystemData {
     }
 }
 
-fn text<S: Serializer>(text: &Arc<str>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(text)
+/// A text that many samples share, so that none allocates it.
+#[derive(Clone, Debug, PartialEq)]
+struct Shared(Arc<str>);
+
+impl Serialize for Shared {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
 }
 
 /// The probe: the mount table, open, what it asks, and the list that it fills.
