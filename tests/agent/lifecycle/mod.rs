@@ -11,6 +11,7 @@ mod privileges;
 mod reload;
 mod start_stop;
 mod supervised;
+mod unknown;
 
 /// Orders of the agent's own, and no server.
 const LOCAL: &str = r#"services = { Cpu = ["get_linux_cpu", 0.1] }"#;

@@ -5,11 +5,10 @@
 //! and one that hangs is reported as such.
 
 pub mod mounts;
+mod target;
 mod workers;
 
-use std::ffi::{CStr, CString};
 use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,16 +16,13 @@ use std::time::{Duration, Instant};
 use mote_core::Envelope;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::stat::{major, minor, stat};
-use nix::sys::statfs::{BTRFS_SUPER_MAGIC, FsType, statfs};
-use nix::sys::statvfs::{FsFlags, Statvfs, statvfs};
-use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
 use serde::{Serialize, Serializer};
 
 use super::kit::items::{Items, MAX_ITEMS};
 use super::kit::rate::percent;
 use super::kit::{Context, Malformed, ProbeError, Roots, Sample, Scratch, SourceFile};
 use mounts::{Kind, Mount, ROOT, choose, parse};
+use target::{Answer, Proof, Sizes, Target, ask};
 use workers::Workers;
 
 pub use mounts::MAX_MOUNTS;
@@ -34,9 +30,6 @@ pub use workers::{MAX_THREADS, MAX_WORKERS};
 
 /// The mount table of another host is read again after this long, if it has not changed before.
 const READ_AGAIN: Duration = Duration::from_secs(300);
-
-/// Of bcachefs (the kernel's include/uapi/linux/magic.h, which the C library does not have yet).
-const BCACHEFS_SUPER_MAGIC: FsType = FsType(0xca45_1a4e);
 
 /// All file systems that may hang together get this long to answer in one sample.
 pub const BUDGET: Duration = Duration::from_millis(100);
@@ -137,50 +130,6 @@ pub(crate) struct Filesystem {
     may_hang: Workers<Target, Answer>,
     omitted: usize,
     items: Items<FilesystemData>,
-}
-
-/// A place to ask at.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Target {
-    mount_id: u32,
-    point: Vec<u8>,
-    /// The mount point below rootfs.
-    path: CString,
-    /// How to see that the path leads there.
-    proof: Proof,
-    type_name: Arc<str>,
-    read_only: bool,
-}
-
-/// The mount table may be that of a host whose mounts are not all visible below rootfs. Where one is not,
-/// its path leads to the file system around it, whose sizes are not the ones that are asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Proof {
-    /// None is needed: the table is this process's own.
-    Own,
-    /// Files there have this device, major and minor.
-    Device(u32, u32),
-    /// Something of this type is mounted there: its files have devices that nobody tells.
-    Type(FsType),
-}
-
-enum Answer {
-    Sizes(Sizes),
-    Failed(Errno),
-    /// The path leads to another file system, or nowhere.
-    Elsewhere,
-}
-
-/// What of statvfs(3) is used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Sizes {
-    read_only: bool,
-    block_bytes: u64,
-    blocks: u64,
-    blocks_free: u64,
-    blocks_available: u64,
-    inodes: u64,
-    inodes_free: u64,
 }
 
 impl Sample for Filesystem {
@@ -287,96 +236,6 @@ fn has_changed(mountinfo: &SourceFile) -> Result<bool, ProbeError> {
     }
 }
 
-impl Target {
-    fn new(mount: Mount, rootfs: &Path, own: bool) -> Option<Self> {
-        let root = rootfs.as_os_str().as_bytes();
-        let root = root.strip_suffix(b"/").unwrap_or(root);
-        let proof = match &*mount.type_name {
-            _ if own => Proof::Own,
-            "btrfs" => Proof::Type(BTRFS_SUPER_MAGIC),
-            "bcachefs" => Proof::Type(BCACHEFS_SUPER_MAGIC),
-            _ => Proof::Device(mount.device.0, mount.device.1),
-        };
-        Some(Target {
-            mount_id: mount.id,
-            path: CString::new([root, &mount.point].concat()).ok()?,
-            point: mount.point,
-            proof,
-            type_name: mount.type_name,
-            read_only: mount.read_only,
-        })
-    }
-
-    /// Whether the path leads to the file system.
-    fn is_there(&self) -> Result<bool, Errno> {
-        let path = self.path.as_c_str();
-        match self.proof {
-            Proof::Own => Ok(true),
-            Proof::Device(major, minor) => Ok(look_at(path)?.device == (major, minor)),
-            Proof::Type(kind) => {
-                Ok(look_at(path)?.is_mount_point && statfs(path)?.filesystem_type() == kind)
-            }
-        }
-    }
-}
-
-fn ask(target: &Target) -> Answer {
-    match statvfs(target.path.as_c_str()) {
-        Ok(found) => match target.is_there() {
-            Ok(true) => Answer::Sizes(Sizes::of(&found)),
-            Ok(false) => Answer::Elsewhere,
-            Err(errno) => Answer::Failed(errno),
-        },
-        Err(Errno::ENOENT | Errno::ENOTDIR) => Answer::Elsewhere,
-        Err(errno) => Answer::Failed(errno),
-    }
-}
-
-struct Place {
-    device: (u32, u32),
-    /// Also where the kernel does not tell (before 5.8).
-    is_mount_point: bool,
-}
-
-/// Asks for no more than the kernel knows by itself, so that no server is asked.
-fn look_at(path: &CStr) -> Result<Place, Errno> {
-    match statx(CWD, path, AtFlags::STATX_DONT_SYNC, StatxFlags::empty()) {
-        Ok(found) => Ok(Place {
-            device: (found.stx_dev_major, found.stx_dev_minor),
-            is_mount_point: found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)
-                || !found
-                    .stx_attributes_mask
-                    .contains(StatxAttributes::MOUNT_ROOT),
-        }),
-        // Before 4.11, or for a sandbox that has not heard of it.
-        Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => {
-            let device = stat(path)?.st_dev;
-            let number = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
-            Ok(Place {
-                device: (number(major(device)), number(minor(device))),
-                is_mount_point: true,
-            })
-        }
-        Err(errno) => Err(Errno::from_raw(errno.raw_os_error())),
-    }
-}
-
-impl Sizes {
-    // How wide these numbers are depends on the architecture.
-    #[allow(clippy::unnecessary_cast)]
-    fn of(found: &Statvfs) -> Self {
-        Sizes {
-            read_only: found.flags().contains(FsFlags::ST_RDONLY),
-            block_bytes: found.fragment_size() as u64,
-            blocks: found.blocks() as u64,
-            blocks_free: found.blocks_free() as u64,
-            blocks_available: found.blocks_available() as u64,
-            inodes: found.files() as u64,
-            inodes_free: found.files_free() as u64,
-        }
-    }
-}
-
 fn push(items: &mut Items<FilesystemData>, target: &Target, answer: Option<Answer>) {
     let mut data = FilesystemData::new(target);
     match answer {
@@ -400,6 +259,9 @@ mod tests {
     use super::super::kit::MAX_REPORT;
     use super::*;
     use mote_core::{ClientId, Envelope, Stamp};
+    use nix::sys::stat::{major, minor};
+    use nix::sys::statvfs::statvfs;
+    use std::ffi::CString;
     use std::fs;
     use std::os::unix::fs::MetadataExt;
 
@@ -633,20 +495,6 @@ mod tests {
         let found: Vec<_> = data["data"].as_object().unwrap().keys().collect();
         assert_eq!(found, ["/"]);
         assert_eq!(data["omitted"], kinds.len());
-    }
-
-    #[test]
-    fn what_is_mounted_is_told_from_a_folder() {
-        let tree = tempfile::tempdir().unwrap();
-        let folder = CString::new(tree.path().as_os_str().as_bytes()).unwrap();
-        let place = look_at(&folder).unwrap();
-        let device = fs::metadata(tree.path()).unwrap().dev();
-        let device = (major(device) as u32, minor(device) as u32);
-        assert_eq!(place.device, device);
-        // Known since Linux 5.8, as of which this runs.
-        assert!(!place.is_mount_point);
-        assert!(look_at(c"/proc").unwrap().is_mount_point);
-        assert_eq!(look_at(c"/nowhere").err(), Some(Errno::ENOENT));
     }
 
     #[test]
