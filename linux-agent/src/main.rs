@@ -1,10 +1,12 @@
 //! The command line of mote: arguments in, exit codes out.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
 use log::LevelFilter;
 #[cfg(feature = "crash")]
 use mote_agent::cli::crash;
@@ -94,7 +96,11 @@ enum Command {
         wait: Duration,
     },
     /// Read the settings, ask the server, and say what would be monitored
-    Check,
+    Check {
+        /// Also sample each service once and send the report, and show what the server answers
+        #[arg(long)]
+        send: bool,
+    },
     /// Exchange a one-time code of the server for this client's token
     Enroll {
         /// Address of the server, like `https://monitor.example`
@@ -167,7 +173,7 @@ fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            let _ = error.print();
+            explain(&error);
             return match error.use_stderr() {
                 true => exit::USAGE.into(),
                 false => exit::OK.into(),
@@ -183,6 +189,49 @@ fn main() -> ExitCode {
             code.into()
         }
     }
+}
+
+/// Says what is wrong with the command line, with the nearest of the words that there are.
+fn explain(error: &clap::Error) {
+    let unknown = [ContextKind::InvalidSubcommand, ContextKind::InvalidArg]
+        .iter()
+        .find_map(|kind| error.get(*kind));
+    let nearest = match (error.kind(), unknown) {
+        (
+            ErrorKind::InvalidSubcommand | ErrorKind::UnknownArgument,
+            Some(ContextValue::String(word)),
+        ) => nearest(&Cli::command(), word),
+        _ => None,
+    };
+    let Some(nearest) = nearest else {
+        let _ = error.print();
+        return;
+    };
+    let text = error.render().to_string();
+    let (first, rest) = text.split_once('\n').unwrap_or((&text, ""));
+    let _ = write!(
+        std::io::stderr(),
+        "{first}; did you mean `{nearest}`?\n{rest}"
+    );
+}
+
+/// The command or option that is the most like `word`, if one is near.
+fn nearest(cli: &clap::Command, word: &str) -> Option<String> {
+    let commands = || cli.get_subcommands().filter(|it| !it.is_hide_set());
+    let names = commands().map(|it| it.get_name().to_owned());
+    let options = commands()
+        .chain([cli])
+        .flat_map(clap::Command::get_arguments)
+        .filter_map(|it| it.get_long())
+        .map(|it| format!("--{it}"));
+    let likeness = |name: &String| strsim::normalized_damerau_levenshtein(name, word);
+    names
+        .chain(options)
+        .filter(|name| name.starts_with("--") == word.starts_with("--"))
+        .map(|name| (likeness(&name), name))
+        .filter(|(alike, _)| *alike >= 0.6)
+        .max_by(|(a, _), (b, _)| a.total_cmp(b))
+        .map(|(_, name)| name)
 }
 
 fn dispatch(Cli { global, command }: Cli) -> Result<u8, Failed> {
@@ -228,7 +277,7 @@ fn dispatch(Cli { global, command }: Cli) -> Result<u8, Failed> {
         Command::Run { detached, .. } => process::run(&source, detached),
         Command::Probe { list: true, .. } => probe::list_probes(),
         Command::Probe { plugins, wait, .. } => probe::probe(&source, &plugins, wait),
-        Command::Check => check::check(&source),
+        Command::Check { send } => check::check(&source, send),
         #[cfg(feature = "crash")]
         Command::Crash { elf, addresses } => crash::crash(&elf, &addresses),
         Command::PluginRunner { user } => process::run_plugins(&user),

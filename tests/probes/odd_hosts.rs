@@ -147,9 +147,11 @@ fn what_is_not_a_regular_file_is_an_error_at_once_or_left_out() {
         host.copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/proc"));
         host.write(file, "");
         let path = host.0.path().join(file);
-        let refusal = format!("{}: it is not a regular file", path.display());
-        let check = || match host.open(probe) {
-            Err(error) => assert_eq!(error.to_string(), refusal),
+        let check = |kind: &str| match host.open(probe) {
+            Err(error) => assert_eq!(
+                error.to_string(),
+                format!("{}: it is a {kind}, and not a regular file", path.display())
+            ),
             Ok(mut sampler) => {
                 assert!(OPTIONAL.contains(&file), "{file}");
                 assert_eq!(sampler.sample(1).unwrap()["status"], 0);
@@ -157,10 +159,10 @@ fn what_is_not_a_regular_file_is_an_error_at_once_or_left_out() {
         };
         fs::remove_file(&path).unwrap();
         std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
-        check();
+        check("device");
         fs::remove_file(&path).unwrap();
         nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        check();
+        check("pipe (FIFO)");
     }
 }
 

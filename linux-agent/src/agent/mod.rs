@@ -32,6 +32,7 @@ use crate::system::lock::{DaemonError, Lock};
 use crate::system::notify::Manager;
 use crate::system::privileges::{self, PrivilegeError};
 use crate::system::signals::{self, watch_signals};
+use crate::system::state_folder::{self, Tenant};
 use control::Control;
 use following::{Following, Verdict};
 use sampling::Sampling;
@@ -101,6 +102,9 @@ impl<'a> Agent<'a> {
         runs.adopt()
             .map_err(|errno| AgentError::System("adopting what plugins leave", errno.into()))?;
         let lock = Lock::take(&settings.state_dir).map_err(AgentError::Daemon)?;
+        let tenant = Tenant::new(settings.client_id.to_string(), &settings.file);
+        state_folder::claim(&settings.state_dir, &tenant)
+            .map_err(|error| AgentError::Daemon(error.into()))?;
         let control =
             Control::bind(&settings.state_dir).map_err(|error| AgentError::Daemon(error.into()))?;
         let signals = watch_signals(signals::OF_THE_LOOP)

@@ -1,15 +1,20 @@
-//! `mote check`: which services would be monitored.
+//! `mote check`: which services would be monitored, and whether the server takes their reports.
+
+use std::time::Duration;
 
 use super::outcome::{Failed, exit, failed, say};
+use super::sample::sample;
 use super::source::{Source, account_failure, privilege_failure};
-use crate::http::Client;
-use crate::orders::{self, Plugin};
+use crate::http::{Client, Tried};
+use crate::orders::{self, Orders, Plugin};
 use crate::plugin::Account;
-use crate::settings::OrdersFrom;
+use crate::settings::{Encoding, OrdersFrom, Server, Settings};
+use crate::system::ids::new_boot_id;
 use crate::system::privileges::{self, PrivilegeError};
 
 /// Says which services would be monitored, and changes nothing.
-pub fn check(source: &Source) -> Result<(), Failed> {
+/// `send`: also samples each of them once and posts the reports.
+pub fn check(source: &Source, send: bool) -> Result<(), Failed> {
     let settings = source.settings_with_access()?;
     // Whoever asks may not be the user who starts the agent.
     if let Some(Err(error @ PrivilegeError::UnknownUser(_))) =
@@ -66,5 +71,98 @@ pub fn check(source: &Source) -> Result<(), Failed> {
             service.interval
         ))?;
     }
-    Ok(())
+    match (send, settings.server()) {
+        (true, Some(server)) => send_all(source, &settings, server, &orders),
+        (true, None) => Err(failed(
+            exit::SETTINGS,
+            format!("{from}: there is no [server] to send to"),
+        )),
+        (false, _) => Ok(()),
+    }
+}
+
+/// Rates are taken over this time.
+const SAMPLE_TIME: Duration = Duration::from_secs(1);
+
+/// Samples each service once, posts the report, and shows the server's answer.
+fn send_all(
+    source: &Source,
+    settings: &Settings,
+    server: &Server,
+    orders: &Orders,
+) -> Result<(), Failed> {
+    let client = Client::new(server, &settings.client_id.to_string());
+    let roots = source.roots(settings.roots.clone());
+    let services: Vec<_> = orders
+        .services()
+        .iter()
+        .map(|it| (it.name.as_str(), it.plugin.name()))
+        .collect();
+    let boot = new_boot_id();
+    let mut not_taken = 0;
+    say(&format!(
+        "one report of each to {}/{}:",
+        server.url, server.report_path
+    ))?;
+    sample(
+        Some(settings),
+        &roots,
+        &services,
+        &boot,
+        SAMPLE_TIME,
+        |service, report| {
+            let tried = client.try_report(report.bytes);
+            let (answer, hint) = match &tried {
+                Err(error) => (error.to_string(), None),
+                Ok(tried) => (answer_of(tried), hint(tried, server)),
+            };
+            not_taken += u32::from(!matches!(&tried, Ok(Tried { error: None, .. })));
+            say(&format!("  {service}  {answer}"))?;
+            hint.map_or(Ok(()), |hint| say(&format!("    {hint}")))
+        },
+    )?;
+    match not_taken {
+        0 => Ok(()),
+        _ => Err(failed(
+            exit::UNAVAILABLE,
+            format!("{not_taken} of {} reports were not taken", services.len()),
+        )),
+    }
+}
+
+fn answer_of(tried: &Tried) -> String {
+    match (&tried.error, &tried.words) {
+        (Some(error), _) => error.to_string(),
+        (None, Some(words)) => format!("taken: {}, it says \"{words}\"", tried.status),
+        (None, None) => format!("taken: {}", tried.status),
+    }
+}
+
+/// What is probably wrong, by what servers of this family answer.
+fn hint(tried: &Tried, server: &Server) -> Option<String> {
+    let body = String::from_utf8_lossy(&tried.body);
+    let path = &server.report_path;
+    let other = match server.report_encoding {
+        Encoding::Json => "form",
+        Encoding::Form => "json",
+    };
+    let slash = match path.ends_with('/') {
+        true => "",
+        false => "; many servers want a slash at its end",
+    };
+    Some(match tried.status.as_u16() {
+        _ if body.contains("CSRF") => {
+            "the server wants a CSRF token, which only browsers have: exempt this path there (csrf_exempt)".to_owned()
+        }
+        404 | 405 | 410 => {
+            format!("reports are not taken there: set `service_report.path` in [server], now {path:?}{slash}")
+        }
+        400 | 415 | 422 | 500 => {
+            format!("try `service_report.encoding = \"{other}\"` in [server]{slash}")
+        }
+        200..=299 if body.trim_start().starts_with('<') => format!(
+            "this is a web page, perhaps of another path: look at `service_report.path` in [server], now {path:?}{slash}"
+        ),
+        _ => return None,
+    })
 }

@@ -7,24 +7,27 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use nix::unistd::{Uid, User};
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use super::outcome::{Failed, exit, failed, say};
 use super::source::Source;
 use crate::http::Client;
-use crate::settings::{ClientName, Server, Settings, rules};
+use crate::settings::{ClientName, SYSTEM_FOLDER, SYSTEM_USER, Server, Settings, rules};
+use crate::system::files::FileError;
+use crate::system::privileges;
 use crate::system::secret::{NewFile, Token};
 
 /// A code may have this many bytes.
 pub const MAX_CODE: usize = 256;
 
+/// What is said as long as another attempt costs nothing.
+const UNSPENT: &str = "the code is not used yet";
+
 /// What a server answers to a code.
 #[derive(Deserialize)]
-struct Enrolled<'a> {
-    /// A number or a name.
-    #[serde(borrow)]
-    client_id: &'a RawValue,
+struct Enrolled {
+    client_id: ClientName,
     token: String,
 }
 
@@ -52,13 +55,14 @@ pub fn enroll(
     if fs::symlink_metadata(&token_file).is_ok() && !force {
         return Err(already_there(&token_file));
     }
-    let no_file = |path: &Path, error: io::Error| {
-        failed(exit::FAILED, format!("{}: {error}", path.display()))
-    };
+    let keeper = site.keeper()?;
+    let no_file = |path: &Path, error: io::Error| failed(exit::FAILED, FileError::new(path, error));
     if let (Site::New(file), Some(folder)) = (&site, token_file.parent()) {
         fs::create_dir_all(folder).map_err(|error| no_file(file, error))?;
     }
-    let token = NewFile::create(&token_file, 0o600).map_err(|error| no_file(&token_file, error))?;
+    let token = NewFile::create(&token_file, 0o600)
+        .and_then(|token| token.given_to(keeper.as_ref()))
+        .map_err(|error| no_file(&token_file, error))?;
     let settings = match &site {
         Site::New(file) => {
             let new = NewFile::create(file, 0o644).map_err(|error| no_file(file, error))?;
@@ -75,7 +79,7 @@ pub fn enroll(
             _ => no_file(&token_file, error),
         })?;
     if let Some((file, new)) = settings {
-        let written = new.write(&settings_text(&id, &server), false);
+        let written = new.write(&settings_text(&id, &server, keeper.as_ref()), false);
         written.map_err(|error| no_file(file, error))?;
     }
     say(&format!(
@@ -152,14 +156,14 @@ fn site(source: &Source, server: &Server) -> Result<Site, Failed> {
         Some(own) => Err(failed(
             exit::SETTINGS,
             format!(
-                "{name}: `server.url` is {}; change it to {} and enrol again, the code is not used yet",
+                "{name}: `server.url` is {}; change it to {} and enrol again, {UNSPENT}",
                 own.url, server.url
             ),
         )),
         None => Err(failed(
             exit::SETTINGS,
             format!(
-                "{name}: there is no [server]; add one with `url = \"{}\"` and enrol again, the code is not used yet",
+                "{name}: there is no [server]; add one with `url = \"{}\"` and enrol again, {UNSPENT}",
                 server.url
             ),
         )),
@@ -167,6 +171,40 @@ fn site(source: &Source, server: &Server) -> Result<Site, Failed> {
 }
 
 impl Site {
+    /// Whose the token is to be, if root enrols and the agent does not run as root: the user of the settings, else for
+    /// settings of the host the system's user `mote`, whom the systemd unit names too.
+    fn keeper(&self) -> Result<Option<User>, Failed> {
+        let folder = match self {
+            Site::New(file) => file.parent(),
+            Site::Old(settings) => settings.file.parent(),
+        };
+        let is_of_host = folder.is_some_and(|it| it.starts_with(SYSTEM_FOLDER));
+        let named = match self {
+            Site::Old(settings) => settings.user.as_deref(),
+            Site::New(_) => None,
+        };
+        if !Uid::effective().is_root() {
+            return Ok(None);
+        }
+        match named {
+            Some(name) => privileges::user_to_become(name)
+                .map_err(|error| failed(exit::SETTINGS, format!("{error}; {UNSPENT}"))),
+            None if is_of_host => match User::from_name(SYSTEM_USER) {
+                Ok(Some(user)) => Ok(Some(user)),
+                // Settings that are there may be for an agent that stays root.
+                _ if matches!(self, Site::Old(_)) => Ok(None),
+                _ => Err(failed(
+                    exit::SETTINGS,
+                    format!(
+                        "there is no user {SYSTEM_USER:?} on this host, whom the agent is to run as: make it with \
+                         `useradd --system --user-group --no-create-home --shell /usr/sbin/nologin {SYSTEM_USER}`; {UNSPENT}"
+                    ),
+                )),
+            },
+            None => Ok(None),
+        }
+    }
+
     fn token_file(&self) -> PathBuf {
         let beside = |file: &Path| file.with_file_name("token");
         match self {
@@ -192,25 +230,19 @@ fn exchange(server: &Server, code: &str) -> Result<(ClientName, Token), Failed> 
             ),
         )
     };
-    let enrolled: Enrolled<'_> = serde_json::from_slice(&answer).map_err(|_| invalid())?;
-    let id = enrolled.client_id.get();
-    let id = match serde_json::from_str(id) {
-        Ok(number) => ClientName::Number(number),
-        Err(_) => ClientName::Name(serde_json::from_str(id).map_err(|_| invalid())?),
-    };
-    if !id.is_valid() {
-        return Err(invalid());
-    }
-    Ok((id, Token::new(&enrolled.token).ok_or_else(invalid)?))
+    let enrolled: Enrolled = serde_json::from_slice(&answer).map_err(|_| invalid())?;
+    let token = Token::new(&enrolled.token).ok_or_else(invalid)?;
+    Ok((enrolled.client_id, token))
 }
 
-fn settings_text(id: &ClientName, server: &Server) -> String {
+fn settings_text(id: &ClientName, server: &Server, user: Option<&User>) -> String {
     let id = match id {
         ClientName::Number(number) => number.to_string(),
         ClientName::Name(name) => quoted(name),
     };
+    let user = user.map_or_else(String::new, |it| format!("user = {}\n", quoted(&it.name)));
     let mut text = format!(
-        "# Made by `mote enroll`. Other keys have their defaults.\nclient_id = {id}\n\n[server]\nurl = {}\ntoken_file = \"token\"\n",
+        "# Made by `mote enroll`. Other keys have their defaults.\nclient_id = {id}\n{user}\n[server]\nurl = {}\ntoken_file = \"token\"\n",
         quoted(&server.url)
     );
     if let Some(file) = server.ca_file.as_deref().and_then(Path::to_str) {
@@ -271,6 +303,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_agent_that_root_enrols_runs_as_the_user_who_may_read_its_token() {
+        let user = User::from_uid(Uid::effective()).unwrap().unwrap();
+        let server = Server::at("http://127.0.0.1", None);
+        let text = settings_text(&ClientName::Number(1), &server, Some(&user));
+        let file = Path::new("/etc/mote/agent.toml");
+        let settings = Settings::parse(file, Path::new("/etc/mote"), &text, &[]).unwrap();
+        assert_eq!(settings.user, Some(user.name));
+        assert_eq!(settings.state_dir, Path::new("/var/lib/mote"));
+        let token = settings.server().unwrap().token.as_ref().unwrap();
+        assert_eq!(token.path, Path::new("/etc/mote/token"));
+    }
+
+    #[test]
     fn settings_that_are_made_are_valid() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("agent.toml");
@@ -279,7 +324,7 @@ mod tests {
             ClientName::Number(u32::MAX),
             ClientName::Name("a \"b\" \\ ä".to_owned()),
         ] {
-            fs::write(&file, settings_text(&id, &Server::at(url, None))).unwrap();
+            fs::write(&file, settings_text(&id, &Server::at(url, None), None)).unwrap();
             let settings = Settings::load_with(Some(&file), &[], []).unwrap();
             assert_eq!(settings.client_id, id);
             let server = settings.server().unwrap();
@@ -296,7 +341,7 @@ mod tests {
         let file = folder.path().join("agent.toml");
         let ca_file = PathBuf::from("/a \"b\"\u{7f}\t.pem");
         let server = Server::at("https://h", Some(ca_file.clone()));
-        fs::write(&file, settings_text(&ClientName::Number(1), &server)).unwrap();
+        fs::write(&file, settings_text(&ClientName::Number(1), &server, None)).unwrap();
         let settings = Settings::load_with(Some(&file), &[], []).unwrap();
         assert_eq!(settings.server().unwrap().ca_file, Some(ca_file));
     }

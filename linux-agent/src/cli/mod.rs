@@ -11,5 +11,6 @@ pub mod enroll;
 pub mod outcome;
 pub mod probe;
 pub mod process;
+mod sample;
 pub mod source;
 pub mod status;

@@ -1,7 +1,10 @@
 //! How a command ends: an exit code and, if it failed, one sentence.
 
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 /// Exit codes: sysexits.h, and for `status` those of the Linux Standard Base.
 pub mod exit {
@@ -54,7 +57,17 @@ pub fn say(line: &str) -> Result<(), Failed> {
 pub(super) fn say_raw(text: &str) -> Result<(), Failed> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         Err(error) => Err(failed(exit::FAILED, format!("standard output: {error}"))),
         Ok(()) => Ok(()),
     }
+}
+
+/// Whether somebody may still read what is printed.
+pub(super) fn is_read() -> bool {
+    let out = io::stdout();
+    let mut fds = [PollFd::new(out.as_fd(), PollFlags::empty())];
+    let polled = poll(&mut fds, PollTimeout::ZERO);
+    let events = fds.iter().filter_map(PollFd::revents);
+    polled.is_err() || !events.into_iter().any(|it| it.contains(PollFlags::POLLERR))
 }

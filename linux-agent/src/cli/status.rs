@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use super::outcome::{ANSWER_TIME, Failed, exit, failed, say, say_raw};
+use super::outcome::{ANSWER_TIME, Failed, exit, failed, is_read, say, say_raw};
 use super::source::{Source, holder};
 use crate::agent::control::{self, Request};
 use crate::agent::status::Status;
@@ -39,9 +39,9 @@ pub fn status(source: &Source, json: bool) -> Result<u8, Failed> {
     Ok(code)
 }
 
-/// Says how the agent is, again and again.
+/// Says how the agent is, again and again, while somebody reads it.
 pub fn watch_status(source: &Source, json: bool) -> Result<u8, Failed> {
-    loop {
+    while is_read() {
         if !json {
             // Clears the screen (ECMA-48: cursor home, erase to the end).
             say_raw("\x1b[H\x1b[2J")?;
@@ -49,4 +49,5 @@ pub fn watch_status(source: &Source, json: bool) -> Result<u8, Failed> {
         status(source, json)?;
         thread::sleep(Duration::from_secs(2));
     }
+    Ok(exit::OK)
 }

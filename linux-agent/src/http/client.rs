@@ -14,9 +14,9 @@ use crate::http::access::Access;
 use crate::http::buffers::MAX_HEAD;
 use crate::http::connect::Addresses;
 use crate::http::error::{CallError, CallFault};
-use crate::http::form::form_encoded;
 use crate::http::outcome::Outcome;
 use crate::http::redirect::{MAX_REDIRECTS, same_origin};
+use crate::http::report_body::body_of;
 use crate::http::resolver::CachingResolver;
 use crate::http::tls;
 use crate::http::transport::TcpConnector;
@@ -45,6 +45,18 @@ pub struct Client {
     report_url: Uri,
     /// The body of the last answer to a report did not end in time.
     is_endless: AtomicBool,
+}
+
+/// What a server said to a report.
+pub struct Tried {
+    /// Of its answer.
+    pub status: StatusCode,
+    /// Its own words, if it has some.
+    pub words: Option<String>,
+    /// The beginning of its answer.
+    pub body: Vec<u8>,
+    /// Why the report is not acknowledged, if it is not.
+    pub error: Option<CallError>,
 }
 
 /// The parts that depend on the files of token and certificates.
@@ -121,23 +133,29 @@ impl Client {
         }
     }
 
+    /// Delivers one encoded report, and gives all that the server says to it, for a person.
+    pub fn try_report(&self, report: &[u8]) -> Result<Tried, CallError> {
+        let mut response = self.send_report(report, self.server.request_timeout)?;
+        let status = response.status();
+        let body = beginning(&mut response);
+        let words = words::of(&body);
+        let error = (!status.is_success())
+            .then(|| self.explained(refusal(&self.report_url, &response), words.clone()));
+        Ok(Tried {
+            status,
+            words,
+            body,
+            error,
+        })
+    }
+
     /// Delivers one encoded report. The second value says why it was not acknowledged.
     pub fn post_report(&self, report: &[u8]) -> (Outcome, Option<CallError>) {
-        let url = &self.report_url;
-        let form;
-        let (body, content_type) = match self.server.report_encoding {
-            Encoding::Json => (report, "application/json"),
-            Encoding::Form => {
-                form = form_encoded(report);
-                (form.as_slice(), "application/x-www-form-urlencoded")
-            }
-        };
-        let headers = [(header::CONTENT_TYPE.as_str(), content_type)];
         let wait = match self.is_endless.load(Ordering::Relaxed) {
             true => NEXT_ANSWER_WAIT,
             false => ANSWER_WAIT,
         };
-        let mut response = match self.call(Method::POST, url, &headers, body, wait) {
+        let mut response = match self.send_report(report, wait) {
             Ok(response) => response,
             Err(error) => return (error.outcome(), Some(error)),
         };
@@ -156,7 +174,7 @@ impl Client {
             self.is_endless.store(end.is_err(), Ordering::Relaxed);
             return (Outcome::Acknowledged, None);
         }
-        let error = self.refused(url, &mut response, "");
+        let error = self.refused(&self.report_url, &mut response, "");
         let outcome = match status {
             StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => error.outcome(),
             // These are about the token, not the report, and a token can be mended.
@@ -165,6 +183,21 @@ impl Client {
             _ => error.outcome(),
         };
         (outcome, Some(error))
+    }
+
+    fn send_report(
+        &self,
+        report: &[u8],
+        answer_wait: Duration,
+    ) -> Result<Response<Body>, CallError> {
+        let encoding = self.server.report_encoding;
+        let body = &body_of(report, encoding, &self.server.field_names);
+        let content_type = match encoding {
+            Encoding::Json => "application/json",
+            Encoding::Form => "application/x-www-form-urlencoded",
+        };
+        let headers = [(header::CONTENT_TYPE.as_str(), content_type)];
+        self.call(Method::POST, &self.report_url, &headers, body, answer_wait)
     }
 
     /// Why files with token or certificates were not used in the last call. What they held before was.
@@ -201,12 +234,7 @@ impl Client {
     /// The error for a server's refusal, with the server's own words unless they contain `secret`.
     fn refused(&self, url: &Uri, response: &mut Response<Body>, secret: &str) -> CallError {
         let error = refusal(url, response);
-        let mut answer = Vec::new();
-        if encoding(response.headers()).is_none() {
-            let mut body = response.body_mut().as_reader().take(words::MAX_LOOKED_AT);
-            // Words that are cut off are better than none.
-            let _ = body.read_to_end(&mut answer);
-        }
+        let answer = beginning(response);
         let is_secret = |it: &String| !secret.is_empty() && it.contains(secret);
         let words = words::of(&answer).filter(|it| !is_secret(it));
         self.explained(error, words)
@@ -351,6 +379,17 @@ fn read_document(url: &Uri, response: &mut Response<Body>) -> Result<Vec<u8>, Ca
         return Err(CallFault::TooLarge.of(url));
     }
     Ok(document)
+}
+
+/// As much of a plain answer as is looked at for a server's words.
+fn beginning(response: &mut Response<Body>) -> Vec<u8> {
+    let mut answer = Vec::new();
+    if encoding(response.headers()).is_none() {
+        let mut body = response.body_mut().as_reader().take(words::MAX_LOOKED_AT);
+        // Words that are cut off are better than none.
+        let _ = body.read_to_end(&mut answer);
+    }
+    answer
 }
 
 /// The encoding of an answer, which nobody asked for.

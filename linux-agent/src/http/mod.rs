@@ -15,9 +15,9 @@ mod buffers;
 mod client;
 mod connect;
 mod error;
-mod form;
 pub mod outcome;
 mod redirect;
+mod report_body;
 mod resolver;
 mod socket;
 #[cfg_attr(not(feature = "tls"), path = "tls/absent.rs")]
@@ -26,6 +26,7 @@ mod transport;
 mod words;
 
 pub use buffers::{JoinedBuffers, MAX_HEAD, MAX_INTERIM};
+pub(crate) use client::Tried;
 pub use client::{ANSWER_WAIT, Client, MAX_ANSWER, MAX_RETRY_AFTER};
 pub use error::CallError;
 pub use redirect::MAX_REDIRECTS;

@@ -1,5 +1,6 @@
 //! What `conf/agent.toml` looks like: every key, and the rule for its value.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
@@ -10,7 +11,7 @@ use super::server::{Encoding, Method};
 use crate::client_name::ClientName;
 use crate::plugin::MAX_TIME_LIMIT;
 use crate::toml_reader::As::{Names, Number, NumberOrName, Text, Toml};
-use crate::toml_reader::{Key, Schema, by_rule};
+use crate::toml_reader::{Key, Replaced, Schema, by_rule};
 
 /// Names the settings file.
 pub(super) const CONFIG_VARIABLE: &str = "MOTE_CONFIG";
@@ -39,6 +40,14 @@ pub(super) const SCHEMA: Schema = Schema {
         Key::new("server.service_report.path", Text),
         Key::new("server.service_report.method", Text),
         Key::new("server.service_report.encoding", Text),
+        Key::new("server.service_report.fields.client_id", Text),
+        Key::new("server.service_report.fields.service_name", Text),
+        Key::new("server.service_report.fields.data", Text),
+        Key::new("server.service_report.fields.time", Text),
+        Key::new("server.service_report.fields.boot", Text),
+        Key::new("server.service_report.fields.seq", Text),
+        Key::new("server.service_report.fields.uptime", Text),
+        Key::new("server.service_report.fields.age", Text),
         Key::new("server.request_timeout_s", Number),
         Key::new("server.config_update_interval_s", Number),
         Key::new("queue.max_bytes", Number),
@@ -51,9 +60,31 @@ pub(super) const SCHEMA: Schema = Schema {
         Key::new("board[].client_id", NumberOrName),
         Key::new("board[].baud", Number),
     ],
-    replaced: &[],
+    // Those of the reference client and of its kin.
+    replaced: &[
+        replaced("hostid", "client_id", "client_id = 1"),
+        replaced("server", "server.url", URL),
+        replaced("serverhost", "server.url", URL),
+        replaced("serverport", "server.url", URL),
+        replaced(
+            "requesttimeout",
+            "server.request_timeout_s",
+            "server.request_timeout_s = 30",
+        ),
+        replaced(
+            "configupdateinterval",
+            "server.config_update_interval_s",
+            "server.config_update_interval_s = 300",
+        ),
+    ],
     variable_prefix: "MOTE_",
 };
+
+const URL: &str = "server.url = \"http://192.0.2.1:9000\"";
+
+const fn replaced(name: &'static str, by: &'static str, example: &'static str) -> Replaced {
+    Replaced { name, by, example }
+}
 
 /// The file as it is written.
 #[derive(Debug, Default, Deserialize)]
@@ -129,6 +160,9 @@ pub(super) struct ServiceReport {
     pub _method: Option<Method>,
     #[serde(deserialize_with = "encoding")]
     pub encoding: Option<Encoding>,
+    /// By the usual name.
+    #[serde(deserialize_with = "field_names")]
+    pub fields: BTreeMap<String, String>,
 }
 
 /// `[queue]`
@@ -183,8 +217,9 @@ fields! {
     services: String = rules::services_document;
     url: String = rules::url;
     url_path: String = rules::url_path;
-    method: Method = |it| one_of(it, &[("GET", Method::Get), ("POST", Method::Post)]);
-    post: Method = |it| one_of(it, &[("POST", Method::Post)]);
+    method: Method = |it| rules::method(it, &[("GET", Method::Get), ("POST", Method::Post)]);
+    post: Method = |it| rules::method(it, &[("POST", Method::Post)]);
+    field_name: String = rules::field_name;
     encoding: Encoding = |it| one_of(it, &[("json", Encoding::Json), ("form", Encoding::Form)]);
     request_timeout: Duration = |it| seconds(it, 0.1, 600.0);
     config_update_interval: Duration = |it| seconds(it, 1.0, 604_800.0);
@@ -196,6 +231,15 @@ fields! {
     durability: bool = |it| one_of(it, &[("process", false), ("power", true)]);
     sync_interval: Duration = |it| seconds(it, 0.1, 3600.0);
     baud_rate: u32 = baud;
+}
+
+/// Each name with its own place in the file.
+fn field_names<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, String>, D::Error> {
+    #[derive(Deserialize)]
+    struct Name(#[serde(deserialize_with = "field_name")] Option<String>);
+    let names = BTreeMap::<String, Name>::deserialize(from)?;
+    let given = |(field, Name(name))| Some((field, name?));
+    Ok(names.into_iter().filter_map(given).collect())
 }
 
 optional_fields! {
@@ -269,6 +313,48 @@ mod tests {
         ] {
             assert_eq!(refusal(text, &[]), error);
         }
+    }
+
+    #[test]
+    fn keys_of_kindred_programs_are_answered_with_ours() {
+        for (text, key, ours) in [
+            ("HostID = 1", "HostID", "`client_id`, like `client_id = 1`"),
+            (
+                "Server = '192.0.2.1'",
+                "Server",
+                "`server.url`, like `server.url = \"http://192.0.2.1:9000\"`",
+            ),
+            (
+                "ServerPort = 9000",
+                "ServerPort",
+                "`server.url`, like `server.url = \"http://192.0.2.1:9000\"`",
+            ),
+            (
+                "[server]\nRequestTimeout = 30",
+                "server.RequestTimeout",
+                "`server.request_timeout_s`, like `server.request_timeout_s = 30`",
+            ),
+            (
+                "configUpdateInterval = 300",
+                "configUpdateInterval",
+                "`server.config_update_interval_s`, like `server.config_update_interval_s = 300`",
+            ),
+        ] {
+            let line = 1 + text.matches('\n').count();
+            let error = format!("a.toml:{line}: there is no setting `{key}`; here it is {ours}");
+            assert_eq!(refusal(text, &[]), error);
+        }
+        assert_eq!(
+            refusal("", &[("MOTE_HOST_ID", "1")]),
+            "the environment variable MOTE_HOST_ID names no setting; the nearest is MOTE_CLIENT_ID"
+        );
+    }
+
+    #[test]
+    fn a_method_is_one_in_small_letters_too() {
+        let text = "[server]\nget_configs.method = 'post'\nservice_report.method = 'Post'";
+        let server = read(text, &[]).unwrap().server.unwrap();
+        assert_eq!(server.get_configs.method, Some(Method::Post));
     }
 
     #[test]

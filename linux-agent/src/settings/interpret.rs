@@ -6,7 +6,7 @@ use super::boards::{Board, DEFAULT_BAUD, MAX_BOARDS};
 use super::document::{BoardTable, ServerTable};
 use super::error::SettingsError;
 use super::rules::below;
-use super::server::{ClientCert, Server};
+use super::server::{ClientCert, FieldNames, Server};
 use crate::client_name::ClientName;
 use crate::system::secret::{Keeper, SecretFile};
 use crate::toml_reader::Given;
@@ -51,6 +51,7 @@ pub(super) fn server(
             .service_report
             .encoding
             .unwrap_or(server.report_encoding),
+        field_names: FieldNames(table.service_report.fields),
         request_timeout: table.request_timeout_s.unwrap_or(server.request_timeout),
         config_update_interval: table
             .config_update_interval_s
@@ -58,6 +59,12 @@ pub(super) fn server(
         ..server
     };
     check_privacy(&server, given)?;
+    if let Some(field) = server.field_names.clash() {
+        let key = format!("server.service_report.fields.{field}");
+        return Err(given
+            .invalid(&key, "must not be the name of another field")
+            .into());
+    }
     Ok(server)
 }
 

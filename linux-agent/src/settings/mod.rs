@@ -34,8 +34,8 @@ pub use crate::system::files::MAX_SETTINGS;
 pub use crate::toml_reader::Place;
 pub use boards::{Board, MAX_BOARDS};
 pub use error::SettingsError;
-pub use places::DEFAULT_FILES;
-pub use server::{ClientCert, Encoding, Method, Server};
+pub use places::{DEFAULT_FILES, SYSTEM_FOLDER, SYSTEM_USER};
+pub use server::{ClientCert, Encoding, FieldNames, Method, REPORT_FIELDS, Server};
 
 /// What the operator set, with every bound checked and every path absolute.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -177,11 +177,17 @@ fn settings(
         file: file.to_owned(),
         boards: interpret::boards(folder, document.board, given, &client_id)?,
         client_id,
-        state_dir: path(&document.state_dir, "../var"),
+        state_dir: match &document.state_dir {
+            Some(path) => below(folder, path),
+            None => places::state_dir(folder),
+        },
         user: document.user,
         plugin_user: document.plugin_user,
         plugins: Plugins {
-            folder: path(&document.plugin_dir, "../plugins"),
+            folder: match &document.plugin_dir {
+                Some(path) => below(folder, path),
+                None => places::plugin_dir(folder),
+            },
             allowed: document.plugins.unwrap_or_default(),
             time_limit: document.plugin_timeout_s.unwrap_or(Duration::from_secs(10)),
         },
@@ -328,14 +334,20 @@ mod tests {
     }
 
     #[test]
-    fn the_variables_of_the_systemd_unit_are_settings() {
+    fn the_systemd_unit_and_the_command_line_have_the_same_places() {
         let unit = include_str!("../../../conf/mote.service");
-        let variables: Vec<_> = unit
-            .lines()
-            .filter_map(|line| line.strip_prefix("Environment=")?.split_once('='))
-            .collect();
-        let settings = load_text(EXAMPLE, &variables).unwrap();
-        assert_eq!(settings.state_dir, Path::new("/var/lib/mote"));
+        let value = |key: &str| unit.lines().find_map(|line| line.strip_prefix(key));
+        let start = value("ExecStart=").unwrap();
+        let file = Path::new(start.rsplit(' ').next().unwrap());
+        assert!(DEFAULT_FILES.map(Path::new).contains(&file));
+        let folder = file.parent().unwrap();
+        let settings = Settings::parse(file, folder, EXAMPLE, &[]).unwrap();
+        let state_dir = Path::new("/var/lib").join(value("StateDirectory=").unwrap());
+        assert_eq!(settings.state_dir, state_dir);
+        assert_eq!(settings.plugins.folder, Path::new("/etc/mote/plugins"));
+        assert_eq!(value("User="), Some(SYSTEM_USER));
+        // No variable says to the unit what the command line does not know.
+        assert_eq!(value("Environment="), None);
     }
 
     #[cfg(feature = "tls")]
@@ -361,6 +373,14 @@ mod tests {
         ("server.service_report.path", "\"/r/\""),
         ("server.service_report.method", "\"POST\""),
         ("server.service_report.encoding", "\"form\""),
+        ("server.service_report.fields.client_id", "\"client_ip\""),
+        ("server.service_report.fields.service_name", "\"service\""),
+        ("server.service_report.fields.data", "\"values\""),
+        ("server.service_report.fields.time", "\"when\""),
+        ("server.service_report.fields.boot", "\"run\""),
+        ("server.service_report.fields.seq", "\"number\""),
+        ("server.service_report.fields.uptime", "\"up\""),
+        ("server.service_report.fields.age", "\"old\""),
         ("server.request_timeout_s", "1.5"),
         ("server.config_update_interval_s", "60"),
         ("queue.max_bytes", "1000000"),
@@ -411,6 +431,20 @@ mod tests {
                 config_method: Method::Post,
                 report_path: "r/".to_owned(),
                 report_encoding: Encoding::Form,
+                field_names: FieldNames(
+                    [
+                        ("client_id", "client_ip"),
+                        ("service_name", "service"),
+                        ("data", "values"),
+                        ("time", "when"),
+                        ("boot", "run"),
+                        ("seq", "number"),
+                        ("uptime", "up"),
+                        ("age", "old"),
+                    ]
+                    .map(|(field, name)| (field.to_owned(), name.to_owned()))
+                    .into(),
+                ),
                 request_timeout: Duration::from_millis(1500),
                 config_update_interval: Duration::from_secs(60),
             }),
@@ -511,8 +545,20 @@ mod tests {
                 "agent.toml:2: `server.service_report.method` must be \"POST\"",
             ),
             (
-                "server.get_configs = {\n method = \"get\" }",
+                "server.get_configs = {\n method = \"put\" }",
                 "agent.toml:3: `server.get_configs.method` must be \"GET\" or \"POST\"",
+            ),
+            (
+                "server.service_report.fields = {\n time = 5 }",
+                "agent.toml:3: `server.service_report.fields.time` must be a name of 1 to 64 bytes without control characters",
+            ),
+            (
+                "server.service_report.fields = {\n time = 'seq' }",
+                "agent.toml:3: `server.service_report.fields.time` must not be the name of another field",
+            ),
+            (
+                "server.service_report.fields = { tme = 't' }",
+                "agent.toml:2: there is no setting `server.service_report.fields.tme`; the nearest is `server.service_report.fields.time`",
             ),
             (
                 "server.service_report.encoding = \"xml\"",
@@ -608,7 +654,7 @@ mod tests {
         let file = folder.path().join("conf/agent.toml");
         fs::remove_file(&file).unwrap();
         nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        let expected = "agent.toml: it is not a regular file";
+        let expected = "agent.toml: it is a pipe (FIFO), and not a regular file";
         assert_eq!(load(&folder, &[]), Err(expected.to_owned()));
     }
 

@@ -1,16 +1,23 @@
 //! Where settings come from: one of several files, and the environment.
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::document::{CONFIG_VARIABLE, SCHEMA};
 use super::error::SettingsError;
+use super::rules::below;
 use crate::toml_reader::{TomlError, Variable, read_text};
 
 /// Where settings are looked for by default.
 pub const DEFAULT_FILES: [&str; 2] = ["conf/agent.toml", "/etc/mote/agent.toml"];
+
+/// Settings below this folder are those of the host, not of one person.
+pub const SYSTEM_FOLDER: &str = "/etc";
+
+/// The user that an agent of the host runs as.
+pub const SYSTEM_USER: &str = "mote";
 
 const CREDENTIALS_VARIABLE: &str = "CREDENTIALS_DIRECTORY";
 /// Says that tests may skip.
@@ -26,6 +33,24 @@ pub(super) fn file_to_load(explicit: Option<&Path>) -> PathBuf {
         .or(named.map(PathBuf::from))
         .or_else(|| found().map(Path::to_owned))
         .unwrap_or_else(|| usual().last().copied().unwrap_or(Path::new("")).to_owned())
+}
+
+/// The default of `state_dir` for settings in `folder`: settings in /etc/NAME have their state in /var/lib/NAME, others
+/// beside their folder.
+pub(super) fn state_dir(folder: &Path) -> PathBuf {
+    match folder.strip_prefix(SYSTEM_FOLDER) {
+        Ok(name) if name.as_os_str().is_empty() => Path::new("/var/lib/mote").to_owned(),
+        Ok(name) => Path::new("/var/lib").join(name),
+        Err(_) => below(folder, "../var"),
+    }
+}
+
+/// The default of `plugin_dir` for settings in `folder`.
+pub(super) fn plugin_dir(folder: &Path) -> PathBuf {
+    match folder.starts_with(SYSTEM_FOLDER) {
+        true => folder.join("plugins"),
+        false => below(folder, "../plugins"),
+    }
 }
 
 /// The environment variables that matter to the agent.
@@ -59,6 +84,7 @@ pub(super) fn sort_variables(
                 sorted.file = Some(PathBuf::from(value)).filter(|it| !it.as_os_str().is_empty());
             }
             TESTS_VARIABLE => {}
+            _ if !SCHEMA.has_variable(name) && is_of_a_service(name, &value) => {}
             _ => {
                 let not_text = |_| SettingsError::NotUtf8(name.to_owned());
                 sorted.variables.push(Variable {
@@ -69,6 +95,27 @@ pub(super) fn sort_variables(
         }
     }
     Ok(sorted)
+}
+
+/// Whether Kubernetes or a link of Docker has set this beside a service that is called `mote` or `mote-…`.
+fn is_of_a_service(name: &str, value: &OsStr) -> bool {
+    let value = value.to_str().unwrap_or_default();
+    let is_address = ["tcp://", "udp://", "sctp://"]
+        .iter()
+        .any(|scheme| value.starts_with(scheme));
+    let parts: Vec<&str> = name.split('_').collect();
+    // MOTE_PORT_9000_TCP, and with _ADDR, _PORT or _PROTO at its end.
+    let is_port = parts.windows(3).any(|three| {
+        matches!(three, ["PORT", number, "TCP" | "UDP" | "SCTP"]
+            if !number.is_empty() && number.bytes().all(|it| it.is_ascii_digit()))
+    });
+    name.ends_with("_SERVICE_HOST")
+        || name.ends_with("_SERVICE_PORT")
+        || name.contains("_SERVICE_PORT_")
+        || name.contains("_ENV_")
+        || is_port
+        || (name.ends_with("_PORT") && is_address)
+        || (name.ends_with("_NAME") && value.starts_with('/'))
 }
 
 /// The first of these files that exists, with its text.
@@ -83,4 +130,63 @@ pub(super) fn first_of<'f>(files: &[&'f Path]) -> Result<(&'f Path, String), Set
     Err(SettingsError::NotFound(
         files.iter().map(absolute).collect(),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn variables(name: &str, value: &str) -> usize {
+        let sorted = sort_variables([(name.into(), value.into())]).unwrap();
+        sorted.variables.len()
+    }
+
+    #[test]
+    fn settings_of_the_host_have_their_state_below_var_lib() {
+        for (folder, state, plugins) in [
+            ("/etc/mote", "/var/lib/mote", "/etc/mote/plugins"),
+            ("/etc/mote2", "/var/lib/mote2", "/etc/mote2/plugins"),
+            ("/etc/a/b", "/var/lib/a/b", "/etc/a/b/plugins"),
+            ("/etc", "/var/lib/mote", "/etc/plugins"),
+            ("/home/me/conf", "/home/me/var", "/home/me/plugins"),
+            ("/etcetera/conf", "/etcetera/var", "/etcetera/plugins"),
+        ] {
+            let folder = Path::new(folder);
+            assert_eq!(state_dir(folder), Path::new(state));
+            assert_eq!(plugin_dir(folder), Path::new(plugins));
+        }
+    }
+
+    #[test]
+    fn what_is_set_beside_a_service_of_this_name_is_no_setting() {
+        // As kubelet and `docker run --link` set them.
+        for (name, value) in [
+            ("MOTE_SERVICE_HOST", "10.0.0.5"),
+            ("MOTE_SERVICE_PORT", "9000"),
+            ("MOTE_SERVICE_PORT_HTTP", "9000"),
+            ("MOTE_PORT", "tcp://10.0.0.5:9000"),
+            ("MOTE_PORT_9000_TCP", "tcp://10.0.0.5:9000"),
+            ("MOTE_PORT_9000_TCP_PROTO", "tcp"),
+            ("MOTE_PORT_9000_TCP_PORT", "9000"),
+            ("MOTE_PORT_9000_TCP_ADDR", "10.0.0.5"),
+            ("MOTE_PORT_53_UDP", "udp://10.0.0.5:53"),
+            ("MOTE_SERVER_SERVICE_HOST", "fd00::5"),
+            ("MOTE_SERVER_PORT", "tcp://[fd00::5]:9000"),
+            ("MOTE_NAME", "/agent/mote"),
+            ("MOTE_ENV_PATH", "/bin"),
+        ] {
+            assert_eq!(variables(name, value), 0, "{name}");
+        }
+        // A setting that is misspelt is said all the same.
+        for (name, value) in [
+            ("MOTE_PORT", "9000"),
+            ("MOTE_NAME", "web"),
+            ("MOTE_SERVICE", "x"),
+            ("MOTE_SERVICES", "{}"),
+            ("MOTE_PORT_TCP", "9000"),
+            ("MOTE_SERVER__URL", "tcp://h"),
+        ] {
+            assert_eq!(variables(name, value), 1, "{name}");
+        }
+    }
 }

@@ -7,6 +7,7 @@ use mote_core::Interval;
 use ureq::http::Uri;
 
 use crate::plugin::is_plugin_name;
+use crate::protocol::is_text;
 use crate::toml_reader::Value;
 
 pub fn integer(value: &Value, min: u64, max: u64, unit: &str) -> Result<u64, String> {
@@ -72,6 +73,28 @@ pub fn one_of<T: Copy>(value: &Value, choices: &[(&str, T)]) -> Result<T, String
         format!("must be {}", names.join(" or "))
     })
 }
+
+/// As [`one_of`], in capital or small letters.
+pub fn method<T: Copy>(value: &Value, choices: &[(&str, T)]) -> Result<T, String> {
+    match value {
+        Value::Text(text) => one_of(&Value::Text(text.to_ascii_uppercase()), choices),
+        other => one_of(other, choices),
+    }
+}
+
+/// The name of a field of a report.
+pub fn field_name(value: &Value) -> Result<String, String> {
+    value
+        .as_str()
+        .filter(|name| !name.is_empty() && is_text(name, MAX_FIELD_NAME))
+        .map(str::to_owned)
+        .ok_or_else(|| {
+            format!("must be a name of 1 to {MAX_FIELD_NAME} bytes without control characters")
+        })
+}
+
+/// The longest name of a field of a report, in bytes.
+const MAX_FIELD_NAME: usize = 64;
 
 pub fn url(value: &Value) -> Result<String, String> {
     let text = value.as_str();

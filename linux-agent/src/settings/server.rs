@@ -1,5 +1,6 @@
 //! `[server]`: where the orders come from and the reports go, and how the agent is let in there.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ pub struct Server {
     pub report_path: String,
     /// `service_report.encoding`
     pub report_encoding: Encoding,
+    /// `service_report.fields`
+    pub field_names: FieldNames,
     /// `request_timeout_s`: how long one request may take.
     pub request_timeout: Duration,
     /// `config_update_interval_s`: how old the services document may become.
@@ -59,6 +62,44 @@ pub enum Encoding {
     Form,
 }
 
+/// The fields of a report, in the order in which they are sent. `uptime` and `age` are boards'.
+pub const REPORT_FIELDS: [&str; 8] = [
+    "client_id",
+    "service_name",
+    "data",
+    "time",
+    "boot",
+    "uptime",
+    "age",
+    "seq",
+];
+
+/// What the fields of a report are called on their way to the server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FieldNames(pub(super) BTreeMap<String, String>);
+
+impl FieldNames {
+    /// Whether all have their usual names.
+    pub fn are_usual(&self) -> bool {
+        self.0.iter().all(|(field, name)| field == name)
+    }
+
+    /// The name of one of [`REPORT_FIELDS`].
+    pub fn of<'a>(&'a self, field: &'a str) -> &'a str {
+        self.0.get(field).map_or(field, String::as_str)
+    }
+
+    /// The first field that would have the name of another.
+    pub(super) fn clash(&self) -> Option<&'static str> {
+        let is_taken = |field: &&str| {
+            let mut others = REPORT_FIELDS.iter().filter(|other| *other != field);
+            others.any(|other| self.of(other) == self.of(field))
+        };
+        let mut given = REPORT_FIELDS.iter().filter(|it| self.0.contains_key(**it));
+        given.find(|it| is_taken(it)).copied()
+    }
+}
+
 impl Server {
     /// Sets the user that must own the secrets: the one that the agent becomes.
     pub fn set_agent_uid(&mut self, uid: u32) {
@@ -81,6 +122,7 @@ impl Server {
             config_method: Method::Get,
             report_path: "api/client/service/report/".to_owned(),
             report_encoding: Encoding::Json,
+            field_names: FieldNames::default(),
             request_timeout: Duration::from_secs(30),
             config_update_interval: Duration::from_secs(300),
         }

@@ -3,6 +3,7 @@
 use std::fs::{self, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -35,6 +36,8 @@ pub enum Stopped {
 pub fn detach(arguments: &[std::ffi::OsString]) -> Result<Result<u32, i32>, DaemonError> {
     let process = |what| move |cause| DaemonError::Process { what, cause };
     let mut child = Command::new("/proc/self/exe")
+        // What `ps` shows.
+        .arg0("mote")
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -150,7 +153,7 @@ fn wait_for_end(pidfd: &OwnedFd, timeout: Duration) -> Result<bool, DaemonError>
 
 #[cfg(test)]
 mod tests {
-    use super::super::lock::LOCK_FILE;
+    use super::super::files::LOCK_FILE;
     use super::*;
 
     #[test]

@@ -6,7 +6,7 @@
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
@@ -15,7 +15,7 @@ use thiserror::Error;
 
 /// A file or folder that cannot be used.
 #[derive(Debug, Error)]
-#[error("{}: {cause}", path.display())]
+#[error("{}: {cause}{}", path.display(), hint(cause))]
 pub struct FileError {
     /// Which one.
     pub path: PathBuf,
@@ -30,6 +30,21 @@ impl FileError {
         FileError { path, cause }
     }
 }
+
+/// What to do about an error, as the end of its sentence.
+pub(crate) fn hint(cause: &io::Error) -> &'static str {
+    match cause.kind() {
+        ErrorKind::PermissionDenied => {
+            ": run this as root or as the user that it belongs to, or give that user the right"
+        }
+        ErrorKind::StorageFull => ": make room on that disk",
+        ErrorKind::ReadOnlyFilesystem => ": that disk can only be read",
+        _ => "",
+    }
+}
+
+/// Who is the agent of a state folder has locked this file in it.
+pub(super) const LOCK_FILE: &str = "agent.lock";
 
 /// Root may open files in a folder that another user owns. So no link is followed, and no FIFO waited for.
 pub(super) const NOT_ELSEWHERE: i32 = libc::O_NOFOLLOW | libc::O_NONBLOCK;
@@ -75,13 +90,15 @@ pub fn make_own_folder(path: &Path) -> io::Result<()> {
 }
 
 fn regular(file: File) -> io::Result<File> {
-    match file.metadata()?.is_file() {
-        true => Ok(file),
-        false => Err(io::Error::new(
-            ErrorKind::InvalidInput,
-            "it is not a regular file",
-        )),
-    }
+    let kind = file.metadata()?.file_type();
+    let what = match kind {
+        _ if kind.is_file() => return Ok(file),
+        _ if kind.is_dir() => "a folder",
+        _ if kind.is_fifo() => "a pipe (FIFO)",
+        _ => "a device",
+    };
+    let refusal = format!("it is {what}, and not a regular file");
+    Err(io::Error::new(ErrorKind::InvalidInput, refusal))
 }
 
 /// Reads the whole of a regular file. Fails if that is more than `max_bytes`.
@@ -160,7 +177,10 @@ mod tests {
         std::os::unix::fs::symlink("/dev/zero", &link).unwrap();
         for path in [&fifo, &link, Path::new("/dev/zero"), folder.path()] {
             let error = open(path).unwrap_err().to_string();
-            assert_eq!(error, "it is not a regular file", "{path:?}");
+            assert!(
+                error.ends_with(", and not a regular file"),
+                "{path:?}: {error}"
+            );
             assert!(read_bounded(path, 9).is_err(), "{path:?}");
         }
         let missing = open(&folder.path().join("missing")).unwrap_err();

@@ -5,9 +5,9 @@
 //! whoever has an old pid now.
 
 use std::fmt;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -16,9 +16,8 @@ use nix::libc;
 use rustix::process::Pid;
 use thiserror::Error;
 
-use super::files::{FileError, NOT_ELSEWHERE};
-
-pub(super) const LOCK_FILE: &str = "agent.lock";
+use super::files::{FileError, LOCK_FILE, NOT_ELSEWHERE};
+use super::state_folder::{self, StateFolderError};
 
 /// The right to be the agent of a state folder, for as long as this lives.
 #[derive(Debug)]
@@ -46,6 +45,9 @@ pub enum DaemonError {
     /// A file or folder cannot be used.
     #[error(transparent)]
     File(#[from] FileError),
+    /// The state folder is not the agent's.
+    #[error(transparent)]
+    StateFolder(#[from] StateFolderError),
     /// An agent runs already.
     #[error("an agent runs already ({0})")]
     AlreadyRunning(Holder),
@@ -70,12 +72,7 @@ pub enum DaemonError {
 impl Lock {
     /// Makes the state folder if needed and becomes its agent.
     pub fn take(state_dir: &Path) -> Result<Lock, DaemonError> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(state_dir)
-            .map_err(|cause| file_error(state_dir, cause))?;
-        own(state_dir)?;
+        state_folder::prepare(state_dir)?;
         let path = state_dir.join(LOCK_FILE);
         let mut file = OpenOptions::new()
             .read(true)
@@ -128,26 +125,6 @@ pub fn holder(state_dir: &Path) -> Result<Holder, DaemonError> {
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(Holder::None),
         Err(cause) => Err(file_error(&path, cause)),
     }
-}
-
-/// Nobody else may write the state folder. Root refuses a folder of another user, who could make root write
-/// anywhere.
-fn own(state_dir: &Path) -> Result<(), DaemonError> {
-    let facts = fs::metadata(state_dir).map_err(|cause| file_error(state_dir, cause))?;
-    let own_uid = nix::unistd::geteuid().as_raw();
-    let mode = facts.permissions().mode();
-    if own_uid == 0 && facts.uid() != 0 {
-        let refusal = format!(
-            "it belongs to user {}, and the agent runs as root: start it with --user, or correct it with chown root",
-            facts.uid()
-        );
-        return Err(file_error(state_dir, io::Error::other(refusal)));
-    }
-    if facts.uid() == own_uid && mode & 0o022 != 0 {
-        fs::set_permissions(state_dir, fs::Permissions::from_mode(mode & !0o022))
-            .map_err(|cause| file_error(state_dir, cause))?;
-    }
-    Ok(())
 }
 
 fn asked(file: &File, path: &Path) -> Result<Holder, DaemonError> {

@@ -10,3 +10,4 @@ pub mod privileges;
 pub(crate) mod sandbox;
 pub mod secret;
 pub(crate) mod signals;
+pub mod state_folder;

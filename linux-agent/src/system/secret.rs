@@ -6,9 +6,11 @@
 use std::fmt;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
+use nix::unistd::User;
+use thiserror::Error;
 use ureq::http::HeaderValue;
 
 use crate::system::files;
@@ -44,20 +46,59 @@ pub enum Keeper {
     },
 }
 
-/// Why a file's secret is not used; displays as one sentence that says how to mend it.
-#[derive(Debug)]
-pub struct SecretError {
-    path: PathBuf,
-    fault: Fault,
-}
-
-#[derive(Debug)]
-enum Fault {
-    Read(io::Error),
-    Owner { owner: u32, uid: u32 },
-    Mode(u32),
-    Folder,
-    NoToken,
+/// Why a file's secret is not used, with what to do about it.
+#[derive(Debug, Error)]
+pub enum SecretError {
+    /// It cannot be read.
+    #[error("{}: {cause}{}", path.display(), files::hint(cause))]
+    Read {
+        /// Its path.
+        path: PathBuf,
+        /// What the system says.
+        cause: io::Error,
+    },
+    /// It is another user's.
+    #[error(
+        "{0} belongs to user {owner}, and this program runs as user {uid}: chown {uid} {0}",
+        path.display()
+    )]
+    Owner {
+        /// Its path.
+        path: PathBuf,
+        /// The id of its owner.
+        owner: u32,
+        /// The id of the program's user.
+        uid: u32,
+    },
+    /// Others may do something with it.
+    #[error(
+        "{0} may be read or changed by others (its mode is {mode:04o}): chmod 600 {0}",
+        path.display()
+    )]
+    Open {
+        /// Its path.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// It is in systemd's folder of credentials, which is not closed.
+    #[error(
+        "{} is no credential of systemd, since others may enter its folder; name a file elsewhere in the settings",
+        path.display()
+    )]
+    Folder {
+        /// Its path.
+        path: PathBuf,
+    },
+    /// It does not hold a token.
+    #[error(
+        "{} holds no token, which is {} to {} visible ASCII characters without spaces",
+        path.display(), TOKEN_BYTES.start(), TOKEN_BYTES.end()
+    )]
+    NoToken {
+        /// Its path.
+        path: PathBuf,
+    },
 }
 
 /// What a client sends to its server. It has no `Display`, and its `Debug` shows nothing.
@@ -83,22 +124,23 @@ impl SecretFile {
 
     /// Reads the file whole, at most 64 KiB, if it is kept from others.
     pub fn read(&self) -> Result<Vec<u8>, SecretError> {
-        let file = files::open(&self.path).map_err(|cause| self.error(Fault::Read(cause)))?;
+        let file = files::open(&self.path).map_err(self.unread())?;
         // The open file's, since another file could have its name by now.
-        let metadata = file
-            .metadata()
-            .map_err(|cause| self.error(Fault::Read(cause)))?;
+        let metadata = file.metadata().map_err(self.unread())?;
         self.check(&metadata)?;
-        files::read_open(file, MAX_SECRET).map_err(|cause| self.error(Fault::Read(cause)))
+        files::read_open(file, MAX_SECRET).map_err(self.unread())
     }
 
     /// Reads a token. White space around it is no part of it.
     pub fn read_token(&self) -> Result<Token, SecretError> {
         let text = String::from_utf8(self.read()?).unwrap_or_default();
-        Token::new(text.trim_ascii()).ok_or_else(|| self.error(Fault::NoToken))
+        Token::new(text.trim_ascii()).ok_or_else(|| SecretError::NoToken {
+            path: self.path.clone(),
+        })
     }
 
     fn check(&self, metadata: &Metadata) -> Result<(), SecretError> {
+        let path = self.path.clone();
         let mode = metadata.mode() & 0o7777;
         let (uid, closed) = match self.keeper {
             Keeper::Owner { uid } => (uid, 0o077),
@@ -106,7 +148,7 @@ impl SecretFile {
                 let folder = self.path.parent().map(fs::metadata);
                 let closed = |it: &Metadata| [0, uid].contains(&it.uid()) && it.mode() & 0o027 == 0;
                 if !matches!(&folder, Some(Ok(folder)) if closed(folder)) {
-                    return Err(self.error(Fault::Folder));
+                    return Err(SecretError::Folder { path });
                 }
                 (uid, 0o037)
             }
@@ -116,18 +158,19 @@ impl SecretFile {
         let stays = uid == nix::unistd::geteuid().as_raw();
         let is_roots = owner == 0 && (stays || closed != 0o077);
         if owner != uid && !is_roots {
-            return Err(self.error(Fault::Owner { owner, uid }));
+            return Err(SecretError::Owner { path, owner, uid });
         }
         match mode & closed {
             0 => Ok(()),
-            _ => Err(self.error(Fault::Mode(mode))),
+            _ => Err(SecretError::Open { path, mode }),
         }
     }
 
-    fn error(&self, fault: Fault) -> SecretError {
-        SecretError {
-            path: self.path.clone(),
-            fault,
+    fn unread(&self) -> impl Fn(io::Error) -> SecretError {
+        let path = self.path.clone();
+        move |cause| SecretError::Read {
+            path: path.clone(),
+            cause,
         }
     }
 }
@@ -182,6 +225,14 @@ impl NewFile {
         })
     }
 
+    /// Has it belong to `user`, if there is one.
+    pub fn given_to(self, user: Option<&User>) -> io::Result<NewFile> {
+        if let Some(user) = user {
+            fchown(&self.file, Some(user.uid.as_raw()), Some(user.gid.as_raw()))?;
+        }
+        Ok(self)
+    }
+
     /// Puts the file in its place, whole. Without `replaces` it fails if there is one.
     pub fn write(mut self, text: &str, replaces: bool) -> io::Result<()> {
         self.file.write_all(text.as_bytes())?;
@@ -208,35 +259,6 @@ impl fmt::Debug for Token {
         f.write_str("Token(…)")
     }
 }
-
-impl fmt::Display for SecretError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = self.path.display();
-        match &self.fault {
-            Fault::Read(cause) => write!(f, "{path}: {cause}"),
-            Fault::Owner { owner, uid } => write!(
-                f,
-                "{path} belongs to user {owner}, and this program runs as user {uid}: chown {uid} {path}"
-            ),
-            Fault::Mode(mode) => write!(
-                f,
-                "{path} may be read or changed by others (its mode is {mode:04o}): chmod 600 {path}"
-            ),
-            Fault::Folder => write!(
-                f,
-                "{path} is no credential of systemd, since others may enter its folder; name a file elsewhere in the settings"
-            ),
-            Fault::NoToken => write!(
-                f,
-                "{path} holds no token, which is {} to {} visible ASCII characters without spaces",
-                TOKEN_BYTES.start(),
-                TOKEN_BYTES.end()
-            ),
-        }
-    }
-}
-
-impl std::error::Error for SecretError {}
 
 #[cfg(test)]
 mod tests {
@@ -379,7 +401,10 @@ mod tests {
             "token: No such file or directory (os error 2)"
         );
         nix::unistd::mkfifo(&secret.path, nix::sys::stat::Mode::S_IRUSR).unwrap();
-        assert_eq!(refusal(&secret), "token: it is not a regular file");
+        assert_eq!(
+            refusal(&secret),
+            "token: it is a pipe (FIFO), and not a regular file"
+        );
     }
 
     #[test]

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::system::files;
+
 /// Where something was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
@@ -26,7 +28,7 @@ pub enum Place {
 #[derive(Debug, Error)]
 pub enum TomlError {
     /// The file cannot be read.
-    #[error("{}: {cause}", file.display())]
+    #[error("{}: {cause}{}", file.display(), files::hint(cause))]
     Read {
         /// Its path as the user gave it.
         file: PathBuf,
@@ -52,14 +54,16 @@ pub enum TomlError {
         nearest: Option<String>,
     },
     /// A key of other programs of this kind.
-    #[error("{place}: there is no setting `{key}`; its place takes {by}")]
+    #[error("{place}: there is no setting `{key}`; here it is `{by}`, like `{example}`")]
     Replaced {
-        /// Its line, or its variable.
+        /// Its line.
         place: Place,
         /// With its tables.
         key: String,
-        /// What to write instead.
+        /// The key that takes its place.
         by: &'static str,
+        /// A line with that key.
+        example: &'static str,
     },
     /// A variable that gives no key.
     #[error(

@@ -26,7 +26,7 @@ use crate::system::files;
 
 pub use error::{Place, TomlError};
 use schema::joined;
-pub(crate) use schema::{As, Key, Schema, quoted};
+pub(crate) use schema::{As, Key, Replaced, Schema, quoted};
 pub(crate) use value::{Value, by_rule};
 
 /// An environment variable that gives a key instead of the file.

@@ -9,8 +9,8 @@ use super::error::{Place, TomlError};
 pub(crate) struct Schema {
     /// In the order of the file.
     pub keys: &'static [Key],
-    /// Keys of other programs of this kind, by their last part in small letters, with what takes their place.
-    pub replaced: &'static [(&'static str, &'static str)],
+    /// Keys that other programs of this kind have, and ours in their place.
+    pub replaced: &'static [Replaced],
     /// What the environment variables of settings start with.
     pub variable_prefix: &'static str,
 }
@@ -22,6 +22,17 @@ pub(crate) struct Key {
     pub path: &'static str,
     /// How an environment variable gives it.
     pub text: As,
+}
+
+/// A key of other programs of this kind.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Replaced {
+    /// Its last part, in small letters and without `_`.
+    pub name: &'static str,
+    /// The key that takes its place.
+    pub by: &'static str,
+    /// A line with that key.
+    pub example: &'static str,
 }
 
 /// How the text of an environment variable is read.
@@ -113,7 +124,12 @@ impl Schema {
     pub(super) fn refuse(&self, place: Place, parent: &str, key: &str) -> TomlError {
         let key = key.to_owned();
         match self.replacement(&key) {
-            Some(by) => TomlError::Replaced { place, key, by },
+            Some(ours) => TomlError::Replaced {
+                place,
+                key,
+                by: ours.by,
+                example: ours.example,
+            },
             None => TomlError::UnknownKey {
                 place,
                 nearest: self.nearest_key(parent, &key),
@@ -128,15 +144,19 @@ impl Schema {
             return Ok(key);
         }
         let wanted = name.strip_prefix(self.variable_prefix).unwrap_or_default();
-        if let Some(by) = self.replacement(&wanted.replace("__", ".")) {
-            let place = Place::Variable(name.to_owned());
-            let key = wanted.to_owned();
-            return Err(TomlError::Replaced { place, key, by });
-        }
+        let replacement = self.replacement(&wanted.replace("__", "."));
         Err(TomlError::UnknownVariable {
             name: name.escape_debug().to_string(),
-            nearest: self.nearest_variable(wanted),
+            nearest: match replacement {
+                Some(ours) => Some(self.variable(ours.by)),
+                None => self.nearest_variable(wanted),
+            },
         })
+    }
+
+    /// Whether a variable of this name gives a key.
+    pub fn has_variable(&self, name: &str) -> bool {
+        self.keys.iter().any(|key| self.variable(key.path) == name)
     }
 
     /// The environment variable that gives a key.
@@ -145,10 +165,9 @@ impl Schema {
         format!("{}{name}", self.variable_prefix)
     }
 
-    fn replacement(&self, key: &str) -> Option<&'static str> {
+    fn replacement(&self, key: &str) -> Option<&'static Replaced> {
         let name = last_part(key).to_lowercase().replace('_', "");
-        let found = self.replaced.iter().find(|(old, _)| *old == name);
-        found.map(|(_, by)| *by)
+        self.replaced.iter().find(|it| it.name == name)
     }
 
     fn nearest_key(&self, parent: &str, key: &str) -> Option<String> {

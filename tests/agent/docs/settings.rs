@@ -20,7 +20,8 @@ fn example(file: &str) -> BTreeMap<String, Value> {
             .map(|it| it.strip_prefix(' ').unwrap_or(it));
         let is_key = |it: &str| {
             let (key, value) = it.split_once(" = ").unwrap_or_default();
-            let is_word = |c: char| c.is_ascii_lowercase() || c == '_' || c.is_ascii_digit();
+            let is_word =
+                |c: char| c.is_ascii_lowercase() || "_.".contains(c) || c.is_ascii_digit();
             !key.is_empty()
                 && key.chars().all(is_word)
                 && toml::from_str::<toml::Table>(&format!("k = {value}")).is_ok()

@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 
 use super::LOCAL;
-use mote_test_support::scripted_server::{Answer, Server};
+use mote_test_support::scripted_server::{Answer, Server, good};
 use mote_test_support::site::{Said, Site, said, server_settings};
 use mote_test_support::{free_port, mote, need};
 
@@ -32,6 +34,99 @@ fn wrong_usage_is_64() {
         (version.code, version.out.starts_with("mote 0.")),
         (0, true)
     );
+}
+
+#[test]
+fn a_misspelt_word_is_answered_with_the_nearest() {
+    for (arguments, nearest) in [
+        (&["strat"][..], "start"),
+        (&["stauts"], "status"),
+        (&["star"], "start"),
+        (&["probe", "--lst"], "--list"),
+        (&["status", "--jsn"], "--json"),
+    ] {
+        let said = said(mote().args(arguments));
+        assert_eq!(said.code, 64, "{said:?}");
+        let sentence = format!("; did you mean `{nearest}`?\n");
+        assert!(said.err.contains(&sentence), "{said:?}");
+        assert!(said.err.contains("help"), "{said:?}");
+    }
+    let said = said(mote().arg("frobnicate"));
+    assert!(!said.err.contains("did you mean"), "{said:?}");
+}
+
+/// Runs a command whose standard output nobody reads, from its beginning on.
+fn call_unread(command: &mut Command) -> (Option<i32>, String) {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = command.stdout(writer).stderr(Stdio::piped()).output();
+    let output = output.unwrap();
+    let err = String::from_utf8(output.stderr).unwrap();
+    (output.status.code(), err)
+}
+
+#[test]
+fn a_closed_pipe_is_not_an_error() {
+    let server = Server::new(r#"{"Cpu": ["get_linux_cpu", 1]}"#);
+    let site = Site::of(&server);
+    for arguments in [
+        &["probe", "--list"][..],
+        &["probe", "--wait", "0", "host_alive_check"],
+        &["--help"],
+        &["check"],
+        &["start"],
+        &["status", "--json"],
+        &["status"],
+        &["status", "--watch"],
+        &["restart"],
+        &["stop"],
+    ] {
+        let command = &mut site.command(arguments);
+        assert_eq!(
+            call_unread(command),
+            (Some(0), String::new()),
+            "{arguments:?}"
+        );
+    }
+    assert_eq!(site.processes(), [0; 0]);
+}
+
+#[test]
+fn variables_that_kubernetes_sets_beside_a_service_are_left_alone() {
+    let site = Site::new(LOCAL);
+    let check =
+        |variables: &[(&str, &str)]| said(site.command(&["check"]).envs(variables.iter().copied()));
+    let said = check(&[
+        ("MOTE_SERVICE_HOST", "10.0.0.5"),
+        ("MOTE_SERVICE_PORT", "9000"),
+        ("MOTE_PORT", "tcp://10.0.0.5:9000"),
+        ("MOTE_PORT_9000_TCP_ADDR", "10.0.0.5"),
+    ]);
+    assert_eq!((said.code, &*said.err), (0, ""), "{said:?}");
+    let said = check(&[("MOTE_PORT", "9000")]);
+    assert_eq!(said.code, 78);
+    assert!(said.err.contains("MOTE_PORT names no setting"), "{said:?}");
+}
+
+#[test]
+fn a_client_id_in_a_variable_is_the_text_that_stands_there() {
+    let site = Site::new(LOCAL);
+    for id in [
+        "12_3",
+        "0xab",
+        "1e5",
+        "123456789012",
+        "2024-01-01",
+        "007",
+        "7",
+    ] {
+        let said = said(site.command(&["check"]).env("MOTE_CLIENT_ID", id));
+        assert_eq!((said.code, &*said.err), (0, ""), "{said:?}");
+        assert!(
+            said.out.contains(&format!("client {id} monitors")),
+            "{said:?}"
+        );
+    }
 }
 
 #[test]
@@ -106,6 +201,141 @@ fn check_says_what_would_be_monitored_and_changes_nothing() {
     );
     assert_eq!(said.out, expected);
     assert!(!site.path("state").exists());
+}
+
+/// An answer with a page of a web server.
+fn page(status: u16, html: &str) -> Answer {
+    Answer::Http {
+        status,
+        headers: vec![("Content-Type", "text/html".to_owned())],
+        body: html.into(),
+    }
+}
+
+#[test]
+fn check_can_send_a_report_of_each_service_and_shows_the_answers() {
+    let services = r#"{"Cpu": ["get_linux_cpu", 5], "Up": ["host_alive_check", 5]}"#;
+    let server = Server::new(services);
+    let site = Site::of(&server);
+    let sent = site.call(&["check", "--send"]);
+    assert_eq!((sent.code, &*sent.err), (0, ""), "{sent:?}");
+    assert!(sent.out.contains("\n  Cpu  taken: 200 OK"), "{sent:?}");
+    let reports = [server.brought("Cpu"), server.brought("Up")].concat();
+    let names: Vec<_> = reports.iter().map(|it| &it["service_name"]).collect();
+    assert_eq!(names, ["Cpu", "Up"]);
+    assert!(
+        reports
+            .iter()
+            .all(|it| it["client_id"] == 1 && it["data"]["status"] == 0)
+    );
+    assert!(!site.path("state").exists());
+
+    let refuse = |answer: Answer| {
+        server.script(move |request| match request.asks_for_orders() {
+            true => good(r#"{"Up": ["host_alive_check", 5]}"#, request),
+            false => answer.clone(),
+        });
+        let said = site.call(&["check", "--send"]);
+        assert_eq!(said.code, 69, "{said:?}");
+        assert_eq!(said.err, "mote: 1 of 1 reports were not taken\n");
+        said.out
+    };
+    let url = format!("{}/api/client/service/report/", server.url());
+    for (answer, words, hint) in [
+        (
+            Answer::status(500, "KeyError: 'client_id'"),
+            "answered 500 Internal Server Error: it says \"KeyError: 'client_id'\"",
+            "try `service_report.encoding = \"form\"` in [server]",
+        ),
+        (
+            page(
+                403,
+                "<title>403 Forbidden</title><h1>Forbidden</h1><p>CSRF verification failed.</p>",
+            ),
+            "answered 403 Forbidden: it says \"403 Forbidden\"",
+            "the server wants a CSRF token, which only browsers have",
+        ),
+        (
+            page(404, "<title>Page not found at /api</title>"),
+            "answered 404 Not Found: it says \"Page not found at /api\"",
+            "set `service_report.path` in [server], now \"api/client/service/report/\"",
+        ),
+        (
+            Answer::status(405, ""),
+            "answered 405 Method Not Allowed",
+            "set `service_report.path` in [server]",
+        ),
+    ] {
+        let out = refuse(answer);
+        assert!(out.contains(&format!("  Up  {url} {words}\n")), "{out}");
+        assert!(
+            out.contains(&format!("\n    {hint}")) || out.contains(hint),
+            "{out}"
+        );
+    }
+
+    // A page that any path gives, and a path without its slash.
+    site.write_settings(&server_settings(
+        &server.url(),
+        "service_report.path = \"api/report\"",
+    ));
+    server.script(|request| match request.asks_for_orders() {
+        true => good(r#"{"Up": ["host_alive_check", 5]}"#, request),
+        false => page(200, "<!DOCTYPE html><title>Log in</title>"),
+    });
+    let said = site.call(&["check", "--send"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(
+        said.out
+            .contains("  Up  taken: 200 OK, it says \"Log in\"\n    this is a web page"),
+        "{said:?}"
+    );
+    assert!(said.out.contains("want a slash at its end"), "{said:?}");
+}
+
+#[test]
+fn the_fields_of_reports_have_the_names_that_the_server_wants() {
+    let server = Server::new("{}");
+    let keys = "service_report.fields = { client_id = \"client_ip\", data = \"values\" }";
+    let site = Site::new(&server_settings(&server.url(), keys));
+    let bodies = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&bodies);
+    server.script(move |request| {
+        if !request.asks_for_orders() {
+            let body = String::from_utf8(request.body.clone()).unwrap();
+            seen.lock().unwrap().push(body);
+        }
+        good(r#"{"Up": ["host_alive_check", 5]}"#, request)
+    });
+    let said = site.call(&["check", "--send"]);
+    assert_eq!((said.code, &*said.err), (0, ""), "{said:?}");
+    let body = bodies.lock().unwrap().remove(0);
+    let start = r#"{"client_ip":1,"service_name":"Up","values":{"status":0"#;
+    assert!(body.starts_with(start), "{body}");
+}
+
+#[test]
+fn orders_that_are_asked_for_by_post_say_where_the_agent_is() {
+    let server = Server::new("{}");
+    let keys = "get_configs.method = \"post\"";
+    let site = Site::new(&server_settings(&server.url(), keys));
+    let addresses = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&addresses);
+    server.script(move |request| {
+        let given: Vec<_> = request.values("mote-address");
+        let given: Vec<_> = given.into_iter().map(str::to_owned).collect();
+        seen.lock().unwrap().push((request.method.clone(), given));
+        Answer::ok(r#"{"services": {}}"#)
+    });
+    let said = site.call(&["check"]);
+    assert_eq!((said.code, &*said.err), (0, ""), "{said:?}");
+    let asked = addresses.lock().unwrap().clone();
+    let [(method, given)] = &asked[..] else {
+        panic!("{asked:?}");
+    };
+    assert_eq!(method, "POST");
+    let address: std::net::SocketAddr = given[0].parse().unwrap();
+    assert!(given.len() == 1 && address.ip().is_loopback(), "{asked:?}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::LOCAL;
 use mote_test_support::processes::{is_alive, skipped_without_root};
 use mote_test_support::scripted_server::Server;
-use mote_test_support::site::{Site, said, server_settings, service};
+use mote_test_support::site::{Said, Site, said, server_settings, service};
 use mote_test_support::{DEADLINE, wait_for};
 
 const USER: &str = "nobody";
@@ -208,11 +208,95 @@ fn who_it_is_to_become_must_be_there_and_be_allowed() {
     fs::write(site.path("state/shadow"), "").unwrap();
     let start = site.call(&["start", "--user", USER]);
     let expected = format!(
-        "mote: {} holds \"shadow\", which is not the agent's: name a `state_dir` that is the agent's own\n",
+        "mote: {} holds \"shadow\", which is not the agent's: name a folder of the agent's own in `state_dir`\n",
         site.path("state").display()
     );
     assert_eq!((start.code, &*start.err), (1, &*expected), "{start:?}");
     assert_eq!(fs::metadata(site.path("state")).unwrap().uid(), 0);
+}
+
+#[test]
+fn a_folder_that_is_not_the_agent_s_own_is_refused_and_left_as_it_is() {
+    let site = Site::new(LOCAL);
+    let state = site.path("state");
+    let shown = state.display();
+    fs::create_dir(&state).unwrap();
+    let mut users = vec![&[][..]];
+    if !skipped_without_root("a_folder_that_is_not_the_agent_s_own_is_refused_and_left_as_it_is") {
+        users.push(&["--user", USER]);
+    }
+    let facts = || {
+        let facts = fs::metadata(&state).unwrap();
+        (
+            facts.uid(),
+            facts.mode() & 0o7777,
+            fs::read_dir(&state).unwrap().count(),
+        )
+    };
+    for user in &users {
+        for mode in [0o1777, 0o777, 0o1755, 0o770] {
+            fs::set_permissions(&state, fs::Permissions::from_mode(mode)).unwrap();
+            let before = facts();
+            for command in ["start", "run"] {
+                let said = site.call(&[&[command][..], user].concat());
+                let sentence =
+                    format!("mote: {shown} can be written by others (its mode is {mode:04o}): ");
+                assert_eq!(said.code, 1, "{said:?}");
+                assert!(said.err.starts_with(&sentence), "{said:?}");
+                assert_eq!(said.err.lines().count(), 1, "{said:?}");
+            }
+            assert_eq!(facts(), before);
+        }
+    }
+    if users.len() == 1 {
+        return;
+    }
+    // All of root's folders are its own, such as /etc.
+    fs::set_permissions(&state, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(state.join("passwd"), "").unwrap();
+    let before = facts();
+    let said = site.call(&["start"]);
+    let sentence = format!(
+        "mote: {shown} holds \"passwd\", which is not the agent's: name a folder of the agent's own in `state_dir`\n"
+    );
+    assert_eq!((said.code, &*said.err), (1, &*sentence));
+    assert_eq!(facts(), before);
+    chown(&state, Some(65534), None).unwrap();
+    let said = site.call(&["start"]);
+    let sentence = format!("mote: {shown} belongs to user 65534, and the agent runs as root: ");
+    assert!(said.err.starts_with(&sentence), "{said:?}");
+}
+
+#[test]
+fn the_state_of_one_agent_is_no_other_s() {
+    let site = Site::new(LOCAL);
+    site.start();
+    assert_eq!(site.call(&["stop"]).code, 0);
+    let other = site.path("other.toml");
+    fs::copy(site.path("agent.toml"), &other).unwrap();
+    let start = |file: &std::path::Path, variables: &[(&str, &str)]| {
+        let mut command = mote_test_support::mote();
+        command.arg("--config").arg(file).arg("start");
+        said(command.envs(variables.iter().copied()))
+    };
+    let own = site.path("agent.toml").canonicalize().unwrap();
+    let sentence = format!(
+        "mote: {} holds the state of client 1 with the settings {}: ",
+        site.path("state").display(),
+        own.display()
+    );
+    let refused = |said: Said| {
+        assert_eq!(said.code, 1, "{said:?}");
+        assert!(said.err.starts_with(&sentence), "{said:?}");
+    };
+    refused(start(&other, &[]));
+    refused(start(&own, &[("MOTE_CLIENT_ID", "2")]));
+    assert_eq!(site.processes(), [0; 0]);
+    // Settings that were moved keep their state.
+    fs::rename(&own, &other).unwrap();
+    let moved = start(&other, &[]);
+    assert_eq!((moved.code, &*moved.err), (0, ""), "{moved:?}");
+    fs::rename(&other, &own).unwrap();
 }
 
 #[test]

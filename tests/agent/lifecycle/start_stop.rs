@@ -26,6 +26,10 @@ fn start_detaches_and_returns_once_the_agent_runs() {
     assert_eq!(start.code, 0, "{start:?}");
     let pid = start.pid("mote runs, pid ");
 
+    // As `ps` shows it.
+    let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap();
+    assert!(words.starts_with(b"mote\0"), "{words:?}");
+
     // No waiting: it runs and answers by now.
     assert_eq!(site.status()["pid"], pid);
     let process = stat(pid).unwrap();

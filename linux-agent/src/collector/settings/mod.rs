@@ -499,7 +499,10 @@ mod tests {
     #[test]
     fn a_device_is_no_settings_file() {
         let error = ServerSettings::read(Path::new("/dev/zero")).unwrap_err();
-        assert_eq!(error.to_string(), "/dev/zero: it is not a regular file");
+        assert_eq!(
+            error.to_string(),
+            "/dev/zero: it is a device, and not a regular file"
+        );
     }
 
     #[test]

@@ -1,0 +1,456 @@
+//! The folder that holds all of an agent: made, checked, and given to the user that the agent becomes.
+//!
+//! A folder that others may write, or that holds other things, is refused and left as it is.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use nix::unistd::{Uid, User};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, chownat, fstat, openat};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::files::{FileError, LOCK_FILE, open_own, read_open, write_whole};
+
+/// How the names of the agent's own files in its state folder begin.
+const OWN_FILES: [&str; 4] = ["agent.", "services.", "queue", "dead"];
+
+/// The collector may keep its reports beside the agent of its host.
+const COLLECTORS_FILES: &str = "reports.db";
+
+/// Says whose state the folder holds.
+const TENANT_FILE: &str = "agent.tenant";
+
+/// Of that file, this many bytes are read.
+const MAX_TENANT: u64 = 16 << 10;
+
+/// Its folders hold files, and no further folders.
+const MAX_DEPTH: u32 = 1;
+
+/// Why a folder cannot be an agent's.
+#[derive(Debug, Error)]
+pub enum StateFolderError {
+    /// It cannot be made or looked at.
+    #[error("{}: {cause}{}", path.display(), hint(cause))]
+    File {
+        /// Its path.
+        path: PathBuf,
+        /// What the system says.
+        cause: io::Error,
+    },
+    /// Others may put files there.
+    #[error(
+        "{} can be written by others (its mode is {mode:04o}): name a folder of the agent's own in `state_dir`{}",
+        path.display(),
+        if mode & 0o1000 == 0 { format!(", or correct it with chmod 700 {}", path.display()) } else { String::new() }
+    )]
+    Shared {
+        /// Its path.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// It is another user's.
+    #[error("{} belongs to user {owner}, and the agent runs as {}: name a folder of the agent's own in `state_dir`, {}", path.display(), user_of(*agent), mend(*agent, path))]
+    StrangeOwner {
+        /// Its path.
+        path: PathBuf,
+        /// The id of its owner.
+        owner: u32,
+        /// The id of the agent's user.
+        agent: u32,
+    },
+    /// It is another agent's.
+    #[error(
+        "{} holds the state of client {client} with the settings {}: name another folder in `state_dir`, or remove {} if that agent is no more",
+        path.display(), settings.display(), path.join(TENANT_FILE).display()
+    )]
+    Taken {
+        /// Its path.
+        path: PathBuf,
+        /// Whose state it holds.
+        client: String,
+        /// The settings of that client's agent.
+        settings: PathBuf,
+    },
+    /// It holds something that is not the agent's.
+    #[error("{} holds {name:?}, which is not the agent's: name a folder of the agent's own in `state_dir`", path.display())]
+    NotOnlyTheAgents {
+        /// Its path.
+        path: PathBuf,
+        /// What it holds.
+        name: String,
+    },
+}
+
+/// Makes the folder if it is missing, and checks it for an agent that runs as this process's user.
+pub fn prepare(path: &Path) -> Result<(), StateFolderError> {
+    let folder = opened(path)?;
+    let facts = facts(path, &folder)?;
+    let own = Uid::effective().as_raw();
+    match (own, facts.st_uid) {
+        // All of root's folders are root's own, such as /etc. One that had an agent is an agent's.
+        (0, 0) if path.join(LOCK_FILE).exists() => Ok(()),
+        (0, 0) => only_the_agents(path, &folder),
+        // That user could have root write wherever it likes.
+        (0, _) => Err(strange(path, &facts, own)),
+        (_, owner) if owner == own => Ok(()),
+        _ => only_the_agents(path, &folder),
+    }
+}
+
+/// Whose state a folder holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tenant {
+    /// How the server knows the client.
+    pub client: String,
+    /// The settings file of its agent.
+    pub settings: PathBuf,
+}
+
+impl Tenant {
+    /// That of these settings, whose file may be named from another folder at another time.
+    pub fn new(client: String, settings: &Path) -> Tenant {
+        let absolute = std::path::absolute(settings).unwrap_or_else(|_| settings.to_owned());
+        // Not of the file itself, which may be a link that leads elsewhere tomorrow.
+        let folder = absolute.parent().and_then(|it| fs::canonicalize(it).ok());
+        let settings = match (folder, absolute.file_name()) {
+            (Some(folder), Some(name)) => folder.join(name),
+            _ => absolute,
+        };
+        Tenant { client, settings }
+    }
+}
+
+/// Notes that the folder is `tenant`'s, unless it is another's. Called by the one who holds its lock.
+pub fn claim(path: &Path, tenant: &Tenant) -> Result<(), StateFolderError> {
+    let file = path.join(TENANT_FILE);
+    let noted = open_own(&file, false)
+        .and_then(|open| read_open(open, MAX_TENANT))
+        .ok()
+        .and_then(|text| serde_json::from_slice::<Tenant>(&text).ok());
+    match noted {
+        Some(noted) if noted == *tenant => return Ok(()),
+        // Settings that are gone have no agent; they were moved, or made anew.
+        Some(noted) if noted.client != tenant.client || noted.settings.exists() => {
+            return Err(StateFolderError::Taken {
+                path: path.to_owned(),
+                client: noted.client,
+                settings: noted.settings,
+            });
+        }
+        _ => {}
+    }
+    let text = serde_json::to_vec(tenant).map_err(io::Error::from);
+    let text = text.map_err(failed(path))?;
+    write_whole(&file, &text).map_err(|FileError { path, cause }| failed(&path)(cause))
+}
+
+/// Makes the folder if it is missing, and gives it to `user`, with what an agent that was root has left there.
+pub fn give(path: &Path, user: &User) -> Result<(), StateFolderError> {
+    let folder = opened(path)?;
+    let facts = facts(path, &folder)?;
+    match facts.st_uid {
+        // Check everything before changing anything.
+        0 => only_the_agents(path, &folder)?,
+        uid if uid == user.uid.as_raw() => {}
+        _ => return Err(strange(path, &facts, user.uid.as_raw())),
+    }
+    give_files(&folder, user, MAX_DEPTH)
+        .and_then(|()| give_one(&folder, user))
+        .map_err(failed(path))
+}
+
+/// The folder, which is made if it is missing.
+fn opened(path: &Path) -> Result<OwnedFd, StateFolderError> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(failed(path))?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    openat(CWD, path, flags, Mode::empty()).map_err(|cause| failed(path)(cause.into()))
+}
+
+/// What it is, if nobody else may write it.
+fn facts(path: &Path, folder: &OwnedFd) -> Result<Stat, StateFolderError> {
+    let facts = fstat(folder).map_err(|cause| failed(path)(cause.into()))?;
+    let mode = facts.st_mode & 0o7777;
+    match mode & 0o1022 {
+        0 => Ok(facts),
+        _ => Err(StateFolderError::Shared {
+            path: path.to_owned(),
+            mode,
+        }),
+    }
+}
+
+fn strange(path: &Path, facts: &Stat, agent: u32) -> StateFolderError {
+    StateFolderError::StrangeOwner {
+        path: path.to_owned(),
+        owner: facts.st_uid,
+        agent,
+    }
+}
+
+fn only_the_agents(path: &Path, folder: &OwnedFd) -> Result<(), StateFolderError> {
+    let names = names(folder).map_err(failed(path))?;
+    let is_known = |it: &String| is_own(it) || it.starts_with(COLLECTORS_FILES);
+    match names.into_iter().find(|it| !is_known(it)) {
+        None => Ok(()),
+        Some(name) => Err(StateFolderError::NotOnlyTheAgents {
+            path: path.to_owned(),
+            name,
+        }),
+    }
+}
+
+/// The folder may belong to the user already, so nothing in it is trusted: no link is followed, and no file with a
+/// second hard link changes its owner.
+fn give_files(folder: &OwnedFd, user: &User, depth: u32) -> io::Result<()> {
+    for name in names(folder)? {
+        let is_candidate = depth < MAX_DEPTH || is_own(&name);
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let Some(file) = is_candidate
+            .then(|| openat(folder, name.as_str(), flags, Mode::empty()).ok())
+            .flatten()
+        else {
+            continue;
+        };
+        let facts: Stat = fstat(&file)?;
+        match FileType::from_raw_mode(facts.st_mode) {
+            FileType::Directory if depth > 0 => {
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let below = openat(folder, name.as_str(), flags, Mode::empty())?;
+                give_files(&below, user, depth - 1)?;
+                if fstat(&below)?.st_uid == 0 {
+                    give_one(&below, user)?;
+                }
+            }
+            FileType::RegularFile | FileType::Socket
+                if facts.st_uid == 0 && facts.st_nlink == 1 =>
+            {
+                give_one(&file, user)?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn give_one(file: &OwnedFd, user: &User) -> io::Result<()> {
+    let owner = Some(rustix::fs::Uid::from_raw(user.uid.as_raw()));
+    let group = Some(rustix::fs::Gid::from_raw(user.gid.as_raw()));
+    Ok(chownat(
+        file.as_fd(),
+        "",
+        owner,
+        group,
+        AtFlags::EMPTY_PATH,
+    )?)
+}
+
+/// The names in a folder. A name that is not UTF-8 is none of the agent's, and is shown approximately.
+fn names(folder: &OwnedFd) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in rustix::fs::Dir::read_from(folder)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if name != "." && name != ".." {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+fn is_own(name: &str) -> bool {
+    OWN_FILES.iter().any(|own| name.starts_with(own))
+}
+
+fn failed(path: &Path) -> impl Fn(io::Error) -> StateFolderError {
+    move |cause| StateFolderError::File {
+        path: path.to_owned(),
+        cause,
+    }
+}
+
+fn hint(cause: &io::Error) -> &'static str {
+    match cause.kind() {
+        io::ErrorKind::PermissionDenied => {
+            ": make the folder for the agent's user, or name another in `state_dir`"
+        }
+        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
+            ": name a folder in `state_dir`"
+        }
+        _ => "",
+    }
+}
+
+fn user_of(uid: u32) -> String {
+    match uid {
+        0 => "root".to_owned(),
+        _ => format!("user {uid}"),
+    }
+}
+
+fn mend(agent: u32, path: &Path) -> String {
+    match agent {
+        0 => format!(
+            "start it with --user, or correct it with chown root {}",
+            path.display()
+        ),
+        _ => format!("or correct it with chown {agent} {}", path.display()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().mode() & 0o7777
+    }
+
+    #[test]
+    fn a_folder_that_others_may_write_is_refused_and_left_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        for shared in [0o1777, 0o777, 0o1700, 0o702, 0o770] {
+            fs::set_permissions(folder.path(), fs::Permissions::from_mode(shared)).unwrap();
+            let error = prepare(folder.path()).unwrap_err().to_string();
+            let says = format!("can be written by others (its mode is {shared:04o})");
+            assert!(error.contains(&says), "{error}");
+            // Nobody is told to close what is shared on purpose.
+            assert_eq!(error.contains("chmod"), shared & 0o1000 == 0, "{error}");
+            assert_eq!(mode(folder.path()), shared);
+        }
+        for own in [0o700, 0o755] {
+            fs::set_permissions(folder.path(), fs::Permissions::from_mode(own)).unwrap();
+            prepare(folder.path()).unwrap();
+            assert_eq!(mode(folder.path()), own);
+        }
+        let new = folder.path().join("a/b");
+        prepare(&new).unwrap();
+        assert_eq!(mode(&new), 0o700);
+        fs::write(folder.path().join("file"), "").unwrap();
+        let error = prepare(&folder.path().join("file")).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .ends_with(": name a folder in `state_dir`"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_folder_of_one_agent_is_no_other_s() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str| {
+            let file = folder.path().join(name);
+            fs::write(&file, "").unwrap();
+            file
+        };
+        let tenant = |client: &str, settings: &Path| Tenant {
+            client: client.to_owned(),
+            settings: settings.to_owned(),
+        };
+        let (one, other) = (file("one.toml"), file("other.toml"));
+        let claimed = |client, settings: &Path| claim(folder.path(), &tenant(client, settings));
+        claimed("1", &one).unwrap();
+        claimed("1", &one).unwrap();
+        let says = format!(
+            "{} holds the state of client 1 with the settings {}: ",
+            folder.path().display(),
+            one.display()
+        );
+        for (client, settings) in [("2", &one), ("1", &other)] {
+            let error = claimed(client, settings).unwrap_err().to_string();
+            assert!(error.starts_with(&says), "{error}");
+        }
+        // The settings were moved.
+        fs::remove_file(&one).unwrap();
+        claimed("1", &other).unwrap();
+        assert!(claimed("2", &one).is_err());
+        // Nothing that can be read is no claim.
+        fs::write(folder.path().join(TENANT_FILE), "{").unwrap();
+        claimed("2", &one).unwrap();
+    }
+
+    fn nobody() -> User {
+        User::from_name("nobody").unwrap().unwrap()
+    }
+
+    /// Prints why and gives `true` where this is not root.
+    fn skipped(test: &str) -> bool {
+        if !Uid::effective().is_root() {
+            // Past the capture of the test harness, which shows nothing of a test that passed.
+            let line = format!("\nSKIPPED: {test}: it needs to run as root\n");
+            let _ = io::Write::write_all(&mut io::stderr(), line.as_bytes());
+        }
+        !Uid::effective().is_root()
+    }
+
+    fn owner(path: &Path) -> u32 {
+        fs::symlink_metadata(path).unwrap().uid()
+    }
+
+    #[test]
+    fn only_what_is_the_agent_s_changes_its_owner() {
+        if skipped("only_what_is_the_agent_s_changes_its_owner") {
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join("new/state");
+        give(&state, &nobody()).unwrap();
+        assert_eq!(owner(&state), nobody().uid.as_raw());
+        assert_eq!(fs::metadata(&state).unwrap().mode() & 0o777, 0o700);
+        assert_eq!(owner(state.parent().unwrap()), 0);
+
+        // Meanwhile the user may have put something into the folder.
+        let outside = folder.path().join("outside");
+        fs::write(&outside, "").unwrap();
+        fs::create_dir(state.join("queue")).unwrap();
+        for name in ["agent.log", "queue/1", "other"] {
+            fs::write(state.join(name), "").unwrap();
+        }
+        symlink(&outside, state.join("agent.lock")).unwrap();
+        fs::hard_link(&outside, state.join("services.json")).unwrap();
+        symlink(folder.path(), state.join("dead")).unwrap();
+        give(&state, &nobody()).unwrap();
+        for name in ["agent.log", "queue", "queue/1"] {
+            assert_eq!(owner(&state.join(name)), nobody().uid.as_raw(), "{name}");
+        }
+        for path in [
+            &outside,
+            &state.join("other"),
+            &state.join("dead"),
+            folder.path(),
+        ] {
+            assert_eq!(owner(path), 0, "{path:?}");
+        }
+    }
+
+    #[test]
+    fn a_folder_of_others_is_not_given_away() {
+        if skipped("a_folder_of_others_is_not_given_away") {
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("agent.log"), "").unwrap();
+        fs::write(folder.path().join("passwd"), "").unwrap();
+        let error = give(folder.path(), &nobody()).unwrap_err().to_string();
+        assert!(
+            error.contains("holds \"passwd\", which is not the agent's"),
+            "{error}"
+        );
+        for path in [folder.path(), &folder.path().join("agent.log")] {
+            assert_eq!(owner(path), 0, "{path:?}");
+        }
+        fs::remove_file(folder.path().join("passwd")).unwrap();
+        std::os::unix::fs::chown(folder.path(), Some(1), None).unwrap();
+        let error = give(folder.path(), &nobody()).unwrap_err().to_string();
+        assert!(error.contains("belongs to user 1"), "{error}");
+    }
+}
