@@ -1,5 +1,6 @@
 //! One monitoring core for microcontrollers and hosts: it decides which service is due when, and what a
-//! report looks like. It never reads a clock, opens a file, allocates, blocks or panics.
+//! report looks like. It never reads a clock, opens a file, allocates, blocks or panics, as long as the data of reports
+//! is what [`Envelope::encode`] says.
 //!
 //! ```text
 //! {"services": {name: [plugin, interval]}} ──► Config::parse ──► Monitor::apply

@@ -5,34 +5,49 @@
 //! at a clock, and their time counts as sleep. Nor can its `wfe` be made a masked `wfi`, since an event that a
 //! waker has latched does not end that one. Here wakers set a flag, which is looked at with interrupts masked.
 //!
-//! The application must not enable a platform of `embassy-executor`, and wakes tasks from one core only.
+//! Tasks are woken from one core only. The application must not enable a platform of `embassy-executor` itself: each
+//! brings a function for wakers to call, and so does this module. For tasks in interrupts there is the feature
+//! `embassy-interrupt`: it brings embassy's `InterruptExecutor`, whose function then serves both. It knows nothing of
+//! a flag, but makes an interrupt pending, for which [`Executor::woken_by`] takes one that the application has no other
+//! use for.
 
-use core::sync::atomic::{AtomicBool, Ordering};
+#[cfg(not(feature = "embassy-interrupt"))]
+#[path = "embassy/flag.rs"]
+mod woken;
+#[cfg(feature = "embassy-interrupt")]
+#[path = "embassy/spare.rs"]
+mod woken;
 
 use embassy_executor::{Spawner, raw};
 
 use crate::load::LoadMeter;
-
-/// There are tasks to poll.
-static WOKEN: AtomicBool = AtomicBool::new(false);
-
-/// Embassy's executor calls it when a task of it is woken.
-#[unsafe(export_name = "__pender")]
-fn pender(_context: *mut ()) {
-    WOKEN.store(true, Ordering::Release);
-}
+use woken::Woken;
 
 /// Runs tasks in thread mode. There can be one.
 pub struct Executor {
     raw: raw::Executor,
+    woken: Woken,
 }
 
 impl Executor {
     /// Not running yet.
+    #[cfg(not(feature = "embassy-interrupt"))]
     #[expect(clippy::new_without_default, reason = "there is no default executor")]
     pub fn new() -> Self {
+        Self::with(Woken::Flag)
+    }
+
+    /// Not running yet. `spare` is an interrupt that nothing else uses and nobody enables: being pending, it tells
+    /// that there are tasks to poll.
+    #[cfg(feature = "embassy-interrupt")]
+    pub fn woken_by(spare: impl cortex_m::interrupt::InterruptNumber) -> Self {
+        Self::with(Woken::by(spare.number()))
+    }
+
+    fn with(woken: Woken) -> Self {
         Executor {
-            raw: raw::Executor::new(core::ptr::null_mut()),
+            raw: raw::Executor::new(woken.context()),
+            woken,
         }
     }
 
@@ -40,10 +55,10 @@ impl Executor {
     pub fn run(&'static mut self, meter: &LoadMeter, init: impl FnOnce(Spawner)) -> ! {
         init(self.raw.spawner());
         loop {
-            WOKEN.store(false, Ordering::Relaxed);
+            self.woken.clear();
             // SAFETY: nothing else polls it, and tasks cannot reach it.
             unsafe { self.raw.poll() };
-            meter.sleep_unless(|| WOKEN.load(Ordering::Acquire));
+            meter.sleep_unless(|| self.woken.is_set());
         }
     }
 }

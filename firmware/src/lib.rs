@@ -10,10 +10,12 @@
 //!
 //! A [`Node`] does all that without I/O, interrupts or a clock of its own. [`run`] drives it as one task over
 //! `embedded-io-async`, [`turn`] from a loop over `embedded-io`. What can be sampled is a [`Board`]: [`Mcu`] has
-//! load, RAM and uptime, and an application adds its own probes around it. The load is that of the whole
-//! processor, interrupts included, if the place where the firmware sleeps is a [`LoadMeter`]'s.
+//! load, RAM and uptime, and an application adds its own probes around it. The load is that of
+//! the core that runs this, interrupts included, if it sleeps in a [`LoadMeter`] and nowhere else.
 //!
-//! Nothing here allocates, panics, formats text with `core::fmt` or uses floating point.
+//! Nothing here allocates, panics, formats text with `core::fmt` or uses floating point. (Of what it links, the
+//! writing of digits in serde-json-core has ways to panic that are never taken; `data` must be what
+//! [`mote_core::Envelope::encode`] says.)
 
 #![no_std]
 #![warn(clippy::indexing_slicing)]

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod builds;
+mod executors;
 mod gateway;
 mod load_accuracy;
 mod pico;

@@ -39,7 +39,7 @@ struct Compact<'a>(&'a BoardConfig);
 
 struct Services<'a>(&'a BoardConfig);
 
-/// In seconds. Whole seconds are written as integers, since boards read no others.
+/// In seconds, as an integer where it is one: a line has little room.
 struct Seconds(u32);
 
 impl Serialize for Compact<'_> {

@@ -32,15 +32,15 @@ impl Uart {
 }
 
 pub(crate) fn interrupt() {
+    // Cleared before there is a look: what comes after that interrupts again. Room to send only has to wake the loop.
+    IM.clear(TXIM);
+    ICR.write(RXIM | RTIM | TXIM);
     cortex_m::interrupt::free(|cs| {
         let mut received = RECEIVED.borrow(cs).borrow_mut();
         while FR.read() & RXFE == 0 {
             let _ = received.push_back(DR.read() as u8);
         }
     });
-    // Room to send only has to wake the loop.
-    IM.clear(TXIM);
-    ICR.write(RXIM | RTIM | TXIM);
 }
 
 impl ErrorType for Uart {
