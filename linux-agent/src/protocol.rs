@@ -12,6 +12,10 @@ pub const MAX_CLIENT_NAME: usize = 64;
 /// The largest services document, in bytes.
 pub const MAX_DOCUMENT: usize = 64 << 10;
 
+/// The header of the collector's answer that none of its hosts has the client's id: like a token, that can be mended, and no
+/// report is lost for it.
+pub(crate) const UNKNOWN_CLIENT: &str = "mote-unknown-client";
+
 /// How the `error` ends that an agent reports for a plugin which it does not have.
 pub(crate) const UNKNOWN_PLUGIN: &str =
     "is neither a probe of this agent nor listed in its setting `plugins`";

@@ -54,6 +54,9 @@ pub struct ServerStatus {
     /// Why a file with token or certificates is not used. What it held before still is.
     #[serde(default)]
     pub access_error: Option<String>,
+    /// Whether it refuses this client's token, or wants one.
+    #[serde(default)]
+    pub denies_token: bool,
     /// Which report was given up last, and why.
     pub given_up: Option<String>,
 }
@@ -345,6 +348,7 @@ impl ServerStatus {
             error,
             services_error,
             access_error: health.access.clone(),
+            denies_token: health.orders_denied || health.reports_denied,
             given_up: health.given_up.as_ref().map(|it| it.sentence.clone()),
         }
     }

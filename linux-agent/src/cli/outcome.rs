@@ -24,6 +24,8 @@ pub mod exit {
     pub const UNAVAILABLE: u8 = 69;
     /// The settings are not valid.
     pub const SETTINGS: u8 = 78;
+    /// `status`: the agent runs, and the server refuses its token. The Linux Standard Base leaves 150 to 199 to programs.
+    pub const DENIED: u8 = 150;
 }
 
 /// How long a running agent has to answer.

@@ -19,15 +19,14 @@ pub fn status(source: &Source, json: bool) -> Result<u8, Failed> {
         Holder::Running(_) | Holder::Hidden => {
             let answer = control::ask(&settings.state_dir, Request::Status, ANSWER_TIME)
                 .map_err(|error| unknown(format!("the agent runs but does not answer: {error}")))?;
-            if json {
-                say(answer.trim_end())?;
-            } else {
-                let status: Status = serde_json::from_str(&answer).map_err(|error| {
-                    unknown(format!("the agent's answer is not valid: {error}"))
-                })?;
-                say(status.text().trim_end())?;
+            let status: Status = serde_json::from_str(&answer)
+                .map_err(|error| unknown(format!("the agent's answer is not valid: {error}")))?;
+            match json {
+                true => say(answer.trim_end())?,
+                false => say(status.text().trim_end())?,
             }
-            return Ok(exit::OK);
+            let is_denied = status.server.is_some_and(|it| it.denies_token);
+            return Ok(if is_denied { exit::DENIED } else { exit::OK });
         }
         Holder::Dead => (exit::FAILED, "mote does not run: it died without stopping"),
         Holder::None => (exit::NOT_RUNNING, "mote does not run"),

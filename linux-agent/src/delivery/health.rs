@@ -20,6 +20,10 @@ pub struct Health {
     pub orders: Fault,
     /// Why a file with token or certificates is not used, though what it held before is.
     pub access: Option<String>,
+    /// The server refused this client's token when it was asked for services last.
+    pub orders_denied: bool,
+    /// It refused it when it got a report last.
+    pub reports_denied: bool,
     /// Which report was given up last, and why.
     pub given_up: Option<LastGivenUp>,
 }
@@ -40,6 +44,7 @@ impl Health {
         error: Option<&CallError>,
         took: Duration,
     ) {
+        self.reports_denied = error.is_some_and(CallError::is_denial);
         match (outcome, error) {
             (Outcome::Busy { .. } | Outcome::Unreachable | Outcome::Unanswered, Some(error)) => {
                 self.delivery.failed(error.to_string(), Instant::now());

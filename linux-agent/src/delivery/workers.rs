@@ -159,6 +159,7 @@ impl Shared {
             Job::Fetch => {
                 let answer = client.fetch_config();
                 let mut state = self.lock();
+                state.health.orders_denied = answer.as_ref().is_err_and(CallError::is_denial);
                 match &answer {
                     // Whether it can be followed is for the loop to say.
                     Ok(_) => state.health.answered_unix_ms = Some(clock::unix_ms()),

@@ -21,7 +21,7 @@ use crate::http::resolver::CachingResolver;
 use crate::http::tls;
 use crate::http::transport::TcpConnector;
 use crate::http::words;
-use crate::protocol::MAX_DOCUMENT;
+use crate::protocol::{MAX_DOCUMENT, UNKNOWN_CLIENT};
 use crate::settings::{self, Encoding, Server};
 
 /// At most this many bytes of an answer to a report are read, so that the connection can be kept.
@@ -179,6 +179,8 @@ impl Client {
             StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => error.outcome(),
             // These are about the token, not the report, and a token can be mended.
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => error.outcome(),
+            // So is the id that mote's collector does not know.
+            _ if response.headers().contains_key(UNKNOWN_CLIENT) => error.outcome(),
             _ if status.is_client_error() => Outcome::Refused,
             _ => error.outcome(),
         };

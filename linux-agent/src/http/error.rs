@@ -65,6 +65,12 @@ impl CallError {
         }
     }
 
+    /// Whether the server refuses this client's token, or wants one.
+    pub(crate) fn is_denial(&self) -> bool {
+        let status = self.status();
+        status.is_some_and(|it| [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&it))
+    }
+
     /// Whether certificates may be why.
     pub(crate) fn is_of_tls(&self) -> bool {
         matches!(&self.fault, CallFault::Unreachable(error) if of_tls(error).is_some())

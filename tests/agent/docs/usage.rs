@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use super::pages::{doc, name, quoted, rows};
+use mote_test_support::scripted_server::{Answer, Server};
 use mote_test_support::site::{Said, Site, said};
 use mote_test_support::{DEADLINE, Running, free_port, mote, run, wait_for};
 
@@ -116,6 +117,8 @@ fn the_exit_codes_are_those_of_the_table() {
     let unanswered = site.call(&["check"]);
     seen.insert(unanswered.code, unanswered);
     seen.insert(3, site.call(&["status"]));
+    let denied = denied();
+    seen.insert(denied.code, denied);
     let untold = untellable();
     seen.insert(untold.code, untold);
     seen.insert(0, said(mote().arg("--version")));
@@ -128,6 +131,19 @@ fn the_exit_codes_are_those_of_the_table() {
     assert!(of_commands.is_subset(&told), "{of_commands:?}");
     let seen: BTreeSet<i32> = seen.into_keys().collect();
     assert_eq!(seen, told);
+}
+
+/// A server that wants a token.
+fn denied() -> Said {
+    let server = Server::new("{\"services\": {}}");
+    server.script(|_| Answer::status(401, ""));
+    let site = Site::of(&server);
+    let mut agent = site.run_until_up();
+    let denied = wait_for("the server's answer", DEADLINE, || {
+        Some(site.call(&["status"])).filter(|said| said.code != 0)
+    });
+    agent.terminate();
+    denied
 }
 
 /// A state folder that the command may not enter: it cannot tell whether an agent runs.

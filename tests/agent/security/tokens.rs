@@ -208,6 +208,28 @@ fn what_is_wrong_with_a_new_file_shows_until_it_is_mended() {
 }
 
 #[test]
+fn status_says_by_its_code_that_the_server_refuses_the_token() {
+    for refusal in [401, 403] {
+        let guarded = Guarded::new(refusal);
+        let site = guarded.site();
+        let mut agent = site.run_until_up();
+        let wait_for_code = |code| {
+            wait_for("the code of `status`", DEADLINE, || {
+                let said = site.call(&["status"]);
+                let of_json = site.call(&["status", "--json"]).code;
+                (said.code == code && of_json == code).then_some(())
+            });
+        };
+        wait_for_code(0);
+        guarded.demand("another-one-0123456789");
+        wait_for_code(150);
+        guarded.demand(TOKEN);
+        wait_for_code(0);
+        assert_eq!(agent.terminate().code(), Some(0));
+    }
+}
+
+#[test]
 fn the_token_shows_nowhere() {
     let guarded = Guarded::new(401);
     let site = guarded.site();

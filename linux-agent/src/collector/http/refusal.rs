@@ -9,6 +9,7 @@ use serde_json::json;
 use crate::client_name::ClientName;
 use crate::collector::auth::known::Denied;
 use crate::collector::store::Unavailable;
+use crate::protocol::UNKNOWN_CLIENT;
 
 /// An error as the client gets it: a status and one sentence.
 pub struct Refusal {
@@ -80,7 +81,12 @@ impl Refusal {
             "no host of the collector's settings has the id {:?}; add a table such as [hosts.NAME] with that id",
             id.to_string()
         );
-        Refusal::new(StatusCode::NOT_FOUND, sentence).of(id)
+        Refusal::new(StatusCode::NOT_FOUND, sentence)
+            .with(
+                HeaderName::from_static(UNKNOWN_CLIENT),
+                HeaderValue::from_static("1"),
+            )
+            .of(id)
     }
 }
 
