@@ -348,6 +348,39 @@ fn a_body_may_be_256_kib_and_not_one_byte_more() {
 }
 
 #[test]
+fn no_request_hides_in_another() {
+    let collector = Running::new();
+    let status = |head: &str| {
+        let mut client = collector.connect();
+        client.send(&format!("{head}\r\n\r\n"));
+        client.answer().unwrap().status
+    };
+    let ask = "GET /api/client/config/1";
+    assert_eq!(status(&format!("{ask} HTTP/1.1\r\nHost: a")), 200);
+    assert_eq!(status(&format!("{ask} HTTP/1.0")), 200);
+    assert_eq!(status(&format!("{ask} HTTP/1.1")), 400);
+    for version in ["1.0", "1.1"] {
+        let two = format!("{ask} HTTP/{version}\r\nHost: a\r\nHost: b");
+        assert_eq!(status(&two), 400);
+    }
+
+    // Two lengths: nothing that follows is taken for a request.
+    let body = report(json!({})).to_string();
+    let chunked = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+    let lengths = ["Content-Length: 4", "Transfer-Encoding: chunked"];
+    for [first, second] in [lengths, [lengths[1], lengths[0]]] {
+        let mut client = collector.connect();
+        client.send(&format!(
+            "POST /api/client/service/report/ HTTP/1.1\r\nHost: a\r\n{first}\r\n{second}\r\n\r\n{chunked}\
+             {ask} HTTP/1.1\r\nHost: a\r\n\r\n"
+        ));
+        let answer = client.answer().unwrap();
+        assert_eq!(answer.header("connection"), "close");
+        assert!(client.answer().is_none(), "{first}, {second}");
+    }
+}
+
+#[test]
 fn half_a_body_is_not_a_report() {
     let collector = Running::new();
     let body = report(json!({})).to_string();

@@ -49,7 +49,7 @@ pub use http::connections::{
     IDLE_TIMEOUT, MAX_CONNECTIONS, MAX_HEAD_BYTES, STOP_TIMEOUT, WRITE_TIMEOUT,
 };
 pub use http::enroll::MAX_BODY_BYTES as MAX_ENROLMENT_BYTES;
-pub use http::guesses::{MAX_WRONG, WINDOW as WRONG_WINDOW};
+pub use http::guesses::MAX_DELAY as MAX_GUESS_DELAY;
 pub use http::reports::MAX_BODY_BYTES;
 pub use notices::{MAX_LINES, SAY_AGAIN};
 pub use report::MAX_BOOT_BYTES;

@@ -294,12 +294,8 @@ fn of_the_collector() -> Vec<(&'static str, String)> {
             seconds(collector::STOP_TIMEOUT),
         ),
         (
-            "wrong codes",
-            format!(
-                "{} in {}",
-                collector::MAX_WRONG,
-                seconds(collector::WRONG_WINDOW)
-            ),
+            "wait of the answer to a wrong code",
+            seconds(collector::MAX_GUESS_DELAY),
         ),
         (
             "codes and tokens of a host",

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Request, Response};
+use axum::http::header::{CONNECTION, HOST, HeaderValue, TRANSFER_ENCODING};
+use axum::http::{Request, Response, Version};
+use axum::response::IntoResponse;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
@@ -26,7 +28,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
 use super::app::{App, Peer};
-use super::refusal::Refused;
+use super::refusal::{Refusal, Refused};
 use crate::collector::tls::HANDSHAKE_TIMEOUT;
 
 /// Most connections at a time; more of them wait to be accepted. Together with the database this
@@ -183,9 +185,18 @@ async fn answer(
     mut request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
     request.extensions_mut().insert(Peer(peer));
+    let is_chunked = request.headers().contains_key(TRANSFER_ENCODING);
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let claimed = request.headers().get("Mote-Client").cloned();
-    let response = router.call(request).await?;
+    let mut response = match has_one_host(&request) {
+        true => router.call(request).await?,
+        false => Refusal::bad("a request needs one Host").into_response(),
+    };
+    if is_chunked {
+        // What stood before may have found another length in Content-Length (RFC 9112, 6.1), so nothing follows.
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(CONNECTION, close);
+    }
     let status = response.status();
     // Of what fails here the log hears from who fails.
     if let Some(Refused { sentence, client }) = response.extensions().get()
@@ -206,6 +217,14 @@ async fn answer(
         );
     }
     Ok(response)
+}
+
+/// RFC 9112, 3.2: what stood before may have chosen another of two.
+fn has_one_host(request: &Request<Incoming>) -> bool {
+    match request.headers().get_all(HOST).iter().count() {
+        0 => request.version() < Version::HTTP_11,
+        count => count == 1,
+    }
 }
 
 async fn accept(

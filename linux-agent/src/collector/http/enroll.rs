@@ -1,18 +1,18 @@
 //! `POST /api/enroll`: a one-time code for a token.
 
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::header::{CACHE_CONTROL, HeaderMap, RETRY_AFTER};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::StatusCode;
+use axum::http::header::{CACHE_CONTROL, HeaderMap};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::app::Shared;
+use super::app::{App, Peer, Shared};
 use super::refusal::Refusal;
 use crate::collector::digest::{self, Digest};
 use crate::collector::report;
@@ -30,6 +30,7 @@ struct Enrolment {
 /// Answers with the host's id and its new token, which is shown only once.
 pub async fn enroll(
     State(app): Shared,
+    Extension(Peer(peer)): Extension<Peer>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
@@ -41,24 +42,13 @@ pub async fn enroll(
         Refusal::bad("the body is not an enrolment such as {\"code\": \"…\"} in JSON")
     })?;
     let token = new_token()?;
-    app.guesses.take(Instant::now()).map_err(|wait| {
-        let seconds = wait.as_secs().saturating_add(1);
-        let sentence = format!("too many wrong codes; try again in {seconds} s");
-        Refusal::new(StatusCode::TOO_MANY_REQUESTS, sentence)
-            .with(RETRY_AFTER, HeaderValue::from(seconds))
-    })?;
-    let refused = || {
-        let sentence = "the code is unknown, used or expired; ask for a new one (mote invite)";
-        Refusal::new(StatusCode::FORBIDDEN, sentence)
+    let Some(code) = invitation::digest_of(&code) else {
+        return Err(wrong_code(&app, peer).await);
     };
-    let code = invitation::digest_of(&code).ok_or_else(refused)?;
     let rules = app.rules();
     let digest = Digest::of(token.as_bytes());
     let hosts = Arc::clone(&rules.hosts);
     let redeemed = app.store.redeem(code, digest, hosts).await;
-    if !matches!(redeemed, Ok(Redeemed::Nothing)) {
-        app.guesses.give_back();
-    }
     let client = match redeemed? {
         Redeemed::By(client) => client,
         Redeemed::NoHost(client) => {
@@ -69,11 +59,17 @@ pub async fn enroll(
             );
             return Err(Refusal::new(StatusCode::FORBIDDEN, sentence).of(&client));
         }
-        Redeemed::Nothing => return Err(refused()),
+        Redeemed::Nothing => return Err(wrong_code(&app, peer).await),
     };
     rules.guard.renew().await;
     let answer = Json(json!({ "client_id": client, "token": token }));
     Ok(([(CACHE_CONTROL, "no-store")], answer).into_response())
+}
+
+async fn wrong_code(app: &App, peer: IpAddr) -> Refusal {
+    app.guesses.slow_down(peer).await;
+    let sentence = "the code is unknown, used or expired; ask for a new one (mote invite)";
+    Refusal::new(StatusCode::FORBIDDEN, sentence)
 }
 
 /// 256 random bits in hexadecimal.

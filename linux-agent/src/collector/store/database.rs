@@ -3,9 +3,9 @@
 //! A report counts as stored once it is committed and synced, so that what was acknowledged
 //! survives a killed process and a power failure.
 
-use std::fs::{DirBuilder, OpenOptions};
+use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -160,6 +160,7 @@ pub fn open(path: &Path, busy_timeout: Duration) -> Result<Connection, OpenError
         .create_new(true)
         .mode(0o600)
         .open(path);
+    keep_from_others(path);
     let sqlite = |cause| OpenError::Sqlite {
         path: path.to_owned(),
         cause,
@@ -172,6 +173,32 @@ pub fn open(path: &Path, busy_timeout: Duration) -> Result<Connection, OpenError
         Ok(connection)
     } else {
         Err(OpenError::Foreign(path.to_owned()))
+    }
+}
+
+/// Puts right what was made by hand, or copied back from elsewhere: the file and those beside it.
+fn keep_from_others(path: &Path) {
+    for suffix in ["", "-wal", "-shm"] {
+        let mut file = path.as_os_str().to_owned();
+        file.push(suffix);
+        let file = PathBuf::from(file);
+        let Ok(metadata) = fs::metadata(&file) else {
+            continue;
+        };
+        let mode = metadata.mode() & 0o7777;
+        if mode & 0o077 == 0 {
+            continue;
+        }
+        match fs::set_permissions(&file, Permissions::from_mode(0o600)) {
+            Ok(()) => log::warn!(
+                "{} had the mode {mode:04o}; it is 0600 now, since it is for nobody else",
+                file.display()
+            ),
+            Err(cause) => log::warn!(
+                "{} can be read or changed by others (its mode is {mode:04o}), and that cannot be mended: {cause}",
+                file.display()
+            ),
+        }
     }
 }
 
@@ -455,6 +482,17 @@ mod tests {
             .query_row("PRAGMA journal_mode", [], |row| row.get(0))
             .unwrap();
         assert_eq!(mode, "wal");
+    }
+
+    #[test]
+    fn a_database_is_for_nobody_else() {
+        let (_folder, path) = scratch();
+        drop(open(&path, BUSY_TIMEOUT).unwrap());
+        let mode = || fs::metadata(&path).unwrap().mode() & 0o777;
+        assert_eq!(mode(), 0o600);
+        fs::set_permissions(&path, Permissions::from_mode(0o664)).unwrap();
+        drop(open(&path, BUSY_TIMEOUT).unwrap());
+        assert_eq!(mode(), 0o600);
     }
 
     #[test]

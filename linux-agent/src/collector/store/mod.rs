@@ -13,13 +13,14 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use rusqlite::{Connection, ErrorCode};
 use tokio::sync::oneshot;
 
 use super::digest::Digest;
 use super::report::Report;
 use super::settings::host::Host;
 use crate::client_name::ClientName;
-use database::{Inserter, LATEST, OpenError, Page, Query, Stored, now_ms};
+use database::{BUSY_TIMEOUT, Inserter, LATEST, OpenError, Page, Query, Stored, now_ms};
 use file::DatabaseFile;
 use invitation::{Enrolled, Redeemed};
 use runs::ClientRuns;
@@ -182,8 +183,8 @@ fn answer(file: &DatabaseFile, name: &str, inbox: &mpsc::Receiver<Job>) -> rusql
     let connection = file.connection();
     let mut inserter = Inserter::new(connection)?;
     let mut latest = connection.prepare(LATEST)?;
-    let mut writing = Outage::new(name, "written");
-    let mut reading = Outage::new(name, "read");
+    let mut writing = Outage::new(name, "written", connection);
+    let mut reading = Outage::new(name, "read", connection);
     for request in inbox {
         // Tokens are looked up on the way to something else, which will find that out.
         if !matches!(request, Job::Tokens { .. }) && !file.is_in_place() {
@@ -298,19 +299,44 @@ fn reopen(
 struct Outage<'a> {
     name: &'a str,
     what: &'static str,
+    connection: &'a Connection,
     refused: u64,
+    is_busy: bool,
 }
 
 impl<'a> Outage<'a> {
-    fn new(name: &'a str, what: &'static str) -> Self {
+    fn new(name: &'a str, what: &'static str, connection: &'a Connection) -> Self {
         Outage {
             name,
             what,
+            connection,
             refused: 0,
+            is_busy: false,
+        }
+    }
+
+    /// One request waits for another process that has the file locked. Those behind it do not wait once more, each in
+    /// its turn: they are refused at once, until one succeeds.
+    fn wait_once<T>(&mut self, result: &rusqlite::Result<T>) {
+        let is_busy = matches!(
+            result,
+            Err(rusqlite::Error::SqliteFailure(cause, _)) if cause.code == ErrorCode::DatabaseBusy
+        );
+        if is_busy != self.is_busy {
+            self.is_busy = is_busy;
+            let timeout = if is_busy {
+                Duration::ZERO
+            } else {
+                BUSY_TIMEOUT
+            };
+            if let Err(cause) = self.connection.busy_timeout(timeout) {
+                log::warn!("{}: {cause}", self.name);
+            }
         }
     }
 
     fn note<T>(&mut self, result: rusqlite::Result<T>) -> Result<T, Unavailable> {
+        self.wait_once(&result);
         let Outage { name, what, .. } = self;
         match result {
             Ok(value) => {
@@ -344,6 +370,69 @@ mod tests {
     use crate::collector::store::database::MAX_PAGE;
 
     #[test]
+    fn a_locked_database_refuses_all_that_wait_in_the_time_of_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("reports.db");
+        let (store, worker) = Store::open(&path).unwrap();
+        let locker = Connection::open(&path).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let insert = |seq| store.insert(report(seq), 0);
+            locker.execute_batch("BEGIN EXCLUSIVE").unwrap();
+            let began = Instant::now();
+            for seq in 0..100 {
+                assert_eq!(insert(seq).await, Err(Unavailable));
+            }
+            // One after the other they would take a hundred times the timeout.
+            assert!(began.elapsed() < 50 * BUSY_TIMEOUT);
+            locker.execute_batch("COMMIT").unwrap();
+            assert_eq!(insert(0).await, Ok(()));
+        });
+        drop(store);
+        worker.join().unwrap();
+    }
+
+    #[test]
+    fn only_the_first_waits_for_a_lock_until_one_succeeds() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.busy_timeout(BUSY_TIMEOUT).unwrap();
+        let timeout_ms = || -> i64 {
+            let timeout = connection.query_row("PRAGMA busy_timeout", [], |row| row.get(0));
+            timeout.unwrap()
+        };
+        let failure = |code| {
+            let cause = rusqlite::ffi::Error::new(code);
+            Err::<(), _>(rusqlite::Error::SqliteFailure(cause, None))
+        };
+        let mut outage = Outage::new("reports.db", "written", &connection);
+        for (result, expected) in [
+            (Ok(()), 1000),
+            (failure(rusqlite::ffi::SQLITE_FULL), 1000),
+            (failure(rusqlite::ffi::SQLITE_BUSY), 0),
+            (failure(rusqlite::ffi::SQLITE_BUSY), 0),
+            (Ok(()), 1000),
+        ] {
+            let _ = outage.note(result);
+            assert_eq!(timeout_ms(), expected);
+        }
+    }
+
+    fn report(seq: i64) -> Report {
+        Report {
+            client_id: ClientName::Number(1),
+            service_name: "LinuxCPU".to_owned(),
+            data: RawValue::from_string("{}".to_owned()).unwrap(),
+            time: None,
+            uptime: None,
+            boot: Some("a".to_owned()),
+            seq: Some(seq),
+            error: None,
+        }
+    }
+
+    #[test]
     fn a_full_disk_refuses_reports_and_keeps_those_it_has() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("reports.db");
@@ -356,16 +445,7 @@ mod tests {
 
         let insert = |seq| {
             let (reply, answer) = oneshot::channel();
-            let report = Report {
-                client_id: ClientName::Number(1),
-                service_name: "LinuxCPU".to_owned(),
-                data: RawValue::from_string("{}".to_owned()).unwrap(),
-                time: None,
-                uptime: None,
-                boot: Some("a".to_owned()),
-                seq: Some(seq),
-                error: None,
-            };
+            let report = report(seq);
             let request = Job::Insert {
                 report,
                 received_ms: 0,
