@@ -92,7 +92,7 @@ pub enum AgentError {
 }
 
 impl<'a> Agent<'a> {
-    /// Becomes the user that the settings name, then the agent of the state folder. A process that has other threads by then calls [`block_signals`](crate::system::signals::block_signals)
+    /// Becomes the user that the settings name, then the agent of the state folder. A process that has other threads by then calls `block_signals`
     /// before it starts them.
     pub fn start(settings: Settings, reread: Reread<'a>) -> Result<Self, AgentError> {
         let user = settings.user.as_deref();

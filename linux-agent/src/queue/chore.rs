@@ -74,7 +74,7 @@ pub struct Chore {
     pub bytes: u64,
     /// For opening: the clock to use if the disk knows none, and the uptime.
     pub clock: Clock,
-    /// See [`Clock`].
+    /// The uptime when the disk is opened, in milliseconds.
     pub uptime_ms: u64,
     /// The disk was opened.
     pub opened: Option<Found>,

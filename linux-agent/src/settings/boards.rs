@@ -17,7 +17,7 @@ pub struct Board {
     pub device: PathBuf,
     /// `client_id`: how the server knows the board, and the board itself.
     pub client_id: ClientName,
-    /// `baud`: bits a second, one of [`BAUD_RATES`].
+    /// `baud`: bits a second, one of `BAUD_RATES`.
     pub baud: u32,
 }
 

@@ -1,7 +1,7 @@
 //! The agent's settings: `conf/agent.toml`, with environment variables over it.
 //!
 //! Every key can be given as a variable as well: `server.url` is `MOTE_SERVER__URL`. Its text is read by the rules of
-//! [`As`](crate::toml_reader::As), without quotes. A key that nobody knows, a value out of its bounds and a `MOTE_`
+//! `As`, without quotes. A key that nobody knows, a value out of its bounds and a `MOTE_`
 //! variable that names no key are errors that say where and what is allowed: a misspelt setting must not become a
 //! default.
 

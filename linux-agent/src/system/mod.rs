@@ -1,3 +1,5 @@
+//! What the agent and the collector ask of the operating system.
+
 pub mod clock;
 pub mod daemon;
 pub(crate) mod fault;

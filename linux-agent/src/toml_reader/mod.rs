@@ -3,11 +3,11 @@
 //! It stands on the ground floor so that both may use it, and both refuse the same mistake in the same words. Each error
 //! says where (file and line, or the environment variable) and what to write instead. A caller gives
 //!
-//! - a [`Schema`]: every key there is. A key outside of it is refused and the nearest one named.
+//! - a `Schema`: every key there is. A key outside of it is refused and the nearest one named.
 //! - a type whose fields are those keys. Plain types (`bool`, `String`, `Vec<String>`) do. A field with a rule of its own
-//!   reads a [`Value`] with [`by_rule`], and the words of its error follow the key: "must be …".
+//!   reads a `Value` with `by_rule`, and the words of its error follow the key: "must be …".
 //!
-//! Rules that span several keys are checked afterwards; [`Given::invalid`] gives their errors the right place.
+//! Rules that span several keys are checked afterwards; `Given::invalid` gives their errors the right place.
 
 mod error;
 mod schema;

@@ -42,7 +42,7 @@ pub struct ServerSettings {
 }
 
 impl ServerSettings {
-    /// Reads and checks `file`, and the files beside it: see [`further_files`]. A relative path starts at the folder of
+    /// Reads and checks `file`, and the files beside it: see `further_files`. A relative path starts at the folder of
     /// the file that names it.
     pub fn read(file: &Path) -> Result<ServerSettings, TomlError> {
         let first = parse(file, &read_text(file)?)?;
