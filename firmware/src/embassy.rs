@@ -52,7 +52,9 @@ impl Executor {
     }
 
     /// Spawns the first tasks with `init` and runs for ever.
-    pub fn run(&'static mut self, meter: &LoadMeter, init: impl FnOnce(Spawner)) -> ! {
+    pub fn run(&'static mut self, meter: &'static LoadMeter, init: impl FnOnce(Spawner)) -> ! {
+        #[cfg(all(feature = "tasks", target_os = "none"))]
+        crate::tasks::start(meter, self.raw.id());
         init(self.raw.spawner());
         loop {
             self.woken.clear();

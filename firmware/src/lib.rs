@@ -50,6 +50,9 @@ mod clock;
 #[cfg(all(feature = "embassy", target_os = "none"))]
 pub mod embassy;
 
+#[cfg(all(feature = "tasks", target_os = "none"))]
+pub mod tasks;
+
 mod load;
 
 mod ram;

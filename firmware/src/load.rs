@@ -50,6 +50,14 @@ impl LoadMark {
     };
 }
 
+impl LoadMark {
+    /// The ticks since another mark, modulo 2³².
+    #[cfg(all(feature = "tasks", target_os = "none"))]
+    pub(crate) const fn ticks_since(&self, then: &LoadMark) -> u32 {
+        self.at.wrapping_sub(then.at) as u32
+    }
+}
+
 impl LoadMeter {
     /// A meter over `count`, a counter that runs up through all 32 bits, in sleep too. A window should be 1000
     /// of its ticks long or more; and it must not go half way round between two looks of the meter, which has one at
@@ -80,6 +88,13 @@ impl LoadMeter {
     /// The counter, extended to 64 bits.
     pub fn now(&self) -> u64 {
         self.mark().at
+    }
+
+    /// What the processor has not slept so far, in ticks of the counter, modulo 2³².
+    #[cfg(all(feature = "tasks", target_os = "none"))]
+    pub(crate) fn busy(&self) -> u32 {
+        let mark = self.mark();
+        mark.at.wrapping_sub(mark.slept) as u32
     }
 
     /// The beginning of a window.

@@ -26,6 +26,9 @@ pub enum McuPlugin {
     Ram,
     /// `host_alive_check`
     Alive,
+    /// `get_mcu_tasks`
+    #[cfg(all(feature = "tasks", target_os = "none"))]
+    Tasks,
     /// `get_mcu_crash`
     #[cfg(all(feature = "crash", target_arch = "arm", target_os = "none"))]
     Crash,
@@ -41,6 +44,9 @@ pub enum McuSample {
     Ram(McuRam),
     /// Of `host_alive_check`.
     Alive(Alive),
+    /// Of `get_mcu_tasks`.
+    #[cfg(all(feature = "tasks", target_os = "none"))]
+    Tasks(crate::tasks::TaskLoads),
     /// Of `get_mcu_crash`.
     #[cfg(all(feature = "crash", target_arch = "arm", target_os = "none"))]
     Crash(crate::crash::Crash),
@@ -83,6 +89,11 @@ impl Mcu {
     pub const fn new(load: &'static LoadMeter, ram: &'static Ram, reset: &'static Reset) -> Self {
         Mcu { load, ram, reset }
     }
+
+    fn load(&self, baseline: &mut LoadMark) -> Result<Load, Failed> {
+        let load = self.load.since(baseline);
+        load.ok_or(Failed("no time has passed since the last sample"))
+    }
 }
 
 impl Board for Mcu {
@@ -97,6 +108,8 @@ impl Board for Mcu {
             "get_mcu_load" => Some(McuPlugin::Load),
             "get_mcu_ram" => Some(McuPlugin::Ram),
             "host_alive_check" => Some(McuPlugin::Alive),
+            #[cfg(all(feature = "tasks", target_os = "none"))]
+            "get_mcu_tasks" => Some(McuPlugin::Tasks),
             #[cfg(all(feature = "crash", target_arch = "arm", target_os = "none"))]
             "get_mcu_crash" => Some(McuPlugin::Crash),
             _ => None,
@@ -119,10 +132,14 @@ impl Board for Mcu {
         context: &Context,
     ) -> Result<McuSample, Failed> {
         Ok(match plugin {
-            McuPlugin::Load => match self.load.since(baseline) {
-                Some(load) => McuSample::Load(McuLoad(load)),
-                None => return Err(Failed("no time has passed since the last sample")),
-            },
+            McuPlugin::Load => McuSample::Load(McuLoad(self.load(baseline)?)),
+            #[cfg(all(feature = "tasks", target_os = "none"))]
+            McuPlugin::Tasks => {
+                let then = *baseline;
+                let load = self.load(baseline)?;
+                let window = baseline.ticks_since(&then);
+                McuSample::Tasks(crate::tasks::TaskLoads::take(load.permille, window))
+            }
             McuPlugin::Ram => McuSample::Ram(McuRam {
                 ram: self.ram,
                 stack_peak_bytes: self.ram.stack_peak_bytes(),

@@ -113,7 +113,11 @@ impl Drop for Emulator {
 
 /// The path of an image; `None` if the test is skipped.
 pub fn need_image(name: &str) -> Option<PathBuf> {
-    let image = qemu::image_named("mote-pico", "thumbv6m-none-eabi", name);
+    let package = match name {
+        "example" => "mote-pico-example",
+        _ => "mote-pico",
+    };
+    let image = qemu::image_named(package, "thumbv6m-none-eabi", name);
     need("pico", image)
 }
 

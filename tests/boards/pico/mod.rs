@@ -5,6 +5,7 @@ mod crash;
 mod emulator;
 mod gateway;
 mod sensors;
+mod tasks;
 
 use std::fs;
 use std::process::Command;

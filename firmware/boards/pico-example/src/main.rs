@@ -1,4 +1,4 @@
-//! An application with work of its own, as mote is taken into it: what `uart.rs` does, and beside it a task and
+//! An application with work of its own, as mote is taken into it: what `uart.rs` in `boards/pico` does, and beside it a task and
 //! a timer interrupt whose load is then seen, and two sensors on I2C0 (GP4 is SDA, GP5 is SCL), which `board.rs` makes
 //! probes of. The lines marked `mote`, and the one at the head of its task, are all
 //! that it costs; the executor is mote's in place of embassy's own.
@@ -57,6 +57,7 @@ fn main() -> ! {
     let uart = BufferedUart::new(p.UART0, p.PIN_0, p.PIN_1, Irqs, SEND, RECEIVE, config);
     let (tx, rx) = uart.split();
     start_interrupts();
+    mote_firmware::tasks::name(&["work", "mote", "heartbeat"]); // mote
     EXECUTOR.insert(Executor::new()).run(&LOAD, |spawner| {
         if let (Ok(work), Ok(mote), Ok(heartbeat)) =
             (work(), mote(NODE, board, rx, tx), heartbeat(p.PIN_25))
