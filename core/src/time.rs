@@ -85,10 +85,10 @@ impl Interval {
         }
     }
 
-    /// Seconds as a number of JSON (RFC 8259, section 6), rounded to whole milliseconds; `None` if the text is
-    /// none, or the number is outside [`Interval::MIN`] to [`Interval::MAX`].
+    /// Seconds as a number of JSON (RFC 8259, section 6), rounded to whole milliseconds. `None` if the text is no
+    /// number, or outside [`Interval::MIN`] to [`Interval::MAX`].
     ///
-    /// Without floating point or division, which a small board pays dearly, so that every platform reads alike.
+    /// Uses neither floating point nor division, which cost a small board much. So every platform reads alike.
     pub fn from_json(seconds: &[u8]) -> Option<Self> {
         let Decimal {
             whole,
@@ -115,7 +115,7 @@ impl Interval {
         if millis < Self::MIN.0 || (millis == Self::MAX.0 && rest) {
             return None;
         }
-        // The largest number becomes 0, which is no interval either.
+        // Wraps to 0, which is no valid interval.
         Self::from_millis(millis.wrapping_add(u32::from(half)))
     }
 

@@ -7,14 +7,14 @@ use crate::heartbeat::Link;
 
 /// The probes of a board, and its watchdog.
 pub trait Board {
-    /// What a plugin's name means here.
+    /// What a plugin's name stands for on this board.
     type Plugin: Copy + PartialEq;
 
-    /// What a service keeps from one sample to the next, to make rates of counters.
+    /// What a service keeps from one sample to the next, to turn counters into rates.
     type Baseline: Copy;
 
-    /// What was sampled, as it waits to be sent; it serialises as the report's `data`, of which the first
-    /// field is a [`mote_core::Status`]. A ring of them waits in RAM, so it should be small.
+    /// A sample that waits to be sent. It serialises as the report's `data`, whose first field is a
+    /// [`mote_core::Status`]. A ring of them waits in RAM, so it should be small.
     type Sample: Serialize;
 
     /// A baseline before there is any.
@@ -23,7 +23,7 @@ pub trait Board {
     /// The watchdog is fed at least this often, in milliseconds, as long as the schedule goes on.
     const FEED_EVERY_MS: u32 = 1000;
 
-    /// The plugin of this name; none if the board has none.
+    /// The plugin of this name. `None` if the board has none.
     fn plugin(name: &str) -> Option<Self::Plugin>;
 
     /// A service of this plugin has its first sample as soon as it starts, before that of its schedule.
@@ -31,11 +31,10 @@ pub trait Board {
         false
     }
 
-    /// A service starts: what its first sample compares with.
+    /// A service starts. Returns what its first sample is compared with.
     fn start(&mut self, plugin: Self::Plugin, now: Uptime) -> Self::Baseline;
 
-    /// Takes a sample. It should return within a millisecond or so, since nothing else of the schedule runs
-    /// meanwhile.
+    /// Takes a sample. Should return within a millisecond or so, since nothing else is sampled meanwhile.
     fn sample(
         &mut self,
         plugin: Self::Plugin,
@@ -43,8 +42,8 @@ pub trait Board {
         context: &Context,
     ) -> Result<Self::Sample, Failed>;
 
-    /// Everything that was due has been sampled: the one place to feed a watchdog, so that it bites when the
-    /// schedule stands still.
+    /// Called when everything due has been sampled. Feed a watchdog here and nowhere else, so that it bites when
+    /// sampling stops.
     fn feed(&mut self) {}
 
     /// How the node and its gateway get on, told as often as [`Board::feed`] is called: for a lamp, or a screen.
@@ -74,11 +73,11 @@ pub(crate) const fn seconds(instant: Uptime) -> u32 {
 /// Counts since reset.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Statistics {
-    /// Samples that were given up unacknowledged, since the ring was full or their service left.
+    /// Samples that were dropped unacknowledged: the ring was full, or their service left.
     pub dropped: u32,
     /// Instants at which a service was due and not sampled, of the services that are there now.
     pub missed: u32,
-    /// Lines that came and were none, or damaged.
+    /// Lines that were damaged or no messages.
     pub bad_lines: u32,
 }
 

@@ -1,9 +1,9 @@
 //! An executor for embassy's tasks that sleeps in a [`LoadMeter`], so that the load of all tasks and all
 //! interrupts is seen.
 //!
-//! Embassy's own executor for thread mode sleeps with interrupts open: their handlers run before it could look
-//! at a clock, and their time counts as sleep. Nor can its `wfe` be made a masked `wfi`, since an event that a
-//! waker has latched does not end that one. Here wakers set a flag, which is looked at with interrupts masked.
+//! Embassy's own executor for thread mode sleeps with interrupts open: handlers run before it could read a clock,
+//! so their time would count as sleep. Its `wfe` cannot become a masked `wfi`, which does not end for an event that
+//! a waker has latched. Here wakers set a flag, which is checked with interrupts masked.
 //!
 //! Tasks are woken from one core only. The application must not enable a platform of `embassy-executor` itself: each
 //! brings a function for wakers to call, and so does this module. For tasks in interrupts there is the feature
@@ -30,15 +30,15 @@ pub struct Executor {
 }
 
 impl Executor {
-    /// Not running yet.
+    /// An executor that does not run yet.
     #[cfg(not(feature = "embassy-interrupt"))]
     #[expect(clippy::new_without_default, reason = "there is no default executor")]
     pub fn new() -> Self {
         Self::with(Woken::Flag)
     }
 
-    /// Not running yet. `spare` is an interrupt that nothing else uses and nobody enables: being pending, it tells
-    /// that there are tasks to poll.
+    /// An executor that does not run yet. `spare` is an interrupt that nothing else uses and nobody enables: being
+    /// pending, it tells that there are tasks to poll.
     #[cfg(feature = "embassy-interrupt")]
     pub fn woken_by(spare: impl cortex_m::interrupt::InterruptNumber) -> Self {
         Self::with(Woken::by(spare.number()))
@@ -58,7 +58,7 @@ impl Executor {
         init(self.raw.spawner());
         loop {
             self.woken.clear();
-            // SAFETY: nothing else polls it, and tasks cannot reach it.
+            // SAFETY: nothing else polls the executor, and tasks cannot reach it.
             unsafe { self.raw.poll() };
             meter.sleep_unless(|| self.woken.is_set());
         }

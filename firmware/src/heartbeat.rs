@@ -24,7 +24,7 @@ pub enum Link {
 pub struct LinkCell(AtomicU8);
 
 /// Blinks with a lamp, every two seconds: once if all is well, twice while the link is silent, three times after
-/// orders were refused. A lamp that stays as it is tells that the firmware stands still.
+/// orders were refused. A lamp that does not change means that the firmware stands still.
 pub struct Heartbeat<P> {
     lamp: P,
     shown: Link,
@@ -70,12 +70,11 @@ impl<P: OutputPin> Heartbeat<P> {
         }
     }
 
-    /// Lights the lamp or not, and gives the milliseconds until it should be called again. A lamp that cannot be set
-    /// is left alone.
+    /// Sets the lamp. Returns the milliseconds until it should be called again. Errors of the lamp are ignored.
     pub fn beat(&mut self, link: Link, now: Uptime) -> u32 {
         let phase_ms = now.as_millis() % PERIOD_MS;
         if phase_ms < LIT_MS {
-            // What is shown does not change in the middle of it.
+            // A group of blinks is shown to its end.
             self.shown = link;
         }
         let blinks = self.shown as u64 + 1;

@@ -9,9 +9,9 @@ use crate::arch;
 
 /// Measures how long the processor sleeps, by a counter that runs on in sleep.
 ///
-/// The firmware must sleep nowhere else. Interrupts are masked from the look at the counter before sleep to the
-/// one after it: a processor wakes for a masked interrupt too, and its handler runs only when its time counts
-/// as load. (A cycle counter would not do: Cortex-M0 has none, and others stop it in sleep.)
+/// The firmware must sleep nowhere else. Interrupts are masked from the reading of the counter before sleep to the
+/// one after it: a processor wakes for a masked interrupt too, and the handler then runs when its time counts as
+/// load. (A cycle counter does not work: Cortex-M0 has none, and others stop it in sleep.)
 pub struct LoadMeter {
     count: fn() -> u32,
     totals: Mutex<Cell<Totals>>,
@@ -24,7 +24,7 @@ struct Totals {
     sleeps: u32,
 }
 
-/// A look at the meter, to measure from.
+/// A reading of the meter, to measure from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LoadMark {
     at: u64,
@@ -59,9 +59,8 @@ impl LoadMark {
 }
 
 impl LoadMeter {
-    /// A meter over `count`, a counter that runs up through all 32 bits, in sleep too. A window should be 1000
-    /// of its ticks long or more; and it must not go half way round between two looks of the meter, which has one at
-    /// each sleep and mark.
+    /// A meter over `count`, a counter that runs up through all 32 bits, in sleep too. A window should have 1000
+    /// ticks or more. The counter must not go half way round between two readings; each sleep and mark is one.
     pub const fn new(count: fn() -> u32) -> Self {
         LoadMeter {
             count,
@@ -75,8 +74,8 @@ impl LoadMeter {
 
     /// Sleeps until the next interrupt, unless `awake` says that there is something to do.
     ///
-    /// `awake` runs with interrupts masked, so what an interrupt brought before it is seen, and what
-    /// comes after it ends the sleep.
+    /// `awake` runs with interrupts masked, so it sees what an interrupt brought before, and a later interrupt ends
+    /// the sleep.
     pub fn sleep_unless(&self, awake: impl FnOnce() -> bool) {
         arch::masked(|| {
             if !awake() {
@@ -107,7 +106,7 @@ impl LoadMeter {
         }
     }
 
-    /// The load since `mark`, which moves to now; none in a window without length.
+    /// The load since `mark`, which moves to now. `None` in a window without length.
     pub fn since(&self, mark: &mut LoadMark) -> Option<Load> {
         let now = self.mark();
         let then = core::mem::replace(mark, now);

@@ -197,7 +197,7 @@ impl Serialize for McuLoad {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut data = serializer.serialize_struct("McuLoad", 3)?;
         data.serialize_field("status", &Status::OK)?;
-        // Of 32 bits like all others: another width costs a board another writer of digits.
+        // 32 bits like all others: another width costs another function for digits.
         data.serialize_field("load_permille", &u32::from(self.0.permille))?;
         data.serialize_field("wakeups", &self.0.wakeups)?;
         data.end()

@@ -23,7 +23,7 @@ pub struct Ram {
 pub struct HeapUse {
     /// All that it manages.
     pub size_bytes: u32,
-    /// Of this so much is in use.
+    /// How much of it is in use.
     pub used_bytes: u32,
 }
 
@@ -104,7 +104,7 @@ impl Ram {
     pub fn stack_peak_bytes(&self) -> u32 {
         let end = self.stack_start.addr();
         let mut address = self.stack_end.addr();
-        // SAFETY: the words between the ends of the stack may be read, says who made this.
+        // SAFETY: whoever made this promised that the words between the ends of the stack may be read.
         while address < end && unsafe { self.word(address).read_volatile() } == PAINT {
             address += size_of::<u32>();
         }

@@ -5,7 +5,8 @@ use mote_core::{SlotId, Uptime};
 
 use crate::board::{Failed, seconds};
 
-/// One sample. It is encoded only when it is sent: so it is a fifth of the size, and its age is known.
+/// One sample. It is encoded only when it is sent: until then it takes a fifth of the room, and its age is known
+/// then.
 #[derive(Clone, Copy, Debug)]
 pub struct Record<S> {
     pub seq: u32,
@@ -20,8 +21,8 @@ pub struct Record<S> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Waiting,
-    /// The number of its last sending. An acknowledgement of a later one tells that this one was lost,
-    /// since a serial line delivers in order.
+    /// The number of its last sending. If a later one is acknowledged, this one was lost, since a serial line
+    /// delivers in order.
     Sent(u16),
 }
 
@@ -42,7 +43,7 @@ impl<S, const N: usize> Ring<S, N> {
         }
     }
 
-    /// Adds a sample of `now`; if there is no room the oldest one goes, and is counted.
+    /// Adds a sample of `now`. If there is no room, the oldest one is dropped and counted.
     pub fn push(&mut self, seq: u32, now: Uptime, slot: SlotId, sample: Result<S, Failed>) {
         if self.records.is_full() {
             self.records.pop_front();
@@ -63,7 +64,7 @@ impl<S, const N: usize> Ring<S, N> {
         }
     }
 
-    /// The oldest record that is to be sent, now marked as sent.
+    /// The oldest record to send. Marks it as sent.
     pub fn send(&mut self) -> Option<&Record<S>> {
         let record = self
             .records
@@ -74,8 +75,8 @@ impl<S, const N: usize> Ring<S, N> {
         Some(record)
     }
 
-    /// The report with this number has arrived: those sent before it are sent again if they have not.
-    /// False if no such report waits.
+    /// The report with this number has arrived. Reports that were sent before it and are not acknowledged are sent
+    /// again. `false`: no such report waits.
     pub fn acknowledge(&mut self, seq: u32) -> bool {
         let Some(arrived) = self.take(seq) else {
             return false;
@@ -92,7 +93,7 @@ impl<S, const N: usize> Ring<S, N> {
         true
     }
 
-    /// The report with this number can never be sent: it goes, and is counted.
+    /// The report with this number can never be sent: drops and counts it.
     pub fn give_up(&mut self, seq: u32) {
         if self.take(seq).is_some() {
             self.count_dropped();
@@ -118,7 +119,7 @@ impl<S, const N: usize> Ring<S, N> {
         !self.records.is_empty() && !self.records.iter().any(|it| it.state == State::Waiting)
     }
 
-    /// Drops and counts the records of services that left the table, since nothing names them any more.
+    /// Drops and counts the records of services that left, since nothing names them any more.
     pub fn retain(&mut self, stays: impl Fn(SlotId) -> bool) {
         for _ in 0..self.records.len() {
             if let Some(record) = self.records.pop_front()
@@ -151,7 +152,7 @@ impl<S, const N: usize> Ring<S, N> {
             match self.records.pop_front() {
                 Some(record) if record.seq == seq => taken = Some(record),
                 Some(record) => {
-                    // There is the room of the one that was taken off the front.
+                    // There is room: one was taken off the front.
                     let _ = self.records.push_back(record);
                 }
                 None => {}

@@ -1,4 +1,4 @@
-//! Waiting that is sleep, for drivers that block.
+//! A delay for blocking drivers that sleeps while it waits.
 
 use core::pin::pin;
 use core::task::{Context, Poll, Waker};
@@ -7,20 +7,20 @@ use embedded_hal::delay::DelayNs;
 
 use crate::load::LoadMeter;
 
-/// An [`embedded_hal::delay::DelayNs`] that waits in a [`LoadMeter`]: the time for which a driver waits is sleep, and
-/// so no load. Interrupts are served meanwhile; tasks of an executor are not.
+/// An [`embedded_hal::delay::DelayNs`] that waits in a [`LoadMeter`]: a driver's waiting is sleep, not load.
+/// Interrupts are served meanwhile; tasks of an executor are not.
 #[derive(Clone, Copy)]
 pub struct Sleeper {
     meter: &'static LoadMeter,
     ticks_per_ms: u32,
-    /// A shorter wait goes round in a loop.
+    /// A shorter wait is a busy loop.
     least_ticks: u64,
     alarm: fn(at: u32),
 }
 
 impl Sleeper {
-    /// Sleeps until a timer's interrupt. `alarm` lets the timer interrupt when the meter's counter, of which
-    /// `ticks_per_ms` pass in a millisecond, reads `at`. It may come early, and never if it is set too late.
+    /// Sleeps until a timer's interrupt. `alarm` sets the timer to interrupt when the meter's counter, with
+    /// `ticks_per_ms` ticks a millisecond, reads `at`. It may come early, and never comes if it is set too late.
     pub const fn with_alarm(
         meter: &'static LoadMeter,
         ticks_per_ms: u32,
@@ -29,7 +29,7 @@ impl Sleeper {
         Sleeper {
             meter,
             ticks_per_ms,
-            // 16 µs: to set an alarm and to take its interrupt needs some.
+            // 16 µs: setting an alarm and taking its interrupt takes some.
             least_ticks: ticks_per_ms as u64 / 64,
             alarm,
         }
@@ -55,13 +55,13 @@ impl Sleeper {
             .sleep_unless(|| self.meter.now() >= until || awake());
     }
 
-    /// Runs `future` to its end, asleep while it waits for an interrupt; none if it takes longer than `limit_ms`, when
-    /// it is dropped.
+    /// Runs `future` to its end, asleep while it waits for an interrupt. `None`: it took longer than `limit_ms` and
+    /// was dropped.
     pub fn block_on<F: Future>(&self, future: F, limit_ms: u32) -> Option<F::Output> {
         let until = self.after_ms(limit_ms);
         let mut future = pin!(future);
-        // It needs no waker, since it is polled after each interrupt, and with interrupts masked: what comes after
-        // a poll ends the sleep.
+        // It needs no waker: it is polled after each interrupt, with interrupts masked, so an interrupt after a
+        // poll ends the sleep.
         let mut context = Context::from_waker(Waker::noop());
         let mut output = None;
         let mut late = false;

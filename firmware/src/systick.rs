@@ -8,15 +8,15 @@ use crate::arch;
 
 /// SysTick, which counts down and interrupts at 0, as a counter that runs up through 32 bits.
 ///
-/// The interrupt wakes the firmware once a period, so that it looks at its schedule. For less wakeful sleep a
-/// board takes a timer of its own.
+/// The interrupt wakes the firmware once a period, so that it checks what is due. To wake less often, a board uses
+/// a timer of its own.
 pub struct SysTick {
     period: u32,
     periods: AtomicU32,
 }
 
 impl SysTick {
-    /// A period of so many ticks of the processor's clock, at most 2²⁴.
+    /// A period of this many ticks of the processor's clock, at most 2²⁴.
     pub const fn new(period: u32) -> Self {
         assert!(period > 1 && period <= 1 << 24);
         SysTick {
@@ -47,7 +47,7 @@ impl SysTick {
             let mut current = SYST::get_current();
             let mut periods = self.periods.load(Ordering::Relaxed);
             if has_wrapped() {
-                // A period began before this look at the timer, or right after it.
+                // A period began before this reading of the timer, or right after it.
                 current = SYST::get_current();
                 periods = periods.wrapping_add(1);
                 self.periods.store(periods, Ordering::Relaxed);
@@ -64,7 +64,7 @@ impl SysTick {
     }
 }
 
-/// Whether the timer has reached 0 since this was called last. Unlike that its interrupt is pending, this does not
+/// Whether the timer has reached 0 since the last call. Unlike the pending bit of its interrupt, this does not
 /// depend on how far the handler has got.
 fn has_wrapped() -> bool {
     const COUNTFLAG: u32 = 1 << 16;

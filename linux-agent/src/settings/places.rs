@@ -23,7 +23,7 @@ const CREDENTIALS_VARIABLE: &str = "CREDENTIALS_DIRECTORY";
 /// Says that tests may skip.
 const TESTS_VARIABLE: &str = "MOTE_ALLOW_SKIP";
 
-/// The file that is read. If there is none: the last of the usual ones, which would be.
+/// The file that is read. If there is none, the last of the usual ones.
 pub(super) fn file_to_load(explicit: Option<&Path>) -> PathBuf {
     let named = env::var_os(CONFIG_VARIABLE).filter(|it| !it.is_empty());
     let usual = || DEFAULT_FILES.map(Path::new);

@@ -19,7 +19,7 @@ use thiserror::Error;
 pub struct FileError {
     /// Which one.
     pub path: PathBuf,
-    /// What the system says.
+    /// The system's error.
     pub cause: io::Error,
 }
 

@@ -54,9 +54,9 @@ pub enum DaemonError {
     /// A call about a process failed.
     #[error("{what}: {cause}")]
     Process {
-        /// What was tried.
+        /// What failed.
         what: &'static str,
-        /// What the system says.
+        /// The system's error.
         cause: io::Error,
     },
     /// The holder of the lock cannot be seen from here, so nobody is signalled.

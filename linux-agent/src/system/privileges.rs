@@ -38,7 +38,7 @@ pub enum PrivilegeError {
     /// The state folder is not the agent's.
     #[error(transparent)]
     StateFolder(#[from] StateFolderError),
-    /// Threads keep what the first one gives up.
+    /// There are other threads, which would keep what the first one gives up.
     #[error("the user can only be changed before there are threads, and there are {0}")]
     Threads(usize),
     /// A step towards the user failed.

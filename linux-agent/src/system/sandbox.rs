@@ -11,7 +11,7 @@ const MAX_INHERITED: c_int = 1024;
 
 /// Marks all descriptors but the standard ones to be closed on exec. Allocates nothing.
 pub fn close_on_exec() {
-    // Closed on exec, not now: std tells by such a descriptor that exec failed.
+    // Not closed now: std reports a failed exec through one of them.
     if close_range(3, libc::CLOSE_RANGE_CLOEXEC) {
         return;
     }

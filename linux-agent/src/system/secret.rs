@@ -54,7 +54,7 @@ pub enum SecretError {
     Read {
         /// Its path.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         cause: io::Error,
     },
     /// It is another user's.

@@ -38,7 +38,7 @@ pub enum StateFolderError {
     File {
         /// Its path.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         cause: io::Error,
     },
     /// Others may put files there.

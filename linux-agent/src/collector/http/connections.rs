@@ -31,15 +31,15 @@ use super::app::{App, Peer};
 use super::refusal::{Refusal, Refused};
 use crate::collector::tls::HANDSHAKE_TIMEOUT;
 
-/// Most connections at a time; more of them wait to be accepted. Together with the database this
-/// stays below 1024, the usual limit of open files.
+/// At most this many connections at a time; more wait to be accepted. With the database's files this stays below
+/// 1024, the usual limit of open files.
 pub const MAX_CONNECTIONS: usize = 960;
 
-/// How long a connection may lie idle, and how long the head of a request may take. Agents that
-/// report once a minute keep theirs.
+/// How long a connection may be idle, and how long the head of a request may take. Agents that report once a minute
+/// keep their connection.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 
-/// How long a client may leave its answer lying before its connection is cut.
+/// A client that does not read its answer for this long is cut off.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long requests under way may take to end once the collector is told to stop.
@@ -51,8 +51,7 @@ pub const MAX_HEAD_BYTES: usize = 16 << 10;
 /// Of a longer path the log shows the beginning, in characters.
 const MAX_PATH_SHOWN: usize = 100;
 
-/// How long to wait before accepting again after the system refused, for want of memory or of
-/// files.
+/// Pause before accepting again after the system was out of memory or files.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 /// Takes connections and answers on each until `stop` is done, then lets requests under way end. A new connection is
@@ -70,7 +69,7 @@ pub async fn accept_until(
     http.timer(TokioTimer::new())
         .header_read_timeout(IDLE_TIMEOUT)
         .max_header_size(MAX_HEAD_BYTES)
-        // What it reads ahead counts with no body.
+        // Bytes that are read ahead count for no body.
         .max_buf_size(2 * MAX_HEAD_BYTES);
     let mut stop = pin!(stop);
     loop {
@@ -231,12 +230,12 @@ async fn accept(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
 ) -> (TcpStream, IpAddr, Option<OwnedSemaphorePermit>) {
-    // None only if somebody closes the semaphore, which nobody does.
+    // Fails only if the semaphore is closed, and nobody closes it.
     let slot = Arc::clone(slots).acquire_owned().await.ok();
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                // Should one of these fail, the connection works nevertheless.
+                // Without these the connection still works.
                 let _ = stream.set_nodelay(true);
                 let timeout_ms = WRITE_TIMEOUT.as_millis() as u32;
                 let _ = setsockopt(&stream, TcpUserTimeout, &timeout_ms);

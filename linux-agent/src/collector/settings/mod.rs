@@ -18,7 +18,7 @@ use resolve::Part;
 
 pub use resolve::{Clash, TlsFiles};
 
-/// What the collector is told, checked.
+/// The collector's settings, checked.
 #[derive(Clone, Debug)]
 pub struct ServerSettings {
     /// The file that they were read from; none: they stay as they are.
@@ -31,13 +31,13 @@ pub struct ServerSettings {
     pub require_tokens: bool,
     /// Whether it may listen where others reach it though no host has a token.
     pub allow_anonymous: bool,
-    /// Holds the token that reading asks for, if it does.
+    /// The file of the token that reading needs, if any.
     pub read_token_file: Option<PathBuf>,
-    /// What TLS needs; without it, connections are plain HTTP.
+    /// The files for TLS. `None`: plain HTTP.
     pub tls: Option<TlsFiles>,
     /// Every host that may ask and report.
     pub hosts: BTreeMap<ClientName, Host>,
-    /// What was decided between templates that disagree.
+    /// Templates that disagree, and which one wins.
     pub clashes: Vec<Clash>,
 }
 
