@@ -454,6 +454,14 @@ struct Refusal<'a> {
     service: Option<&'a str>,
 }
 
+/// One type, so that there is one writer of reports.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Data<'a, S> {
+    Sample(&'a S),
+    Failed(Failure<'a>),
+}
+
 /// The number of `{"ack": number}`.
 fn acknowledged(text: &[u8]) -> Option<u32> {
     let mut json = Reader::new(text);
@@ -500,14 +508,15 @@ fn encode<S: Serialize, P, const NAME: usize>(
         .map_or(0, |power| AGE_ROOM - 9 + power as usize);
     let room = buffer.len().saturating_sub(SEAL + AGE_ROOM - age_length);
     let room = buffer.get_mut(..room).unwrap_or_default();
-    let encoded = match &record.sample {
-        Ok(sample) => envelope.encode(sample, room),
-        Err(failed) => envelope.encode(&Failure::new(failed.0), room),
+    let data = match &record.sample {
+        Ok(sample) => Data::Sample(sample),
+        Err(failed) => Data::Failed(Failure::new(failed.0)),
     };
-    let length = match encoded {
+    let length = match envelope.encode(&data, room) {
         Ok(length) => length,
         Err(TooLarge) => {
-            envelope.encode(&Failure::new("the report is larger than a line"), room)?
+            let data = Data::<S>::Failed(Failure::new("the report is larger than a line"));
+            envelope.encode(&data, room)?
         }
     };
     frame::seal(buffer, length)

@@ -14,7 +14,7 @@ use crate::node::Node;
 use crate::sleeper::Sleeper;
 
 /// After an error of the line it is left alone for so long, in milliseconds.
-const PAUSE_MS: u64 = 20;
+const PAUSE_MS: u32 = 20;
 
 /// As much is read in one piece.
 const CHUNK: usize = 32;
@@ -39,37 +39,35 @@ pub async fn run<
     mut tx: impl embedded_io_async::Write,
 ) -> ! {
     let mut chunk = [0; CHUNK];
-    // After an error a direction rests until then.
-    let (mut write_from, mut read_from) = (Uptime::from_millis(0), Uptime::from_millis(0));
+    let mut writes = true;
     loop {
         node.poll(clock.now(), board);
         let now = clock.now();
-        let rest = [write_from, read_from].into_iter().filter(|it| *it > now);
-        let until = rest.fold(node.poll_at(), Uptime::min);
-        let line = node.outgoing(now);
+        let wait_ms = wait_ms::<B>(node.poll_at(), now);
+        // After a write that failed, reading has a turn.
+        let (line, wait_ms) = match core::mem::replace(&mut writes, true) {
+            true => (node.outgoing(now), wait_ms),
+            false => (&[][..], wait_ms.min(PAUSE_MS)),
+        };
         let write = async {
             match line {
-                bytes @ [_, ..] if write_from <= now => tx.write(bytes).await,
-                _ => pending().await,
-            }
-        };
-        let read = async {
-            match read_from <= now {
-                true => rx.read(&mut chunk).await,
-                false => pending().await,
+                [] => pending().await,
+                bytes => tx.write(bytes).await,
             }
         };
         // In this order: however much comes, what is to be sent and sampled goes before it.
-        match select3(write, delay.delay_ms(wait_ms::<B>(until, now)), read).await {
-            Either3::First(Ok(length @ 1..)) => node.sent(length, clock.now()),
-            Either3::First(_) => write_from = now.after_millis(PAUSE_MS),
+        let done = select3(write, delay.delay_ms(wait_ms), rx.read(&mut chunk)).await;
+        let now = clock.now();
+        match done {
+            Either3::First(Ok(length @ 1..)) => node.sent(length, now),
+            Either3::First(_) => writes = false,
             Either3::Second(()) => {}
             Either3::Third(Ok(length @ 1..)) => {
-                node.receive(chunk.get(..length).unwrap_or_default(), clock.now());
+                node.receive(chunk.get(..length).unwrap_or_default(), now);
                 // And so do other tasks.
                 yield_now().await;
             }
-            Either3::Third(_) => read_from = now.after_millis(PAUSE_MS),
+            Either3::Third(_) => delay.delay_ms(PAUSE_MS.min(wait_ms)).await,
         }
     }
 }
