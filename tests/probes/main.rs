@@ -10,3 +10,4 @@ mod report_data;
 mod tools;
 mod truth;
 mod truth_sockets;
+mod watched;

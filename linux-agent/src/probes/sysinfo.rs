@@ -161,7 +161,7 @@ impl Sample for SysInfo {
     /// Opens the files, and reads what cannot change while the host runs.
     fn open(roots: &Roots, context: &mut Context) -> Result<Self, ProbeError> {
         let procfs = |name| optional(SourceFile::open(roots.procfs.join(name)));
-        let own_host = roots.is_own_procfs();
+        let own_host = roots.are_own();
         let scratch = &mut context.scratch;
         let dmi = roots.sysfs.join("class/dmi/id");
         let device_tree = roots.sysfs.join("firmware/devicetree/base");

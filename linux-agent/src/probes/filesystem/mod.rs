@@ -9,7 +9,7 @@ mod target;
 mod workers;
 
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -138,7 +138,7 @@ impl Sample for Filesystem {
         let mut filesystem = Filesystem {
             mountinfo: roots.open_of_process("mountinfo")?,
             rootfs: roots.rootfs.clone(),
-            own: roots.is_own_procfs() && roots.rootfs == Path::new("/"),
+            own: roots.are_own(),
             changed: false,
             read_at: context.now,
             budget: BUDGET,
@@ -190,15 +190,14 @@ impl Filesystem {
         let mut mounts: Vec<Mount> = Vec::new();
         let mut omitted = 0;
         self.mountinfo.read_lines(scratch, |line| {
-            let mount = parse(line)?;
-            if mounts.len() < MAX_MOUNTS {
-                mounts.push(mount);
-                return Ok(());
-            }
-            omitted += 1;
-            if mount.point == ROOT {
-                mounts.pop();
-                mounts.push(mount);
+            match parse(line) {
+                Ok(mount) if mounts.len() < MAX_MOUNTS => mounts.push(mount),
+                Ok(mount) if mount.point == ROOT => {
+                    mounts.pop();
+                    mounts.push(mount);
+                    omitted += 1;
+                }
+                Ok(_) | Err(_) => omitted += 1,
             }
             Ok(())
         })?;
@@ -544,6 +543,17 @@ mod tests {
         let data = host.sample().unwrap();
         assert_eq!(data["data"].as_object().unwrap().len(), 1);
         assert_eq!(data["omitted"], 1);
+    }
+
+    #[test]
+    fn an_odd_line_is_counted_and_hides_no_mount() {
+        let mut host = Host::new();
+        host.table
+            .extend_from_slice(b"odd\n21 20 0:40 / relative rw - ext4 x rw\n\n");
+        host.mount_visibly(30, "/net");
+        let data = host.sample().unwrap();
+        assert_eq!(data["data"].as_object().unwrap().len(), 2);
+        assert_eq!(data["omitted"], 3);
     }
 
     #[test]

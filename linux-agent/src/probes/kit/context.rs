@@ -33,9 +33,10 @@ impl Default for Roots {
 }
 
 impl Roots {
-    /// Whether these are the kernel's own files of this very process: `/proc`.
-    pub(crate) fn is_own_procfs(&self) -> bool {
-        self.procfs == Path::new("/proc")
+    /// Whether these are of the host that the agent runs on: the kernel's own files, `/proc`, and no other
+    /// root. Else a container watches its host, and what the kernel shows this process is the container's.
+    pub(crate) fn are_own(&self) -> bool {
+        self.procfs == Path::new("/proc") && self.rootfs == Path::new("/")
     }
 
     /// Whether the kernel hides the first process of this procfs from the agent (hidepid=2), and with
@@ -46,11 +47,11 @@ impl Roots {
 
     /// Opens a file that each process has one of, such as `net/tcp`.
     ///
-    /// `/proc/self` and `/proc/net` are those of the reader. A procfs elsewhere is that of a host
-    /// watched from a container: there the namespaces of its first process are meant, and where they
-    /// cannot be seen the reader's are not shown in their place. A recorded tree may have either.
+    /// `/proc/self` and `/proc/net` are those of the reader. Of a host that is watched from a container
+    /// the namespaces of its first process are meant, and where they cannot be seen the reader's are not
+    /// shown in their place. A recorded tree may have either.
     pub(crate) fn open_of_process(&self, name: &str) -> Result<SourceFile, ProbeError> {
-        if !self.is_own_procfs() {
+        if !self.are_own() {
             let opened = SourceFile::open(self.procfs.join("1").join(name));
             match opened {
                 Err(error) if error.is_denied() => return Err(self.hidden()),
@@ -72,7 +73,7 @@ impl Roots {
     /// With a procfs of another host and no rootfs to it, `/` is that of the container that watches:
     /// the host's is that of its first process.
     pub(crate) fn of_host(&self, name: &str) -> PathBuf {
-        if !self.is_own_procfs() && self.rootfs == Path::new("/") {
+        if !self.are_own() && self.rootfs == Path::new("/") {
             return self.procfs.join("1/root").join(name);
         }
         self.rootfs.join(name)
@@ -148,4 +149,63 @@ pub struct AgentCounters {
     pub late_ticks: u64,
     /// How long the server's last answer to a report took, in milliseconds; 0 before the first.
     pub uplink_latency_ms: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path_of(roots: &Roots) -> PathBuf {
+        let file = roots.open_of_process("net/dev").ok();
+        file.map(|file| file.path().to_owned()).unwrap_or_default()
+    }
+
+    #[test]
+    fn a_watched_host_is_seen_by_its_first_process() {
+        assert_eq!(path_of(&Roots::default()), Path::new("/proc/self/net/dev"));
+        // In the procfs of its host or not, a container has an interface of its own.
+        let watching = Roots {
+            rootfs: "/host".into(),
+            ..Roots::default()
+        };
+        assert_eq!(path_of(&watching), Path::new("/proc/1/net/dev"));
+        let watching = Roots {
+            procfs: "/proc/../proc".into(),
+            ..Roots::default()
+        };
+        assert_eq!(path_of(&watching), Path::new("/proc/../proc/1/net/dev"));
+    }
+
+    #[test]
+    fn a_recorded_tree_has_one_or_the_other() {
+        let tree = tempfile::tempdir().unwrap();
+        let roots = Roots {
+            procfs: tree.path().to_owned(),
+            ..Roots::default()
+        };
+        assert_eq!(path_of(&roots), Path::new(""));
+        for process in ["", "self", "1"] {
+            let folder = tree.path().join(process).join("net");
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(folder.join("dev"), "").unwrap();
+            assert_eq!(path_of(&roots), folder.join("dev"));
+        }
+    }
+
+    #[test]
+    fn a_watched_hosts_files_are_below_its_root() {
+        let of = |procfs: &str, rootfs: &str| {
+            let roots = Roots {
+                procfs: procfs.into(),
+                rootfs: rootfs.into(),
+                ..Roots::default()
+            };
+            roots.of_host("etc/hostname")
+        };
+        assert_eq!(of("/proc", "/"), Path::new("/etc/hostname"));
+        assert_eq!(of("/proc", "/host"), Path::new("/host/etc/hostname"));
+        assert_eq!(of("/hostproc", "/host"), Path::new("/host/etc/hostname"));
+        let by_process = Path::new("/hostproc/1/root/etc/hostname");
+        assert_eq!(of("/hostproc", "/"), by_process);
+    }
 }
