@@ -13,12 +13,12 @@ pub struct MemoryFolder {
     state: Rc<RefCell<State>>,
 }
 
-/// What the next call comes to.
+/// What the next call does.
 #[derive(Clone, Copy, Debug)]
 pub enum Fault {
-    /// It writes so many bytes, and then nothing works until [`MemoryFolder::restart`].
+    /// It writes this many bytes, and then nothing works until [`MemoryFolder::restart`].
     Cut(usize),
-    /// It writes so many bytes and fails.
+    /// It writes this many bytes and fails.
     Fail(usize),
 }
 
@@ -28,7 +28,7 @@ struct State {
     synced: BTreeMap<FileName, usize>,
     is_dead: bool,
     calls: usize,
-    /// At which call what goes wrong.
+    /// Which call goes wrong, and how.
     fault: Option<(usize, Fault)>,
     /// Asked before each call that changes something.
     faults: Option<Box<dyn FnMut() -> Option<Fault>>>,
@@ -39,12 +39,12 @@ struct State {
 }
 
 impl MemoryFolder {
-    /// Has one call go wrong.
+    /// Makes one call go wrong.
     pub fn fail_at(&self, call: usize, fault: Fault) {
         self.state.borrow_mut().fault = Some((call, fault));
     }
 
-    /// Has calls go wrong as `faults` says.
+    /// Makes calls go wrong as `faults` says.
     pub fn fail_by(&self, faults: impl FnMut() -> Option<Fault> + 'static) {
         self.state.borrow_mut().faults = Some(Box::new(faults));
     }

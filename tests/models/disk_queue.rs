@@ -1,5 +1,5 @@
-//! The queue and its disk: whatever call fails, and at whatever byte a write is cut, what was appended and is not
-//! done is there after a restart, once and as it was.
+//! The queue and its disk: no matter which call fails, and at which byte a write is cut, every report that was
+//! appended and is not done is there after a restart, once and unchanged.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,13 +14,13 @@ use proptest::prelude::*;
 /// Small, so that a short workload fills some segments of 1/16 of it.
 const MAX_BYTES: usize = 6000;
 
-/// Of no service in particular.
+/// A key of no service in particular.
 const WHOSE: Whose<'static> = Whose { key: 1, name: "" };
 
 /// A queue that loses nothing.
 const PLENTY: usize = 1 << 20;
 
-/// Miri, which takes ten thousand times as long, looks at some of the cuts and runs, and at short ones.
+/// Miri takes ten thousand times as long, so it tests only some cuts and short runs.
 const CUTS_STEP: usize = if cfg!(miri) { 797 } else { 1 };
 const ROUNDS: usize = if cfg!(miri) { 6 } else { 12 };
 const RUNS: u32 = if cfg!(miri) { 2 } else { 2000 };
@@ -54,7 +54,7 @@ struct Known {
     stored: bool,
     /// It was acknowledged or given up.
     done: bool,
-    /// And the disk was told.
+    /// And that is noted on disk.
     flushed: bool,
     /// The agent ended before the disk had it, or before it was told that it is done: it may be there or not.
     uncertain: bool,
@@ -166,8 +166,8 @@ impl World {
         let id = id(&record.report);
         let known = self.known.get_mut(&id).expect("a report that was pushed");
         assert_eq!(record.report, known.report);
-        // Otherwise the server would have a report that no account knows of once the agent is killed.
-        // It takes Miri too long to find out.
+        // Otherwise, after a kill, the server would have a report that is in no account. It takes Miri too long to
+        // find out.
         if self.uplink.queue().disk_works() && !cfg!(miri) {
             let is_stored = self.folder.holds(&record.report);
             assert!(is_stored, "{id} is sent too early");
@@ -325,7 +325,7 @@ fn cut_at(call: usize, kept: usize) -> bool {
         account.sampled >= found.len() as u64,
         "{what}: {account:?}, {found:?}"
     );
-    // And it works on as if nothing had been.
+    // And it goes on as if nothing had happened.
     for _ in 0..4 {
         let first = u32::try_from(world.known.len()).unwrap();
         for _ in 0..2 {

@@ -8,9 +8,6 @@ use mote_test_support::site::said;
 use mote_test_support::{mote, run};
 use serde_json::Value;
 
-/// Chapters that are no probe.
-const OTHERS: [&str; 0] = [];
-
 /// The fields of a probe, each with the word on when it is left out.
 type Fields = BTreeMap<String, String>;
 
@@ -19,7 +16,6 @@ fn chapters(page: &Page) -> BTreeMap<String, Fields> {
         .text
         .lines()
         .filter_map(|line| line.strip_prefix("## "));
-    let headings = headings.filter(|it| !OTHERS.contains(it));
     headings
         .map(|heading| {
             let table = rows(page.chapter(&format!("## {heading}")));

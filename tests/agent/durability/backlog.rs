@@ -12,17 +12,17 @@ use mote_test_support::scripted_server::Server;
 use mote_test_support::site::{Site, server_settings};
 use mote_test_support::{DEADLINE, Running, free_port, wait_for};
 
-/// Segments are about so large, whatever is in them.
+/// The size of a segment, roughly.
 const SEGMENT_BYTES: u64 = 1 << 20;
 
-/// A backlog goes out at 1.6 times the rate of these.
+/// The backlog goes out at 1.6 times the rate of these services.
 const SERVICES: &str = r#"{"A": ["host_alive_check", 0.1], "B": ["host_alive_check", 0.1],
     "C": ["host_alive_check", 0.1], "D": ["host_alive_check", 0.1], "E": ["host_alive_check", 0.1],
     "F": ["host_alive_check", 0.1], "G": ["host_alive_check", 0.1], "H": ["host_alive_check", 0.1]}"#;
 
 #[test]
 fn a_queue_of_1_gib_costs_no_more_at_the_start_than_an_empty_one() {
-    // Nobody is there yet; the orders are those of earlier.
+    // There is no server yet. The agent follows the orders that it kept.
     let port = free_port();
     let url = format!("http://127.0.0.1:{port}");
     let settings = server_settings(&url, "");
@@ -63,7 +63,7 @@ fn a_queue_of_1_gib_costs_no_more_at_the_start_than_an_empty_one() {
     );
 
     let server = Server::on(port, SERVICES);
-    // What is in memory at a time is a quarter of a segment.
+    // Memory holds a quarter of a segment at a time.
     let sent = wait_for("two segments and some", DEADLINE, || {
         let sent = server.acknowledged("Old");
         (sent.len() >= 600).then_some(sent)
@@ -79,14 +79,14 @@ fn a_queue_of_1_gib_costs_no_more_at_the_start_than_an_empty_one() {
     assert!(agent.terminate().success());
 }
 
-/// Each report once and in order, and the agent's memory never knows how many there are.
+/// Each report comes once and in order, and the agent's memory does not grow with their number.
 #[test]
 fn a_backlog_of_64_mib_goes_out_whole_through_a_window() {
     let port = free_port();
     let url = format!("http://127.0.0.1:{port}");
     let site = Site::new(&server_settings(&url, ""));
-    // Reports that came 800 times a second are sent as fast as they are taken. The server's orders are
-    // to sample nothing, so that nothing is measured but the backlog.
+    // Reports that came 800 times a second are sent as fast as the server takes them. The server orders nothing to
+    // be sampled, so that only the backlog is measured.
     let many: Vec<String> = (0..80)
         .map(|n| format!("\"S{n}\": [\"host_alive_check\", 0.1]"))
         .collect();
@@ -172,7 +172,7 @@ fn number(agent: &Running, file: &str, key: &str) -> u64 {
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
-/// What a server that was away for long leaves behind.
+/// A queue as a long outage of the server leaves it.
 struct Backlog {
     segments: u64,
     reports_a_segment: u64,
@@ -183,11 +183,11 @@ impl Backlog {
         self.segments * self.reports_a_segment
     }
 
-    /// See the queue's own description of its lines.
+    /// The format of the lines is in `queue/line.rs`.
     fn fill(&self, folder: &Path) {
         DirBuilder::new().mode(0o700).create(folder).unwrap();
         let kernel = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
-        // A report has 200 bytes beside, in its line.
+        // A report's line has 200 more bytes.
         let filler_bytes = usize::try_from(SEGMENT_BYTES / self.reports_a_segment).unwrap() - 200;
         let tail = format!(
             "\"data\":{{\"status\":0,\"filler\":\"{}\"}}}}",

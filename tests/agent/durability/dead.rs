@@ -11,7 +11,7 @@ use mote_test_support::site::{Site, server_settings};
 const SERVICES: &str = r#"{"Bad": ["get_linux_load", 0.5], "Weak": ["host_alive_check", 0.5],
     "Good": ["get_linux_cpu", 0.5]}"#;
 
-/// Until a report is given up it is tried so often.
+/// A report is given up after this many tries.
 const MAX_TRIES: usize = 5;
 
 #[test]

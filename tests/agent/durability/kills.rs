@@ -1,4 +1,4 @@
-//! 500 kills of an agent under load, and some of its collector: which reports are there in the end.
+//! 500 kills of an agent under load, and some of its collector. Which reports are there in the end?
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -20,12 +20,12 @@ use mote_test_support::{DEADLINE, Running, free_port, wait_for};
 
 const KILLS: usize = 500;
 
-/// Every so many kills of the agent the collector is killed, too, and is away for as many again in every second
-/// case.
+/// After this many kills of the agent the collector is killed too; every second time it stays away for as many
+/// kills.
 const COLLECTOR_EVERY: usize = 20;
 
-/// In the last of so many runs the disk takes long for each write, so that a report is sent beside others that are being
-/// written, and the agent is killed then.
+/// In the last of this many runs the disk is slow, so that a report is sent while others are being written, and the
+/// agent is killed then.
 const SLOW_EVERY: usize = 20;
 const SLOW: &str = "write:delay_enter=150000";
 
@@ -62,7 +62,7 @@ fn after_500_kills_no_number_is_missing() {
                 collector_left = collector.take().map(Program::kill);
                 collector_kills += 1;
             }
-            // In turn it is back at once, or after some more runs of the agent.
+            // It comes back at once, or after some more runs of the agent, in turns.
             turn if turn == 8 * (collector_kills % 2) + 1 => {
                 collector = collector.or(collector_left.take().map(Program::start));
             }
@@ -91,7 +91,7 @@ fn after_500_kills_no_number_is_missing() {
         kills += 1;
     }
 
-    // Undisturbed, and then without anything new to sample, all that was left is delivered.
+    // Without kills, and then without new samples, everything left is delivered.
     let mut collector =
         collector.unwrap_or_else(|| Program::start(collector_left.take().expect("its folder")));
     let mut agent = site.run_until_up();
@@ -126,7 +126,7 @@ fn after_500_kills_no_number_is_missing() {
     assert!(runs.len() > KILLS / 10, "{} runs", runs.len());
     let with_gaps: Vec<&Value> = runs.iter().filter(|run| run["gaps"] != 0).collect();
     assert!(with_gaps.is_empty(), "{with_gaps:?}");
-    // The same from the reports themselves.
+    // The same, computed from the reports.
     for run in runs {
         let seqs = seqs.remove(run["boot"].as_str().unwrap()).unwrap();
         let expected: BTreeSet<u64> = (0..seqs.len() as u64).collect();
@@ -148,7 +148,7 @@ fn kill(agent: &mut Running) {
     assert_eq!(agent.wait().signal(), Some(Signal::SIGKILL as i32));
 }
 
-/// Gives whether there is a strace.
+/// Returns whether there is a strace.
 fn kill_with_slow_disk(site: &Site, rest_ms: u64) -> bool {
     let queue = site.path("state/queue");
     let Some(mut command) = strace("after_500_kills_no_number_is_missing", SLOW, &queue) else {
@@ -169,7 +169,7 @@ fn kill_with_slow_disk(site: &Site, rest_ms: u64) -> bool {
     sleep(Duration::from_millis(rest_ms));
     let pid = Pid::from_raw(i32::try_from(pid).unwrap());
     signal::kill(pid, Signal::SIGKILL).unwrap();
-    // It ends as what it traced.
+    // strace ends as the process that it traced.
     assert_eq!(tracer.wait().signal(), Some(Signal::SIGKILL as i32));
     true
 }

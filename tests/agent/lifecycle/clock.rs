@@ -1,7 +1,6 @@
 //! A wall clock that is set while the agent runs. The schedule must not notice; the reports' times do.
 //!
-//! The clock of the machine stays alone: libfaketime puts another one before the agent, and only
-//! before its CLOCK_REALTIME.
+//! The machine's clock is not touched: libfaketime gives the agent another CLOCK_REALTIME, and only that.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -62,14 +61,14 @@ fn the_schedule_goes_on(offset: &str, offset_s: f64) {
     server.wait_for_more("Cpu", 10);
     let after = instants_of_the_grid(&site);
 
-    // Sampled or missed, each instant of the grid is one of these, however busy this machine is.
+    // Each instant of the grid is either sampled or missed, however busy this machine is.
     let passed = after.count - before.count;
     let least_s = after.asked.duration_since(before.answered).as_secs_f64();
     let most_s = after.answered.duration_since(before.asked).as_secs_f64();
     let expected = (least_s / INTERVAL_S - 1.0)..=(most_s / INTERVAL_S + 1.0);
     assert!(expected.contains(&passed), "{passed} of {expected:?}");
 
-    // What waits for the server and what is asked of it goes on as well.
+    // Delivery and asks for orders go on as well.
     server.wait_for_more_asked(2);
     assert_eq!(agent.terminate().code(), Some(0));
     let reports = server.acknowledged("Cpu");

@@ -153,7 +153,7 @@ fn settings_that_are_missing_or_wrong_are_78_and_named() {
     fs::remove_file(&file).unwrap();
     fails(&format!("{file}: No such file or directory"));
 
-    // Services whose interval is wrong are settings too.
+    // Services with a wrong interval are wrong settings too.
     site.write_settings(r#"services = { A = ["get_linux_cpu", -1] }"#);
     for command in ["start", "run", "check"] {
         let said = site.call(&[command]);
@@ -396,7 +396,7 @@ fn probe_samples_everything_and_says_by_its_exit_code_if_something_failed() {
         .map(|it| it["service_name"].as_str().unwrap())
         .collect();
     assert_eq!(sampled, listed);
-    // Which hardware a machine lacks is its own matter.
+    // Probes of hardware that this machine lacks may fail.
     let failed: Vec<&Value> = reports
         .iter()
         .filter(|it| it["data"]["status"] != 0)
@@ -404,7 +404,7 @@ fn probe_samples_everything_and_says_by_its_exit_code_if_something_failed() {
     assert_eq!(all.code, i32::from(!failed.is_empty()), "{failed:?}");
     assert!(failed.iter().all(|it| it["data"]["error"].is_string()));
 
-    // A kernel's files that are not there fail for sure.
+    // Without the kernel's files a probe must fail.
     let folder = tempfile::tempdir().unwrap();
     let none = folder.path().to_str().unwrap();
     let failed = probe(&["--procfs", none, "--wait", "0", "get_linux_cpu"]);

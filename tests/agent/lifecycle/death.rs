@@ -114,7 +114,7 @@ fn an_agent_that_does_not_move_is_told_from_one_that_is_gone_and_can_be_killed()
         format!("mote did not stop within 1 s and was killed, pid {pid}\n")
     );
     assert!(!is_alive(pid));
-    // Its end was ordered, so it is no accident.
+    // It was told to end, so it did not die.
     assert_eq!(site.call(&["status"]).code, 3);
     assert_ne!(site.start(), pid);
 }

@@ -45,7 +45,7 @@ fn a_disk_that_hangs_holds_up_its_log_and_nothing_else() {
         });
         log?.file_name().into_string().ok()
     });
-    // It holds nothing open but the log, least of all the agent's lock.
+    // The thread has nothing open but the log; above all not the agent's lock.
     wait_for("a file table of its own", DEADLINE, || {
         let open = fs::read_dir(format!("/proc/{pid}/task/{thread}/fd")).ok()?;
         (open.count() == 1).then_some(())
@@ -55,7 +55,7 @@ fn a_disk_that_hangs_holds_up_its_log_and_nothing_else() {
     let bytes = || fs::metadata(site.path("state/agent.log")).unwrap().len();
     let before = site.status();
     let sampled = |status: &serde_json::Value| status["reports"]["sampled"].as_u64().unwrap();
-    // Longer than its lines find room.
+    // Until its lines find no more room.
     let after = site.wait_for_status("1000 samples", |status| {
         (sampled(status) > sampled(&before) + 1000).then(|| status.clone())
     });
@@ -80,7 +80,7 @@ fn a_disk_that_hangs_holds_up_its_log_and_nothing_else() {
     assert!(lost.unwrap().parse::<u64>().unwrap() > 100, "{line}");
     assert!(bytes() > held_at);
 
-    // And at the end, only the process does not go.
+    // At the end only the process stays.
     let held = hold_writes(&site, &thread, "600s");
     let stopped = site.call(&["stop", "--timeout", "5"]);
     let sentence = format!("mote did not stop within 5 s and was killed, pid {pid}\n");
@@ -89,20 +89,20 @@ fn a_disk_that_hangs_holds_up_its_log_and_nothing_else() {
         (0, &*sentence),
         "{stopped:?}"
     );
-    // The thread is there as long as its disk holds it, which keeps nobody from being the next agent.
+    // The thread stays while its disk holds it. That does not keep the next agent from starting.
     assert!(Path::new(&format!("/proc/{pid}")).exists());
     assert_ne!(site.start(), pid);
     assert_eq!(site.call(&["stop"]).code, 0);
     drop(held);
 }
 
-/// A pipe that is full, and nobody reads: its end for whoever writes, and the other.
+/// A full pipe that nobody reads: its writing end, and its reading end.
 fn full_pipe() -> (OwnedFd, OwnedFd) {
     let (read, write) = nix::unistd::pipe2(OFlag::O_NONBLOCK | OFlag::O_CLOEXEC).unwrap();
     for piece in [&[b'.'; 4096][..], b"."] {
         while nix::unistd::write(&write, piece).is_ok() {}
     }
-    // Programs expect to wait where there is no room.
+    // Programs expect a write to wait when there is no room.
     fcntl(&write, FcntlArg::F_SETFL(OFlag::empty())).unwrap();
     (read, write)
 }

@@ -13,5 +13,5 @@ mod start_stop;
 mod supervised;
 mod unknown;
 
-/// Orders of the agent's own, and no server.
+/// Services in the settings, and no server.
 const LOCAL: &str = r#"services = { Cpu = ["get_linux_cpu", 0.1] }"#;

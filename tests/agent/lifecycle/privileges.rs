@@ -1,4 +1,4 @@
-//! Whom the agent runs as, and what it lets in.
+//! Which user the agent runs as, and what it refuses.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -22,7 +22,7 @@ D = ["get_linux_load", 0.2], E = ["host_alive_check", 0.2], F = ["LinuxSysInfo",
 H = ["get_disk_io", 0.2], I = ["get_filesystem", 0.2], J = ["get_pressure", 0.2], K = ["get_processes", 0.2],
 L = ["get_tcp", 0.2] }"#;
 
-/// Has the user come as far as the settings and no further.
+/// Lets the user reach the settings and nothing else.
 fn open_to_user(site: &Site) {
     let mode =
         |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
@@ -100,7 +100,7 @@ fn an_agent_that_became_a_user_has_no_right_left() {
         "{log}"
     );
 
-    // Its memory is not for others of the same user.
+    // Other processes of the same user cannot read its memory.
     let dump = said(
         Command::new("setpriv")
             .args([
@@ -316,7 +316,7 @@ fn an_agent_that_stays_root_says_so_once_and_gains_nothing() {
 #[test]
 fn only_the_agent_s_user_gets_at_its_files_and_it_hands_on_none() {
     let site = Site::new(LOCAL);
-    // Whatever the umask of the one who starts it.
+    // No matter what the umask is.
     let start = site.command(&["start"]);
     let mut shell = Command::new("sh");
     shell.args(["-c", "umask 0; exec \"$@\" 7>/dev/null", "sh"]);

@@ -65,7 +65,7 @@ fn a_second_start_does_no_harm() {
     assert_eq!(site.status()["pid"], pid);
     assert_eq!(site.processes(), [pid]);
 
-    // In the foreground there is nothing to return to, so that is a failure.
+    // In the foreground that is a failure.
     let run = site.call(&["run"]);
     assert_eq!(run.code, 1);
     assert_eq!(
@@ -124,7 +124,7 @@ fn restart_puts_a_new_agent_in_place_of_the_old_one() {
     assert_ne!(first, second);
     assert_eq!(site.processes(), [second]);
 
-    // What would not start must not stop what runs.
+    // Settings that would not start must not stop what runs.
     site.write_settings("services = 3");
     let failed = site.call(&["restart"]);
     assert_eq!(failed.code, 78, "{failed:?}");
@@ -244,7 +244,7 @@ fn a_state_folder_that_cannot_be_used_is_named() {
     }
     fs::remove_file(site.path("state")).unwrap();
 
-    // Nobody may write there. Without its capabilities root is bound by that too.
+    // Nobody may write there. Without capabilities that holds for root too.
     fs::create_dir(site.path("state")).unwrap();
     let read_only = fs::Permissions::from_mode(0o500);
     fs::set_permissions(site.path("state"), read_only).unwrap();

@@ -37,13 +37,13 @@ fn the_service_manager_is_told() {
         &[("WATCHDOG_USEC", "100000")],
     );
     assert_eq!(receive(&socket), "READY=1");
-    // It is told only by an agent that is there for others too.
+    // READY comes only once the agent answers.
     assert_eq!(site.status()["pid"], agent.id());
     for _ in 0..5 {
         assert_eq!(receive(&socket), "WATCHDOG=1");
     }
     agent.signal(Signal::SIGTERM);
-    // Read meanwhile: there is room for a few messages only.
+    // Read meanwhile, since there is room for a few messages only.
     let mut last = receive(&socket);
     while last == "WATCHDOG=1" {
         last = receive(&socket);

@@ -58,7 +58,7 @@ fn services(probe: impl Fn(usize) -> &'static str) -> String {
 }
 
 impl Full {
-    /// With the usual limit of open files, whatever this environment allows.
+    /// With the usual limit of open files, no matter what this environment allows.
     fn new(document: &str) -> Full {
         let server = Server::new(document);
         let boards: Vec<_> = (0..MAX_BOARDS).map(|_| Pty::open()).collect();
@@ -123,7 +123,7 @@ fn an_agent_with_all_that_it_takes_keeps_its_bounds() {
         let open = boards.iter().filter(|it| it["error"].is_null());
         (open.count() == MAX_BOARDS).then_some(())
     });
-    // Of the plugins that are one too many, each says so.
+    // Each plugin that is one too many says so.
     let reports = || (0..PLUGINS).flat_map(|n| full.server.acknowledged(&format!("P{n}")));
     let refused =
         json!({"status": 1, "error": format!("not run, since {MAX_RUNNING} plugins are running")});
@@ -190,7 +190,7 @@ fn callers_of_the_control_socket_wait_for_one_another_and_for_nothing_else() {
     };
     let is_closed = |stream: &mut UnixStream| {
         let mut rest = Vec::new();
-        // What was not read makes it a reset.
+        // Unread bytes make closing a reset.
         let _ = stream.read_to_end(&mut rest);
         assert_eq!(rest, b"");
     };
@@ -207,7 +207,7 @@ fn callers_of_the_control_socket_wait_for_one_another_and_for_nothing_else() {
         let is_open = read.is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
         is_open.then_some(())
     });
-    // As long as may be is waited for.
+    // It waits as long as allowed.
     let mut held = connect();
     held.write_all(&[b'x'; control::MAX_REQUEST]).unwrap();
 
@@ -221,7 +221,7 @@ fn callers_of_the_control_socket_wait_for_one_another_and_for_nothing_else() {
         is_closed(stream);
     }
     assert!(began.elapsed() <= 3 * control::MAX_AGE + DEADLINE);
-    // Those who have gone hold up nobody.
+    // Callers that are gone hold up nobody.
     drop(silent);
     assert_eq!(site.status()["client_id"], "1");
     server.wait_for_more("Cpu", 5);

@@ -60,7 +60,7 @@ impl Scene {
         self.server.wait_for_more("Bad", 1)[0]["data"].clone()
     }
 
-    /// Ends the agent in order, after others than the plugin have been sampled.
+    /// Ends the agent in order, once other services have been sampled.
     fn end(mut self) {
         assert_others_were_sampled(&self.server, &self.site);
         let agent = self.agent.id();
@@ -131,7 +131,7 @@ fn the_kernel_knows_that_a_plugin_goes_before_the_agent() {
 #[test]
 fn what_leaves_the_session_and_the_pipes_is_ended_too() {
     let mark = mark("escaped");
-    // Twice forked, in a session of its own, deaf, and with all descriptors closed.
+    // Forked twice, in a session of its own, ignoring signals, with all descriptors closed.
     let scene = Scene::python(
         &format!(
             r#"
@@ -164,8 +164,8 @@ print("{{}}")"#
 
 #[test]
 fn a_fork_bomb_goes_out() {
-    // Some dozens at a time, each in a session of its own, and each puts another in its place before it ends. Slowly,
-    // and not for ever, lest it take this machine from others.
+    // Some dozens at a time, each in a session of its own, and each puts another in its place before it ends.
+    // Slowly, and not for ever, to spare this machine.
     let scene = Scene::python(
         r#"
 import os, time
@@ -181,7 +181,7 @@ while time.monotonic() < end:
     // All carry the path of their script.
     let path = scene.site.path("plugins/bad").canonicalize().unwrap();
     let data = scene.data();
-    // The leader goes like the others, or stays until its time is over.
+    // The leader ends like the others, or when its time is over.
     assert!(data["status"] == 124 || data["status"] == 1, "{data}");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
     wait_until_gone(path.to_str().unwrap());
@@ -193,7 +193,7 @@ fn a_fork_bomb_that_never_rests_goes_out() {
     if skipped_without_root("a_fork_bomb_that_never_rests_goes_out") {
         return;
     }
-    // Whom nothing else runs as: its processes are counted.
+    // A user that nothing else runs as, since its processes are counted.
     const BOMBER: &str = "lp";
     let server = Server::new(ONCE);
     let settings = server_settings(&server.url(), "");
@@ -251,7 +251,7 @@ print("{}")"#,
     scene.end();
 }
 
-/// Such a process looks like one that has ended: its first thread has.
+/// Such a process looks as if it had ended: its first thread has.
 #[test]
 fn what_is_left_is_ended_also_without_its_first_thread() {
     let scene = Scene::python(

@@ -1,4 +1,4 @@
-//! Whom the agent takes for its server, and whom that takes for the agent.
+//! Which servers the agent trusts, and which agents a server trusts.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -74,7 +74,7 @@ fn an_authority_that_the_system_trusts_is_trusted() {
             "mote: {url}/api/client/config/1: its certificate is from an authority that is not trusted here; name that authority's in `server.ca_file`\n"
         )
     );
-    // A file of the settings takes the place of the system's, it is not added to them.
+    // A file in the settings replaces the system's authorities.
     site.write_settings(&server_settings(&url, "ca_file = \"other.pem\""));
     assert_eq!(check(&bundle).code, 69);
     drop(server);
@@ -97,7 +97,7 @@ fn an_authority_can_be_mended_while_the_agent_runs() {
     assert_eq!(server.acknowledged("Good")[0]["seq"], 0);
     wait_for_health(&site);
 
-    // A file that is worse is said and not used.
+    // A bad file is reported and not used.
     put(&site, "ca.pem", "-----BEGIN CERTIFICATE-----\n");
     let sentence = "ca.pem holds no valid certificates in PEM; what it held before stays in use";
     agent.wait_for_output(sentence);
@@ -317,7 +317,7 @@ fn a_client_certificate_lets_the_agent_in() {
         let mut agent = site.run();
         server.wait_for_more("Good", 2);
 
-        // A stranger's is refused; the agent has it anew without a restart.
+        // A stranger's certificate is refused. The agent takes a new one without a restart.
         let stranger = Authority::new("strangers").issue("web-1");
         put(&site, "client.pem", &stranger.cert);
         put(&site, "client.key", &stranger.key);
@@ -326,7 +326,7 @@ fn a_client_certificate_lets_the_agent_in() {
         put(&site, "client.key", &own.key);
         wait_for_health(&site);
 
-        // Half a pair is no pair.
+        // A certificate without its key is not used.
         put(&site, "client.key", &stranger.key);
         let sentence = "does not hold the key of the certificate in";
         agent.wait_for_output(sentence);

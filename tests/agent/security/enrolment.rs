@@ -19,7 +19,7 @@ const TOKEN: &str = "enrolled-token_0123456789";
 
 type Codes = Arc<Mutex<Vec<String>>>;
 
-/// From now on takes codes, and lets in who has the token. Gives what it gets.
+/// From now on takes codes, and lets in whoever has the token. Returns the requests.
 fn enrol_at(server: &Server, answer: Answer) -> Codes {
     let codes = Codes::default();
     let seen = Arc::clone(&codes);
@@ -82,7 +82,7 @@ fn a_new_host_is_enrolled_with_one_command() {
         "{said:?}"
     );
 
-    // Once more would cost the token.
+    // A second enrolment would replace the token.
     let said = enroll(&[&url, "--code", CODE, "--ca-file", &ca, "--config", &config]);
     let there = format!("mote: {token} is there already; with --force it is replaced\n");
     assert_eq!((said.code, said.err), (1, there));
@@ -230,7 +230,7 @@ fn settings_that_are_there_stay_and_what_to_change_is_said() {
     assert_eq!((said.code, &*said.err), (0, ""), "{said:?}");
     assert!(site.path("secrets").exists());
 
-    // For another server no code is spent.
+    // No code is spent for another server.
     fs::remove_file(site.path("secrets")).unwrap();
     let spent = codes.lock().unwrap().len();
     site.write_settings(&server_settings("http://127.0.0.1:1", ""));

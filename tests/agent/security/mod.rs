@@ -42,7 +42,7 @@ fn wait_for_reason(site: &Site, key: &str, sentence: &str) -> Value {
     })
 }
 
-/// Waits until the server is well to the agent; nothing has been lost until then.
+/// Waits until the agent calls the server healthy. Nothing is lost until then.
 fn wait_for_health(site: &Site) {
     let status = site.wait_for_status("a healthy server", |status| {
         (status["server"]["healthy"] == true).then(|| status.clone())

@@ -14,7 +14,7 @@ const TOKEN: &str = "first-token_0123456789";
 const OTHER: &str = "other-token_0123456789";
 const KEYS: &str = "token_file = \"token\"\nrequest_timeout_s = 1";
 
-/// A server that lets in who has the right token.
+/// A server that wants the right token.
 struct Guarded {
     server: Server,
     right: Arc<Mutex<String>>,
@@ -132,7 +132,7 @@ fn a_token_that_others_can_read_is_not_taken_and_the_old_one_stays() {
     agent.wait_for_output(&sentence);
     guarded.server.wait_for_more("Good", 5);
     agent.assert_said(&sentence, 1);
-    // Once it matters, the status knows why.
+    // Once the server refuses, the status says why.
     guarded.demand(OTHER);
     write_with_mode(&token, OTHER, 0o644);
     wait_for_reason(&site, "error", &sentence);

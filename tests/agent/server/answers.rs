@@ -50,7 +50,7 @@ fn what_stands_behind_an_answer_is_no_answer_to_the_next_request() {
         _ => Answer::status(503, "later"),
     });
     scene.server.wait_for_more("Good", 4);
-    // Looked at before, since what is acknowledged meanwhile may only be more.
+    // Read before: the number of acknowledged reports only grows.
     let acknowledged = scene.site.status()["reports"]["acknowledged"].as_u64();
     let taken: BTreeSet<u64> = seqs(&scene.server.acknowledged("Good"))
         .into_iter()
@@ -155,7 +155,7 @@ fn the_servers_own_words_stand_in_log_and_status() {
 fn a_name_service_that_is_silent_costs_a_call_no_more_than_its_time() {
     let test = "server::answers::a_name_service_that_is_silent_costs_a_call_no_more_than_its_time";
     run_in_namespace(test, || {
-        // Bound and never read: whoever asks hears nothing.
+        // Bound and never read, so requests get no answer.
         let silent = std::net::UdpSocket::bind("127.0.0.53:53").unwrap();
         let site = Site::new(&server_settings(
             "http://srv.example:9",

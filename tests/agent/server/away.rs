@@ -1,4 +1,4 @@
-//! A server that is not there, and a kept document that is not what it was.
+//! A server that is away, and a kept document that is damaged.
 
 use std::fs;
 

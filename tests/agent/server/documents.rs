@@ -213,7 +213,7 @@ fn an_unknown_plugin_is_reported_once_and_again_when_it_changes() {
     };
     order(r#""Odd": ["nothing", 0.1]"#);
     refused(1, "nothing");
-    // The change of another service is none of this one's.
+    // A change of another service does not affect this one.
     order(r#""Odd": ["nothing", 0.1], "Memory": ["get_memory_info", 0.1]"#);
     refused(1, "nothing");
     order(r#""Odd": ["../../bin/sh", 0.1]"#);

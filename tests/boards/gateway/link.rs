@@ -165,7 +165,7 @@ fn reload_adds_and_removes_boards_and_leaves_the_others_alone() {
     second.wait_for_acknowledged(1);
     assert_eq!(of_board(&site.status(), 7)["boot"], before["boot"]);
 
-    // What is wrong changes nothing.
+    // Wrong settings change nothing.
     site.write_settings(&format!("{NO_SERVICES}{}", board(&first, 1)));
     let said = site.call(&["reload"]);
     assert_eq!(said.code, 78);

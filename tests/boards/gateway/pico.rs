@@ -15,7 +15,7 @@ use mote_test_support::qemu::image_named;
 use mote_test_support::site::{Site, server_settings};
 use mote_test_support::{DEADLINE, wait_for};
 
-/// The board's time passes so much faster than ours.
+/// How much faster the board's time passes.
 const SPEED: u32 = 8;
 
 #[test]
@@ -70,7 +70,7 @@ fn an_emulated_board_is_watched_like_a_host() {
         "{dropped} dropped, {gaps} gaps"
     );
 
-    // What it cannot follow it refuses, and goes on as before.
+    // It refuses orders that it cannot follow, and goes on as before.
     let nine = (0..9).map(|it| format!("S{it} = [\"get_mcu_load\", 1]\n"));
     let collector = collector.ordering(&nine.collect::<String>());
     site.wait_for_status("the refusal", |status| {

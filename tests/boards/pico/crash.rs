@@ -1,4 +1,4 @@
-//! What is left of a crash: the image of the Pico that crashes as it is ordered to, and `mote crash` on its reports.
+//! Crash records: the Pico's image crashes on order, and `mote crash` reads its reports.
 
 use std::io::Write;
 use std::process::{Command, Stdio};

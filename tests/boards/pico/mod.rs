@@ -29,7 +29,7 @@ fn both(test: impl Fn(Gateway, &str)) {
     }
 }
 
-/// Each sample one interval after the one before.
+/// Each sample is one interval after the one before.
 fn assert_steady(gateway: &Gateway, service: &str, interval_s: u64, at_least: usize) {
     let uptimes = gateway.uptimes(service);
     assert!(uptimes.len() >= at_least, "{service}: {uptimes:?}");
