@@ -15,6 +15,7 @@ use crate::probes::{AgentCounters, Context, ProbeError, Roots, Sample, agent_hea
 use crate::protocol::UNKNOWN_PLUGIN;
 use crate::settings::Settings;
 use crate::system::clock;
+use crate::system::fault::Fault;
 
 /// A sample is late if it is taken this long after it was due, in milliseconds.
 const LATE_MS: u64 = 100;
@@ -41,6 +42,37 @@ pub struct Slot {
     pub last_unix_ms: Option<u64>,
     /// The status of its last report.
     pub last_status: Option<i32>,
+    fault: Fault,
+}
+
+impl Slot {
+    /// Why its last sample failed, if it did.
+    pub fn error(&self) -> Option<&str> {
+        self.fault.reason()
+    }
+
+    /// Notes the status of a report and, unless that is 0, why.
+    fn sampled(&mut self, unix_ms: u64, status: i32, error: Option<&str>, service: &str) {
+        self.last_unix_ms = Some(unix_ms);
+        self.last_status = Some(status);
+        if status == 0 {
+            self.fault
+                .worked(&format!("service {service:?} is well again"));
+        } else {
+            let why = error.map(in_short).unwrap_or_default();
+            let reason = format!("service {service:?} failed with status {status}: {why}");
+            self.fault.failed(reason, Instant::now());
+        }
+    }
+}
+
+/// Characters of a plugin's words that are shown.
+const MAX_SHOWN: usize = 200;
+
+/// The beginning of a sentence of a plugin, fit for a log and a terminal.
+fn in_short(words: &str) -> String {
+    let shown = words.chars().filter(|it| !it.is_control());
+    shown.take(MAX_SHOWN).collect()
 }
 
 impl Sampling {
@@ -167,16 +199,14 @@ impl Sampling {
                 self.context.now = Instant::now();
                 match probe.open(&self.roots, &mut self.context) {
                     Ok(sampler) => slot.sampler = Some(sampler),
-                    Err(error) => {
-                        log::warn!("service {:?}: {error}", entry.service.name);
-                    }
+                    // Its first sample opens it again, and says why that failed.
+                    Err(error) => log::debug!("service {:?}: {error}", entry.service.name),
                 }
                 false
             }
             Plugin::Executable(_) => false,
             Plugin::Unknown(name) => {
                 let error = format!("{name:?} {UNKNOWN_PLUGIN}");
-                log::warn!("service {:?}: {error}", entry.service.name);
                 self.monitor.park(id);
                 self.report_failure(id, &error);
                 true
@@ -230,7 +260,7 @@ impl Sampling {
     }
 
     fn sample_probe(&mut self, id: SlotId, mut sampler: Box<dyn Sample>) -> bool {
-        let result = self.report(id, 0, |context, envelope, buffer| {
+        let result = self.report(id, 0, None, |context, envelope, buffer| {
             sampler.report(context, envelope, buffer)
         });
         match result {
@@ -270,7 +300,7 @@ impl Sampling {
         };
         let data = outcome.data();
         let status = data.status().0;
-        let result = self.report(id, status, |_, envelope, buffer| {
+        let result = self.report(id, status, data.error(), |_, envelope, buffer| {
             Ok(envelope.encode(&data, buffer)?)
         });
         if let Err(error) = result {
@@ -280,9 +310,8 @@ impl Sampling {
     }
 
     fn report_failure(&mut self, id: SlotId, error: &str) {
-        log::debug!("slot {}: {error}", id.index());
         let failure = Failure::new(error);
-        let result = self.report(id, failure.status.0, |_, envelope, buffer| {
+        let result = self.report(id, failure.status.0, Some(error), |_, envelope, buffer| {
             Ok(envelope.encode(&failure, buffer)?)
         });
         // A sentence always fits the buffer.
@@ -294,6 +323,7 @@ impl Sampling {
         &mut self,
         id: SlotId,
         status: i32,
+        error: Option<&str>,
         encode: impl FnOnce(&mut Context, &Envelope<'_>, &mut [u8]) -> Result<usize, ProbeError>,
     ) -> Result<(), ProbeError> {
         let Some(entry) = self.monitor.entry(id) else {
@@ -303,13 +333,12 @@ impl Sampling {
         let encode = |envelope: &Envelope<'_>, buffer: &mut [u8]| encode(context, envelope, buffer);
         let (service, seq) = (&entry.service.name, self.monitor.seq());
         let unix_ms = self.reporter.report(service, seq, encode)?;
+        if let Some(slot) = self.slots.get_mut(id.index()) {
+            slot.sampled(unix_ms, status, error, service);
+        }
         self.monitor.next_seq();
         if self.monitor.seq() == 0 {
             self.reporter.begin_numbers_anew();
-        }
-        if let Some(slot) = self.slots.get_mut(id.index()) {
-            slot.last_unix_ms = Some(unix_ms);
-            slot.last_status = Some(status);
         }
         Ok(())
     }

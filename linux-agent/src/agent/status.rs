@@ -99,6 +99,9 @@ pub struct ServiceStatus {
     pub status: Option<i32>,
     /// Samples that were due and not taken.
     pub missed: u32,
+    /// Why its last sample failed, if it did.
+    #[serde(default)]
+    pub error: Option<String>,
 }
 
 /// One board. Its reports are among those of [`Reports`] once they are queued.
@@ -181,6 +184,7 @@ impl Status {
                         next_in_s: entry.due().map(|due| seconds(due.millis_since(now))),
                         status: slot.and_then(|slot| slot.last_status),
                         missed: entry.missed(),
+                        error: slot.and_then(|slot| slot.error()).map(str::to_owned),
                     }
                 })
                 .collect(),
@@ -283,6 +287,9 @@ impl Status {
                 status,
                 service.missed
             )?;
+        }
+        for error in self.services.iter().filter_map(|it| it.error.as_ref()) {
+            writeln!(out, "{error}")?;
         }
         Ok(())
     }

@@ -1,13 +1,13 @@
 //! The user that plugins run as, where it is another than the agent's.
 
 use std::ffi::CString;
-use std::fmt;
 use std::io;
 
 use nix::errno::Errno;
 use nix::unistd::{User, getgrouplist};
 use rustix::process::{Gid, Uid, geteuid};
 use rustix::thread::{CapabilitySet, capabilities};
+use thiserror::Error;
 
 /// The capabilities needed to become another user and to end its processes.
 pub const CAPABILITIES: CapabilitySet = CapabilitySet::SETUID
@@ -28,17 +28,24 @@ pub struct Account {
 }
 
 /// Why plugins cannot run as a user.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub enum AccountError {
     /// There is no such user.
+    #[error("there is no user {0:?} on this host: create it or name another with `plugin_user`")]
     Unknown(String),
     /// The list of users, or that of groups, cannot be read.
+    #[error("looking for the user {0:?} of plugins: {1}")]
     Lookup(String, io::Error),
     /// It is root, by whatever name.
+    #[error("the user {0:?} is root: name one without rights with `plugin_user`")]
     Root(String),
     /// It is the agent's user, so nothing would be kept apart.
+    #[error("the user {0:?} is the agent's own: name another with `plugin_user`")]
     Agents(String),
     /// This process cannot become it.
+    #[error(
+        "only root, with CAP_SETUID, CAP_SETGID and CAP_KILL, can run plugins as the user {0:?}: start the agent so, or without `plugin_user`"
+    )]
     NotRoot(String),
 }
 
@@ -87,34 +94,6 @@ impl Account {
         })
     }
 }
-
-impl fmt::Display for AccountError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            AccountError::Unknown(name) => write!(
-                f,
-                "there is no user {name:?} on this host: create it or name another with `plugin_user`"
-            ),
-            AccountError::Lookup(name, cause) => {
-                write!(f, "looking for the user {name:?} of plugins: {cause}")
-            }
-            AccountError::Root(name) => write!(
-                f,
-                "the user {name:?} is root: name one without rights with `plugin_user`"
-            ),
-            AccountError::Agents(name) => write!(
-                f,
-                "the user {name:?} is the agent's own: name another with `plugin_user`"
-            ),
-            AccountError::NotRoot(name) => write!(
-                f,
-                "only root, with CAP_SETUID, CAP_SETGID and CAP_KILL, can run plugins as the user {name:?}: start the agent so, or without `plugin_user`"
-            ),
-        }
-    }
-}
-
-impl std::error::Error for AccountError {}
 
 #[cfg(test)]
 mod tests {

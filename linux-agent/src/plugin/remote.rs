@@ -1,7 +1,6 @@
 //! The agent's side of a runner: what it was asked to run, and the outcomes. Only start and end wait for the
 //! runner.
 
-use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
@@ -12,6 +11,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
+use thiserror::Error;
 
 use super::limits::{KILL_AFTER, MAX_RUNNING};
 use super::listed::Plugins;
@@ -42,13 +42,16 @@ pub struct Remote {
 }
 
 /// Why there is no runner.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub enum RunnerError {
     /// The system did not start it.
+    #[error("starting the process that runs plugins: {0}")]
     Start(io::Error),
     /// It ended, or did not answer.
+    #[error("the process that runs plugins did not begin its work")]
     Silent,
     /// Its own sentence.
+    #[error("{0}")]
     Refused(String),
 }
 
@@ -286,22 +289,6 @@ impl Remote {
         log::error!("{ENDED}");
     }
 }
-
-impl fmt::Display for RunnerError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            RunnerError::Start(cause) => {
-                write!(f, "starting the process that runs plugins: {cause}")
-            }
-            RunnerError::Silent => {
-                f.write_str("the process that runs plugins did not begin its work")
-            }
-            RunnerError::Refused(sentence) => f.write_str(sentence),
-        }
-    }
-}
-
-impl std::error::Error for RunnerError {}
 
 #[cfg(test)]
 mod tests {

@@ -1,10 +1,10 @@
 //! The plugins that are running, whoever runs them.
 
-use std::fmt;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use nix::poll::PollFlags;
+use thiserror::Error;
 
 use super::account::{Account, AccountError};
 use super::leftovers;
@@ -25,13 +25,16 @@ pub enum Runs {
 }
 
 /// Why no plugin could run as the settings want it.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub enum RunsError {
     /// Whom the agent becomes.
+    #[error(transparent)]
     Agent(PrivilegeError),
     /// Whom plugins run as.
+    #[error(transparent)]
     Account(AccountError),
     /// The runner does not start.
+    #[error(transparent)]
     Runner(RunnerError),
 }
 
@@ -211,15 +214,3 @@ impl Own {
         outcomes
     }
 }
-
-impl fmt::Display for RunsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            RunsError::Agent(error) => error.fmt(f),
-            RunsError::Account(error) => error.fmt(f),
-            RunsError::Runner(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for RunsError {}

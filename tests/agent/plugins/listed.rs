@@ -69,7 +69,23 @@ fn what_plugins_print_arrives() {
     );
     assert!(!site.path("ran").exists());
     server.wait_for_more("Cpu", 1);
-    site.status();
+    // Why one fails stands in the status and, once, in the log.
+    for (name, why) in [
+        ("Failing", "failed with status 3: no disk"),
+        ("Prose", "failed with status 1: "),
+        ("Missing", "failed with status 1: "),
+        ("NotListed", "failed with status 1: \"secret\" is neither"),
+    ] {
+        let sentence = format!("service \"{name}\" {why}");
+        let status = site.status();
+        let error = service(&status, name)["error"].as_str().unwrap();
+        assert!(error.starts_with(&sentence), "{error}");
+        let text = site.call(&["status"]).out;
+        assert!(text.contains(&format!("\n{sentence}")), "{text}");
+        agent.wait_for_output(&sentence);
+        agent.assert_said(&sentence, 1);
+    }
+    assert_eq!(service(&site.status(), "Ok")["error"], json!(null));
     assert_eq!(agent.terminate().code(), Some(0));
 }
 
