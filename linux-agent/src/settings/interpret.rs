@@ -51,7 +51,7 @@ pub(super) fn server(
             .service_report
             .encoding
             .unwrap_or(server.report_encoding),
-        field_names: FieldNames(table.service_report.fields),
+        field_names: FieldNames::new(table.service_report.fields),
         request_timeout: table.request_timeout_s.unwrap_or(server.request_timeout),
         config_update_interval: table
             .config_update_interval_s

@@ -76,12 +76,18 @@ pub const REPORT_FIELDS: [&str; 8] = [
 
 /// What the fields of a report are called on their way to the server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct FieldNames(pub(super) BTreeMap<String, String>);
+pub struct FieldNames(BTreeMap<String, String>);
 
 impl FieldNames {
+    /// The names by the usual ones.
+    pub(super) fn new(mut names: BTreeMap<String, String>) -> FieldNames {
+        names.retain(|field, name| field != name);
+        FieldNames(names)
+    }
+
     /// Whether all have their usual names.
     pub fn are_usual(&self) -> bool {
-        self.0.iter().all(|(field, name)| field == name)
+        self.0.is_empty()
     }
 
     /// The name of one of [`REPORT_FIELDS`].

@@ -199,7 +199,7 @@ fn every_key_takes_effect_from_the_file_and_from_the_environment() {
             config_method: Method::Post,
             report_path: "r/".to_owned(),
             report_encoding: Encoding::Form,
-            field_names: FieldNames(
+            field_names: FieldNames::new(
                 [
                     ("client_id", "client_ip"),
                     ("service_name", "service"),
