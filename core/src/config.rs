@@ -41,12 +41,12 @@ pub struct ConfigError<const L: usize> {
     /// The service at fault, cut to `L` bytes. `None` if the document as a whole is at fault.
     pub service: Option<Name<L>>,
     /// What is wrong.
-    pub fault: Fault,
+    pub fault: ConfigFault,
 }
 
 /// What is wrong with a services document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
+pub enum ConfigFault {
     /// It is not JSON of the expected shape; the byte where reading stopped is not known.
     #[error("not a services document in JSON")]
     NotADocument,
@@ -94,13 +94,13 @@ impl<P, const N: usize, const L: usize> Config<P, N, L> {
     /// Adds a service, as a compiled-in default does.
     pub fn push(&mut self, service: Service<P, L>) -> Result<(), ConfigError<L>> {
         let fault = if service.name.is_empty() {
-            Fault::ServiceName(L)
+            ConfigFault::ServiceName(L)
         } else if self.services.iter().any(|it| it.name == service.name) {
-            Fault::Duplicate
+            ConfigFault::Duplicate
         } else {
             match self.services.push(service) {
                 Ok(()) => return Ok(()),
-                Err(refused) => return Err(Fault::TooMany(N).of_service(refused.name)),
+                Err(refused) => return Err(ConfigFault::TooMany(N).of_service(refused.name)),
             }
         };
         Err(fault.of_service(service.name))
@@ -143,7 +143,7 @@ impl<P, const N: usize, const L: usize> Config<P, N, L> {
                 continue;
             }
             if found {
-                return Err(Fault::TwoServices.of_document());
+                return Err(ConfigFault::TwoServices.of_document());
             }
             found = true;
             self.read_services(&mut json, resolve)?;
@@ -151,7 +151,7 @@ impl<P, const N: usize, const L: usize> Config<P, N, L> {
         json.end()?;
         match found {
             true => Ok(()),
-            false => Err(Fault::NoServices.of_document()),
+            false => Err(ConfigFault::NoServices.of_document()),
         }
     }
 
@@ -164,7 +164,7 @@ impl<P, const N: usize, const L: usize> Config<P, N, L> {
         json.open(b'{')?;
         while let Some(key) = json.next_key()? {
             let Some(name) = read_name(key) else {
-                return Err(Fault::ServiceName(L).of_service(cut(key)));
+                return Err(ConfigFault::ServiceName(L).of_service(cut(key)));
             };
             match read_orders::<_, L>(json, resolve) {
                 Ok((plugin, interval)) => self.push(Service {
@@ -172,9 +172,9 @@ impl<P, const N: usize, const L: usize> Config<P, N, L> {
                     plugin,
                     interval,
                 })?,
-                Err(Fault::TooDeep) => return Err(Fault::TooDeep.of_document()),
-                Err(Fault::NotADocument) => {
-                    return Err(Fault::NotPluginAndInterval.of_service(name));
+                Err(ConfigFault::TooDeep) => return Err(ConfigFault::TooDeep.of_document()),
+                Err(ConfigFault::NotADocument) => {
+                    return Err(ConfigFault::NotPluginAndInterval.of_service(name));
                 }
                 Err(fault) => return Err(fault.of_service(name)),
             }
@@ -194,20 +194,20 @@ impl<P, const N: usize, const L: usize> Default for Config<P, N, L> {
     }
 }
 
-impl Fault {
+impl ConfigFault {
     /// A keyword, for where a sentence is too long.
     pub const fn keyword(self) -> &'static str {
         match self {
-            Fault::NotADocument => "not-a-document",
-            Fault::NoServices => "no-services",
-            Fault::TwoServices => "two-services",
-            Fault::TooDeep => "too-deep",
-            Fault::NotPluginAndInterval => "not-plugin-and-interval",
-            Fault::Interval => "interval",
-            Fault::ServiceName(_) => "service-name",
-            Fault::PluginName(_) => "plugin-name",
-            Fault::Duplicate => "duplicate",
-            Fault::TooMany(_) => "too-many",
+            ConfigFault::NotADocument => "not-a-document",
+            ConfigFault::NoServices => "no-services",
+            ConfigFault::TwoServices => "two-services",
+            ConfigFault::TooDeep => "too-deep",
+            ConfigFault::NotPluginAndInterval => "not-plugin-and-interval",
+            ConfigFault::Interval => "interval",
+            ConfigFault::ServiceName(_) => "service-name",
+            ConfigFault::PluginName(_) => "plugin-name",
+            ConfigFault::Duplicate => "duplicate",
+            ConfigFault::TooMany(_) => "too-many",
         }
     }
 
@@ -237,18 +237,18 @@ impl<const L: usize> fmt::Display for Of<'_, L> {
     }
 }
 
-impl From<Malformed> for Fault {
+impl From<Malformed> for ConfigFault {
     fn from(malformed: Malformed) -> Self {
         match malformed {
-            Malformed::Json => Fault::NotADocument,
-            Malformed::TooDeep => Fault::TooDeep,
+            Malformed::Json => ConfigFault::NotADocument,
+            Malformed::TooDeep => ConfigFault::TooDeep,
         }
     }
 }
 
 impl<const L: usize> From<Malformed> for ConfigError<L> {
     fn from(malformed: Malformed) -> Self {
-        Fault::from(malformed).of_document()
+        ConfigFault::from(malformed).of_document()
     }
 }
 
@@ -256,18 +256,18 @@ impl<const L: usize> From<Malformed> for ConfigError<L> {
 fn read_orders<P, const L: usize>(
     json: &mut Reader<'_>,
     resolve: &mut dyn FnMut(&str) -> P,
-) -> Result<(P, Interval), Fault> {
+) -> Result<(P, Interval), ConfigFault> {
     json.open(b'[')?;
     if !json.next_element()? {
-        return Err(Fault::NotPluginAndInterval);
+        return Err(ConfigFault::NotPluginAndInterval);
     }
-    let plugin: Name<L> = read_name(json.string()?).ok_or(Fault::PluginName(L))?;
+    let plugin: Name<L> = read_name(json.string()?).ok_or(ConfigFault::PluginName(L))?;
     if !json.next_element()? {
-        return Err(Fault::NotPluginAndInterval);
+        return Err(ConfigFault::NotPluginAndInterval);
     }
-    let interval = Interval::from_json(json.scalar()).ok_or(Fault::Interval)?;
+    let interval = Interval::from_json(json.scalar()).ok_or(ConfigFault::Interval)?;
     if !matches!(json.peek(), Some(b',' | b']')) {
-        return Err(Fault::Interval);
+        return Err(ConfigFault::Interval);
     }
     while json.next_element()? {
         json.skip()?;

@@ -2,7 +2,7 @@
 
 use crate::report::ClientId;
 
-/// A hash of the client id, for [`crate::Settings::client`].
+/// A hash of the client id, for [`crate::MonitorSettings::client`].
 pub fn client_hash(client: ClientId<'_>) -> u32 {
     // FNV-1a's offset basis.
     const BASIS: u32 = 0x811C_9DC5;

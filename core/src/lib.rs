@@ -12,7 +12,7 @@
 //! ```
 //!
 //! ```
-//! use mote_core::{Action, ClientId, Config, Envelope, Monitor, Settings, Stamp, Status, Uptime};
+//! use mote_core::{Action, ClientId, Config, Envelope, Monitor, MonitorSettings, Stamp, Status, Uptime};
 //!
 //! #[derive(serde::Serialize)]
 //! struct Load {
@@ -23,7 +23,7 @@
 //! // At most 8 services with names of at most 31 bytes; a plugin is what its name means here.
 //! type Board = Monitor<Option<&'static str>, 8, 31>;
 //!
-//! let settings = Settings {
+//! let settings = MonitorSettings {
 //!     client: mote_core::client_hash(ClientId::Number(7)),
 //!     first_sample_spread_ms: 0,
 //!     refresh: None,
@@ -89,10 +89,10 @@ pub mod time;
 
 pub mod json;
 
-pub use config::{Config, ConfigError, Fault, Name, Service};
+pub use config::{Config, ConfigError, ConfigFault, Name, Service};
 pub use hash::client_hash;
 pub use json::TooLarge;
-pub use monitor::{Action, Monitor, Settings};
+pub use monitor::{Action, Monitor, MonitorSettings};
 pub use report::{ClientId, Envelope, Failure, Stamp, Status};
 pub use schedule::{Entry, SlotId};
 pub use time::{Extender, Interval, Uptime};

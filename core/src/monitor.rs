@@ -28,7 +28,7 @@ pub enum Action {
 
 /// How a monitor behaves, apart from the services it is ordered to watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct MonitorSettings {
     /// The hash of the client id: [`crate::client_hash`].
     pub client: u32,
     /// First samples are spread over this many milliseconds, or one interval if that is shorter; 0: no spread.
@@ -61,7 +61,7 @@ struct Refresh {
 
 impl<P: Clone + PartialEq, const N: usize, const L: usize> Monitor<P, N, L> {
     /// A monitor without services, which asks for its orders at once.
-    pub fn new(settings: Settings, now: Uptime) -> Self {
+    pub fn new(settings: MonitorSettings, now: Uptime) -> Self {
         let mut monitor = Self::unset();
         monitor.set(settings, now);
         monitor
@@ -87,7 +87,7 @@ impl<P: Clone + PartialEq, const N: usize, const L: usize> Monitor<P, N, L> {
 
     /// Applies other settings. Services keep their phase; the spread counts for those that start from now on. A new
     /// refresh interval begins with a refresh.
-    pub fn set(&mut self, settings: Settings, now: Uptime) {
+    pub fn set(&mut self, settings: MonitorSettings, now: Uptime) {
         self.schedule.set_spread(settings.spread());
         if self.refresh.interval != settings.refresh {
             self.refresh = Refresh::new(&settings, now);
@@ -179,7 +179,7 @@ impl<P: Clone + PartialEq, const N: usize, const L: usize> Monitor<P, N, L> {
     }
 }
 
-impl Settings {
+impl MonitorSettings {
     fn spread(&self) -> Spread {
         Spread {
             client: self.client,
@@ -189,7 +189,7 @@ impl Settings {
 }
 
 impl Refresh {
-    fn new(settings: &Settings, now: Uptime) -> Self {
+    fn new(settings: &MonitorSettings, now: Uptime) -> Self {
         let offset = settings.refresh.and_then(|interval| {
             // An interval is never 0.
             hash(settings.client, b"refresh").checked_rem(interval.as_millis())
@@ -224,7 +224,7 @@ mod tests {
     }
 
     fn monitor(refresh_s: u32) -> Small {
-        let settings = Settings {
+        let settings = MonitorSettings {
             client: client_hash(ClientId::Number(7)),
             first_sample_spread_ms: 0,
             refresh: Interval::from_secs(refresh_s),
@@ -309,7 +309,7 @@ mod tests {
         let mut monitor = monitor(300);
         monitor.poll(at(0));
         monitor.fetched(at(0));
-        let settings = |refresh_s| Settings {
+        let settings = |refresh_s| MonitorSettings {
             client: client_hash(ClientId::Number(7)),
             first_sample_spread_ms: 0,
             refresh: Interval::from_secs(refresh_s),

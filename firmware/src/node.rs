@@ -3,7 +3,7 @@
 use mote_core::frame::{self, Receiver, SEAL};
 use mote_core::json::{self, Reader};
 use mote_core::{
-    Action, ClientId, Config, ConfigError, Envelope, Failure, Fault, Interval, Monitor, Name,
+    Action, ClientId, Config, ConfigError, ConfigFault, Envelope, Failure, Interval, Monitor, Name,
     Service, SlotId, Stamp, TooLarge, Uptime, client_hash,
 };
 use serde::Serialize;
@@ -118,7 +118,7 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize, cons
                 refuse: false,
                 refused: ConfigError {
                     service: None,
-                    fault: Fault::NotADocument,
+                    fault: ConfigFault::NotADocument,
                 },
                 refused_last: false,
                 retry_at: None,
@@ -143,7 +143,7 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize, cons
             state.client_id = settings.client_id;
         }
         state.retry_ms = FIRST_RETRY_MS;
-        let settings = mote_core::Settings {
+        let settings = mote_core::MonitorSettings {
             client: client_hash(settings.client_id),
             first_sample_spread_ms: settings.first_sample_spread_ms,
             refresh: Some(settings.refresh),
@@ -325,7 +325,7 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize>
             }
             // None for it, but perhaps what it says itself, come back over the line.
             Err(ConfigError {
-                fault: Fault::NotADocument | Fault::NoServices,
+                fault: ConfigFault::NotADocument | ConfigFault::NoServices,
                 ..
             }) => return,
             Err(error) => {

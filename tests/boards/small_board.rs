@@ -115,7 +115,9 @@ fn reports(output: &[u8], service: &str) -> Vec<Value> {
 fn messages(output: &[u8]) -> Vec<Value> {
     let whole = output
         .split_inclusive(|byte| *byte == b'\n')
-        .filter_map(|it| it.strip_suffix(b"\n"));
+        .filter_map(|it| it.strip_suffix(b"\n"))
+        // It begins with the end of what it may have been saying before its reset.
+        .filter(|it| !it.is_empty());
     let texts = whole.map(|line| {
         let (text, seal) = line.split_at(line.len() - 9);
         assert_eq!(seal, format!("*{:08X}", crc32fast::hash(text)).as_bytes());

@@ -10,7 +10,8 @@ use mote_agent::delivery::uplink::{Next, Uplink};
 use mote_agent::http::outcome::Outcome;
 use mote_agent::queue::{Queue, Whose};
 use mote_core::{
-    Action, ClientId, Config, Interval, Monitor, Name, Service, Settings, Uptime, client_hash,
+    Action, ClientId, Config, Interval, Monitor, MonitorSettings, Name, Service, Uptime,
+    client_hash,
 };
 use mote_test_support::dice::Dice;
 
@@ -245,7 +246,7 @@ impl Received {
 impl Client {
     fn new(number: u32, intervals_ms: [u32; SERVICES]) -> Self {
         let client = client_hash(ClientId::Number(number));
-        let settings = Settings {
+        let settings = MonitorSettings {
             client,
             first_sample_spread_ms: SPREAD_MS,
             refresh: Interval::from_secs(REFRESH_S),

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use mote_core::{
-    Action, ClientId, Config, Extender, Interval, Monitor, Settings, Uptime, client_hash,
+    Action, ClientId, Config, Extender, Interval, Monitor, MonitorSettings, Uptime, client_hash,
 };
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -180,7 +180,7 @@ impl Modelled {
 
 impl<const N: usize> Pair<N> {
     fn new(client: u32, now: u64, spread_ms: u32) -> Self {
-        let settings = Settings {
+        let settings = MonitorSettings {
             client: client_hash(ClientId::Number(client)),
             first_sample_spread_ms: spread_ms,
             refresh: Interval::from_secs(REFRESH_S),
@@ -537,7 +537,7 @@ fn a_full_table_gives_way_to_another() {
 #[test]
 fn a_million_ticks_at_random_lateness_do_not_drift() {
     const INTERVALS_MS: [u32; 6] = [100, 250, 333, 1000, 7000, 60_000];
-    let settings = Settings {
+    let settings = MonitorSettings {
         client: client_hash(ClientId::Number(1)),
         first_sample_spread_ms: SPREAD_MS,
         refresh: None,

@@ -363,9 +363,9 @@ fn counters_of(uplink: &Uplink) -> AgentCounters {
 }
 
 /// The part of the settings that the monitor needs.
-pub fn monitor_settings(settings: &Settings) -> mote_core::Settings {
+pub fn monitor_settings(settings: &Settings) -> mote_core::MonitorSettings {
     let millis = |duration: Duration| u32::try_from(duration.as_millis()).unwrap_or(u32::MAX);
-    mote_core::Settings {
+    mote_core::MonitorSettings {
         client: mote_core::client_hash(settings.client_id.id()),
         first_sample_spread_ms: millis(settings.first_sample_spread),
         refresh: settings

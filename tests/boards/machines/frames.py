@@ -2,7 +2,7 @@
 """The lines of a board, taken apart and put together by another road than mote's own.
 
 As a program it reads lines from standard input and prints the JSON texts of those with a good seal; it
-ends with 1 if one has none."""
+ends with 1 if one that is not empty has none."""
 
 import json
 import sys
@@ -26,6 +26,8 @@ def opened(line):
 def main():
     bad = 0
     for line in sys.stdin.buffer:
+        if not line.strip():
+            continue  # a board begins with it
         message = opened(line)
         if message is None:
             bad += 1

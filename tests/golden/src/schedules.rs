@@ -1,6 +1,6 @@
 //! Schedules: what a monitor does at which instant.
 
-use mote_core::{Action, ClientId, Interval, Monitor, Name, Settings, Uptime, client_hash};
+use mote_core::{Action, ClientId, Interval, Monitor, MonitorSettings, Name, Uptime, client_hash};
 
 use crate::{Out, documents};
 
@@ -131,7 +131,7 @@ struct Run {
 impl Run {
     fn new(script: &Script) -> Self {
         let now = Uptime::from_millis(script.start_ms);
-        let settings = Settings {
+        let settings = MonitorSettings {
             client: client_hash(script.client_id),
             first_sample_spread_ms: script.spread_ms,
             refresh: Interval::from_secs(script.refresh_s),

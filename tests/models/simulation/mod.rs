@@ -807,7 +807,7 @@ fn agent(
     let now = Uptime::from_millis(uptime);
     let queue = Queue::on_disk(max_bytes, max_age_ms, sync_ms, &format!("kernel-{kernel}"));
     let uplink = Uplink::new(queue, run);
-    let settings = mote_core::Settings {
+    let settings = mote_core::MonitorSettings {
         client: 1,
         first_sample_spread_ms: 0,
         refresh: Interval::from_millis(60_000),

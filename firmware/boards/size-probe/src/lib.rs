@@ -8,8 +8,8 @@ use core::panic::PanicInfo;
 
 use mote_core::frame::{self, Receiver};
 use mote_core::{
-    Action, ClientId, Config, Envelope, Failure, Interval, Monitor, Service, Settings, Stamp,
-    Status, Uptime, client_hash,
+    Action, ClientId, Config, Envelope, Failure, Interval, Monitor, MonitorSettings, Service,
+    Stamp, Status, Uptime, client_hash,
 };
 use serde::Serialize;
 
@@ -29,7 +29,7 @@ struct Load {
 
 /// Begins, with a service that is compiled in.
 pub fn start(monitor: &mut Board) {
-    let settings = Settings {
+    let settings = MonitorSettings {
         client: client_hash(ClientId::Number(black_box(7))),
         first_sample_spread_ms: black_box(10_000),
         refresh: Interval::from_secs(black_box(300)),
