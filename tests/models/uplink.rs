@@ -5,20 +5,22 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mote_agent::account::Account;
-use mote_agent::delivery::uplink::{CATCH_UP, MAX_TRIES, Next, Uplink};
+use mote_agent::delivery::uplink::{
+    ATTEMPTS, CATCH_UP, DOUBTFUL_TRIES, MAX_DELAY_MS, MAX_DISTANCE_MS, Next, Uplink, WAY_TRIES,
+};
 use mote_agent::http::outcome::Outcome;
-use mote_agent::queue::{Queue, Record, Whose};
+use mote_agent::queue::{OVERHEAD_BYTES, Queue, Record, Whose};
 use mote_core::Uptime;
 use proptest::prelude::*;
 use proptest::sample::select;
 
 const SERVICES: usize = 4;
 
-/// A backlog is never held back longer than this between two reports.
-const MAX_DISTANCE_MS: u64 = 300_000;
+/// A report that failed is not sent again before, unless the server took something since.
+const AGAIN_MS: u64 = 1000;
 
-/// What a queue counts for a report beyond its bytes.
-const OVERHEAD_BYTES: usize = 64;
+/// The time between two looks at a client's clock.
+const STEP_MS: u64 = 20;
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -62,7 +64,9 @@ fn outcomes() -> impl Strategy<Value = Outcome> {
     prop_oneof![
         8 => Just(Outcome::Acknowledged),
         1 => Just(Outcome::Refused),
-        6 => Just(BUSY),
+        2 => Just(Outcome::Doubtful),
+        6 => Just(Outcome::Failed),
+        2 => Just(BUSY),
         1 => (0..200u64).prop_map(busy),
         3 => Just(Outcome::Unreachable),
         2 => Just(Outcome::Unanswered),
@@ -77,7 +81,14 @@ fn steps(services: usize) -> impl Strategy<Value = Vec<Step>> {
         select(vec![0, 0, 1, 3]),
     );
     let fails_on = vec![FailsOn::OneService, FailsOn::EachFifthReport, FailsOn::All];
-    let failures = vec![BUSY, BUSY, BUSY, Outcome::Unanswered, Outcome::Unreachable];
+    let failures = vec![
+        Outcome::Failed,
+        Outcome::Failed,
+        Outcome::Doubtful,
+        BUSY,
+        Outcome::Unanswered,
+        Outcome::Unreachable,
+    ];
     let serve = (1..90usize, select(fails_on), select(failures));
     let step = prop_oneof![
         12 => push.prop_map(|(length, service)| Step::Push { length, service }),
@@ -102,13 +113,37 @@ proptest! {
         max_bytes in select(vec![50, 300, 2000, 1 << 20]),
         max_age_ms in select(vec![5000, 100_000, u64::MAX]),
         rate in select(vec![0.0001, 0.01, 0.09, 1.0, 7.0]),
+        attempts in select(vec![1, 2, ATTEMPTS, 100]),
         steps in (1..=SERVICES).prop_flat_map(steps),
     ) {
-        let mut outside = Outside::new(seed, max_bytes, max_age_ms, rate);
+        let mut outside = Outside::new(seed, max_bytes, max_age_ms, rate, attempts);
         for step in &steps {
             outside.step(step);
         }
         outside.drain();
+    }
+
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(60) })]
+
+    #[test]
+    fn what_is_fresh_goes_first_after_any_outage(
+        seed in any::<u32>(),
+        intervals_ms in prop::collection::vec(select(vec![100, 500, 1000, 7500, 15_000, 60_000]), 1..12),
+        outage_s in 1..150u64,
+        kinds in prop::collection::vec(outage(), 1..4),
+        call_ms in select(vec![0, 20]),
+    ) {
+        let mut client = Client::new(seed, intervals_ms, call_ms);
+        client.live(30_000, |_| Outcome::Acknowledged);
+        let mut calls = 0;
+        client.live(outage_s * 1000, |_| {
+            calls += 1;
+            kinds[calls % kinds.len()]
+        });
+        client.recover();
     }
 }
 
@@ -119,6 +154,7 @@ struct Outside {
     max_bytes: usize,
     max_age_ms: u64,
     distance_ms: u64,
+    attempts: u8,
     /// By number, which is by age, too.
     waiting: BTreeMap<u32, Report>,
     in_flight: Option<Report>,
@@ -126,71 +162,56 @@ struct Outside {
     account: Account,
     /// The uplink's last word on when to come again.
     wait: Uptime,
-    /// After a server that is not there, does not answer, or asked for time; and between the reports of a
-    /// backlog.
-    hold: Hold,
-    /// The same for failing services alone, of a server that is busy for them and has taken nothing since.
-    failing_hold: Hold,
-    /// The server was lost, and the backlog of that is not gone yet.
-    catching_up: bool,
-    /// Since the last answer.
-    delays: u32,
+    /// Nothing is sent before.
+    hold_until: u64,
+    /// A server asked for so much time.
+    asked_until: u64,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Report {
     service: usize,
     bytes: usize,
     queued: u64,
-    /// Not sent again before; known, since jitter is for servers only.
-    not_before: u64,
-    /// Times that the server failed on it, with an acknowledgement before each but the first.
+    /// Times that the server failed on it, with an acknowledgement before each but the first: perhaps because of it, and
+    /// because of the way.
     tries: u8,
-    /// It was put behind the others.
-    was_busy: bool,
+    way_tries: u8,
+    failed_at: Option<u64>,
     /// The server took another one since it failed on this.
     others_taken: bool,
 }
 
-#[derive(Clone, Copy, Default)]
-struct Service {
-    /// The server failed on its last report.
-    failing: bool,
-    /// The server took another service's report since.
-    others_taken: bool,
-    /// One of its reports was given up and none was answered since.
-    gave_up: bool,
-    /// The report that never got there is the next of this service.
-    again: Option<u32>,
-}
-
-/// Nothing may be sent before `earliest`. At `latest`, whatever may be sent must be. Jitter is between.
 #[derive(Clone, Copy, Debug, Default)]
-struct Hold {
-    earliest: u64,
-    latest: u64,
+struct Service {
+    /// It failed since its last report was answered.
+    failed: bool,
+    /// One of its reports was given up, or refused for doubt, and none was answered since.
+    gave_up: bool,
+    was_refused: bool,
 }
 
 impl Outside {
-    fn new(seed: u32, max_bytes: usize, max_age_ms: u64, rate: f64) -> Self {
+    fn new(seed: u32, max_bytes: usize, max_age_ms: u64, rate: f64, attempts: u8) -> Self {
         let mut uplink = Uplink::new(Queue::new(max_bytes, max_age_ms), seed);
         uplink.set_rate(rate);
+        uplink.set_attempts(attempts);
+        let distance_ms = (1000.0 / rate / CATCH_UP) as u64;
         Outside {
             uplink,
             now: 1_000_000,
             max_bytes,
             max_age_ms,
             // Both the gap and the distance are whole milliseconds, so it may be one more.
-            distance_ms: ((1000.0 / rate / CATCH_UP) as u64 - 1).min(MAX_DISTANCE_MS),
+            distance_ms: (distance_ms - 1).min(MAX_DISTANCE_MS.into()),
+            attempts,
             waiting: BTreeMap::new(),
             in_flight: None,
             services: Default::default(),
             account: Account::default(),
             wait: Uptime::from_millis(0),
-            hold: Hold::default(),
-            failing_hold: Hold::default(),
-            catching_up: false,
-            delays: 0,
+            hold_until: 0,
+            asked_until: 0,
         }
     }
 
@@ -237,16 +258,8 @@ impl Outside {
             }
             Step::RetryNow => {
                 self.uplink.retry_now(self.at());
-                for service in &mut self.services {
-                    let again = service.again;
-                    *service = Service {
-                        again,
-                        ..Service::default()
-                    };
-                }
-                self.hold = Hold::default();
-                self.failing_hold = Hold::default();
-                self.delays = 0;
+                self.services = Default::default();
+                self.hold_until = 0;
             }
         }
         self.compare();
@@ -259,14 +272,12 @@ impl Outside {
                 FailsOn::EachFifthReport => id(&record).is_multiple_of(5),
                 FailsOn::All => true,
             };
-            self.delivered(
-                record,
-                if fails {
-                    failure
-                } else {
-                    Outcome::Acknowledged
-                },
-            );
+            let outcome = if fails {
+                failure
+            } else {
+                Outcome::Acknowledged
+            };
+            self.delivered(record, outcome);
         }
     }
 
@@ -276,17 +287,15 @@ impl Outside {
         let id = u32::try_from(self.account.sampled).unwrap();
         let mut report = vec![b' '; length];
         report.splice(0..4, id.to_le_bytes());
-        let key = service as u64;
-        let whose = Whose { key, name: "" };
-        self.uplink.push(&report, whose, self.at());
+        self.uplink.push(&report, whose(service), self.at());
         self.account.sampled += 1;
         let report = Report {
             service,
             bytes: length + OVERHEAD_BYTES,
             queued: self.now,
-            not_before: self.now,
             tries: 0,
-            was_busy: false,
+            way_tries: 0,
+            failed_at: None,
             others_taken: false,
         };
         self.queue(id, report);
@@ -313,8 +322,7 @@ impl Outside {
     }
 
     fn next(&mut self) -> Option<Record> {
-        let next = self.uplink.next(self.at());
-        let record = match next {
+        let record = match self.uplink.next(self.at()) {
             Next::Send(record) => record,
             Next::Wait(until) => {
                 self.check_wait(until);
@@ -328,178 +336,128 @@ impl Outside {
         let report = report.expect("only a report that waits is sent");
         assert_eq!(record.service, report.service as u64);
         assert_eq!(record.report.len() + OVERHEAD_BYTES, report.bytes);
-        self.check_time(&report);
+        assert!(self.hold_until <= self.now, "sent too early");
+        let again_at = report.failed_at.map_or(0, |it| it + AGAIN_MS);
+        assert!(again_at <= self.now || report.others_taken, "{report:?}");
         self.check_order(id, &report);
-        if self.catching_up {
-            self.hold = Hold {
-                earliest: self.now + self.distance_ms,
-                latest: self.now + self.distance_ms + 1,
-            };
-        }
-        self.services[report.service].again = None;
         self.in_flight = Some(report);
         self.compare();
         Some(record)
     }
 
-    /// What may be sent is sent.
+    /// What waits is not held back for ever.
     fn check_wait(&self, until: Uptime) {
         assert!(until > self.at());
-        let sendable = self.waiting.values().map(|it| self.sendable_by(it));
-        match sendable.min() {
-            Some(sendable) if self.in_flight.is_none() => {
-                let latest = sendable.max(self.hold.latest);
-                assert!(
-                    until.as_millis() <= latest,
-                    "held back until {until:?}, at most {latest} ms"
-                );
-            }
-            _ => assert_eq!(until, Uptime::NEVER),
+        if self.in_flight.is_some() || self.waiting.is_empty() {
+            return assert_eq!(until, Uptime::NEVER);
         }
+        let longest = (2 * self.distance_ms + 2).max(MAX_DELAY_MS.into());
+        let latest = self.now.max(self.asked_until) + longest;
+        assert!(until.as_millis() <= latest, "held back until {until:?}");
     }
 
-    /// From when on only [`Outside::hold`] keeps it back.
-    fn sendable_by(&self, report: &Report) -> u64 {
-        match self.services[report.service].failing {
-            true => report.not_before.max(self.failing_hold.latest),
-            false => report.not_before,
-        }
-    }
-
-    fn check_time(&self, report: &Report) {
-        assert!(report.not_before <= self.now, "tried again too early");
-        assert!(self.hold.earliest <= self.now, "{:?}", self.hold);
-        if self.services[report.service].failing {
-            let hold = self.failing_hold;
-            assert!(hold.earliest <= self.now, "{hold:?}");
-        }
-    }
-
+    /// Of a service that does not fail, the oldest or the newest goes next.
     fn check_order(&self, id: u32, report: &Report) {
-        let service = &self.services[report.service];
-        if service.failing {
-            let mut others = self.waiting.values();
-            let held = others.find(|it| it.not_before <= self.now && !self.is_failing(it));
-            assert!(held.is_none(), "{held:?} waits for a failing service");
+        let mut others = self.waiting.iter();
+        let is_before = |(key, it): (&u32, &Report)| {
+            let is_untried = it.failed_at.is_none() && report.failed_at.is_none();
+            it.service == report.service && is_untried && *key < id
+        };
+        let mut newer = self.waiting.range(id..).map(|(_, it)| it);
+        if newer.any(|it| it.service == report.service) {
+            let before = others.any(is_before);
+            assert!(!before, "{id} is neither the oldest nor the newest");
         }
-        let again = service.again.filter(|it| self.waiting.contains_key(it));
-        assert_eq!(again, None, "it never got there, but {id} is sent first");
-        if !report.was_busy {
-            let mut older = self.waiting.range(..id);
-            let overtaken = older.find(|(_, it)| it.service == report.service && !it.was_busy);
-            assert!(overtaken.is_none(), "{overtaken:?} was overtaken by {id}");
-        }
-    }
-
-    fn is_failing(&self, report: &Report) -> bool {
-        self.services[report.service].failing
     }
 
     fn delivered(&mut self, record: Record, outcome: Outcome) {
         let id = id(&record);
-        let report = self.in_flight.take().expect("one in flight");
+        let mut report = self.in_flight.take().expect("one in flight");
         let is_given_up = self.uplink.delivered(record, outcome, self.at());
-        let expected = match outcome {
+        let mut dead = BTreeMap::new();
+        while let Some(record) = self.uplink.take_dead() {
+            dead.insert(self::id(&record), ());
+            self.uplink.buried(record);
+        }
+        assert_eq!(is_given_up, !dead.is_empty());
+        let is_dead = dead.remove(&id).is_some();
+        let service = self.services[report.service];
+        match outcome {
             Outcome::Acknowledged => {
                 self.account.acknowledged += 1;
                 for it in self.waiting.values_mut() {
                     it.others_taken = true;
                 }
-                for it in &mut self.services {
-                    it.others_taken = true;
+                for id in dead.keys() {
+                    let spent = self.waiting.remove(id).expect("a report that waits");
+                    assert!(self.attempts == 1 && spent.tries > 0, "{spent:?}");
+                    self.services[spent.service].gave_up = true;
+                    self.account.dropped.gave_up += 1;
                 }
-                self.answered(report.service);
-                false
+                self.services[report.service] = Service::default();
+                self.hold_until = 0;
+                return self.compare();
             }
             Outcome::Refused => {
+                assert!(is_dead);
                 self.account.dropped.refused += 1;
-                self.answered(report.service);
-                true
+                self.services[report.service] = Service::default();
+                self.hold_until = 0;
+                return self.compare();
             }
             Outcome::Unreachable => {
-                self.hold = self.delay(Duration::ZERO);
-                self.services[report.service].again = Some(id);
+                assert!(!is_dead && dead.is_empty());
+                self.hold_until = self.now + self.distance_ms.min(30_000);
                 self.queue(id, report);
-                false
+                return self.compare();
             }
-            Outcome::Unanswered => {
-                self.hold = self.delay(Duration::ZERO);
-                let (report, is_given_up) = self.failed(report);
-                if !is_given_up {
-                    self.services[report.service].again = Some(id);
-                    self.queue(id, report);
+            Outcome::Busy {
+                retry_after: Some(asked),
+            } => {
+                let asked = u64::try_from(asked.as_millis()).unwrap();
+                self.asked_until = self.asked_until.max(self.now + asked);
+                if !service.failed {
+                    self.hold_until = self.now + asked;
                 }
-                is_given_up
             }
-            Outcome::Busy { retry_after } => self.busy(id, report, retry_after),
-        };
-        assert_eq!(is_given_up, expected);
-        self.compare();
-    }
-
-    fn answered(&mut self, service: usize) {
-        self.services[service] = Service::default();
-        self.failing_hold = Hold::default();
-        self.delays = 0;
-        self.catching_up &= self.waiting.values().any(|it| it.not_before <= self.now);
-        if !self.catching_up {
-            self.hold = Hold::default();
+            _ => {}
         }
-    }
-
-    /// Whether the report is given up for it.
-    fn busy(&mut self, id: u32, report: Report, retry_after: Option<Duration>) -> bool {
-        let before = self.services[report.service];
-        if let Some(asked) = retry_after {
-            self.hold = self.delay(asked);
-        } else if before.failing && !before.others_taken {
-            self.failing_hold = self.delay(Duration::ZERO);
+        let is_way = matches!(outcome, Outcome::Busy { .. } | Outcome::Unanswered);
+        if report.failed_at.is_none() || report.others_taken {
+            report.tries += u8::from(!is_way);
+            report.way_tries += u8::from(is_way);
         }
-        let (mut report, is_given_up) = self.failed(report);
-        if !is_given_up {
-            report.was_busy = true;
-            report.not_before = self.now + (1000 << report.tries);
+        self.services[report.service].failed = true;
+        if is_dead {
+            let (is_enough, was_same) = match outcome {
+                Outcome::Doubtful => (report.tries >= DOUBTFUL_TRIES, service.was_refused),
+                Outcome::Failed => (report.tries >= self.attempts.max(2), service.gave_up),
+                _ => (report.way_tries >= WAY_TRIES, false),
+            };
+            assert!(is_enough || was_same, "{report:?} after {outcome:?}");
+            match outcome {
+                Outcome::Doubtful => {
+                    self.account.dropped.refused += 1;
+                    self.services[report.service].was_refused = true;
+                }
+                Outcome::Failed => {
+                    self.account.dropped.gave_up += 1;
+                    self.services[report.service].gave_up = true;
+                }
+                _ => self.account.dropped.gave_up += 1,
+            }
+        } else {
+            report.failed_at = Some(self.now);
+            report.others_taken = false;
             self.queue(id, report);
         }
-        is_given_up
-    }
-
-    /// The server failed on a report. Gives whether it is given up for it.
-    fn failed(&mut self, mut report: Report) -> (Report, bool) {
-        if report.tries == 0 || report.others_taken {
-            report.tries += 1;
+        for id in dead.keys() {
+            let other = self.waiting.remove(id).expect("a report that waits");
+            assert!(is_dead && outcome == Outcome::Failed && service.gave_up);
+            assert_eq!(other.service, report.service);
+            self.account.dropped.gave_up += 1;
         }
-        report.others_taken = false;
-        let before = self.services[report.service];
-        let all_are_given_up = before.gave_up && before.failing && before.others_taken;
-        let is_given_up = all_are_given_up || report.tries == MAX_TRIES;
-        self.services[report.service] = Service {
-            failing: true,
-            others_taken: false,
-            gave_up: before.gave_up || is_given_up,
-            again: before.again,
-        };
-        if all_are_given_up {
-            let before = self.waiting.len();
-            self.waiting.retain(|_, it| it.service != report.service);
-            self.account.dropped.gave_up += (before - self.waiting.len()) as u64;
-        }
-        self.account.dropped.gave_up += u64::from(is_given_up);
-        (report, is_given_up)
-    }
-
-    /// One more delay in a row.
-    fn delay(&mut self, asked: Duration) -> Hold {
-        self.catching_up = true;
-        let from = self.now + u64::try_from(asked.as_millis()).unwrap();
-        let floor = self.distance_ms.min(30_000);
-        let cap = (2 * self.distance_ms + 2).max(60_000);
-        let doubled = 1000 << self.delays.min(20);
-        self.delays += 1;
-        Hold {
-            earliest: from + floor,
-            latest: from + cap.min(doubled).max(floor + 1),
-        }
+        self.compare();
     }
 
     /// The account balances, and each of its numbers is what was seen from here.
@@ -518,9 +476,9 @@ impl Outside {
     /// the pace allows for.
     fn drain(&mut self) {
         let queued = self.waiting.len();
-        let held = self.hold.latest.max(self.failing_hold.latest);
-        let last = self.waiting.values().map(|it| it.not_before).max();
-        let until = held.max(last.unwrap_or_default()).max(self.now)
+        let longest = (2 * self.distance_ms + 2).max(MAX_DELAY_MS.into());
+        let until = self.now.max(self.asked_until)
+            + 2 * longest
             + (queued as u64 + 1) * (self.distance_ms + 1);
         while !self.waiting.is_empty() {
             if let Some(record) = self.next() {
@@ -538,6 +496,135 @@ impl Outside {
         assert!(self.next().is_none());
         assert_eq!(self.wait, Uptime::NEVER);
     }
+}
+
+/// What a server answers while it is out of order, or what is between.
+fn outage() -> impl Strategy<Value = Outcome> {
+    select(vec![
+        Outcome::Unreachable,
+        Outcome::Unanswered,
+        Outcome::Failed,
+        Outcome::Doubtful,
+        BUSY,
+    ])
+}
+
+/// An agent with services of its own intervals, and what its server got.
+struct Client {
+    uplink: Uplink,
+    now: u64,
+    call_ms: u64,
+    intervals_ms: Vec<u64>,
+    /// Of each service the newest report that was sampled and the newest that was taken, by their times.
+    newest: Vec<Newest>,
+    taken: BTreeMap<(u64, u64), u32>,
+    /// Times of those that were taken behind a newer one of their service, by service.
+    backlog: Vec<Vec<u64>>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Newest {
+    sampled: Option<u64>,
+    taken: Option<u64>,
+}
+
+impl Client {
+    fn new(seed: u32, intervals_ms: Vec<u64>, call_ms: u64) -> Self {
+        let mut uplink = Uplink::new(Queue::new(64 << 20, u64::MAX), seed);
+        uplink.set_rate(intervals_ms.iter().map(|ms| 1000.0 / *ms as f64).sum());
+        Client {
+            uplink,
+            now: 1_000_000,
+            call_ms,
+            newest: vec![Newest::default(); intervals_ms.len()],
+            backlog: vec![Vec::new(); intervals_ms.len()],
+            intervals_ms,
+            taken: BTreeMap::new(),
+        }
+    }
+
+    fn sample(&mut self) {
+        for (service, interval_ms) in self.intervals_ms.iter().enumerate() {
+            // Not all at once.
+            if (self.now + STEP_MS * service as u64).is_multiple_of(*interval_ms) {
+                let report = [self.now.to_le_bytes(), (service as u64).to_le_bytes()].concat();
+                let at = Uptime::from_millis(self.now);
+                self.uplink.push(&report, whose(service), at);
+                self.newest[service].sampled = Some(self.now);
+            }
+        }
+    }
+
+    fn live(&mut self, time_ms: u64, mut answer: impl FnMut(u64) -> Outcome) {
+        let end = self.now + time_ms;
+        let mut free_at = self.now;
+        while self.now < end {
+            self.sample();
+            while self.now >= free_at
+                && let Next::Send(record) = self.uplink.next(Uptime::from_millis(self.now))
+            {
+                let outcome = answer(self.now);
+                if outcome == Outcome::Acknowledged {
+                    self.take(&record);
+                }
+                free_at = self.now + self.call_ms;
+                let at = Uptime::from_millis(free_at);
+                self.uplink.delivered(record, outcome, at);
+            }
+            self.now += STEP_MS;
+        }
+    }
+
+    fn take(&mut self, record: &Record) {
+        let sampled = u64::from_le_bytes(*record.report.first_chunk().unwrap());
+        *self.taken.entry((record.service, sampled)).or_default() += 1;
+        let service = record.service as usize;
+        let newest = &mut self.newest[service].taken;
+        if newest.is_some_and(|it| it > sampled) {
+            self.backlog[service].push(sampled);
+        }
+        *newest = Some(sampled.max(newest.unwrap_or_default()));
+    }
+
+    /// The server takes everything again.
+    fn recover(&mut self) {
+        let mut first_success = None;
+        for _ in 0..5000 {
+            let acknowledged = self.uplink.account().acknowledged;
+            self.live(STEP_MS, |_| Outcome::Acknowledged);
+            if self.uplink.account().acknowledged > acknowledged {
+                first_success.get_or_insert(self.now);
+            }
+            let Some(first_success) = first_success else {
+                continue;
+            };
+            for (newest, interval_ms) in self.newest.iter().zip(&self.intervals_ms) {
+                let Some(taken) = newest.taken else {
+                    assert!(self.now <= first_success + interval_ms + 1000);
+                    continue;
+                };
+                if self.now > first_success + interval_ms + 1000 {
+                    let is_fresh = taken + interval_ms + 1000 >= self.now;
+                    assert!(is_fresh, "{taken} at {}, {:?}", self.now, self.intervals_ms);
+                }
+            }
+        }
+        // The backlog comes oldest first, nothing is lost, and nothing comes twice.
+        for backlog in &self.backlog {
+            assert!(backlog.is_sorted(), "{backlog:?}");
+        }
+        assert!(self.taken.values().all(|times| *times == 1));
+        let account = self.uplink.account();
+        assert_eq!(account.dropped.total(), 0);
+        assert_eq!(self.taken.len() as u64, account.acknowledged);
+        assert_eq!(account.sampled, account.acknowledged + account.queued);
+    }
+}
+
+/// That of no name.
+fn whose(service: usize) -> Whose<'static> {
+    let key = service as u64;
+    Whose { key, name: "" }
 }
 
 fn id(record: &Record) -> u32 {

@@ -46,23 +46,23 @@ impl Health {
     ) {
         self.reports_denied = error.is_some_and(CallError::is_denial);
         match (outcome, error) {
-            (Outcome::Busy { .. } | Outcome::Unreachable | Outcome::Unanswered, Some(error)) => {
-                self.delivery.failed(error.to_string(), Instant::now());
-            }
             // A refusal is an answer to one report; it says nothing of the others.
             (Outcome::Refused, _) => {}
-            _ => {
+            (Outcome::Acknowledged, _) | (_, None) => {
                 self.delivery.worked("the server takes reports again");
                 self.answered_unix_ms = Some(clock::unix_ms());
                 self.latency_ms = u32::try_from(took.as_millis()).ok();
+            }
+            (_, Some(error)) => {
+                self.delivery.failed(error.to_string(), Instant::now());
             }
         }
     }
 
     /// The log hears of one report a minute; all of them are counted.
-    pub(super) fn note_given_up(&mut self, service: &str, error: &CallError) {
+    pub(super) fn note_given_up(&mut self, service: &str, reason: &str) {
         let now = Instant::now();
-        let sentence = format!("a report of {service:?} is given up: {error}");
+        let sentence = format!("a report of {service:?} is given up: {reason}");
         let said = match &self.given_up {
             Some(before) if now.saturating_duration_since(before.said) < SAY_AGAIN => {
                 log::debug!("{sentence}");

@@ -6,7 +6,9 @@
 
 pub mod dead;
 pub mod dispatch;
+mod failing;
 pub mod health;
+mod pace;
 pub mod uplink;
 mod workers;
 

@@ -1,45 +1,45 @@
-//! What to send when: retry, backoff, pace and the account of every report. No I/O, no clock.
+//! What to send when, and the account of every report. No I/O, no clock.
 //!
-//! - A report that was acknowledged, or that the server refuses for good, is done.
-//! - A server that cannot be reached, that does not answer, that asks for time, or that fails on everything it is
-//!   given, is left alone for a delay that doubles from about 1 s to 60 s, or to 10 min for clients that report
-//!   rarely, with jitter.
-//! - A report that fails although the server takes others steps behind them, and is given up after
-//!   [`MAX_TRIES`] such failures: it may not block its neighbours. Also one that gets no answer, which may be the end
-//!   of a server's worker or a wait for the request's timeout each time.
-//! - A service whose last report the server failed on steps behind the other services until one succeeds. Once a
-//!   report of it was given up, each further failure beside others' success gives up all of it that waits: it may
-//!   not fill the queue either.
-//! - After an outage the backlog goes out at [`CATCH_UP`] times the rate at which it came, and not faster: clients
-//!   that lost their server together must not run it down together.
+//! - What is fresh goes first: the newest report of each service, at once if it was sampled after an outage. Behind it
+//!   those follow that were the newest when the outage ended, then the others, oldest first, so that all together are at
+//!   most [`CATCH_UP`] times as many as are sampled: clients that lost their server together must not run it down
+//!   together.
+//! - A server that cannot be reached, that asks for time, or that fails on many services, is left alone for a delay that
+//!   doubles from about 1 s to 60 s, or to 10 min for clients that report rarely, with jitter. The first report that it
+//!   takes makes all services due.
+//! - A service that the server fails on alone steps behind the others; see [`FailingServices`].
+//! - What the server refuses for good is done. What it fails on again and again while it takes others is given up: after
+//!   [`Uplink::set_attempts`] failures that may be the report's, after [`WAY_TRIES`] that are those of the way there.
+//! - Once a report of a service was given up as the report's, each further failure beside others' success gives up all of
+//!   it that waits: it may not fill the queue either.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
+use std::time::Duration;
 
 use mote_core::Uptime;
-use mote_core::backoff::Backoff;
 
+use super::failing::{FailingServices, Said};
+use super::pace::Pace;
 use crate::account::Account;
 use crate::http::outcome::Outcome;
 use crate::queue::{Chore, GivenUp, Queue, Record, Restored, Totals, Whose};
 
-/// Failures of one report, while the server takes others, after which it is given up.
-pub const MAX_TRIES: u8 = 5;
+pub use super::failing::MAX_FAILING;
+pub use super::pace::{CATCH_UP, MAX_DELAY_MS, MAX_DISTANCE_MS};
 
-/// How much faster than they are sampled reports are sent while there is a backlog.
-pub const CATCH_UP: f64 = 1.6;
+/// Failures of one report that may be its own, while the server takes others, after which it is given up, if nothing
+/// else is set.
+pub const ATTEMPTS: u8 = 5;
 
-/// The longest delay after a failure, for clients that do not report more rarely than that.
-pub const MAX_DELAY_MS: u32 = 60_000;
+/// The same for failures of the way to the server: no connection that lasts, no answer, an answer of a server in between.
+pub const WAY_TRIES: u8 = 50;
 
-/// The pace of a backlog whose reports came at a rate that nobody knows any more is that of reports so far apart.
-const IDLE_GAP_MS: u32 = 1600;
+/// The same for a refusal that may hold for all reports.
+pub const DOUBTFUL_TRIES: u8 = 2;
 
-/// Services that are known to fail, at most: boards may name as many as they like.
-pub const MAX_FAILING: usize = 1024;
-
-/// The longest distance between two reports of a backlog. Clients that report more rarely than this ask for
-/// their orders more often than they report.
-pub const MAX_DISTANCE_MS: u32 = 300_000;
+/// A report that failed is not sent again before, doubled each time.
+const AGAIN_MS: u64 = 1000;
+const MAX_DOUBLINGS: u8 = 5;
 
 /// What to do next.
 #[derive(Debug)]
@@ -55,21 +55,16 @@ pub enum Next {
 pub struct Uplink {
     queue: Queue,
     account: Account,
-    backoff: Backoff,
-    /// Reports a second, of this agent and of its boards.
-    rates: (f64, f64),
-    /// Mean time between two of them, in milliseconds.
-    gap_ms: u32,
-    /// The same while the backlog came together; 0 is unknown.
-    backlog_gap_ms: u32,
+    pace: Pace,
+    failing: FailingServices,
+    attempts: u8,
     hold_until: Uptime,
-    /// Services whose last delivery the server failed on.
-    failing: BTreeMap<u64, Failing>,
-    /// These are held until then.
-    failing_until: Uptime,
-    /// An outage left a backlog; then sends keep a distance.
-    catching_up: bool,
-    in_flight: bool,
+    /// The server did not take anything since it was left alone.
+    is_out: bool,
+    /// When the report on its way was sent.
+    in_flight: Option<Uptime>,
+    /// The report that failed last, if one failure is enough to give it up once the next one is taken.
+    spent: Option<u64>,
     /// Reports that this run forgot, and whether that on its way is one of them.
     forgotten: u64,
     forgot_in_flight: bool,
@@ -77,12 +72,13 @@ pub struct Uplink {
     dead: VecDeque<Record>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Failing {
-    /// How many reports the server had taken when it failed last on this service.
-    taken: u64,
-    /// A report was given up since the last one succeeded.
-    given_up: bool,
+/// Whose fault a failure is.
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    /// Perhaps the report's: so many tries are enough while others are taken.
+    Report { attempts: u8 },
+    /// The way's or the server's.
+    Way { retry_after: Option<Duration> },
 }
 
 impl Uplink {
@@ -91,15 +87,13 @@ impl Uplink {
         Uplink {
             queue,
             account: Account::default(),
-            backoff: Backoff::new(seed),
-            rates: (0.0, 0.0),
-            gap_ms: 0,
-            backlog_gap_ms: 0,
+            pace: Pace::new(seed),
+            failing: FailingServices::new(),
+            attempts: ATTEMPTS,
             hold_until: Uptime::from_millis(0),
-            failing: BTreeMap::new(),
-            failing_until: Uptime::from_millis(0),
-            catching_up: false,
-            in_flight: false,
+            is_out: false,
+            in_flight: None,
+            spent: None,
             forgotten: 0,
             forgot_in_flight: false,
             dead: VecDeque::new(),
@@ -108,14 +102,19 @@ impl Uplink {
 
     /// Says how many reports are sampled a second, which sets the pace after an outage.
     pub fn set_rate(&mut self, reports_per_second: f64) {
-        self.rates.0 = reports_per_second;
-        self.rates_changed();
+        let is_idle = self.queue.is_empty();
+        self.pace.set_rate(reports_per_second, is_idle);
     }
 
     /// Says how many reports come from boards a second, which are sent beside this agent's own.
     pub fn set_boards_rate(&mut self, reports_per_second: f64) {
-        self.rates.1 = reports_per_second;
-        self.rates_changed();
+        let is_idle = self.queue.is_empty();
+        self.pace.set_boards_rate(reports_per_second, is_idle);
+    }
+
+    /// Says how often a report is tried that the server fails on while it takes others.
+    pub fn set_attempts(&mut self, attempts: u8) {
+        self.attempts = attempts.max(1);
     }
 
     /// The queue, for its bounds and its disk's state.
@@ -131,12 +130,12 @@ impl Uplink {
     /// The server may be another one now: it is tried at once.
     pub fn retry_now(&mut self, now: Uptime) {
         self.hold_until = now;
-        self.failing_until = now;
         self.failing.clear();
-        self.backoff.succeeded();
+        self.pace.retry_now(now);
+        self.spent = None;
     }
 
-    /// Queues a report that was sampled for the service in a slot, or by a board.
+    /// Queues a report that was sampled for a service, of this agent or of a board.
     pub fn push(&mut self, report: &[u8], whose: Whose<'_>, now: Uptime) {
         self.account.sampled += 1;
         let given_up = self.queue.push(report, whose, now);
@@ -159,8 +158,8 @@ impl Uplink {
         if let Some(restored) = finished.restored {
             self.restored(&restored);
         }
-        self.queue
-            .trim(|service| self.failing.contains_key(&service));
+        let failing = &self.failing;
+        self.queue.trim(|service| failing.is_held(service));
     }
 
     /// Gives up the reports that only memory has, since the agent ends.
@@ -190,7 +189,7 @@ impl Uplink {
 
     /// The next report to send at `now`.
     pub fn next(&mut self, now: Uptime) -> Next {
-        if self.in_flight {
+        if self.in_flight.is_some() {
             return Next::Wait(Uptime::NEVER);
         }
         if now < self.hold_until && !self.queue.is_empty() {
@@ -198,19 +197,17 @@ impl Uplink {
         }
         match self.take(now) {
             Some(record) => {
-                self.in_flight = true;
-                if self.catching_up {
-                    self.hold_until = now.after_millis(u64::from(self.distance_ms()));
-                }
+                self.in_flight = Some(now);
                 Next::Send(record)
             }
             None => Next::Wait(self.ready_at(now)),
         }
     }
 
-    /// Says how the delivery of a report from [`Uplink::next`] ended. Gives whether the report is given up for it.
-    pub fn delivered(&mut self, mut record: Record, outcome: Outcome, now: Uptime) -> bool {
-        self.in_flight = false;
+    /// Says how the delivery of a report from [`Uplink::next`] ended. Gives whether reports are given up for it.
+    pub fn delivered(&mut self, record: Record, outcome: Outcome, now: Uptime) -> bool {
+        let sent = self.in_flight.take().unwrap_or(now);
+        let took_ms = now.millis_since(sent);
         if self.queue.landed() {
             // It was given up meanwhile, for want of room on disk or since the agent ends.
             if std::mem::take(&mut self.forgot_in_flight) {
@@ -220,10 +217,10 @@ impl Uplink {
                 self.account.dropped.overflow -= 1;
                 self.account.acknowledged += 1;
             }
-            if matches!(outcome, Outcome::Acknowledged | Outcome::Refused) {
-                self.answered(record.service, now);
-            } else {
-                self.hold_until = self.back_off(now);
+            match outcome {
+                Outcome::Acknowledged => return self.took(record, sent, now),
+                Outcome::Refused => self.refused(&record, sent, now),
+                _ => self.hold(now, 0),
             }
             self.queue.done(record);
             return false;
@@ -231,50 +228,42 @@ impl Uplink {
         match outcome {
             Outcome::Acknowledged => {
                 self.account.acknowledged += 1;
-                self.answered(record.service, now);
-                self.queue.done(record);
-                false
+                self.took(record, sent, now)
             }
             Outcome::Refused => {
                 self.account.dropped.refused += 1;
-                self.answered(record.service, now);
+                self.refused(&record, sent, now);
                 self.dead.push_back(record);
                 true
             }
             Outcome::Unreachable => {
-                self.hold_until = self.back_off(now);
-                let given_up = self.queue.put_back(record, true, now);
-                self.count(given_up);
+                self.hold(now, 0);
+                self.put_back(record, now);
                 false
             }
-            Outcome::Unanswered => {
-                let is_given_up = self.failed(&mut record);
-                self.hold_until = self.back_off(now);
-                self.after_failure(record, is_given_up, true, now);
-                is_given_up
+            Outcome::Doubtful => {
+                let attempts = DOUBTFUL_TRIES;
+                self.failed(record, outcome, Fault::Report { attempts }, took_ms, now)
+            }
+            Outcome::Failed => {
+                let attempts = self.attempts;
+                self.failed(record, outcome, Fault::Report { attempts }, took_ms, now)
             }
             Outcome::Busy { retry_after } => {
-                let before = self.failing.get(&record.service).copied();
-                let others_work = before.is_some_and(|it| it.taken < self.account.acknowledged);
-                let is_given_up = self.failed(&mut record);
-                if let Some(retry_after) = retry_after {
-                    let retry_after_ms = u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX);
-                    self.hold_until = self.back_off(now).after_millis(retry_after_ms);
-                } else if before.is_some() && !others_work {
-                    self.failing_until = self.back_off(now);
-                }
-                let delay_ms = 1000u64 << record.tries;
-                record.not_before = now.after_millis(delay_ms);
-                self.after_failure(record, is_given_up, false, now);
-                is_given_up
+                self.failed(record, outcome, Fault::Way { retry_after }, took_ms, now)
+            }
+            Outcome::Unanswered => {
+                let retry_after = None;
+                self.failed(record, outcome, Fault::Way { retry_after }, took_ms, now)
             }
         }
     }
 
     /// Where all reports are.
     pub fn account(&self) -> Account {
+        let is_in_flight = self.in_flight.is_some() && !self.queue.flying_is_lost();
         Account {
-            queued: self.queue.len() + u64::from(self.in_flight && !self.queue.flying_is_lost()),
+            queued: self.queue.len() + u64::from(is_in_flight),
             ..self.account
         }
     }
@@ -284,110 +273,200 @@ impl Uplink {
         self.queue.bytes()
     }
 
-    /// The first report that may be sent at `now`, of a service that works if there is one.
+    /// The first report that may be sent at `now`: what is fresh, then what fails and is due, then the backlog.
     fn take(&mut self, now: Uptime) -> Option<Record> {
         let failing = &self.failing;
-        let ready = |it: &Record| it.not_before <= now;
-        let working = |it: &Record| ready(it) && !failing.contains_key(&it.service);
-        match self.queue.take(now, working) {
-            None if now >= self.failing_until => self.queue.take(now, ready),
-            taken => taken,
+        let is_catching_up = self.pace.is_catching_up;
+        let is_ready = |it: &Record| it.not_before <= now;
+        let is_free = |it: &Record| is_ready(it) && !failing.is_held(it.service);
+        let is_first = |it: &Record| it.is_fresh && !it.is_late;
+        let first = |it: &Record| is_free(it) && (is_first(it) || !is_catching_up);
+        if let Some(record) = self.queue.take(now, first) {
+            return Some(record);
+        }
+        let is_due = |it: &Record| failing.due_at(it.service).is_some_and(|at| at <= now);
+        let due = self.queue.records(now);
+        let due = due.filter(|(it, ready_at)| *ready_at <= now && is_due(it));
+        if let Some((_, service)) = due
+            .map(|(it, _)| (failing.failure(it.service), it.service))
+            .min()
+        {
+            // Of a service that fails alone the report that failed before shows whether it still does, and ends in time.
+            let is_alone = failing.is_alone(service);
+            let is_its = |it: &Record| it.service == service && is_ready(it);
+            let was_tried = |it: &Record| it.tries > 0 || it.way_tries > 0;
+            let tried = |it: &Record| is_alone && is_its(it) && was_tried(it);
+            let fresh = |it: &Record| is_its(it) && it.is_fresh;
+            if let Some(record) = self.queue.take(now, tried) {
+                return Some(record);
+            }
+            if let Some(record) = self.queue.take(now, fresh) {
+                return Some(record);
+            }
+            return self.queue.take(now, is_its);
+        }
+        if !is_catching_up || self.pace.backlog_at > now {
+            return None;
+        }
+        let fresh = |it: &Record| is_free(it) && it.is_fresh;
+        match self.queue.take(now, fresh) {
+            None => self.queue.take(now, is_free),
+            fresh => fresh,
         }
     }
 
     /// When [`Uplink::take`] has something; [`Uptime::NEVER`] for an empty queue.
     fn ready_at(&self, now: Uptime) -> Uptime {
         let records = self.queue.records(now);
-        let instants = records.map(
-            |(it, ready_at)| match self.failing.contains_key(&it.service) {
-                true => ready_at.max(self.failing_until),
-                false => ready_at,
-            },
-        );
+        let instants = records.map(|(it, ready_at)| match self.failing.due_at(it.service) {
+            Some(due_at) => ready_at.max(due_at),
+            None if it.is_fresh && !it.is_late => ready_at,
+            None if self.pace.is_catching_up => ready_at.max(self.pace.backlog_at),
+            None => ready_at,
+        });
         instants.min().unwrap_or(Uptime::NEVER)
     }
 
-    fn rates_changed(&mut self) {
-        let (own, boards) = self.rates;
-        self.gap_ms = match own + boards {
-            rate if rate > 0.0 => (1000.0 / rate.max(1e-6)).min(1e9) as u32,
-            _ => IDLE_GAP_MS,
-        };
-        // New orders may be fewer, but what waits came at the rate of the old ones.
-        let known = self.backlog_gap_ms > 0 && !self.queue.is_empty();
-        if !known || self.gap_ms < self.backlog_gap_ms {
-            self.backlog_gap_ms = self.gap_ms;
+    /// The server took a report. Gives whether another one is given up, since the server fails on that alone.
+    fn took(&mut self, record: Record, sent: Uptime, now: Uptime) -> bool {
+        let service = record.service;
+        self.queue.done(record);
+        // What came together while it failed is a backlog.
+        self.pace.is_catching_up |= self.failing.knows(service);
+        if self.failing.took(service, now) || std::mem::take(&mut self.is_out) {
+            self.queue.wake(now);
         }
+        self.answered(sent, now);
+        let Some(spent) = self.spent.take() else {
+            return false;
+        };
+        let spent = self.queue.take_all(|it| it.id() == spent);
+        for record in &spent {
+            self.failing.note_given_up(record.service);
+        }
+        self.give_up(spent)
     }
 
-    fn answered(&mut self, service: u64, now: Uptime) {
-        self.failing.remove(&service);
-        self.failing_until = Uptime::from_millis(0);
-        self.backoff.succeeded();
+    fn refused(&mut self, record: &Record, sent: Uptime, now: Uptime) {
+        self.failing.refused(record.service);
+        self.answered(sent, now);
+    }
+
+    fn answered(&mut self, sent: Uptime, now: Uptime) {
+        self.pace.answered(sent);
+        self.hold_until = Uptime::from_millis(0);
         // Those that wait for another try are no backlog.
         let mut records = self.queue.records(now);
-        if self.queue.on_disk_only() == 0 && !records.any(|(it, _)| it.not_before <= now) {
-            self.catching_up = false;
-            self.backlog_gap_ms = self.gap_ms;
-        }
-        if !self.catching_up {
-            self.hold_until = Uptime::from_millis(0);
+        let is_backlog = |it: &Record| it.not_before <= now && !self.failing.is_held(it.service);
+        if self.queue.on_disk_only() == 0 && !records.any(|(it, _)| is_backlog(it)) {
+            self.pace.caught_up();
         }
     }
 
-    /// Notes that the server failed on a report. Gives whether that report is given up.
-    fn failed(&mut self, record: &mut Record) -> bool {
-        let taken = self.account.acknowledged;
-        if record.tries == 0 || record.taken_when_failed < taken {
-            record.tries += 1;
+    /// The server failed on a report. Gives whether reports are given up for it.
+    fn failed(
+        &mut self,
+        mut record: Record,
+        outcome: Outcome,
+        fault: Fault,
+        took_ms: u64,
+        now: Uptime,
+    ) -> bool {
+        let service = record.service;
+        let said = self.failing.failed(service, took_ms, now);
+        if !said.is_known {
+            self.spent = None;
         }
-        record.taken_when_failed = taken;
-        let before = self.failing.get(&record.service).copied();
-        let others_work = before.is_some_and(|it| it.taken < taken);
-        let was_given_up = before.is_some_and(|it| it.given_up);
-        let all_are_given_up = was_given_up && others_work;
-        let is_given_up = all_are_given_up || record.tries >= MAX_TRIES;
-        if all_are_given_up {
-            let all = self.queue.take_service(record.service);
-            self.account.dropped.gave_up += all.len() as u64;
-            self.dead.extend(all);
-        }
-        let failing = Failing {
-            taken,
-            given_up: was_given_up || is_given_up,
+        let is_first = record.tries == 0 && record.way_tries == 0;
+        let counts = is_first || record.taken_when_failed < self.failing.taken();
+        record.taken_when_failed = self.failing.taken();
+        let is_spent = match fault {
+            Fault::Report { attempts } => {
+                record.tries += u8::from(counts);
+                if attempts == 1 && said.is_only_one {
+                    // One failure says nothing before another report was taken behind it.
+                    self.spent = Some(record.id());
+                }
+                let was_same = match outcome {
+                    Outcome::Doubtful => said.was_refused,
+                    _ => said.was_given_up,
+                };
+                said.is_only_one
+                    && (record.tries >= attempts.max(2) || said.others_work && was_same)
+            }
+            Fault::Way { .. } => {
+                record.way_tries += u8::from(counts);
+                said.is_only_one && record.way_tries >= WAY_TRIES
+            }
         };
-        if self.failing.len() >= MAX_FAILING && before.is_none() {
-            // It fails again if it has to.
-            self.failing.pop_first();
+        self.slow_down(service, fault, said, now);
+        if !is_spent {
+            let doublings = record.tries.min(MAX_DOUBLINGS);
+            record.not_before = now.after_millis(AGAIN_MS << doublings);
+            self.put_back(record, now);
+            return false;
         }
-        self.failing.insert(record.service, failing);
-        is_given_up
-    }
-
-    fn after_failure(&mut self, record: Record, is_given_up: bool, first: bool, now: Uptime) {
-        if is_given_up {
-            self.account.dropped.gave_up += 1;
+        if outcome == Outcome::Doubtful {
+            // An answer like any refusal: it holds up nothing.
+            self.account.dropped.refused += 1;
+            self.failing.note_refused(service);
             self.dead.push_back(record);
-        } else {
-            let given_up = self.queue.put_back(record, first, now);
-            self.count(given_up);
+            return true;
+        }
+        let mut given_up = vec![record];
+        if outcome == Outcome::Failed && said.was_given_up {
+            given_up.extend(self.queue.take_all(|it| it.service == service));
+        }
+        if outcome == Outcome::Failed {
+            self.failing.note_given_up(service);
+        }
+        self.give_up(given_up)
+    }
+
+    /// Leaves the server alone as far as a failure is its own.
+    fn slow_down(&mut self, service: u64, fault: Fault, said: Said, now: Uptime) {
+        self.pace.is_catching_up = true;
+        let retry_after_ms = match fault {
+            Fault::Way { retry_after } => {
+                retry_after.map(|it| u64::try_from(it.as_millis()).unwrap_or(u64::MAX))
+            }
+            Fault::Report { .. } => None,
+        };
+        let is_alone = said.others_work && said.is_only_one;
+        match retry_after_ms {
+            Some(ms) if is_alone => self.failing.hold(service, now.after_millis(ms)),
+            Some(ms) => self.hold(now, ms),
+            None if is_alone => {}
+            None if said.is_outage => {
+                self.hold(now, 0);
+                self.failing.note_hold();
+            }
+            None if said.is_again => {
+                let until = self.pace.back_off(now);
+                self.failing.hold(service, until);
+            }
+            None => {}
         }
     }
 
-    /// Counts a failure in a row and gives the end of the delay after it.
-    fn back_off(&mut self, now: Uptime) -> Uptime {
-        let distance_ms = self.distance_ms();
-        // One lost request does not hold up a rare report for long, a long outage spreads those who return.
-        let floor_ms = distance_ms.min(MAX_DELAY_MS / 2);
-        let cap_ms = MAX_DELAY_MS.max(2 * distance_ms);
-        let delay_ms = self.backoff.failed(floor_ms, cap_ms);
-        self.catching_up = true;
-        now.after_millis(u64::from(delay_ms))
+    /// Nothing is sent for a while and `more_ms`.
+    fn hold(&mut self, now: Uptime, more_ms: u64) {
+        self.pace.is_catching_up = true;
+        self.is_out = true;
+        self.hold_until = self.pace.back_off(now).after_millis(more_ms);
     }
 
-    /// The least distance between two sends while there is a backlog.
-    fn distance_ms(&self) -> u32 {
-        ((f64::from(self.backlog_gap_ms) / CATCH_UP) as u32).min(MAX_DISTANCE_MS)
+    /// Gives whether there are any.
+    fn give_up(&mut self, records: Vec<Record>) -> bool {
+        self.account.dropped.gave_up += records.len() as u64;
+        let is_any = !records.is_empty();
+        self.dead.extend(records);
+        is_any
+    }
+
+    fn put_back(&mut self, record: Record, now: Uptime) {
+        let given_up = self.queue.put_back(record, now);
+        self.count(given_up);
     }
 
     fn count(&mut self, given_up: GivenUp) {
@@ -415,407 +494,10 @@ impl Uplink {
         dropped.forgotten += totals.dropped.forgotten;
         if *queued > 0 {
             // What waited for the server while no agent ran is a backlog like any other.
-            self.catching_up = true;
+            self.pace.is_catching_up = true;
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-    use crate::account::Dropped;
-
-    const SECOND: u64 = 1000;
-
-    fn at(ms: u64) -> Uptime {
-        Uptime::from_millis(ms)
-    }
-
-    fn of(key: u64) -> Whose<'static> {
-        Whose { key, name: "" }
-    }
-
-    fn uplink() -> Uplink {
-        let mut uplink = Uplink::new(Queue::new(1 << 20, 3600 * SECOND), 7);
-        uplink.set_rate(1.0);
-        uplink
-    }
-
-    fn send(uplink: &mut Uplink, now: Uptime) -> Record {
-        match uplink.next(now) {
-            Next::Send(record) => record,
-            Next::Wait(until) => panic!("nothing to send at {now:?} before {until:?}"),
-        }
-    }
-
-    fn waits_until(uplink: &mut Uplink, now: Uptime) -> Uptime {
-        match uplink.next(now) {
-            Next::Wait(until) => until,
-            Next::Send(record) => panic!("sends {record:?}"),
-        }
-    }
-
-    fn balanced(uplink: &Uplink) -> Account {
-        let account = uplink.account();
-        let found = account.acknowledged + account.queued + account.dropped.total();
-        assert_eq!(account.sampled, found, "{account:?}");
-        account
-    }
-
-    #[test]
-    fn reports_of_one_tick_go_out_together() {
-        let mut uplink = uplink();
-        for report in [b"a", b"b", b"c"] {
-            uplink.push(report, of(0), at(0));
-        }
-        for report in [b"a", b"b", b"c"] {
-            let record = send(&mut uplink, at(0));
-            assert_eq!(record.report, report);
-            balanced(&uplink);
-            uplink.delivered(record, Outcome::Acknowledged, at(0));
-        }
-        assert_eq!(waits_until(&mut uplink, at(0)), Uptime::NEVER);
-        assert_eq!(balanced(&uplink).acknowledged, 3);
-    }
-
-    #[test]
-    fn an_unreachable_server_is_left_alone_longer_and_longer() {
-        let mut uplink = uplink();
-        uplink.push(b"a", of(0), at(0));
-        let mut now = at(0);
-        let mut delays = vec![];
-        for _ in 0..12 {
-            let record = send(&mut uplink, now);
-            assert_eq!(record.report, b"a");
-            uplink.delivered(record, Outcome::Unreachable, now);
-            let until = waits_until(&mut uplink, now);
-            delays.push(until.millis_since(now));
-            now = until;
-        }
-        assert!(
-            delays.iter().all(|delay| (625..=60_000).contains(delay)),
-            "{delays:?}"
-        );
-        assert!(
-            delays[8..].iter().any(|delay| *delay > 20_000),
-            "{delays:?}"
-        );
-        assert_eq!(balanced(&uplink).queued, 1);
-    }
-
-    #[test]
-    fn the_backlog_is_sent_at_a_pace() {
-        let mut uplink = uplink();
-        let mut now = at(0);
-        uplink.push(b"a", of(0), now);
-        let record = send(&mut uplink, now);
-        uplink.delivered(record, Outcome::Unreachable, now);
-        for n in 0..100u8 {
-            uplink.push(&[n], of(0), now);
-        }
-        now = waits_until(&mut uplink, now);
-        for left in (0..101).rev() {
-            let record = send(&mut uplink, now);
-            uplink.delivered(record, Outcome::Acknowledged, now);
-            if left > 0 {
-                let until = waits_until(&mut uplink, now);
-                assert_eq!(until.millis_since(now), 625);
-                now = until;
-            }
-        }
-        // The backlog is gone, and with it the pace.
-        uplink.push(b"x", of(0), now);
-        uplink.push(b"y", of(0), now);
-        for _ in 0..2 {
-            let record = send(&mut uplink, now);
-            uplink.delivered(record, Outcome::Acknowledged, now);
-        }
-    }
-
-    #[test]
-    fn a_backlog_keeps_the_pace_at_which_it_came() {
-        let mut uplink = uplink();
-        for n in 0..4u8 {
-            uplink.push(&[n], of(0), at(0));
-        }
-        let record = send(&mut uplink, at(0));
-        uplink.delivered(record, Outcome::Unreachable, at(0));
-        // Nothing to monitor any more; then one report an hour.
-        uplink.set_rate(0.0);
-        uplink.set_rate(1.0 / 3600.0);
-        let mut now = waits_until(&mut uplink, at(0));
-        for _ in 0..3 {
-            let record = send(&mut uplink, now);
-            uplink.delivered(record, Outcome::Acknowledged, now);
-            let until = waits_until(&mut uplink, now);
-            assert_eq!(until.millis_since(now), 625);
-            now = until;
-        }
-        let record = send(&mut uplink, now);
-        uplink.delivered(record, Outcome::Acknowledged, now);
-
-        // The next backlog comes at the new rate.
-        uplink.push(b"x", of(0), now);
-        uplink.push(b"y", of(0), now);
-        let mut delays = vec![];
-        for outcome in [Outcome::Unreachable, Outcome::Acknowledged] {
-            let record = send(&mut uplink, now);
-            uplink.delivered(record, outcome, now);
-            let until = waits_until(&mut uplink, now);
-            delays.push(until.millis_since(now));
-            now = until;
-        }
-        assert_eq!(delays, [30_000, 300_000]);
-    }
-
-    #[test]
-    fn what_boards_report_counts_for_the_pace() {
-        let mut uplink = uplink();
-        uplink.set_rate(0.1);
-        uplink.set_boards_rate(9.9);
-        for n in 0..4u8 {
-            uplink.push(&[n], of(0), at(0));
-        }
-        let record = send(&mut uplink, at(0));
-        uplink.delivered(record, Outcome::Unreachable, at(0));
-        let now = waits_until(&mut uplink, at(0));
-        let record = send(&mut uplink, now);
-        uplink.delivered(record, Outcome::Acknowledged, now);
-        // Ten a second in all, and 1.6 times as fast.
-        assert_eq!(waits_until(&mut uplink, now).millis_since(now), 62);
-    }
-
-    #[test]
-    fn a_poison_report_is_given_up_and_delays_nobody() {
-        let mut uplink = uplink();
-        uplink.push(b"poison", of(0), at(0));
-        let mut failures = 0;
-        for second in 0..200 {
-            let now = at(second * SECOND);
-            uplink.push(b"good", of(0), now);
-            while let Next::Send(record) = uplink.next(now) {
-                let poison = record.report == b"poison";
-                failures += u32::from(poison);
-                let busy = Outcome::Busy { retry_after: None };
-                uplink.delivered(
-                    record,
-                    if poison { busy } else { Outcome::Acknowledged },
-                    now,
-                );
-            }
-            assert!(uplink.account().queued <= 1, "{second}");
-        }
-        assert_eq!(failures, u32::from(MAX_TRIES));
-        let account = balanced(&uplink);
-        assert_eq!((account.acknowledged, account.dropped.gave_up), (200, 1));
-    }
-
-    /// Two services, sampled every so many seconds, and a server that fails on the second for an hour.
-    fn poison_service(good_s: u64, poison_s: u64) -> (Uplink, u64) {
-        let (mut uplink, mut attempts) = (uplink(), 0);
-        uplink.set_rate(1.0 / good_s as f64 + 1.0 / poison_s as f64);
-        for ms in (0..3_600_000).step_by(100) {
-            let now = at(ms);
-            if ms % (good_s * SECOND) == 0 {
-                uplink.push(b"good", of(0), now);
-            }
-            if ms % (poison_s * SECOND) == 0 {
-                uplink.push(b"poison", of(1), now);
-            }
-            while let Next::Send(record) = uplink.next(now) {
-                let outcome = match record.service {
-                    0 => Outcome::Acknowledged,
-                    _ => Outcome::Busy { retry_after: None },
-                };
-                attempts += u64::from(record.service == 1);
-                uplink.delivered(record, outcome, now);
-            }
-            let good = uplink.queue.records(now).filter(|(it, _)| it.service == 0);
-            // The next one at a distance, at the latest.
-            assert!(good.count() <= 1, "at {ms} ms");
-            balanced(&uplink);
-        }
-        (uplink, attempts)
-    }
-
-    #[test]
-    fn a_poison_service_neither_delays_others_nor_fills_the_queue() {
-        for (good_s, poison_s) in [(1, 1), (10, 1), (1, 10), (60, 5)] {
-            let (uplink, attempts) = poison_service(good_s, poison_s);
-            let account = uplink.account();
-            let sampled = 3600 / poison_s;
-            // Its first report takes half a minute and five reports of the other; then all of it goes at each.
-            let waits = 5 * good_s.max(30) / poison_s + 5;
-            assert!(account.queued <= waits, "{good_s} {poison_s}: {account:?}");
-            assert_eq!(account.dropped.total(), account.dropped.gave_up);
-            assert!(
-                attempts <= 2 * sampled + 100,
-                "{good_s} {poison_s}: {attempts}"
-            );
-        }
-    }
-
-    #[test]
-    fn reports_that_never_get_an_answer_are_given_up_and_delay_others_little() {
-        let mut uplink = uplink();
-        uplink.set_rate(2.0);
-        let (mut attempts, mut dead) = (0, 0);
-        for ms in (0..600_000).step_by(100) {
-            let now = at(ms);
-            if ms % SECOND == 0 {
-                uplink.push(b"good", of(0), now);
-                uplink.push(b"deadly", of(1), now);
-            }
-            while let Next::Send(record) = uplink.next(now) {
-                let outcome = match record.service {
-                    0 => Outcome::Acknowledged,
-                    _ => Outcome::Unanswered,
-                };
-                attempts += u64::from(record.service == 1);
-                uplink.delivered(record, outcome, now);
-            }
-            while let Some(record) = uplink.take_dead() {
-                assert_eq!(record.report, b"deadly");
-                dead += 1;
-                uplink.buried(record);
-            }
-            let good = uplink.queue.records(now).filter(|(it, _)| it.service == 0);
-            // Held for a second, and for two if none came within that.
-            assert!(good.count() <= 4, "at {ms} ms");
-        }
-        let account = balanced(&uplink);
-        assert!(account.queued <= 10, "{account:?}");
-        assert_eq!(account.dropped.total(), dead);
-        assert_eq!(account.dropped.gave_up, dead);
-        assert!((100..1200).contains(&attempts), "{attempts}");
-    }
-
-    #[test]
-    fn an_only_service_without_an_answer_is_not_given_up() {
-        let mut uplink = uplink();
-        for ms in (0..600_000).step_by(100) {
-            let now = at(ms);
-            if ms % SECOND == 0 {
-                uplink.push(b"report", of(0), now);
-            }
-            while let Next::Send(record) = uplink.next(now) {
-                uplink.delivered(record, Outcome::Unanswered, now);
-            }
-        }
-        assert_eq!(balanced(&uplink).queued, 600);
-    }
-
-    #[test]
-    fn a_service_that_works_again_is_taken_again() {
-        let (mut uplink, _) = poison_service(1, 1);
-        let before = uplink.account();
-        for ms in (3_600_000..3_700_000).step_by(100) {
-            let now = at(ms);
-            if ms % SECOND == 0 {
-                uplink.push(b"good", of(0), now);
-                uplink.push(b"cured", of(1), now);
-            }
-            while let Next::Send(record) = uplink.next(now) {
-                uplink.delivered(record, Outcome::Acknowledged, now);
-            }
-        }
-        let account = balanced(&uplink);
-        assert_eq!(account.dropped, before.dropped);
-        assert_eq!(account.queued, 0);
-        assert!(uplink.failing.is_empty());
-    }
-
-    #[test]
-    fn however_many_services_fail_so_many_are_remembered() {
-        let mut uplink = uplink();
-        for service in 0..2 * MAX_FAILING as u64 {
-            let now = at(service * 700_000);
-            uplink.push(b"report", of(service), now);
-            let record = send(&mut uplink, now);
-            assert_eq!(record.service, service);
-            uplink.delivered(record, Outcome::Unanswered, now);
-            let count = uplink.failing.len();
-            assert_eq!(count, MAX_FAILING.min(service as usize + 1));
-        }
-        balanced(&uplink);
-    }
-
-    #[test]
-    fn a_server_that_is_busy_for_many_services_is_left_alone() {
-        let mut uplink = uplink();
-        uplink.set_rate(20.0);
-        let mut attempts = 0;
-        for second in 0..300 {
-            let now = at(second * SECOND);
-            for service in 0..20 {
-                uplink.push(b"report", of(service), now);
-            }
-            while let Next::Send(record) = uplink.next(now) {
-                attempts += 1;
-                uplink.delivered(record, Outcome::Busy { retry_after: None }, now);
-            }
-        }
-        // Each service once, then one report at a time, after longer and longer delays.
-        assert!((20 + 5..20 + 30).contains(&attempts), "{attempts}");
-        assert_eq!(balanced(&uplink).dropped, Dropped::default());
-    }
-
-    #[test]
-    fn a_server_that_is_busy_for_all_loses_nothing() {
-        let mut uplink = uplink();
-        let mut attempts = 0;
-        for second in 0..7200 {
-            let now = at(second * SECOND);
-            uplink.push(b"report", of(0), now);
-            while let Next::Send(record) = uplink.next(now) {
-                attempts += 1;
-                uplink.delivered(record, Outcome::Busy { retry_after: None }, now);
-            }
-        }
-        assert!((7200 / 60..7200 / 15).contains(&attempts), "{attempts}");
-        let account = balanced(&uplink);
-        assert_eq!((account.dropped.gave_up, account.dropped.refused), (0, 0));
-    }
-
-    #[test]
-    fn retry_after_is_honoured() {
-        let mut uplink = uplink();
-        uplink.push(b"a", of(0), at(0));
-        uplink.push(b"b", of(0), at(0));
-        let record = send(&mut uplink, at(0));
-        let retry_after = Some(Duration::from_secs(120));
-        uplink.delivered(record, Outcome::Busy { retry_after }, at(0));
-        assert!(waits_until(&mut uplink, at(0)) >= at(120 * SECOND));
-    }
-
-    #[test]
-    fn another_server_does_not_inherit_the_delay_of_a_busy_one() {
-        let mut uplink = uplink();
-        for report in [b"a", b"b", b"c", b"d"] {
-            uplink.push(report, of(0), at(0));
-        }
-        let fail = |uplink: &mut Uplink| {
-            let record = send(uplink, at(0));
-            uplink.delivered(record, Outcome::Busy { retry_after: None }, at(0));
-        };
-        fail(&mut uplink);
-        fail(&mut uplink);
-        assert!(waits_until(&mut uplink, at(0)) >= at(625));
-        uplink.retry_now(at(0));
-        fail(&mut uplink);
-        // One failure says nothing of the next report.
-        assert_eq!(send(&mut uplink, at(625)).report, b"d");
-    }
-
-    #[test]
-    fn what_the_server_refuses_is_counted_and_gone() {
-        let mut uplink = uplink();
-        uplink.push(b"a", of(0), at(0));
-        let record = send(&mut uplink, at(0));
-        uplink.delivered(record, Outcome::Refused, at(0));
-        let account = balanced(&uplink);
-        assert_eq!((account.sampled, account.dropped.refused), (1, 1));
-    }
-}
+mod tests;

@@ -184,19 +184,30 @@ impl Shared {
                 let (outcome, error) = client.post_report(&record.report);
                 let took = began.elapsed();
                 let mut state = self.lock();
+                // One that failed before may be given up because this one is taken.
+                let reason = match &error {
+                    Some(error) => Some(error.to_string()),
+                    None => state.health.delivery.reason().map(str::to_owned),
+                };
                 state.health.note_delivery(outcome, error.as_ref(), took);
-                let service = error.is_some().then(|| record.service_name.clone());
                 let given_up = state.dispatcher.delivered(record, outcome, clock::uptime());
-                if let (true, Some(error), Some(service)) = (given_up, &error, service) {
-                    state.health.note_given_up(&service, error);
-                    let reason = error.to_string();
-                    while let Some(record) = state.dispatcher.uplink.take_dead() {
-                        drop(state);
-                        state = self.bury(record, &reason);
-                    }
+                if let (true, Some(reason)) = (given_up, reason) {
+                    self.bury_all(state, &reason);
                 }
             }
             Job::Chore(_) | Job::Wait(_) | Job::End => {}
+        }
+    }
+
+    /// Keeps what was given up for `reason`, and says so of the first.
+    fn bury_all<'s>(&'s self, mut state: MutexGuard<'s, State>, reason: &str) {
+        let mut is_said = false;
+        while let Some(record) = state.dispatcher.uplink.take_dead() {
+            if !std::mem::replace(&mut is_said, true) {
+                state.health.note_given_up(&record.service_name, reason);
+            }
+            drop(state);
+            state = self.bury(record, reason);
         }
     }
 

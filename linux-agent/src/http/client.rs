@@ -176,12 +176,22 @@ impl Client {
         }
         let error = self.refused(&self.report_url, &mut response, "");
         let outcome = match status {
-            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => error.outcome(),
-            // These are about the token, not the report, and a token can be mended.
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => error.outcome(),
+            // These are about the token or the time, not the report.
+            StatusCode::UNAUTHORIZED
+            | StatusCode::FORBIDDEN
+            | StatusCode::REQUEST_TIMEOUT
+            | StatusCode::TOO_MANY_REQUESTS => error.outcome(),
             // So is the id that mote's collector does not know.
             _ if response.headers().contains_key(UNKNOWN_CLIENT) => error.outcome(),
+            // A wrong address, a server that was set up wrongly, a limit on the way.
+            StatusCode::NOT_FOUND
+            | StatusCode::METHOD_NOT_ALLOWED
+            | StatusCode::PAYLOAD_TOO_LARGE
+            | StatusCode::MISDIRECTED_REQUEST
+            | StatusCode::TOO_EARLY => Outcome::Doubtful,
             _ if status.is_client_error() => Outcome::Refused,
+            StatusCode::INTERNAL_SERVER_ERROR | StatusCode::NOT_IMPLEMENTED => Outcome::Failed,
+            // Whoever is in between, or the server for all.
             _ => error.outcome(),
         };
         (outcome, Some(error))

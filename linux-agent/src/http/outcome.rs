@@ -9,7 +9,11 @@ pub enum Outcome {
     Acknowledged,
     /// The server will never take it.
     Refused,
-    /// The server answered, but cannot take it now.
+    /// The server refuses it, but for a reason that may hold for all: a wrong address, or a limit on the way.
+    Doubtful,
+    /// The server failed on it, and it may be the report that it fails on.
+    Failed,
+    /// The server answered, but cannot take it now, nor others.
     Busy {
         /// How long it asked to be left alone.
         retry_after: Option<Duration>,

@@ -259,8 +259,7 @@ impl Books {
         Some(self.dirty?.after_millis(interval_ms))
     }
 
-    /// Gives the reports that are not on disk their numbers and copies them into the chore: first those that have
-    /// one from an attempt that failed, then the others by age.
+    /// Gives the reports that are not on disk their numbers, in their order, and copies them into the chore.
     fn number(&mut self, waiting: &mut Waiting, chore: &mut Chore) {
         let unstored = waiting
             .iter()
@@ -272,7 +271,7 @@ impl Books {
             .take(waiting.unstored())
             .map(|(index, it)| (it.number.unwrap_or(u64::MAX), it.queued_ms, index));
         chore.order.extend(unstored);
-        chore.order.sort_unstable();
+        chore.order.sort_unstable_by_key(|(.., index)| *index);
         let all_is_in_memory = self.read_from == self.next;
         for (_, at_ms, index) in chore.order.drain(..) {
             if chore.reports.len() > MAX_APPEND_BYTES {
@@ -361,18 +360,22 @@ impl Books {
         let now_ms = waiting.queue_ms(now);
         for found in chore.found.drain(..) {
             let (service, service_name) = read_whose(&found.report);
-            waiting.insert_by_age(Record {
+            waiting.put_back(Record {
                 report: found.report,
                 service,
                 service_name,
                 not_before: now,
+                is_fresh: false,
+                is_late: false,
                 tries: 0,
+                way_tries: 0,
                 taken_when_failed: 0,
                 // No report is from the future, whatever its line says.
                 queued_ms: found.at_ms.min(now_ms),
                 number: Some(found.number),
                 stored: true,
                 misplaced: false,
+                nth: 0,
             });
         }
     }

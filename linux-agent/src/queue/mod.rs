@@ -104,9 +104,8 @@ impl Queue {
         self.enforce(now)
     }
 
-    /// Puts a report that could not be delivered back: at the front to be the next, or else behind the
-    /// others.
-    pub fn put_back(&mut self, mut record: Record, first: bool, now: Uptime) -> GivenUp {
+    /// Puts a report that could not be delivered back to its place.
+    pub fn put_back(&mut self, mut record: Record, now: Uptime) -> GivenUp {
         if self.is_lost(&record) {
             self.waiting.recycle(record);
             let overflow = 1;
@@ -118,7 +117,7 @@ impl Queue {
         if let Some(books) = &mut self.books {
             books.note_back(&mut record);
         }
-        self.waiting.put_back(record, first);
+        self.waiting.put_back(record);
         self.enforce(now)
     }
 
@@ -146,10 +145,15 @@ impl Queue {
         self.books.as_ref().is_some_and(|it| it.flying.is_lost)
     }
 
-    /// Takes out all reports of a service that are in memory.
-    pub fn take_service(&mut self, service: u64) -> Vec<Record> {
+    /// An outage is over: the newest reports are due, whatever they waited for.
+    pub fn wake(&mut self, now: Uptime) {
+        self.waiting.wake(now);
+    }
+
+    /// Takes out all reports in memory that are wanted.
+    pub fn take_all(&mut self, wanted: impl Fn(&Record) -> bool) -> Vec<Record> {
         let mut taken = Vec::new();
-        while let Some(index) = self.waiting.position(|it| it.service == service) {
+        while let Some(index) = self.waiting.position(&wanted) {
             taken.extend(self.take_at(index));
         }
         taken
@@ -237,18 +241,20 @@ impl Queue {
     }
 
     /// Keeps memory within its bounds: what is on disk is read again when there is room. `is_held` says of which
-    /// services nothing is sent at the moment; they go first.
+    /// services nothing is sent at the moment; they go first, and what is fresh goes last.
     pub fn trim(&mut self, is_held: impl Fn(u64) -> bool) {
         let Some(books) = &mut self.books else { return };
         while self.waiting.bytes() > WINDOW_BYTES {
-            let stored = || {
-                let records = self.waiting.iter().enumerate().rev();
-                records.filter(|(_, it)| it.stored)
+            let newest = |goes: &dyn Fn(&Record) -> bool| {
+                let mut records = self.waiting.iter().enumerate().rev();
+                let found = records.find(|(_, it)| it.stored && goes(it));
+                found.map(|(index, _)| index)
             };
-            let held = stored().find(|(_, it)| is_held(it.service));
+            let index = newest(&|it| !it.is_fresh && is_held(it.service))
+                .or_else(|| newest(&|it| !it.is_fresh))
+                .or_else(|| newest(&|_| true));
             // The last one stays: there must be one to send.
-            let Some((index, _)) = held.or_else(|| stored().next()).filter(|(at, _)| *at > 0)
-            else {
+            let Some(index) = index.filter(|it| *it > 0) else {
                 return;
             };
             let Some(record) = self.waiting.remove(index) else {

@@ -15,8 +15,14 @@ pub struct Record {
     pub service_name: String,
     /// Not to be sent before this instant.
     pub not_before: Uptime,
-    /// Deliveries that failed although the server took other reports.
+    /// It is the newest of its service.
+    pub is_fresh: bool,
+    /// It was so when an outage ended.
+    pub is_late: bool,
+    /// Deliveries that failed, perhaps because of the report, although the server took others.
     pub tries: u8,
+    /// Those that failed because of the way to the server.
+    pub way_tries: u8,
     /// How many reports the server had taken when this one failed last.
     pub taken_when_failed: u64,
     /// When it was queued, by the queue's clock.
@@ -25,8 +31,22 @@ pub struct Record {
     pub(super) number: Option<u64>,
     /// It is on disk.
     pub(super) stored: bool,
-    /// It was put back at another place than that of its age.
+    /// A neighbour is of another age than it should be.
     pub(super) misplaced: bool,
+    /// How many came to memory before it.
+    pub(super) nth: u64,
+}
+
+impl Record {
+    /// Tells it from all others that are in memory.
+    pub fn id(&self) -> u64 {
+        self.nth
+    }
+
+    /// The order in which reports came: those with a number first.
+    pub(super) fn turn(&self) -> (u64, u64) {
+        (self.number.unwrap_or(u64::MAX), self.nth)
+    }
 }
 
 /// How many reports a call gave up, by reason.

@@ -36,12 +36,12 @@ fn old_reports_expire() {
 }
 
 #[test]
-fn a_report_that_was_put_behind_still_is_the_oldest() {
+fn a_report_that_is_put_back_is_the_oldest_again() {
     let mut queue = Queue::new(2 * (1 + OVERHEAD_BYTES), 1000);
     queue.push(b"a", of(0), at(0));
     queue.push(b"b", of(0), at(1));
     let a = first(&mut queue);
-    queue.put_back(a, false, at(1));
+    queue.put_back(a, at(1));
     assert_eq!(queue.push(b"c", of(0), at(2)).overflow, 1);
     let left: Vec<_> = std::iter::from_fn(|| queue.take(at(0), |_| true))
         .map(|it| it.report)
@@ -51,15 +51,26 @@ fn a_report_that_was_put_behind_still_is_the_oldest() {
 }
 
 #[test]
-fn a_report_that_was_put_before_older_ones_is_not_the_oldest() {
-    let mut queue = Queue::new(2 * (1 + OVERHEAD_BYTES), 1000);
-    queue.push(b"a", of(0), at(0));
-    queue.push(b"b", of(1), at(1));
+fn the_newest_of_each_service_is_fresh_wherever_it_was() {
+    let mut queue = Queue::new(1 << 20, 1000);
+    let fresh = |queue: &Queue| -> Vec<u8> {
+        let records = queue.records(at(9)).map(|(it, _)| it);
+        records
+            .filter(|it| it.is_fresh)
+            .map(|it| it.report[0])
+            .collect()
+    };
+    for (report, service) in [(b"a", 0), (b"b", 1), (b"c", 0)] {
+        queue.push(report, of(service), at(0));
+    }
+    assert_eq!(fresh(&queue), b"bc");
     let b = queue.take(at(0), |it| it.service == 1).unwrap();
-    queue.put_back(b, true, at(1));
-    assert_eq!(queue.push(b"c", of(0), at(2)).overflow, 1);
-    assert_eq!(first(&mut queue).report, b"b");
-    assert_eq!(first(&mut queue).report, b"c");
+    queue.put_back(b, at(0));
+    assert_eq!(fresh(&queue), b"bc");
+    let b = queue.take(at(0), |it| it.service == 1).unwrap();
+    queue.push(b"d", of(1), at(1));
+    queue.put_back(b, at(1));
+    assert_eq!(fresh(&queue), b"cd");
 }
 
 #[test]
@@ -82,7 +93,7 @@ fn a_report_that_was_sent_while_there_was_no_disk_counts_until_it_is_back() {
     chore(&mut queue, true);
     assert!(!queue.is_stored(at(0)));
     queue.landed();
-    queue.put_back(a, true, at(0));
+    queue.put_back(a, at(0));
     assert!(!queue.is_stored(at(0)));
     chore(&mut queue, true);
     assert!(queue.is_stored(at(0)));
@@ -111,7 +122,10 @@ fn a_service_is_taken_with_its_bytes() {
     for (report, service) in [(b"aa", 0), (b"bb", 1), (b"cc", 0)] {
         queue.push(report, of(service), at(0));
     }
-    assert_eq!((queue.take_service(0).len(), queue.len()), (2, 1));
+    assert_eq!(
+        (queue.take_all(|it| it.service == 0).len(), queue.len()),
+        (2, 1)
+    );
     assert_eq!(first(&mut queue).report, b"bb");
     assert_eq!(queue.bytes(), 0);
 }

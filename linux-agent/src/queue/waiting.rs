@@ -1,4 +1,4 @@
-//! The reports in memory, in the order in which they are to be sent.
+//! The reports in memory, in the order in which they came.
 
 use std::collections::VecDeque;
 
@@ -23,8 +23,10 @@ const MAX_SPARE_BYTES: usize = 16 << 10;
 pub struct Waiting {
     records: VecDeque<Record>,
     spare: Vec<Buffers>,
-    /// Records out of the order of their ages; the others are in it.
+    /// Records out of the order of their ages: clocks of earlier runs went wrong, or the disk was away.
     misplaced: usize,
+    /// Reports that came so far.
+    came: u64,
     bytes: usize,
     /// Those that have a number.
     numbered: u64,
@@ -47,6 +49,7 @@ impl Waiting {
             records: VecDeque::new(),
             spare: Vec::with_capacity(MAX_SPARE),
             misplaced: 0,
+            came: 0,
             bytes: 0,
             numbered: 0,
             unstored: 0,
@@ -105,38 +108,47 @@ impl Waiting {
         buffers.report.extend_from_slice(report);
         buffers.service_name.clear();
         buffers.service_name.push_str(whose.name);
+        self.stale(whose.key);
+        self.came += 1;
         let record = Record {
             report: buffers.report,
             service: whose.key,
             service_name: buffers.service_name,
             not_before: now,
+            is_fresh: true,
+            is_late: false,
             tries: 0,
+            way_tries: 0,
             taken_when_failed: 0,
             queued_ms: self.queue_ms(now),
             number: None,
             stored: false,
             misplaced: false,
+            nth: self.came,
         };
-        self.insert(self.records.len(), record);
+        self.insert(record);
     }
 
-    /// One that was taken out, at the front to be the next, or else behind the others.
-    pub fn put_back(&mut self, mut record: Record, first: bool) {
-        // Also at the front: it may have been taken from behind older ones.
-        let is_younger = |it: &Record| it.queued_ms < record.queued_ms;
-        record.misplaced = !first || self.records.iter().any(is_younger);
-        let index = if first { 0 } else { self.records.len() };
-        self.insert(index, record);
+    /// One that was taken out, or read from the disk.
+    pub fn put_back(&mut self, mut record: Record) {
+        if record.nth == 0 {
+            self.came += 1;
+            record.nth = self.came;
+        }
+        record.is_fresh &= !self
+            .records
+            .iter()
+            .rev()
+            .any(|it| it.is_fresh && it.service == record.service);
+        self.insert(record);
     }
 
-    /// One that was read from the disk, before what is newer.
-    pub fn insert_by_age(&mut self, record: Record) {
-        let is_older = |it: &Record| {
-            !it.misplaced && it.queued_ms <= record.queued_ms && it.number < record.number
-        };
-        let is_older = |it: &Record| it.number.is_some() && is_older(it);
-        let older = self.records.iter().rposition(is_older);
-        self.insert(older.map_or(0, |index| index + 1), record);
+    /// An outage is over: the newest reports are due, whatever they waited for.
+    pub fn wake(&mut self, now: Uptime) {
+        for record in self.records.iter_mut().filter(|it| it.is_fresh) {
+            record.is_late = true;
+            record.not_before = record.not_before.min(now);
+        }
     }
 
     pub fn remove(&mut self, index: usize) -> Option<Record> {
@@ -158,8 +170,7 @@ impl Waiting {
         }
     }
 
-    /// Reports that were put back keep their age, so the oldest may be anywhere. As long as none is misplaced
-    /// it is the first: a long queue is not searched for each report that comes.
+    /// As long as none is misplaced it is the first: a long queue is not searched for each report that comes.
     pub fn oldest(&self) -> Option<usize> {
         if self.misplaced == 0 && !self.records.is_empty() {
             return Some(0);
@@ -211,7 +222,22 @@ impl Waiting {
         }
     }
 
-    fn insert(&mut self, index: usize, record: Record) {
+    /// The newest of a service is so no more.
+    fn stale(&mut self, service: u64) {
+        let mut newest = self.records.iter_mut().rev();
+        if let Some(record) = newest.find(|it| it.is_fresh && it.service == service) {
+            record.is_fresh = false;
+        }
+    }
+
+    fn insert(&mut self, mut record: Record) {
+        let index = self
+            .records
+            .partition_point(|it| it.turn() <= record.turn());
+        let before = index.checked_sub(1).and_then(|it| self.records.get(it));
+        let after = self.records.get(index);
+        record.misplaced = before.is_some_and(|it| it.queued_ms > record.queued_ms)
+            || after.is_some_and(|it| it.queued_ms < record.queued_ms);
         self.bytes += record.report.len() + OVERHEAD_BYTES;
         self.misplaced += usize::from(record.misplaced);
         self.numbered += u64::from(record.number.is_some());

@@ -109,7 +109,11 @@ fn of_the_agent() -> Vec<(&'static str, String)> {
         ),
         (
             "failures of one report while others are taken",
-            uplink::MAX_TRIES.to_string(),
+            uplink::ATTEMPTS.to_string(),
+        ),
+        (
+            "failures of the way to the server for one report meanwhile",
+            uplink::WAY_TRIES.to_string(),
         ),
         (
             "failing services that are remembered",
