@@ -67,11 +67,14 @@ pub struct Courier {
 impl Courier {
     /// Starts the threads.
     pub fn start(
-        uplink: Uplink,
+        mut uplink: Uplink,
         places: Places,
         server: Option<(&Server, &str)>,
     ) -> io::Result<Courier> {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        if let Some((server, _)) = server {
+            uplink.set_attempts(server.report_attempts);
+        }
         let dead = DeadLetters::open(&places.dead);
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
@@ -151,6 +154,10 @@ impl Courier {
         state.client = server.map(|(server, id)| Arc::new(Client::new(server, id)));
         state.health = Health::default();
         state.dispatcher.has_server = server.is_some();
+        if let Some((server, _)) = server {
+            let uplink = &mut state.dispatcher.uplink;
+            uplink.set_attempts(server.report_attempts);
+        }
         state.dispatcher.uplink.retry_now(clock::uptime());
         drop(state);
         self.wake();

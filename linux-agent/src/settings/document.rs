@@ -40,6 +40,7 @@ pub(super) const SCHEMA: Schema = Schema {
         Key::new("server.service_report.path", Text),
         Key::new("server.service_report.method", Text),
         Key::new("server.service_report.encoding", Text),
+        Key::new("server.service_report.attempts", Number),
         Key::new("server.service_report.fields.client_id", Text),
         Key::new("server.service_report.fields.service_name", Text),
         Key::new("server.service_report.fields.data", Text),
@@ -160,6 +161,8 @@ pub(super) struct ServiceReport {
     pub _method: Option<Method>,
     #[serde(deserialize_with = "encoding")]
     pub encoding: Option<Encoding>,
+    #[serde(deserialize_with = "attempts")]
+    pub attempts: Option<u8>,
     /// By the usual name.
     #[serde(deserialize_with = "field_names")]
     pub fields: BTreeMap<String, String>,
@@ -221,6 +224,7 @@ fields! {
     post: Method = |it| rules::method(it, &[("POST", Method::Post)]);
     field_name: String = rules::field_name;
     encoding: Encoding = |it| one_of(it, &[("json", Encoding::Json), ("form", Encoding::Form)]);
+    attempts: u8 = |it| integer(it, 1, 100, "tries").map(|it| u8::try_from(it).unwrap_or(u8::MAX));
     request_timeout: Duration = |it| seconds(it, 0.1, 600.0);
     config_update_interval: Duration = |it| seconds(it, 1.0, 604_800.0);
     max_bytes: usize = |it| {

@@ -51,6 +51,10 @@ pub(super) fn server(
             .service_report
             .encoding
             .unwrap_or(server.report_encoding),
+        report_attempts: table
+            .service_report
+            .attempts
+            .unwrap_or(server.report_attempts),
         field_names: FieldNames::new(table.service_report.fields),
         request_timeout: table.request_timeout_s.unwrap_or(server.request_timeout),
         config_update_interval: table

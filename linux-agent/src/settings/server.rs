@@ -27,6 +27,8 @@ pub struct Server {
     pub report_path: String,
     /// `service_report.encoding`
     pub report_encoding: Encoding,
+    /// `service_report.attempts`: how often a report is tried that the server fails on while it takes others.
+    pub report_attempts: u8,
     /// `service_report.fields`
     pub field_names: FieldNames,
     /// `request_timeout_s`: how long one request may take.
@@ -128,6 +130,7 @@ impl Server {
             config_method: Method::Get,
             report_path: "api/client/service/report/".to_owned(),
             report_encoding: Encoding::Json,
+            report_attempts: 5,
             field_names: FieldNames::default(),
             request_timeout: Duration::from_secs(30),
             config_update_interval: Duration::from_secs(300),

@@ -141,6 +141,7 @@ const OTHER_VALUES: &[(&str, &str)] = &[
     ("server.service_report.path", "\"/r/\""),
     ("server.service_report.method", "\"POST\""),
     ("server.service_report.encoding", "\"form\""),
+    ("server.service_report.attempts", "7"),
     ("server.service_report.fields.client_id", "\"client_ip\""),
     ("server.service_report.fields.service_name", "\"service\""),
     ("server.service_report.fields.data", "\"values\""),
@@ -199,6 +200,7 @@ fn every_key_takes_effect_from_the_file_and_from_the_environment() {
             config_method: Method::Post,
             report_path: "r/".to_owned(),
             report_encoding: Encoding::Form,
+            report_attempts: 7,
             field_names: FieldNames::new(
                 [
                     ("client_id", "client_ip"),
@@ -327,6 +329,10 @@ fn a_value_out_of_bounds_is_named_with_its_line_and_rule() {
         (
             "server.service_report.fields = { tme = 't' }",
             "agent.toml:2: there is no setting `server.service_report.fields.tme`; the nearest is `server.service_report.fields.time`",
+        ),
+        (
+            "server.service_report.attempts = 0",
+            "agent.toml:2: `server.service_report.attempts` must be an integer from 1 to 100 (tries)",
         ),
         (
             "server.service_report.encoding = \"xml\"",
