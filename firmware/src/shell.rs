@@ -13,7 +13,7 @@ use crate::clock::Clock;
 use crate::node::Node;
 use crate::sleeper::Sleeper;
 
-/// After an error of the line it is left alone for so long, in milliseconds.
+/// Pause after an error of the line, in milliseconds.
 const PAUSE_MS: u32 = 20;
 
 /// As much is read in one piece.

@@ -23,7 +23,7 @@ const TURNS: u32 = 3;
 /// A run sampled after the next one began if it did so by more than this, in milliseconds: clocks are set.
 const OVERLAP_MS: i64 = 10_000;
 
-/// Two runs that did not take turns for so long, in milliseconds, are not two any more.
+/// Two runs that did not take turns for this long, in milliseconds, no longer count as twins.
 const FORGET_MS: i64 = 3_600_000;
 
 /// So many runs of a host are told apart at a time.
@@ -41,16 +41,16 @@ pub struct Arrival<'a> {
     pub sampled_ms: i64,
     /// When it came, by this host's clock.
     pub received_ms: i64,
-    /// Where from.
+    /// The address that it came from.
     pub address: IpAddr,
 }
 
 /// What a report shows.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Finding {
-    /// The client's clock is ahead by so many milliseconds.
+    /// The client's clock is this many milliseconds ahead.
     Ahead(i64),
-    /// It is behind by so many milliseconds, or all its reports wait so long.
+    /// It is this many milliseconds behind, or all its reports wait that long.
     Behind(i64),
     /// Two agents report as this client, and take turns.
     Copied([Twin; 2]),
@@ -59,7 +59,7 @@ pub enum Finding {
 /// One of two agents that report as the same client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Twin {
-    /// Its run.
+    /// The id of its run.
     pub boot: String,
     /// Where its last report came from.
     pub address: IpAddr,

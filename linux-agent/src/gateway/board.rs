@@ -39,7 +39,7 @@ pub struct Board {
     /// Its services document.
     pub orders: Orders,
     refusal: Option<String>,
-    /// What came so far.
+    /// Counts of what came so far.
     pub counts: Counts,
 }
 

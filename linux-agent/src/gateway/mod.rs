@@ -64,9 +64,9 @@ pub struct View<'a> {
     pub settings: &'a settings::Board,
     /// Whether its port is open.
     pub is_open: bool,
-    /// Why it is not.
+    /// Why the port is not open.
     pub link_error: Option<&'a str>,
-    /// What came so far.
+    /// Counts of what came so far.
     pub counts: Counts,
     /// Reports that never came.
     pub missing: u64,
@@ -74,7 +74,7 @@ pub struct View<'a> {
     pub boot: &'a str,
     /// When its services came from the server last, in Unix milliseconds.
     pub services_unix_ms: Option<u64>,
-    /// Why they do not.
+    /// Why no services come.
     pub services_error: Option<&'a str>,
 }
 

@@ -26,7 +26,7 @@ use crate::system::sandbox::{close_on_exec, limit_capabilities};
 pub const MAX_MEMORY_BYTES: u64 = 1 << 30;
 /// No file that a plugin writes may become larger.
 pub const MAX_FILE_BYTES: u64 = 16 << 20;
-/// A plugin's process may have so many open files.
+/// A plugin's process may have this many open files.
 pub const MAX_FILES: u64 = 256;
 /// A plugin cannot start another process while the user that it runs as has this many processes and threads, whatever
 /// they are; the kernel counts no others. It does not count root's, so a plugin of root has no such limit.

@@ -23,7 +23,7 @@ pub(super) struct Printed {
     complaint_bytes: usize,
 }
 
-/// More came than so many bytes.
+/// More than this many bytes came.
 #[derive(Debug)]
 pub(super) struct TooMuch(pub usize);
 

@@ -31,7 +31,7 @@ pub struct Room(Arc<Semaphore>);
 
 /// A body. It takes room until it is dropped.
 pub struct Held {
-    /// What it says.
+    /// Its bytes.
     pub bytes: Vec<u8>,
     room: Option<OwnedSemaphorePermit>,
 }

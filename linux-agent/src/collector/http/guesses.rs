@@ -14,7 +14,7 @@ const FIRST_DELAY: Duration = Duration::from_millis(50);
 /// And never longer than this.
 pub const MAX_DELAY: Duration = Duration::from_secs(5);
 
-/// An address that has not guessed for so long is as good as new.
+/// The wrong codes of an address are forgotten after this time.
 const FORGET_AFTER: Duration = Duration::from_secs(60);
 
 /// So many addresses are remembered.
