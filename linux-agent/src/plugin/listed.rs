@@ -7,23 +7,61 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::unistd::Uid;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// Which plugins may run, where they are, and how long one may take.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plugins {
-    /// The folder that holds them. It is also their working directory.
+    /// The folder that holds those that are no commands. It is also their working directory.
     pub folder: PathBuf,
-    /// The names that may run.
+    /// The names that may run, those of commands among them.
     pub allowed: Vec<String>,
+    /// Plugins with a place and arguments of their own.
+    pub commands: Vec<PluginCommand>,
     /// How long a run may take before its group is sent SIGTERM.
     pub time_limit: Duration,
 }
 
+/// A plugin that the settings give a place and arguments.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PluginCommand {
+    /// How the server names it.
+    pub name: String,
+    /// An absolute path. Its folder is the working directory.
+    pub path: PathBuf,
+    /// What stands behind it.
+    pub arguments: Vec<String>,
+    /// What it prints.
+    pub format: Format,
+}
+
+/// What a plugin prints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Format {
+    /// One JSON object.
+    #[default]
+    Json,
+    /// A line for people and performance data, as checks of Nagios do.
+    Nagios,
+}
+
 impl Plugins {
+    /// What the name of a command stands for; `None` if it is an executable in the folder.
+    pub fn command(&self, name: &str) -> Option<&PluginCommand> {
+        self.commands.iter().find(|command| command.name == name)
+    }
+
     /// The executable that `name` stands for, as an absolute path.
     pub fn find(&self, name: &str) -> Result<PathBuf, PluginError> {
         self.check_name(name)?;
+        match self.command(name) {
+            Some(command) => find_command(&command.path),
+            None => self.find_in_folder(name),
+        }
+    }
+
+    fn find_in_folder(&self, name: &str) -> Result<PathBuf, PluginError> {
         let folder = fs::canonicalize(&self.folder)
             .map_err(|cause| PluginError::read(&self.folder, cause))?;
         let path = folder.join(name);
@@ -41,14 +79,7 @@ impl Plugins {
             return Err(PluginError::NotExecutable(path));
         }
         if Uid::effective().is_root() {
-            // It is executed by this path, so nobody else may be able to replace a folder of it.
-            for above in folder.ancestors().skip(1) {
-                let facts = fs::metadata(above).map_err(|cause| PluginError::read(above, cause))?;
-                let is_sticky = facts.permissions().mode() & 0o1000 != 0;
-                if !(is_sticky && facts.uid() == 0) {
-                    check_only_root_writes(above, &facts)?;
-                }
-            }
+            check_folders_above(&folder)?;
             check_only_root_writes(&folder, &folder_facts)?;
             check_only_root_writes(&path, &facts)?;
         }
@@ -65,6 +96,38 @@ impl Plugins {
         }
         Ok(())
     }
+}
+
+/// A command of the settings. Links on its way are followed: the operator chose them.
+fn find_command(path: &Path) -> Result<PathBuf, PluginError> {
+    let target = fs::canonicalize(path).map_err(|cause| PluginError::read(path, cause))?;
+    let facts = fs::metadata(&target).map_err(|cause| PluginError::read(path, cause))?;
+    if !facts.is_file() {
+        return Err(PluginError::NotAFile(path.to_owned()));
+    }
+    if facts.permissions().mode() & 0o111 == 0 {
+        return Err(PluginError::NotExecutable(path.to_owned()));
+    }
+    if Uid::effective().is_root() {
+        // Nobody else may change the file, a folder of it, or where a link on the way leads.
+        for way in [path, &target] {
+            check_folders_above(way)?;
+        }
+        check_only_root_writes(&target, &facts)?;
+    }
+    Ok(path.to_owned())
+}
+
+/// What root executes by a path goes through all of its folders, so nobody else may be able to replace one.
+fn check_folders_above(path: &Path) -> Result<(), PluginError> {
+    for above in path.ancestors().skip(1) {
+        let facts = fs::metadata(above).map_err(|cause| PluginError::read(above, cause))?;
+        let is_sticky = facts.permissions().mode() & 0o1000 != 0;
+        if !(is_sticky && facts.uid() == 0) {
+            check_only_root_writes(above, &facts)?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether `name` can name a plugin: a plain file name of 1 to 255 bytes that is not hidden.
@@ -149,6 +212,7 @@ mod tests {
         let plugins = Plugins {
             folder: folder.path().to_owned(),
             allowed: vec![name.to_owned()],
+            commands: vec![],
             time_limit: Duration::from_secs(10),
         };
         (folder, plugins)
@@ -209,6 +273,45 @@ mod tests {
             error.starts_with(&format!("{}: ", plugins.folder.display())),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_command_is_found_where_the_settings_say() {
+        let (folder, mut plugins) = folder_with("check", 0o755);
+        let folder = folder.path().canonicalize().unwrap();
+        symlink(folder.join("check"), folder.join("link")).unwrap();
+        let mut find = |path: PathBuf| {
+            plugins.allowed = vec!["disk".to_owned()];
+            plugins.commands = vec![PluginCommand {
+                name: "disk".to_owned(),
+                path,
+                arguments: vec![],
+                format: Format::Nagios,
+            }];
+            plugins.find("disk").map_err(|error| error.to_string())
+        };
+        for name in ["check", "link"] {
+            assert_eq!(find(folder.join(name)), Ok(folder.join(name)));
+        }
+        assert!(
+            find(folder.clone())
+                .unwrap_err()
+                .ends_with(" is not a regular file")
+        );
+        let missing = find(folder.join("none")).unwrap_err();
+        assert!(missing.contains("/none: No such file"), "{missing}");
+        if Uid::effective().is_root() {
+            // Whoever may change where the link leads chooses what root runs.
+            let others = folder.join("others");
+            fs::create_dir(&others).unwrap();
+            symlink(folder.join("check"), others.join("link")).unwrap();
+            fs::set_permissions(&others, fs::Permissions::from_mode(0o777)).unwrap();
+            let error = find(others.join("link")).unwrap_err();
+            assert!(
+                error.contains("/others can be changed by others"),
+                "{error}"
+            );
+        }
     }
 
     #[test]

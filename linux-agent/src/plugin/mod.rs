@@ -1,7 +1,7 @@
 //! Plugins that are executables: programs of the operator that a server may name.
 //!
 //! A server only names one. It runs if the settings list it and it is a regular executable file in the plugin
-//! folder. It gets no shell and no arguments; an environment of `PATH` and `LC_ALL` only; an empty standard input
+//! folder, or where the settings say. It gets no shell and no arguments but those of the settings; an environment of `PATH` and `LC_ALL` only; an empty standard input
 //! and two pipes; a session of its own; no way to gain rights; limits, among them one of time. [`Running`] is one
 //! such run, for a loop around poll(2); [`Outcome`] is its result; [`leftovers`] ends what it leaves behind.
 //!
@@ -13,6 +13,7 @@ mod confine;
 pub mod leftovers;
 mod limits;
 mod listed;
+mod nagios;
 mod output;
 mod printed;
 mod remote;
@@ -26,7 +27,7 @@ pub use confine::{MAX_FILE_BYTES, MAX_FILES, MAX_MEMORY_BYTES, MAX_PROCESSES};
 pub use limits::{
     KILL_AFTER, MAX_COMPLAINT_BYTES, MAX_ERROR_BYTES, MAX_OUTPUT_BYTES, MAX_RUNNING, MAX_TIME_LIMIT,
 };
-pub use listed::{PluginError, Plugins, is_plugin_name};
+pub use listed::{Format, PluginCommand, PluginError, Plugins, is_plugin_name};
 pub use output::{Ended, Outcome, PluginData};
 pub use remote::{ANSWER_TIME, RunnerError};
 pub use running::Running;

@@ -8,6 +8,9 @@ use serde::Deserialize;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value};
 
+use super::listed::Format;
+use super::nagios;
+
 /// The status of a run that took too long, as timeout(1) has it.
 const TIMED_OUT: Status = Status(124);
 
@@ -30,6 +33,8 @@ pub enum Ended {
 /// A finished run.
 #[derive(Debug)]
 pub struct Outcome {
+    /// How its output is to be read.
+    pub format: Format,
     /// What [`Running::start`](super::Running::start) was given.
     pub slot: usize,
     /// How it ended.
@@ -44,6 +49,7 @@ impl Outcome {
     /// The outcome of a run that failed for the reason `sentence`.
     pub fn failed(slot: usize, sentence: impl Into<String>) -> Self {
         Outcome {
+            format: Format::default(),
             slot,
             ended: Ended::Failed(sentence.into()),
             output: Vec::new(),
@@ -75,7 +81,10 @@ impl Outcome {
             }
             Ended::Failed(sentence) => return PluginData::failed(Status::FAILED, sentence.clone()),
         };
-        let (own_status, mut fields) = match parse(&self.output) {
+        if self.format == Format::Nagios && nagios::is_state(ended) {
+            return PluginData::of_check(ended, &self.output);
+        }
+        let (own_status, mut fields) = match self.parse() {
             Ok(parsed) => parsed,
             Err(reason) if ended == 0 => return PluginData::failed(Status::FAILED, reason),
             Err(_) => (0, Map::new()),
@@ -87,6 +96,14 @@ impl Outcome {
         PluginData {
             status: Status(status),
             fields,
+        }
+    }
+
+    fn parse(&self) -> Result<(i32, Map<String, Value>), String> {
+        match self.format {
+            Format::Json => parse(&self.output),
+            // A check that did not end with a state has printed nothing of use.
+            Format::Nagios => Err("ended without a state".to_owned()),
         }
     }
 
@@ -124,6 +141,19 @@ impl PluginData {
     /// Why the run failed, if it did.
     pub fn error(&self) -> Option<&str> {
         self.fields.get("error").and_then(Value::as_str)
+    }
+
+    /// The state of a check is a field like others. One that could not find out what it was asked has failed.
+    fn of_check(state: i32, output: &[u8]) -> Self {
+        let mut fields = nagios::fields(state, output);
+        let mut status = Status::OK;
+        if state == nagios::UNKNOWN {
+            status = Status(state);
+            let text = fields.get("text").and_then(Value::as_str);
+            let text = text.filter(|it| !it.is_empty()).unwrap_or("state unknown");
+            fields.insert("error".to_owned(), text.into());
+        }
+        PluginData { status, fields }
     }
 
     fn failed(status: Status, reason: String) -> Self {
@@ -243,6 +273,7 @@ mod tests {
 
     fn outcome(ended: Ended, output: &str, complaint: &str) -> Value {
         let outcome = Outcome {
+            format: Format::Json,
             slot: 0,
             ended,
             output: output.as_bytes().to_vec(),
@@ -401,8 +432,39 @@ mod tests {
     }
 
     #[test]
+    fn a_check_reports_its_state_and_fails_only_if_it_does_not_know() {
+        let check = |ended, output: &str, complaint: &str| {
+            let outcome = Outcome {
+                format: Format::Nagios,
+                slot: 0,
+                ended,
+                output: output.as_bytes().to_vec(),
+                complaint: complaint.to_owned(),
+            };
+            serde_json::to_value(outcome.data()).unwrap()
+        };
+        assert_eq!(
+            check(Ended::Exited(2), "DISK CRITICAL|/=9MB", ""),
+            json!({"status": 0, "state": 2, "text": "DISK CRITICAL", "data": {"/": {"value": 9, "unit": "MB"}}})
+        );
+        assert_eq!(
+            check(Ended::Exited(3), "check_disk: Could not open\n", ""),
+            json!({"status": 3, "state": 3, "text": "check_disk: Could not open", "error": "check_disk: Could not open"})
+        );
+        assert_eq!(
+            check(Ended::Exited(127), "x", "not found"),
+            json!({"status": 127, "error": "not found"})
+        );
+        assert_eq!(
+            check(Ended::Killed(9), "OK|a=1", ""),
+            json!({"status": 137, "error": "killed by SIGKILL"})
+        );
+    }
+
+    #[test]
     fn the_report_s_encoder_takes_it() {
         let outcome = Outcome {
+            format: Format::Json,
             slot: 0,
             ended: Ended::Exited(0),
             output: br#"{"data": {"a \"b\"": {"x\n": -1, "y": 18446744073709551615, "z": 2.5, "s": "\u0001\\\u00e9"}}}"#.to_vec(),

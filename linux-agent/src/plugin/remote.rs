@@ -14,7 +14,7 @@ use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, 
 use thiserror::Error;
 
 use super::limits::{KILL_AFTER, MAX_RUNNING};
-use super::listed::Plugins;
+use super::listed::{Format, Plugins};
 use super::output::Outcome;
 use super::wire::{MAX_ANSWER_BYTES, READY, Request, decode_answer};
 use crate::system::sandbox::close_on_exec;
@@ -59,6 +59,7 @@ pub enum RunnerError {
 #[derive(Debug)]
 struct Asked {
     id: usize,
+    format: Format,
     slot: usize,
     state: State,
 }
@@ -125,6 +126,7 @@ impl Remote {
             id,
             folder: plugins.folder.clone(),
             name: name.to_owned(),
+            command: plugins.command(name).cloned(),
             time_limit: plugins.time_limit,
         };
         self.send(&request)?;
@@ -132,6 +134,7 @@ impl Remote {
         let by = now + plugins.time_limit + KILL_AFTER + ANSWER_TIME;
         self.asked.push(Asked {
             id,
+            format: plugins.command(name).map_or(Format::Json, |it| it.format),
             slot,
             state: State::Running(by),
         });
@@ -190,6 +193,7 @@ impl Remote {
                 && let State::Running(_) = asked.state
             {
                 outcomes.push(Outcome {
+                    format: asked.format,
                     slot: asked.slot,
                     ..answer
                 });
@@ -317,6 +321,7 @@ mod tests {
         Plugins {
             folder: "/plugins".into(),
             allowed: vec!["check".to_owned()],
+            commands: vec![],
             time_limit: Duration::from_secs(1),
         }
     }

@@ -201,6 +201,7 @@ impl<'s> Runner<'s> {
                 id,
                 folder,
                 name,
+                command,
                 time_limit,
             } => {
                 let is_known = self.runs.is_running(id) || self.unsent.iter().any(|it| it.0 == id);
@@ -211,6 +212,7 @@ impl<'s> Runner<'s> {
                 let plugins = Plugins {
                     folder,
                     allowed: vec![name.clone()],
+                    commands: Vec::from_iter(command),
                     time_limit,
                 };
                 if let Err(sentence) = self.runs.start(&plugins, &name, id, Instant::now()) {
@@ -312,6 +314,7 @@ mod tests {
                 id,
                 folder: self.folder.path().to_owned(),
                 name: "check".to_owned(),
+                command: None,
                 time_limit: Duration::from_secs(60),
             }
         }

@@ -20,7 +20,7 @@ use super::account::Account;
 use super::confine::{Confinement, OOM_SCORE_ADJ};
 use super::leftovers;
 use super::limits::KILL_AFTER;
-use super::listed::{PluginError, Plugins};
+use super::listed::{Format, PluginError, Plugins};
 use super::output::{Ended, Outcome};
 use super::printed::{Printed, TooMuch};
 
@@ -28,6 +28,7 @@ use super::printed::{Printed, TooMuch};
 #[derive(Debug)]
 pub struct Running {
     slot: usize,
+    format: Format,
     child: Child,
     /// The process group, whose id is the plugin's own.
     group: Pid,
@@ -65,8 +66,14 @@ impl Running {
         now: Instant,
     ) -> Result<Self, PluginError> {
         let path = plugins.find(name)?;
+        let command = plugins.command(name);
+        let format = command.map_or(Format::Json, |it| it.format);
+        let arguments = command
+            .map(|it| it.arguments.as_slice())
+            .unwrap_or_default();
         let mut command = Command::new(&path);
         command
+            .args(arguments)
             .env_clear()
             .env("PATH", "/usr/bin:/bin")
             .env("LC_ALL", "C")
@@ -90,6 +97,7 @@ impl Running {
         let group = pid(&child);
         let mut running = Running {
             slot,
+            format,
             child,
             group,
             printed: Printed::default(),
@@ -174,6 +182,7 @@ impl Running {
         self.next_step = None;
         let (output, complaint) = self.printed.take();
         Some(Outcome {
+            format: self.format,
             slot: self.slot,
             ended,
             output,

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::limits::MAX_OUTPUT_BYTES;
+use super::listed::{Format, PluginCommand};
 use super::output::{Ended, Outcome};
 
 /// No request is longer: a path of Linux has 4096 bytes at most.
@@ -31,6 +32,8 @@ pub enum Request {
         folder: PathBuf,
         /// Of the plugin.
         name: String,
+        /// What the name stands for, if that is no file in the folder.
+        command: Option<PluginCommand>,
         /// See [`Plugins`](super::Plugins).
         time_limit: Duration,
     },
@@ -85,6 +88,7 @@ pub fn decode_answer(message: &[u8]) -> Option<Outcome> {
     let (head, output) = message.split_at_checked(end)?;
     let head: Head = serde_json::from_slice(head).ok()?;
     Some(Outcome {
+        format: Format::default(),
         slot: head.id,
         ended: head.ended,
         output: output.strip_prefix(b"\n")?.to_owned(),
@@ -102,6 +106,12 @@ mod tests {
             id: 3,
             folder: "/etc/mote/plugins \"\u{e4}\n".into(),
             name: "check".to_owned(),
+            command: Some(PluginCommand {
+                name: "check".to_owned(),
+                path: "/usr/lib/check".into(),
+                arguments: vec!["-w".to_owned(), "10%".to_owned()],
+                format: Format::Nagios,
+            }),
             time_limit: Duration::from_millis(2500),
         };
         assert_eq!(Request::decode(&run.encode().unwrap()), Some(run));
@@ -116,6 +126,7 @@ mod tests {
             Ended::Failed("no such\nfile".to_owned()),
         ] {
             let outcome = || Outcome {
+                format: Format::default(),
                 slot: 5,
                 ended: ended.clone(),
                 output: b"{\"n\": 1}\n\xff\0\n".to_vec(),
@@ -133,6 +144,7 @@ mod tests {
             id: 0,
             folder: "/".repeat(MAX_REQUEST_BYTES).into(),
             name: String::new(),
+            command: None,
             time_limit: Duration::ZERO,
         };
         assert_eq!(long.encode(), None);
@@ -145,6 +157,7 @@ mod tests {
     #[test]
     fn the_longest_answer_fits() {
         let outcome = Outcome {
+            format: Format::default(),
             slot: usize::MAX,
             ended: Ended::Failed("\u{1}".repeat(2 * 4096)),
             output: Vec::new(),
@@ -152,6 +165,7 @@ mod tests {
         };
         assert!(encode_answer(outcome).len() <= MAX_ANSWER_BYTES);
         let outcome = Outcome {
+            format: Format::default(),
             slot: usize::MAX,
             ended: Ended::Exited(i32::MIN),
             output: vec![b' '; MAX_OUTPUT_BYTES],

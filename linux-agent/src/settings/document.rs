@@ -9,7 +9,7 @@ use super::boards::baud;
 use super::rules::{self, integer, one_of, seconds};
 use super::server::{Encoding, Method};
 use crate::client_name::ClientName;
-use crate::plugin::MAX_TIME_LIMIT;
+use crate::plugin::{Format, MAX_TIME_LIMIT};
 use crate::toml_reader::As::{Names, Number, NumberOrName, Text, Toml};
 use crate::toml_reader::{Key, Replaced, Schema, by_rule};
 
@@ -56,6 +56,10 @@ pub(super) const SCHEMA: Schema = Schema {
         Key::new("queue.durability", Text),
         Key::new("queue.sync_interval_s", Number),
         Key::new("services", Toml),
+        Key::new("plugin", Toml),
+        Key::new("plugin[].name", Text),
+        Key::new("plugin[].command", Names),
+        Key::new("plugin[].format", Text),
         Key::new("board", Toml),
         Key::new("board[].device", Text),
         Key::new("board[].client_id", NumberOrName),
@@ -102,6 +106,7 @@ pub(super) struct Document {
     pub plugin_dir: Option<String>,
     #[serde(deserialize_with = "plugins")]
     pub plugins: Option<Vec<String>>,
+    pub plugin: Vec<PluginTable>,
     #[serde(deserialize_with = "plugin_timeout")]
     pub plugin_timeout_s: Option<Duration>,
     #[serde(deserialize_with = "first_sample_spread")]
@@ -183,6 +188,18 @@ pub(super) struct QueueTable {
     pub sync_interval_s: Option<Duration>,
 }
 
+/// A `[[plugin]]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct PluginTable {
+    #[serde(deserialize_with = "plugin_name")]
+    pub name: Option<String>,
+    #[serde(deserialize_with = "command")]
+    pub command: Option<Vec<String>>,
+    #[serde(deserialize_with = "format")]
+    pub format: Option<Format>,
+}
+
 /// A `[[board]]`
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -215,6 +232,9 @@ macro_rules! optional_fields {
 fields! {
     path: String = rules::path;
     plugins: Vec<String> = rules::plugin_names;
+    plugin_name: String = rules::plugin_name;
+    command: Vec<String> = rules::command;
+    format: Format = |it| one_of(it, &[("json", Format::Json), ("nagios", Format::Nagios)]);
     plugin_timeout: Duration = |it| seconds(it, 0.1, MAX_TIME_LIMIT.as_secs_f64());
     first_sample_spread: Duration = |it| seconds(it, 0.0, 604_800.0);
     services: String = rules::services_document;

@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use super::boards::{Board, DEFAULT_BAUD, MAX_BOARDS};
-use super::document::{BoardTable, ServerTable};
+use super::document::{BoardTable, PluginTable, ServerTable};
 use super::error::SettingsError;
 use super::rules::below;
 use super::server::{ClientCert, FieldNames, Server};
 use crate::client_name::ClientName;
+use crate::plugin::PluginCommand;
+use crate::probes::Probe;
 use crate::system::secret::{Keeper, SecretFile};
 use crate::toml_reader::Given;
 
@@ -70,6 +72,40 @@ pub(super) fn server(
             .into());
     }
     Ok(server)
+}
+
+/// `[[plugin]]`: plugins with a place and arguments of their own. `listed` are those in the folder.
+pub(super) fn commands(
+    tables: Vec<PluginTable>,
+    given: &Given,
+    listed: &[String],
+) -> Result<Vec<PluginCommand>, SettingsError> {
+    let mut commands: Vec<PluginCommand> = Vec::new();
+    for (index, table) in tables.into_iter().enumerate() {
+        let key = |name: &str| format!("plugin.{index}{name}");
+        let breaks = |name: &str, rule: &str| Err(given.invalid(&key(name), rule).into());
+        let Some(name) = table.name else {
+            return breaks("", "needs a name, like `name = \"check_disk\"`");
+        };
+        let Some(command) = table.command else {
+            let rule = "needs a command, like `command = [\"/usr/lib/nagios/plugins/check_disk\", \"-w\", \"10%\"]`";
+            return breaks("", rule);
+        };
+        if Probe::by_name(&name).is_some() {
+            return breaks(".name", "must not be that of a probe of this agent");
+        }
+        if listed.contains(&name) || commands.iter().any(|it| it.name == name) {
+            return breaks(".name", "must not be that of another plugin");
+        }
+        let mut words = command.into_iter();
+        commands.push(PluginCommand {
+            name,
+            path: words.next().unwrap_or_default().into(),
+            arguments: words.collect(),
+            format: table.format.unwrap_or_default(),
+        });
+    }
+    Ok(commands)
 }
 
 /// `[[board]]`: the boards in the order of the settings. None may have the agent's own id.
@@ -182,6 +218,7 @@ fn check_privacy(server: &Server, given: &Given) -> Result<(), SettingsError> {
 mod tests {
     use super::super::document::{Document, SCHEMA};
     use super::*;
+    use crate::plugin::Format;
     use crate::toml_reader::{self, Variable};
 
     fn read_server(text: &str, credentials: Option<&Path>) -> Result<Server, String> {
@@ -297,6 +334,78 @@ mod tests {
             .map_err(|error| error.to_string())?;
         let own = ClientName::Number(1);
         boards(Path::new("/etc"), document.board, &given, &own).map_err(|error| error.to_string())
+    }
+
+    fn read_commands(text: &str) -> Result<Vec<PluginCommand>, String> {
+        let (document, given): (Document, _) =
+            toml_reader::parse(Path::new("a.toml"), text, &SCHEMA, &[])
+                .map_err(|error| error.to_string())?;
+        let listed = document.plugins.unwrap_or_default();
+        commands(document.plugin, &given, &listed).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_command_has_a_name_a_path_and_arguments() {
+        let text = "[[plugin]]\nname = 'check_disk'\ncommand = ['/x/check_disk', '-w', '10%']\nformat = 'nagios'\n\
+                    [[plugin]]\nname = 'own'\ncommand = ['/x/own']\n";
+        let expected = [
+            ("check_disk", vec!["-w", "10%"], Format::Nagios),
+            ("own", vec![], Format::Json),
+        ];
+        let expected = expected.map(|(name, arguments, format)| PluginCommand {
+            name: name.to_owned(),
+            path: Path::new("/x").join(name),
+            arguments: arguments.into_iter().map(str::to_owned).collect(),
+            format,
+        });
+        assert_eq!(read_commands(text), Ok(expected.to_vec()));
+    }
+
+    #[test]
+    fn a_command_that_cannot_run_is_refused() {
+        let named = "[[plugin]]\nname = 'a'\n";
+        for (text, error) in [
+            (
+                "[[plugin]]\ncommand = ['/a']",
+                "a.toml:1: `plugin` needs a name, like `name = \"check_disk\"`",
+            ),
+            (
+                named,
+                "a.toml:1: `plugin` needs a command, like `command = [\"/usr/lib/nagios/plugins/check_disk\", \"-w\", \"10%\"]`",
+            ),
+            (
+                "[[plugin]]\nname = 'a/b'",
+                "a.toml:2: `plugin.name` must be a name without `/` and without a leading dot",
+            ),
+            (
+                &format!("{named}format = 'xml'"),
+                "a.toml:3: `plugin.format` must be \"json\" or \"nagios\"",
+            ),
+            (
+                "plugins = ['a']\n[[plugin]]\nname = 'a'\ncommand = ['/a']",
+                "a.toml:3: `plugin.name` must not be that of another plugin",
+            ),
+            (
+                "[[plugin]]\nname = 'get_linux_cpu'\ncommand = ['/a']",
+                "a.toml:2: `plugin.name` must not be that of a probe of this agent",
+            ),
+        ] {
+            assert_eq!(read_commands(text), Err(error.to_owned()), "{text}");
+        }
+        for command in [
+            "[]",
+            "['a']",
+            "'/a'",
+            "['/a', 1]",
+            &format!("['/{}']", "a".repeat(200)),
+            &format!("['/a'{}]", ", ''".repeat(32)),
+        ] {
+            let error = read_commands(&format!("{named}command = {command}")).unwrap_err();
+            assert!(
+                error.starts_with("a.toml:3: `plugin.command` must be an absolute path"),
+                "{error}"
+            );
+        }
     }
 
     fn board(device: &str, client_id: ClientName, baud: u32) -> Board {

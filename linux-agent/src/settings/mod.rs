@@ -50,7 +50,7 @@ pub struct Settings {
     pub user: Option<String>,
     /// `plugin_user`: whom plugins run as; none: as the agent.
     pub plugin_user: Option<String>,
-    /// `plugin_dir`, `plugins` and `plugin_timeout_s`.
+    /// `plugin_dir`, `plugins`, `[[plugin]]` and `plugin_timeout_s`.
     pub plugins: Plugins,
     /// `first_sample_spread_s`: the first samples are spread over at most this.
     pub first_sample_spread: Duration,
@@ -173,6 +173,9 @@ fn settings(
         below(folder, path)
     };
     let client_id = required(document.client_id, given, "client_id", "client_id = 1")?;
+    let mut allowed = document.plugins.unwrap_or_default();
+    let commands = interpret::commands(document.plugin, given, &allowed)?;
+    allowed.extend(commands.iter().map(|it| it.name.clone()));
     Ok(Settings {
         file: file.to_owned(),
         boards: interpret::boards(folder, document.board, given, &client_id)?,
@@ -188,7 +191,8 @@ fn settings(
                 Some(path) => below(folder, path),
                 None => places::plugin_dir(folder),
             },
-            allowed: document.plugins.unwrap_or_default(),
+            allowed,
+            commands,
             time_limit: document.plugin_timeout_s.unwrap_or(Duration::from_secs(10)),
         },
         first_sample_spread: document

@@ -50,6 +50,11 @@ pub fn user(value: &Value, else_whom: &str) -> Result<Option<String>, String> {
     }
 }
 
+/// A command has so many texts at most, its path among them.
+const MAX_WORDS: usize = 32;
+/// None of them has more bytes.
+const MAX_WORD: usize = 200;
+
 pub fn plugin_names(value: &Value) -> Result<Vec<String>, String> {
     let names = value.as_list().and_then(|names| {
         names
@@ -59,6 +64,31 @@ pub fn plugin_names(value: &Value) -> Result<Vec<String>, String> {
             .collect()
     });
     names.ok_or_else(|| "must be a list of file names without `/` and without a leading dot".into())
+}
+
+pub fn plugin_name(value: &Value) -> Result<String, String> {
+    let name = value.as_str().filter(|name| is_plugin_name(name));
+    name.map(str::to_owned)
+        .ok_or_else(|| "must be a name without `/` and without a leading dot".into())
+}
+
+pub fn command(value: &Value) -> Result<Vec<String>, String> {
+    let is_word = |word: &&str| word.len() <= MAX_WORD && !word.contains('\0');
+    let words: Option<Vec<String>> = value.as_list().and_then(|words| {
+        let words = words.iter().map(Value::as_str);
+        words
+            .map(|it| it.filter(is_word).map(str::to_owned))
+            .collect()
+    });
+    words
+        .filter(|it| (1..=MAX_WORDS).contains(&it.len()))
+        .filter(|it| it.first().is_some_and(|path| path.starts_with('/')))
+        .ok_or_else(|| {
+            format!(
+                "must be an absolute path and what stands behind it, like [\"/usr/lib/nagios/plugins/check_disk\", \
+                 \"-w\", \"10%\"]: at most {MAX_WORDS} texts of at most {MAX_WORD} bytes"
+            )
+        })
 }
 
 pub fn one_of<T: Copy>(value: &Value, choices: &[(&str, T)]) -> Result<T, String> {

@@ -180,6 +180,7 @@ fn every_key_takes_effect_from_the_file_and_from_the_environment() {
         plugins: Plugins {
             folder: "/p".into(),
             allowed: vec!["a".to_owned(), "b".to_owned()],
+            commands: vec![],
             time_limit: Duration::from_millis(500),
         },
         first_sample_spread: Duration::ZERO,

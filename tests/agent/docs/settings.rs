@@ -29,7 +29,7 @@ fn example(file: &str) -> BTreeMap<String, Value> {
         match bare {
             // In place of a server: it cannot be beside it.
             Some(bare) if bare.starts_with("services = ") => "",
-            Some(bare) if is_key(bare) || bare == "[[board]]" => bare,
+            Some(bare) if is_key(bare) || ["[[board]]", "[[plugin]]"].contains(&bare) => bare,
             _ => line,
         }
     });
@@ -97,15 +97,25 @@ const OF_TLS: [&str; 3] = [
 
 /// Settings with one key given.
 fn settings_with(key: &str, value: &str) -> String {
-    if let Some(key) = key.strip_prefix("board.") {
-        let mut keys = BTreeMap::from([("device", "\"/dev/ttyACM0\""), ("client_id", "7")]);
+    let needed = [
+        (
+            "board",
+            [("device", "\"/dev/ttyACM0\""), ("client_id", "7")],
+        ),
+        ("plugin", [("name", "\"a\""), ("command", "[\"/a\"]")]),
+    ];
+    for (table, needed) in needed {
+        let Some(key) = key.strip_prefix(table).and_then(|it| it.strip_prefix('.')) else {
+            continue;
+        };
+        let mut keys = BTreeMap::from(needed);
         keys.insert(key, value);
         let keys: Vec<_> = keys
             .iter()
             .map(|(key, value)| format!("{key} = {value}\n"))
             .collect();
         return format!(
-            "client_id = 1\nservices = {{}}\n[[board]]\n{}",
+            "client_id = 1\nservices = {{}}\n[[{table}]]\n{}",
             keys.concat()
         );
     }

@@ -1,5 +1,6 @@
 //! Executables that the settings allow: those in order, those that are not, and those of another user.
 
+mod checks;
 mod hostile;
 mod listed;
 mod own_user;

@@ -25,6 +25,7 @@ impl Bench {
         let plugins = Plugins {
             folder: folder.path().to_owned(),
             allowed: vec!["check".to_owned()],
+            commands: vec![],
             time_limit: Duration::from_secs(60),
         };
         Bench { folder, plugins }
