@@ -121,7 +121,11 @@ impl Control {
         connections
             .filter_map(|(connection, it)| {
                 let what = it.asked().filter(|_| it.answer.is_empty())?;
-                Some(Pending { what, connection })
+                Some(Pending {
+                    what,
+                    since: it.since,
+                    connection,
+                })
             })
             .collect()
     }
@@ -144,6 +148,8 @@ impl Control {
 pub struct Pending {
     /// What is asked.
     pub what: Request,
+    /// When its connection was accepted.
+    pub since: Instant,
     connection: usize,
 }
 

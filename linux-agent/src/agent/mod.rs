@@ -3,6 +3,7 @@
 pub mod control;
 mod following;
 mod reporter;
+mod rereading;
 pub mod sampling;
 pub mod status;
 
@@ -35,7 +36,10 @@ use crate::system::signals::{self, watch_signals};
 use crate::system::state_folder::{self, Tenant};
 use control::Control;
 use following::{Following, Verdict};
+use rereading::Rereading;
 use sampling::Sampling;
+
+pub use rereading::Reread;
 
 /// One last attempt to deliver may take this long.
 pub const LAST_DELIVERY: Duration = Duration::from_secs(3);
@@ -46,17 +50,27 @@ const LAST_LEFTOVERS: Duration = Duration::from_millis(500);
 /// Signals and the courier.
 const ALWAYS_POLLED: usize = 2;
 
-/// These, serial ports, the control socket and its connections, two pipes a plugin.
-const MAX_POLLED: usize =
-    ALWAYS_POLLED + settings::MAX_BOARDS + 1 + control::MAX_CONNECTIONS + 2 * plugin::MAX_RUNNING;
+/// These, serial ports, the control socket and its connections, two pipes a plugin, what starts them, and who reads the settings.
+const MAX_POLLED: usize = ALWAYS_POLLED
+    + settings::MAX_BOARDS
+    + 1
+    + control::MAX_CONNECTIONS
+    + 2 * plugin::MAX_RUNNING
+    + 1
+    + 1;
 
-/// How the settings are read anew when an operator asks for it.
-pub type Reread<'a> = &'a dyn Fn() -> Result<Settings, String>;
+/// Whoever asks for new settings is told after this that they are still being read.
+const REREAD_WAIT: Duration = Duration::from_secs(5);
+
+const OLD_STAY: &str = "the old settings stay in force";
+
+const REREAD_HANGS: &str =
+    "the settings are on a file system that does not answer; they are taken over once it does";
 
 /// A running agent.
-pub struct Agent<'a> {
+pub struct Agent {
     settings: Settings,
-    reread: Reread<'a>,
+    rereading: Rereading,
     /// Read again when the settings change.
     following: Following,
     sampling: Sampling,
@@ -66,6 +80,8 @@ pub struct Agent<'a> {
     signals: SignalFd,
     manager: Manager,
     began: Instant,
+    /// When to tell somebody that the settings are still being read.
+    reread_due: Option<Instant>,
     /// When to look again at what plugins left behind.
     leftovers_due: Option<Instant>,
     _lock: Lock,
@@ -91,10 +107,10 @@ pub enum AgentError {
     System(&'static str, io::Error),
 }
 
-impl<'a> Agent<'a> {
-    /// Becomes the user that the settings name, then the agent of the state folder. A process that has other threads by then calls `block_signals`
-    /// before it starts them.
-    pub fn start(settings: Settings, reread: Reread<'a>) -> Result<Self, AgentError> {
+impl Agent {
+    /// Becomes the user that the settings name, then the agent of the state folder. A process that has other threads
+    /// by then blocks the signals of `system::signals` before it starts them.
+    pub fn start(settings: Settings, reread: Reread) -> Result<Self, AgentError> {
         let user = settings.user.as_deref();
         let runs =
             Runs::prepare(user, settings.plugin_user.as_deref()).map_err(AgentError::Plugins)?;
@@ -132,13 +148,15 @@ impl<'a> Agent<'a> {
             sampling: Sampling::new(&settings, runs, courier.clone(), clock::uptime()),
             gateway: Gateway::new(courier.clone()),
             settings,
-            reread,
+            rereading: Rereading::new(reread)
+                .map_err(|cause| AgentError::System("the settings' thread", cause))?,
             following: Following::default(),
             courier,
             control,
             signals,
             manager: Manager::from_env(),
             began: Instant::now(),
+            reread_due: None,
             leftovers_due: None,
             _lock: lock,
         };
@@ -217,7 +235,8 @@ impl<'a> Agent<'a> {
             .map(readable)
             .chain(self.gateway.interests())
             .chain(self.sampling.interests())
-            .chain(self.control.interests());
+            .chain(self.control.interests())
+            .chain(self.rereading.interest().map(readable));
         // Everything fits: the bound is the sum of what each part can have.
         let mut fds: heapless::Vec<PollFd<'_>, MAX_POLLED> = polled
             .take(MAX_POLLED)
@@ -249,6 +268,7 @@ impl<'a> Agent<'a> {
             self.sampling.deadline(),
             self.control.deadline(),
             self.leftovers_due,
+            self.reread_due,
         ];
         let deadlines = deadlines.into_iter().flatten();
         deadlines
@@ -264,8 +284,8 @@ impl<'a> Agent<'a> {
             match Signal::try_from(number) {
                 Ok(Signal::SIGTERM | Signal::SIGINT) => return false,
                 Ok(Signal::SIGHUP) => {
-                    if let Err(sentence) = self.reload() {
-                        log::error!("the old settings stay in force: {sentence}");
+                    if let Err(sentence) = self.rereading.ask(Instant::now()) {
+                        log::error!("{OLD_STAY}: {sentence}");
                     }
                 }
                 // Each plugin was checked; this may be a child that is none of them.
@@ -276,19 +296,55 @@ impl<'a> Agent<'a> {
     }
 
     fn attend_control(&mut self) {
-        // Answering needs the whole agent, so take the requests out first.
+        let now = Instant::now();
+        let read = self.rereading.take(now).map(|read| {
+            let taken_over = read.settings.and_then(|settings| self.take_over(settings));
+            if let Err(sentence) = &taken_over {
+                log::error!("{OLD_STAY}: {sentence}");
+            }
+            (read.began, taken_over)
+        });
+        // Answering needs the whole agent, so take the requests out first. One that is not answered is there again next
+        // time.
         let mut requests = self.control.take_requests();
+        self.reread_due = None;
         for request in &mut requests {
             let answer = match request.what {
-                control::Request::Status => self.status(),
-                control::Request::Reload => match self.reload() {
-                    Ok(()) => "ok\n".to_owned(),
-                    Err(sentence) => format!("{sentence}\n"),
-                },
+                control::Request::Status => Some(self.status()),
+                control::Request::Reload => self.reload(request.since, read.as_ref(), now),
             };
-            self.control.answer(request, answer.into_bytes());
+            if let Some(answer) = answer {
+                self.control.answer(request, answer.into_bytes());
+            }
         }
         self.control.write_answers();
+    }
+
+    /// The answer to who asked at `since` for the settings to be read anew, once there is one.
+    fn reload(
+        &mut self,
+        since: Instant,
+        read: Option<&(Instant, Result<(), String>)>,
+        now: Instant,
+    ) -> Option<String> {
+        match read {
+            Some((began, Ok(()))) if *began >= since => return Some("ok\n".to_owned()),
+            Some((began, Err(sentence))) if *began >= since => {
+                return Some(format!("{sentence}\n"));
+            }
+            _ => {}
+        }
+        if !self.rereading.covers(since)
+            && let Err(sentence) = self.rereading.ask(now)
+        {
+            return Some(format!("{sentence}\n"));
+        }
+        let due = since + REREAD_WAIT;
+        if due <= now {
+            return Some(format!("{REREAD_HANGS}\n"));
+        }
+        self.reread_due = Some(self.reread_due.map_or(due, |it| it.min(due)));
+        None
     }
 
     fn status(&self) -> String {
@@ -363,9 +419,8 @@ impl<'a> Agent<'a> {
         }
     }
 
-    /// Reads the settings anew. An error is one sentence, and changes nothing.
-    fn reload(&mut self) -> Result<(), String> {
-        let new = (self.reread)()?;
+    /// Follows settings that were read anew. An error is one sentence, and changes nothing.
+    fn take_over(&mut self, new: Settings) -> Result<(), String> {
         for (key, changed) in [
             ("state_dir", new.state_dir != self.settings.state_dir),
             ("user", new.user != self.settings.user),

@@ -1,5 +1,6 @@
 //! `mote run`, `start`, `stop`, `restart`, `reload`: the agent as a process.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::outcome::{ANSWER_TIME, Failed, LAST_LINES, exit, failed, say};
@@ -29,12 +30,13 @@ pub fn run_agent(settings: Settings, source: &Source, detached: bool) -> Result<
     // An agent started in the background has the name of the link that it was started by.
     let _ = rustix::thread::set_name(c"mote");
     let log_file = settings.state_dir.join("agent.log");
-    let reread = || {
+    let source = source.clone();
+    let reread = move || {
         source
             .settings_with_access()
             .map_err(|failed| failed.sentence)
     };
-    let agent = Agent::start(settings, &reread).map_err(|error| match error {
+    let agent = Agent::start(settings, Arc::new(reread)).map_err(|error| match error {
         AgentError::Services(..) => failed(exit::SETTINGS, error),
         AgentError::Privileges(error) | AgentError::Plugins(RunsError::Agent(error)) => {
             privilege_failure(error)

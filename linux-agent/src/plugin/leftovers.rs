@@ -35,6 +35,7 @@ const LAST_PAUSE: Duration = Duration::from_secs(1);
 /// The children of this process. There is one list, even if a test runs several agents in one process.
 static CHILDREN: Mutex<Children> = Mutex::new(Children {
     leaders: Vec::new(),
+    starting: 0,
     abandoned: Vec::new(),
     strangers: Vec::new(),
     user: None,
@@ -45,6 +46,8 @@ static CHILDREN: Mutex<Children> = Mutex::new(Children {
 struct Children {
     /// The plugins at work. Each leads a session.
     leaders: Vec<Pid>,
+    /// So many plugins are being started: a child that nobody knows may be one of them.
+    starting: usize,
     /// Plugins that were killed, and that nobody waits for any more.
     abandoned: Vec<Pid>,
     /// Children that were there before any plugin.
@@ -82,15 +85,20 @@ pub fn adopt(user: Option<Uid>) -> rustix::io::Result<()> {
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
 }
 
-/// Runs `start` and notes the plugin that it started, before anyone looks for left-overs.
+/// Runs `start` and notes the plugin that it started; nobody looks for left-overs before.
 pub fn with_leader<T, E>(
     start: impl FnOnce() -> Result<T, E>,
     pid: impl FnOnce(&T) -> Pid,
 ) -> Result<T, E> {
+    // Not locked meanwhile: a file system that hangs may hold the start up, and must hold up nothing else.
+    children().starting += 1;
+    let started = start();
     let mut children = children();
-    let started = start()?;
-    children.leaders.push(pid(&started));
-    Ok(started)
+    children.starting -= 1;
+    if let Ok(started) = &started {
+        children.leaders.push(pid(started));
+    }
+    started
 }
 
 /// A plugin's leader has been reaped.
@@ -109,6 +117,9 @@ pub fn abandon(leader: Pid) {
 pub fn attend() -> Option<Duration> {
     let mut children = children();
     children.reap_abandoned();
+    if children.starting > 0 {
+        return Some(LAST_PAUSE);
+    }
     let mut found = VecDeque::new();
     let own = Pid::this();
     for pid in children_of(own) {

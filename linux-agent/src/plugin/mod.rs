@@ -20,6 +20,7 @@ mod remote;
 pub mod runner;
 mod running;
 mod runs;
+mod starter;
 mod wire;
 
 pub use account::{Account, AccountError, CAPABILITIES};

@@ -40,8 +40,8 @@ const SIGNALS: &[Signal] = &[
 /// Requests that are read in one turn.
 const REQUESTS_A_TURN: usize = 2 * MAX_RUNNING;
 
-/// Socket, signals, and two pipes a run.
-const MAX_POLLED: usize = 2 + 2 * MAX_RUNNING;
+/// Socket, signals, two pipes a run, and what starts them.
+const MAX_POLLED: usize = 2 + 2 * MAX_RUNNING + 1;
 
 /// Once the agent is gone, the runner takes this long at most to end what plugins left behind.
 const LAST_LEFTOVERS: Duration = Duration::from_secs(10);

@@ -13,6 +13,7 @@ use super::listed::Plugins;
 use super::output::Outcome;
 use super::remote::{Remote, RunnerError};
 use super::running::Running;
+use super::starter::Starter;
 use crate::system::privileges::{self, PrivilegeError};
 
 /// The plugins of an agent that are running. Each run has a slot of its own.
@@ -96,7 +97,7 @@ impl Runs {
         }
     }
 
-    /// What to wait for before [`attend`](Self::attend): two descriptors a run at most.
+    /// What to wait for before [`attend`](Self::attend): two descriptors a run at most, and one more.
     pub fn interests(&self) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
         let (own, remote) = match self {
             Runs::Own(own) => (Some(own), None),
@@ -145,6 +146,8 @@ pub struct Own {
     /// Whom they run as; none: as this process's user.
     account: Option<Account>,
     running: Vec<Running>,
+    /// Starts them, from the first one on; an agent without plugins does without.
+    starter: Option<Starter>,
 }
 
 impl Own {
@@ -153,6 +156,7 @@ impl Own {
         Own {
             account,
             running: Vec::new(),
+            starter: None,
         }
     }
 
@@ -169,40 +173,58 @@ impl Own {
         slot: usize,
         now: Instant,
     ) -> Result<(), String> {
-        let run = Running::start(plugins, self.account.as_ref(), name, slot, now)
-            .map_err(|error| error.to_string())?;
-        self.running.push(run);
+        let starter = match self.starter.take() {
+            Some(starter) => starter,
+            None => Starter::new(self.account.clone())
+                .map_err(|cause| format!("the thread that starts plugins: {cause}"))?,
+        };
+        let starter = self.starter.insert(starter);
+        starter.start(plugins, name, slot, now);
         Ok(())
     }
 
     /// As [`Runs::is_running`].
     pub fn is_running(&self, slot: usize) -> bool {
-        self.running.iter().any(|run| run.slot() == slot)
+        let is_starting = self.starter.as_ref().is_some_and(|it| it.has(slot));
+        is_starting || self.running.iter().any(|run| run.slot() == slot)
     }
 
-    /// How many run.
+    /// How many run, or are being started.
     pub fn count(&self) -> usize {
-        self.running.len()
+        self.running.len() + self.starter.as_ref().map_or(0, Starter::count)
     }
 
     /// As [`Runs::stop`].
     pub fn stop(&mut self, slot: usize) {
         self.running.retain(|run| run.slot() != slot);
+        if let Some(starter) = &mut self.starter {
+            starter.stop(slot);
+        }
     }
 
-    /// What they write to.
+    /// What they write to, and what tells that one was started.
     pub fn pipes(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.running.iter().flat_map(Running::pipes)
+        let started = self.starter.as_ref().and_then(Starter::interest);
+        started
+            .into_iter()
+            .chain(self.running.iter().flat_map(Running::pipes))
     }
 
     /// When the next time limit is up.
     pub fn deadline(&self) -> Option<Instant> {
-        self.running.iter().filter_map(Running::deadline).min()
+        let starts = self.starter.as_ref().and_then(Starter::deadline);
+        let runs = self.running.iter().filter_map(Running::deadline);
+        runs.chain(starts).min()
     }
 
     /// Reads what they print, ends those whose time is up, and returns those that have ended.
     pub fn attend(&mut self, now: Instant) -> Vec<Outcome> {
         let mut outcomes = Vec::new();
+        if let Some(starter) = &mut self.starter {
+            let (runs, failed) = starter.attend(now);
+            self.running.extend(runs);
+            outcomes = failed;
+        }
         self.running.retain_mut(|run| {
             run.on_readable();
             run.on_deadline(now);

@@ -259,10 +259,10 @@ fn every_key_takes_effect_from_the_file_and_from_the_environment() {
 #[test]
 fn every_key_refuses_a_value_of_another_type_and_names_its_line() {
     for key in SCHEMA.keys.iter().map(|key| key.path) {
-        let (key, text) = match key.strip_prefix("board[].") {
-            Some(key) => (
-                format!("board.{key}"),
-                format!("\n[[board]]\n{key} = 1979-05-27"),
+        let (key, text) = match key.split_once("[].") {
+            Some((table, key)) => (
+                format!("{table}.{key}"),
+                format!("\n[[{table}]]\n{key} = 1979-05-27"),
             ),
             None => (key.to_owned(), format!("\n\n{key} = 1979-05-27")),
         };
