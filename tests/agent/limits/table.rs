@@ -227,7 +227,7 @@ fn of_the_agent() -> Vec<(&'static str, String)> {
         (
             "threads: loop, log, 2 that send and store",
             format!(
-                "{}, one that asks the name service, and those that hang for file systems",
+                "{}, one each to ask the name service, start plugins and read settings anew, and those that hang for file systems",
                 2 + delivery::WORKERS
             ),
         ),

@@ -2,6 +2,7 @@
 
 mod checks;
 mod hostile;
+mod hung;
 mod listed;
 mod own_user;
 

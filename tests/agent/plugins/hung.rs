@@ -1,0 +1,139 @@
+//! Folders of the operator on a file system that does not answer: only what needs them waits.
+
+use std::fs::{self, File};
+use std::os::fd::AsRawFd;
+use std::path::Path;
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::signal::Signal;
+
+use mote_test_support::namespace::run_in_namespace;
+use mote_test_support::scripted_server::Server;
+use mote_test_support::site::{Site, server_settings};
+use mote_test_support::{DEADLINE, Running, need, wait_for};
+
+/// A FUSE file system over a folder whose server says nothing, not even that it is there. It is gone once this is
+/// dropped.
+struct Hung<'a> {
+    folder: &'a Path,
+    device: Option<File>,
+}
+
+impl<'a> Hung<'a> {
+    fn over(folder: &'a Path) -> Self {
+        let device = File::options()
+            .read(true)
+            .write(true)
+            .open("/dev/fuse")
+            .unwrap();
+        let options = format!(
+            "fd={},rootmode=40000,user_id=0,group_id=0",
+            device.as_raw_fd()
+        );
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+        mount(
+            Some("hung"),
+            folder,
+            Some("fuse"),
+            flags,
+            Some(options.as_str()),
+        )
+        .unwrap();
+        Hung {
+            folder,
+            device: Some(device),
+        }
+    }
+}
+
+impl Drop for Hung<'_> {
+    fn drop(&mut self) {
+        // The kernel answers all that waits once the server is gone.
+        self.device = None;
+        umount2(self.folder, MntFlags::MNT_DETACH).unwrap();
+    }
+}
+
+fn with_fuse(name: &str, test: impl FnOnce()) {
+    let fuse =
+        File::open("/dev/fuse").map_err(|cause| format!("/dev/fuse: {cause}; modprobe fuse"));
+    if need(name, fuse).is_some() {
+        run_in_namespace(name, test);
+    }
+}
+
+#[test]
+fn a_plugin_folder_that_hangs_holds_up_nothing_else() {
+    let name = "plugins::hung::a_plugin_folder_that_hangs_holds_up_nothing_else";
+    with_fuse(name, || {
+        let server = Server::new(r#"{"Cpu": ["get_linux_cpu", 0.1], "Own": ["own", 0.2]}"#);
+        let keys = "plugins = [\"own\"]\nplugin_dir = \"plugins\"\nplugin_timeout_s = 0.1";
+        let site = Site::new(&format!("{keys}\n{}", server_settings(&server.url(), "")));
+        let folder = site.path("plugins");
+        fs::create_dir(&folder).unwrap();
+        let hung = Hung::over(&folder);
+        let mut agent = site.run();
+        let failed = server.wait_for_more("Own", 1).remove(0);
+        let error = failed["data"]["error"].as_str().unwrap().to_owned();
+        assert!(
+            error.contains("the file system that it is on does not answer"),
+            "{error}"
+        );
+        // It is asked for once, not again at each interval.
+        server.wait_for_more("Cpu", 20);
+        assert_eq!(server.brought("Own").len(), 1);
+        let missed = |status: &serde_json::Value| {
+            mote_test_support::site::service(status, "Own")["missed"].as_u64()
+        };
+        assert!(missed(&site.status()) > Some(0));
+
+        drop(hung);
+        let error = server.wait_for_more("Own", 1).remove(0)["data"]["error"].to_string();
+        assert!(error.contains("own: No such file"), "{error}");
+        assert_eq!(agent.terminate().code(), Some(0));
+    });
+}
+
+#[test]
+fn settings_that_hang_hold_up_nothing_else() {
+    let name = "plugins::hung::settings_that_hang_hold_up_nothing_else";
+    with_fuse(name, || {
+        let server = Server::new(r#"{"Cpu": ["get_linux_cpu", 0.1]}"#);
+        let site = Site::of(&server);
+        let folder = site.path("settings");
+        fs::create_dir(&folder).unwrap();
+        let settings = fs::read_to_string(site.path("agent.toml")).unwrap();
+        let settings = settings.replace("\"state\"", &format!("{:?}", site.path("state")));
+        fs::write(folder.join("agent.toml"), settings).unwrap();
+        let mut command = mote_test_support::mote();
+        command
+            .arg("--config")
+            .arg(folder.join("agent.toml"))
+            .arg("run");
+        let mut agent = Running::start("agent", &mut command, site.folder());
+        server.wait_for_more("Cpu", 1);
+
+        let hung = Hung::over(&folder);
+        agent.signal(Signal::SIGHUP);
+        let said = site.call(&["reload"]);
+        assert_eq!(said.code, 1, "{said:?}");
+        assert!(
+            said.err.contains("on a file system that does not answer"),
+            "{said:?}"
+        );
+        server.wait_for_more("Cpu", 5);
+        assert_eq!(site.call(&["status"]).code, 0);
+
+        drop(hung);
+        wait_for("the end of the first attempt", DEADLINE, || {
+            agent
+                .output()
+                .contains("the old settings stay in force")
+                .then_some(())
+        });
+        wait_for("a reload", DEADLINE, || {
+            (site.call(&["reload"]).code == 0).then_some(())
+        });
+        assert_eq!(agent.terminate().code(), Some(0));
+    });
+}
