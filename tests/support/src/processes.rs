@@ -68,8 +68,15 @@ pub fn mark(name: &str) -> String {
 
 /// What a process has started, zombies among them.
 pub fn children(pid: u32) -> Vec<u32> {
-    let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    let pids = text.split_whitespace();
+    let threads = fs::read_dir(format!("/proc/{pid}/task"))
+        .into_iter()
+        .flatten();
+    let lists = threads
+        .flatten()
+        .map(|thread| thread.path().join("children"));
+    // A thread may have ended meanwhile.
+    let lists: String = lists.filter_map(|it| fs::read_to_string(it).ok()).collect();
+    let pids = lists.split_whitespace();
     pids.map(|pid| pid.parse().expect("a pid")).collect()
 }
 
