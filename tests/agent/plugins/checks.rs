@@ -37,18 +37,17 @@ fn states_and_performance_data_of_real_checks_arrive() {
     }
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port().to_string();
-    let [disk, load, procs, tcp, dummy, users, swap, file_age] = [
+    let [disk, load, procs, tcp, dummy, users, file_age] = [
         "check_disk",
         "check_load",
         "check_procs",
         "check_tcp",
         "check_dummy",
         "check_users",
-        "check_swap",
         "check_file_age",
     ]
     .map(path);
-    let commands: [(&str, &[&str]); 10] = [
+    let commands: [(&str, &[&str]); 9] = [
         ("disk", &[&disk, "-w", "0%", "-c", "0%", "-p", "/"]),
         ("disk_full", &[&disk, "-c", "100%", "-p", "/"]),
         (
@@ -60,7 +59,6 @@ fn states_and_performance_data_of_real_checks_arrive() {
         ("warning", &[&dummy, "1", "a 'quoted' | sign"]),
         ("unknown", &[&dummy, "3", "cannot tell"]),
         ("users", &[&users, "-w", "1000", "-c", "2000"]),
-        ("swap", &[&swap, "-w", "0%", "-c", "0%", "-n", "ok"]),
         (
             "age",
             &[
@@ -130,7 +128,7 @@ fn states_and_performance_data_of_real_checks_arrive() {
         (&json!(3), &json!(3))
     );
     assert_eq!(of_unknown["error"], "UNKNOWN: cannot tell");
-    for service in ["users", "swap", "age"] {
+    for service in ["users", "age"] {
         let data = data(service);
         assert_eq!(data["state"], 0, "{service}: {data}");
         assert!(data["data"].is_object(), "{service}: {data}");
