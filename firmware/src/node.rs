@@ -15,7 +15,7 @@ use crate::ring::{Record, Ring};
 /// A report with its seal is at most this long, in bytes; a larger one is replaced by a failure that says so.
 pub const MAX_LINE: usize = 256;
 
-/// The longest age of a report.
+/// The largest age of a report, in seconds.
 const AGE_ROOM: usize = r#","age":4294967295"#.len();
 
 /// The gateway has this long to answer a request for the services document, in milliseconds.
@@ -24,8 +24,8 @@ const ANSWER_MS: u64 = 5000;
 /// A link is silent when a sample has waited longer for its acknowledgement, in seconds.
 const SILENT_S: u32 = 5;
 
-/// A line of which nothing has gone for so many milliseconds is made anew: nobody reads at the other end, and its
-/// `age` is no longer true.
+/// A line that makes no progress for this many milliseconds is written again: nobody reads at the other end, and
+/// its `age` is out of date.
 const STALE_MS: u64 = 1000;
 
 /// The oldest report is sent again after this time without an acknowledgement, and after twice the time
@@ -58,8 +58,8 @@ impl Settings {
     }
 }
 
-/// A monitored client for at most `SERVICES` services with names of at most `NAME` bytes. `RING` samples wait
-/// while the line is down; a line with a services document and its seal has at most `LINE` bytes.
+/// A monitored client for at most `SERVICES` services with names of at most `NAME` bytes. Up to `RING` samples wait
+/// for their acknowledgement. A line that is received has at most `LINE` bytes, seal included.
 pub struct Node<
     B: Board,
     const SERVICES: usize = 8,
@@ -83,7 +83,7 @@ struct State<B: Board, const SERVICES: usize, const NAME: usize, const RING: usi
     /// The gateway is to be told why orders were refused.
     refuse: bool,
     refused: ConfigError<NAME>,
-    /// The last orders were.
+    /// The last orders were refused.
     refused_last: bool,
     retry_at: Option<Uptime>,
     retry_ms: u32,
@@ -96,15 +96,15 @@ struct Line {
     sent: usize,
     /// When it was made, or some of it went.
     moved_at: Uptime,
-    /// The report that it is.
+    /// The report on this line.
     seq: Option<u32>,
 }
 
 impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize, const LINE: usize>
     Node<B, SERVICES, NAME, RING, LINE>
 {
-    /// A node that does nothing until it is started. It is all zeros, so a static one takes no flash, and is
-    /// never moved about on a small stack.
+    /// A node that does nothing until it is started. It is all zeros, so a static one takes no flash and never
+    /// moves over a small stack.
     pub const fn new() -> Self {
         Node {
             receiver: Receiver::new(),
@@ -132,7 +132,7 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize, cons
     /// exceed a bound are left out; one whose plugin the board does not have is reported as failed.
     #[inline(never)] // so that what it needs of the stack is not its caller's for ever
     pub fn start(&mut self, settings: Settings, services: &[(&str, &str, u32)], now: Uptime) {
-        // What a reset, or this start, cut of a line must not swallow the next one.
+        // A line that a reset or this start cut off must not swallow the next one.
         if let Some(seq) = self.line.newline(now) {
             self.state.ring.send_again(seq);
         }
@@ -164,7 +164,7 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize, cons
         state.apply(&config);
     }
 
-    /// Samples what is due and does what else it is time for.
+    /// Samples what is due, and does whatever else is due.
     pub fn poll(&mut self, now: Uptime, board: &mut B) {
         self.state.poll(board, now, self.receiver.rejected());
         board.link(self.link(now));
@@ -190,8 +190,7 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize, cons
         }
     }
 
-    /// What is to be sent next; nothing if there is nothing to say. [`Node::sent`] tells how much of it
-    /// has gone.
+    /// What to send next; empty if there is nothing. Call [`Node::sent`] with how much of it was sent.
     pub fn outgoing(&mut self, now: Uptime) -> &[u8] {
         let line = &mut self.line;
         if line.sent < line.length && now.millis_since(line.moved_at) >= STALE_MS {
@@ -208,7 +207,7 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize, cons
         line.buffer.get(line.sent..line.length).unwrap_or_default()
     }
 
-    /// So many bytes of what [`Node::outgoing`] gave are on their way.
+    /// Notes that this many bytes of [`Node::outgoing`] were sent.
     pub fn sent(&mut self, bytes: usize, now: Uptime) {
         self.line.sent = self.line.sent.saturating_add(bytes);
         self.line.moved_at = now;
@@ -323,7 +322,7 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize>
                 self.apply(&config);
                 self.monitor.fetched(now);
             }
-            // None for it, but perhaps what it says itself, come back over the line.
+            // Not for the node. Perhaps its own words, echoed by the line.
             Err(ConfigError {
                 fault: ConfigFault::NotADocument | ConfigFault::NoServices,
                 ..
@@ -338,7 +337,7 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize>
         self.answer_by = None;
     }
 
-    /// Takes over services; samples of those that leave have no name any more.
+    /// Applies services. Samples of services that leave are dropped, since nothing names them.
     fn apply(&mut self, config: &Config<Option<B::Plugin>, SERVICES, NAME>) {
         let stays = |slot| {
             let Some(entry) = self.monitor.entry(slot) else {
@@ -351,7 +350,7 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize>
         self.monitor.apply(config);
     }
 
-    /// Writes the next line to send and gives its length, and the number of the report that it is.
+    /// Writes the next line to send. Returns its length and the number of its report.
     fn next_line(&mut self, buffer: &mut [u8], now: Uptime) -> Option<(usize, Option<u32>)> {
         let client_id = self.client_id;
         if core::mem::take(&mut self.ask) {
@@ -377,7 +376,7 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize>
             let length = service.map(|it| encode(client_id, it, record, now, buffer));
             match length {
                 Some(Ok(length)) => return Some((length, Some(seq))),
-                // It must not hold up those behind it.
+                // It must not hold up the reports behind it.
                 _ => self.ring.give_up(seq),
             }
         }
@@ -405,7 +404,7 @@ impl Line {
         seq: None,
     };
 
-    /// Nothing but the end of what was sent before. Gives the report that was under way.
+    /// Leaves only the end of what was being sent. Returns the report that was under way.
     fn newline(&mut self, now: Uptime) -> Option<u32> {
         let under_way = self.sent < self.length;
         self.sent = 0;
@@ -414,7 +413,7 @@ impl Line {
         self.seq.take().filter(|_| under_way)
     }
 
-    /// Ends it where it is: what has gone of it has no seal, and is ignored. An end alone stays as it is.
+    /// Ends the line here: what was sent of it has no seal, and is ignored.
     fn cut(&mut self) {
         if self.sent > 0 {
             self.end();
@@ -502,7 +501,8 @@ fn encode<S: Serialize, P, const NAME: usize>(
         },
         seq: record.seq,
     };
-    // What fits must still fit when it is sent again, as another report would be under the same number.
+    // What fits now must still fit when it is sent again: a failure in its place would be another report with the
+    // same number.
     let age_length = age
         .checked_ilog10()
         .map_or(0, |power| AGE_ROOM - 9 + power as usize);

@@ -16,14 +16,14 @@ use crate::sleeper::Sleeper;
 /// Pause after an error of the line, in milliseconds.
 const PAUSE_MS: u32 = 20;
 
-/// As much is read in one piece.
+/// Bytes that are read at a time.
 const CHUNK: usize = 32;
 
-/// Runs a node for ever: reads orders from `rx`, writes reports to `tx`, and samples in time whether or not
-/// they go.
+/// Runs a node for ever: reads orders from `rx`, writes reports to `tx`, and samples in time even if nothing can be
+/// sent.
 ///
-/// A `read` or `write` that has not finished is dropped when a sample is due. It must not have taken or given
-/// any bytes then, as is so with buffered drivers.
+/// An unfinished `read` or `write` is dropped when a sample is due. It must not have moved any bytes then; buffered
+/// drivers keep to that.
 pub async fn run<
     B: Board,
     const SERVICES: usize,
@@ -55,7 +55,7 @@ pub async fn run<
                 bytes => tx.write(bytes).await,
             }
         };
-        // In this order: however much comes, what is to be sent and sampled goes before it.
+        // In this order: sending and sampling come first, no matter how much is received.
         let done = select3(write, delay.delay_ms(wait_ms), rx.read(&mut chunk)).await;
         let now = clock.now();
         match done {
@@ -89,7 +89,7 @@ pub fn turn<
     node.poll(now, board);
     let mut chunk = [0; CHUNK];
     let mut room = LINE;
-    // However much comes, there is an end to it.
+    // Bounded, no matter how much is received.
     while room > 0
         && let Ok(true) = link.read_ready()
         && let Ok(length @ 1..) = link.read(&mut chunk)

@@ -115,7 +115,7 @@ pub struct BoardStatus {
     pub boot: String,
     /// Whether the port is open.
     pub open: bool,
-    /// Why it is not.
+    /// Why the port is not open.
     pub link_error: Option<String>,
     /// When a report or an ask came last, in Unix seconds.
     pub last_frame: Option<f64>,
@@ -133,7 +133,7 @@ pub struct BoardStatus {
     pub gaps: u64,
     /// When its services came from the server last, in Unix seconds.
     pub services_came: Option<f64>,
-    /// Why they do not.
+    /// Why no services come.
     pub services_error: Option<String>,
 }
 

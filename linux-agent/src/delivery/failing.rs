@@ -1,32 +1,32 @@
 //! Services whose reports the server does not take, though it may take those of others. No clock.
 //!
-//! A service that fails alone, which is again and again while others are taken, is tried at delays of its own, and the
-//! calls for such services take a quarter of the time at most: they hold up nobody. Services that fail together are an
-//! outage: the first success makes all of them due at once.
+//! A service fails alone if it fails again and again while others are taken. It is tried at delays of its own, and
+//! the calls for such services take at most a quarter of the time, so they hold up nobody. Services that fail
+//! together are an outage: the first success makes all of them due at once.
 
 use std::collections::BTreeMap;
 
 use mote_core::Uptime;
 
-/// Services that are known to fail, at most: boards may name as many as they like.
+/// At most this many failing services are remembered: boards may name as many as they like.
 pub const MAX_FAILING: usize = 1024;
 
-/// So many services fail before the server is left alone by all.
+/// If this many services fail, the server is left alone by all.
 const MANY: usize = 4;
 
-/// Where a failure takes this long, fewer are enough.
+/// If a failure takes this long, fewer are enough.
 const LONG_MS: u64 = 1000;
 const MANY_LONG: usize = 2;
 
-/// So long after a report was taken behind one that failed, as many failures again are waited for before each delay:
-/// where half of what is sent fails at random, a single failure says little.
+/// For this long after a report was taken behind one that failed, that many failures are needed again before each
+/// delay: if half of all calls fail at random, a single failure says little.
 const RECENT_MS: u64 = 60_000;
 
 /// The delays of a service that fails alone: the first, doubled up to the last.
 const FIRST_ALONE_MS: u64 = 1000;
 const MAX_ALONE_MS: u64 = 30_000;
 
-/// After a call for a service that fails alone, so many times as long belongs to the others.
+/// After a call for a service that fails alone, the others have this many times as long.
 const OTHERS_SHARE: u64 = 3;
 
 /// The services that fail.
@@ -35,16 +35,16 @@ pub struct FailingServices {
     services: BTreeMap<u64, Failing>,
     /// How many reports the server has taken.
     taken: u64,
-    /// When it last took one after it had failed.
+    /// When the server last took a report after a failure.
     recovered_at: Option<Uptime>,
     failures: u64,
-    /// Failures since the last one that was waited for, or since a report was taken.
+    /// Failures since the last delay began, or since a report was taken.
     in_a_row: usize,
     /// Something failed since a report was taken.
     failed_since: bool,
-    /// Those that fail together are tried no earlier.
+    /// Services that fail together are tried no earlier.
     together_at: Uptime,
-    /// Those that fail alone are tried no earlier.
+    /// Services that fail alone are tried no earlier.
     alone_at: Uptime,
 }
 
@@ -61,7 +61,7 @@ pub struct Said {
     pub is_outage: bool,
     /// It fails alone, and did so before.
     pub is_known: bool,
-    /// One of its reports was given up, or refused as a doubtful one, since the last one was taken.
+    /// One of its reports was given up, or refused as perhaps at fault, since the last one was taken.
     pub was_given_up: bool,
     pub was_refused: bool,
 }
@@ -127,12 +127,12 @@ impl FailingServices {
         self.services.get(&service).is_some_and(|it| it.alone > 0)
     }
 
-    /// The failures that a service had last, in their order: whoever waits longest is tried first.
+    /// The number of a service's last failure. The service that waits longest is tried first.
     pub fn failure(&self, service: u64) -> u64 {
         self.services.get(&service).map_or(0, |it| it.failure)
     }
 
-    /// The server failed on a report of a service, after so long.
+    /// Notes that the server failed on a report of a service, after this long.
     pub fn failed(&mut self, service: u64, took_ms: u64, now: Uptime) -> Said {
         let before = self.services.get(&service).copied();
         let taken = self.taken;
@@ -150,7 +150,7 @@ impl FailingServices {
             self.alone_at = now.after_millis(took_ms.saturating_mul(OTHERS_SHARE));
         }
         if self.services.len() >= MAX_FAILING && before.is_none() {
-            // It fails again if it has to.
+            // It may fail again.
             self.services.pop_first();
         }
         self.failures += 1;
@@ -184,14 +184,14 @@ impl FailingServices {
         }
     }
 
-    /// A report of a service that fails was given up.
+    /// Notes that a report of a failing service was given up.
     pub fn note_given_up(&mut self, service: u64) {
         if let Some(failing) = self.services.get_mut(&service) {
             failing.given_up = true;
         }
     }
 
-    /// A report of a service was refused that others' success shows to be at fault. It holds up nothing.
+    /// Notes that a report was refused, and others' success shows that it is at fault. It holds up nothing.
     pub fn note_refused(&mut self, service: u64) {
         if let Some(failing) = self.services.get_mut(&service) {
             failing.refused = true;
@@ -199,7 +199,7 @@ impl FailingServices {
         }
     }
 
-    /// A service is not tried before, nor are those that fail together with it.
+    /// A service, and those that fail together with it, are not tried before.
     pub fn hold(&mut self, service: u64, until: Uptime) {
         match self.services.get_mut(&service) {
             Some(failing) if failing.alone > 0 => failing.retry_at = until,
@@ -215,7 +215,7 @@ impl FailingServices {
         self.in_a_row = 0;
     }
 
-    /// The server took a report of a service. Gives whether that is the end of an outage.
+    /// Notes that the server took a report of a service. Returns whether that ends an outage.
     pub fn took(&mut self, service: u64, now: Uptime) -> bool {
         self.taken += 1;
         if std::mem::take(&mut self.failed_since) {
@@ -234,7 +234,7 @@ impl FailingServices {
         is_over
     }
 
-    /// The server refused a report of a service, which is an answer, too.
+    /// Notes that the server refused a report of a service, which is an answer too.
     pub fn refused(&mut self, service: u64) {
         self.services.remove(&service);
     }
@@ -250,7 +250,7 @@ impl FailingServices {
         self.services.len()
     }
 
-    /// Nothing is known of the server any more.
+    /// Forgets what is known of the server.
     pub fn clear(&mut self) {
         self.services.clear();
         self.together_at = Uptime::from_millis(0);

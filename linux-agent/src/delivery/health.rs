@@ -7,18 +7,18 @@ use crate::http::outcome::Outcome;
 use crate::system::clock;
 use crate::system::fault::{Fault, SAY_AGAIN};
 
-/// What is said of the server and the disk in `status`.
+/// What `status` says about the server and the disk.
 #[derive(Debug, Default)]
 pub struct Health {
     /// When a call succeeded last, in Unix milliseconds.
     pub answered_unix_ms: Option<u64>,
     /// How long its last answer to a report took.
     pub latency_ms: Option<u32>,
-    /// Why the last report was not taken; none if it was.
+    /// Why the last report was not taken. `None`: it was.
     pub delivery: Fault,
-    /// Why its last services document is not followed; none if it is.
+    /// Why its last services document is not followed. `None`: it is.
     pub orders: Fault,
-    /// Why a file with token or certificates is not used, though what it held before is.
+    /// Why a file with token or certificates is not used. What it held before still is.
     pub access: Option<String>,
     /// The server refused this client's token when it was asked for services last.
     pub orders_denied: bool,
@@ -33,7 +33,7 @@ pub struct Health {
 pub struct LastGivenUp {
     /// One sentence.
     pub sentence: String,
-    /// When the log was told of one last.
+    /// When the log last named one.
     said: Instant,
 }
 
@@ -46,7 +46,7 @@ impl Health {
     ) {
         self.reports_denied = error.is_some_and(CallError::is_denial);
         match (outcome, error) {
-            // A refusal is an answer to one report; it says nothing of the others.
+            // A refusal is about one report, not about the others.
             (Outcome::Refused, _) => {}
             (Outcome::Acknowledged, _) | (_, None) => {
                 self.delivery.worked("the server takes reports again");
@@ -59,7 +59,7 @@ impl Health {
         }
     }
 
-    /// The log hears of one report a minute; all of them are counted.
+    /// The log names one report a minute. All are counted.
     pub(super) fn note_given_up(&mut self, service: &str, reason: &str) {
         let now = Instant::now();
         let sentence = format!("a report of {service:?} is given up: {reason}");

@@ -1,8 +1,8 @@
-//! The two threads that wait so that the agent's loop does not have to: for the server, and for the queue's disk.
+//! The two threads that wait for the server and for the queue's disk, so that the agent's loop does not have to.
 //!
-//! Both do what the [`Dispatcher`] says. One call to the server is under way at a time, and one chore of the disk, so
-//! neither a server nor a disk that hangs keeps the other from its work. While both answer, one thread does
-//! all and the other sleeps.
+//! Both do what the [`Dispatcher`] says. At most one call to the server and one chore of the disk are under way, so
+//! a hanging server does not hold up the disk, nor a hanging disk the server. While both answer, one thread does
+//! everything and the other sleeps.
 
 pub mod dead;
 pub mod dispatch;
@@ -35,15 +35,15 @@ use workers::{KEPT_IN_MEMORY, Shared, State};
 
 pub use workers::WORKERS;
 
-/// After the time for the last delivery, the disk gets this much to take what it does not have.
+/// After the last delivery, the disk has this long to take what it does not have.
 const LAST_CHORE: Duration = Duration::from_secs(1);
 
-/// How it all ended.
+/// How the delivery ended.
 #[derive(Debug)]
 pub struct Closed {
-    /// Where all reports are; what is queued is on disk.
+    /// All queued reports are on disk. The account.
     pub account: Account,
-    /// Some were in memory only and are lost: why.
+    /// Some were only in memory and are lost. The reason.
     pub forgot: Option<String>,
 }
 
@@ -58,7 +58,7 @@ pub struct Places {
     pub orders_file: PathBuf,
 }
 
-/// The handle of the agent's loop on the threads.
+/// The agent loop's handle on the threads.
 #[derive(Clone)]
 pub struct Courier {
     shared: Arc<Shared>,
@@ -97,7 +97,7 @@ impl Courier {
             dead: Mutex::new(dead),
             orders_file: places.orders_file,
         });
-        // What earlier runs left is known before the first report of this one is made.
+        // What earlier runs left must be known before the first report of this run.
         shared.lock().open_disk();
         for _ in 0..WORKERS {
             let thread_shared = Arc::clone(&shared);
@@ -115,12 +115,12 @@ impl Courier {
         change(&mut state.dispatcher.uplink)
     }
 
-    /// Has the thread look for something to send.
+    /// Wakes a thread to look for something to send.
     pub fn wake(&self) {
         self.shared.changed.notify_one();
     }
 
-    /// Has the thread ask the server for orders.
+    /// Asks the server for orders.
     pub fn fetch(&self) {
         self.shared.lock().dispatcher.fetch();
         self.wake();
@@ -137,7 +137,7 @@ impl Courier {
         self.shared.lock().dispatcher.take_orders()
     }
 
-    /// Has the thread ask the server for the services of a board, unless it is about to.
+    /// Asks the server for the services of a board, unless that is queued already.
     pub fn fetch_for(&self, client_id: &str) {
         self.shared.lock().dispatcher.fetch_for(client_id);
         self.wake();
@@ -148,7 +148,7 @@ impl Courier {
         self.shared.lock().dispatcher.take_services()
     }
 
-    /// From now on talks to another server, or to the same one in another way.
+    /// Changes the server, or how to talk to it.
     pub fn set_server(&self, server: Option<(&Server, &str)>) {
         let mut state = self.shared.lock();
         state.client = server.map(|(server, id)| Arc::new(Client::new(server, id)));
@@ -163,13 +163,12 @@ impl Courier {
         self.wake();
     }
 
-    /// Gives access to what is known of the server.
+    /// Calls `look` with what is known of the server.
     pub fn with_health<T>(&self, look: impl FnOnce(&Health) -> T) -> T {
         look(&self.shared.lock().health)
     }
 
-    /// Whether all that was queued is on disk, as far as that is possible. If not, [`Courier::readable`] says when
-    /// it may be.
+    /// Whether everything queued is on disk, as far as possible. If not, [`Courier::readable`] says when it may be.
     pub fn is_stored(&self) -> bool {
         let mut state = self.shared.lock();
         let is_stored = state.dispatcher.uplink.queue().is_stored(clock::uptime());
@@ -182,14 +181,14 @@ impl Courier {
         self.shared.lock().dead_letters
     }
 
-    /// Why the queue's disk does not take reports; none if it does.
+    /// Why the queue's disk does not take reports. `None`: it does.
     pub fn disk_error(&self) -> Option<String> {
         let mut state = self.shared.lock();
         state.note_stall(clock::uptime());
         state.disk_fault.reason().map(str::to_owned)
     }
 
-    /// Says that the server's orders are followed, or why they are not.
+    /// Notes that the server's orders are followed, or why they are not.
     pub fn note_orders(&self, followed: Result<(), String>) {
         let orders = &mut self.shared.lock().health.orders;
         match followed {
@@ -198,7 +197,7 @@ impl Courier {
         };
     }
 
-    /// Has a services document kept for the next start. Of those that wait for the disk the newest counts.
+    /// Keeps a services document for the next start. Only the newest that waits for the disk counts.
     pub fn keep_orders(&self, document: &[u8]) {
         let now = clock::uptime();
         let mut state = self.shared.lock();
@@ -212,8 +211,8 @@ impl Courier {
         self.shared.lock().health.latency_ms
     }
 
-    /// One last attempt to deliver what waits, within `limit`; a call that is under way then is left alone. What is not
-    /// delivered goes to the disk, and what that does not take is given up.
+    /// Delivers what waits, within `limit`, then gives the rest to the disk. A call that is under way then is left
+    /// alone, and what the disk does not take is given up.
     pub fn close(self, limit: Duration) -> Closed {
         let end = Instant::now() + limit;
         let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
@@ -234,13 +233,13 @@ impl Courier {
             let waited = self.shared.ended.wait_timeout(state, wait);
             (state, _) = waited.unwrap_or_else(|poisoned| poisoned.into_inner());
             if Instant::now() >= end {
-                // One that sleeps does what the other has no time for.
+                // Wake the sleeping thread, since the other may be busy.
                 self.shared.changed.notify_all();
             }
         }
         state.note_stall(clock::uptime());
         let uplink = &mut state.dispatcher.uplink;
-        // Unless that has been done: a disk that hangs is not waited for.
+        // Unless it is done already: a hanging disk is not waited for.
         uplink.forget();
         let (account, forgotten) = (uplink.account(), uplink.forgotten());
         let why = match state.disk_fault.reason() {

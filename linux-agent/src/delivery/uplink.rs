@@ -27,17 +27,17 @@ use crate::queue::{Chore, GivenUp, Queue, Record, Restored, Totals, Whose};
 pub use super::failing::MAX_FAILING;
 pub use super::pace::{CATCH_UP, MAX_DELAY_MS, MAX_DISTANCE_MS};
 
-/// Failures of one report that may be its own, while the server takes others, after which it is given up, if nothing
-/// else is set.
+/// A report is given up after this many failures that may be its own while the server takes others, unless the
+/// settings say otherwise.
 pub const ATTEMPTS: u8 = 5;
 
-/// The same for failures of the way to the server: no connection that lasts, no answer, an answer of a server in between.
+/// The same for failures of the way: a lost connection, no answer, or the answer of a server in between.
 pub const WAY_TRIES: u8 = 50;
 
 /// The same for a refusal that may hold for all reports.
 pub const DOUBTFUL_TRIES: u8 = 2;
 
-/// A report that failed is not sent again before, doubled each time.
+/// A report that failed waits this long, doubled each time.
 const AGAIN_MS: u64 = 1000;
 const MAX_DOUBLINGS: u8 = 5;
 
@@ -46,7 +46,7 @@ const MAX_DOUBLINGS: u8 = 5;
 pub enum Next {
     /// Deliver this report, then call [`Uplink::delivered`] with it.
     Send(Record),
-    /// Nothing before this instant, unless something is queued.
+    /// Nothing to do before this instant, unless something is queued.
     Wait(Uptime),
 }
 
@@ -59,30 +59,30 @@ pub struct Uplink {
     failing: FailingServices,
     attempts: u8,
     hold_until: Uptime,
-    /// The server did not take anything since it was left alone.
+    /// The server has taken nothing since it was left alone.
     is_out: bool,
     /// When the report on its way was sent.
     in_flight: Option<Uptime>,
     /// The report that failed last, if one failure is enough to give it up once the next one is taken.
     spent: Option<u64>,
-    /// Reports that this run forgot, and whether that on its way is one of them.
+    /// How many reports this run forgot, and whether the one on its way is among them.
     forgotten: u64,
     forgot_in_flight: bool,
-    /// Reports that were given up because of their server, until somebody has kept them elsewhere.
+    /// Dead letters that are not kept in the file yet.
     dead: VecDeque<Record>,
 }
 
 /// Whose fault a failure is.
 #[derive(Clone, Copy, Debug)]
 enum Fault {
-    /// Perhaps the report's: so many tries are enough while others are taken.
+    /// Perhaps the report's: it has this many tries while others are taken.
     Report { attempts: u8 },
     /// The way's or the server's.
     Way { retry_after: Option<Duration> },
 }
 
 impl Uplink {
-    /// An uplink with nothing to send. `seed` should differ between clients.
+    /// Begins with nothing to send. `seed` should differ between clients.
     pub fn new(queue: Queue, seed: u32) -> Self {
         Uplink {
             queue,
@@ -100,19 +100,19 @@ impl Uplink {
         }
     }
 
-    /// Says how many reports are sampled a second, which sets the pace after an outage.
+    /// Sets how many reports are sampled a second, which is the pace after an outage.
     pub fn set_rate(&mut self, reports_per_second: f64) {
         let is_idle = self.queue.is_empty();
         self.pace.set_rate(reports_per_second, is_idle);
     }
 
-    /// Says how many reports come from boards a second, which are sent beside this agent's own.
+    /// Sets how many reports a second come from boards, beside this agent's own.
     pub fn set_boards_rate(&mut self, reports_per_second: f64) {
         let is_idle = self.queue.is_empty();
         self.pace.set_boards_rate(reports_per_second, is_idle);
     }
 
-    /// Says how often a report is tried that the server fails on while it takes others.
+    /// Sets how often a report is tried that the server fails on while it takes others.
     pub fn set_attempts(&mut self, attempts: u8) {
         self.attempts = attempts.max(1);
     }
@@ -127,7 +127,7 @@ impl Uplink {
         &mut self.queue
     }
 
-    /// The server may be another one now: it is tried at once.
+    /// The server may have changed, so try it at once.
     pub fn retry_now(&mut self, now: Uptime) {
         self.hold_until = now;
         self.failing.clear();
@@ -151,7 +151,7 @@ impl Uplink {
         self.queue.begin(chore, totals, now, unix_ms);
     }
 
-    /// Enters what became of it.
+    /// Takes its result.
     pub fn finish_chore(&mut self, chore: &mut Chore, worked: bool, now: Uptime) {
         let finished = self.queue.finish(chore, worked, now);
         self.count(finished.given_up);
@@ -176,13 +176,12 @@ impl Uplink {
         self.forgotten
     }
 
-    /// The next of the reports that the server will not take, to be kept elsewhere and then given to
-    /// [`Uplink::buried`].
+    /// The next dead letter. Keep it, then call [`Uplink::buried`].
     pub fn take_dead(&mut self) -> Option<Record> {
         self.dead.pop_front()
     }
 
-    /// A report of [`Uplink::take_dead`] needs to be kept no more.
+    /// Notes that a report of [`Uplink::take_dead`] is kept.
     pub fn buried(&mut self, record: Record) {
         self.queue.done(record);
     }
@@ -204,12 +203,12 @@ impl Uplink {
         }
     }
 
-    /// Says how the delivery of a report from [`Uplink::next`] ended. Gives whether reports are given up for it.
+    /// Takes how the delivery of a report from [`Uplink::next`] ended. Returns whether reports are given up.
     pub fn delivered(&mut self, record: Record, outcome: Outcome, now: Uptime) -> bool {
         let sent = self.in_flight.take().unwrap_or(now);
         let took_ms = now.millis_since(sent);
         if self.queue.landed() {
-            // It was given up meanwhile, for want of room on disk or since the agent ends.
+            // It was given up meanwhile: there was no room on disk, or the agent ends.
             if std::mem::take(&mut self.forgot_in_flight) {
                 return false;
             }
@@ -291,7 +290,8 @@ impl Uplink {
             .map(|(it, _)| (failing.failure(it.service), it.service))
             .min()
         {
-            // Of a service that fails alone the report that failed before shows whether it still does, and ends in time.
+            // For a service that fails alone, the report that failed before is tried again: it shows whether the
+            // service still fails, and its tries run out.
             let is_alone = failing.is_alone(service);
             let is_its = |it: &Record| it.service == service && is_ready(it);
             let was_tried = |it: &Record| it.tries > 0 || it.way_tries > 0;
@@ -327,11 +327,11 @@ impl Uplink {
         instants.min().unwrap_or(Uptime::NEVER)
     }
 
-    /// The server took a report. Gives whether another one is given up, since the server fails on that alone.
+    /// The server took a report. Returns whether another one is given up, since the server fails on that alone.
     fn took(&mut self, record: Record, sent: Uptime, now: Uptime) -> bool {
         let service = record.service;
         self.queue.done(record);
-        // What came together while it failed is a backlog.
+        // What gathered while it failed is a backlog.
         self.pace.is_catching_up |= self.failing.knows(service);
         if self.failing.took(service, now) || std::mem::take(&mut self.is_out) {
             self.queue.wake(now);
@@ -355,7 +355,7 @@ impl Uplink {
     fn answered(&mut self, sent: Uptime, now: Uptime) {
         self.pace.answered(sent);
         self.hold_until = Uptime::from_millis(0);
-        // Those that wait for another try are no backlog.
+        // Reports that wait for another try are no backlog.
         let mut records = self.queue.records(now);
         let is_backlog = |it: &Record| it.not_before <= now && !self.failing.is_held(it.service);
         if self.queue.on_disk_only() == 0 && !records.any(|(it, _)| is_backlog(it)) {
@@ -363,7 +363,7 @@ impl Uplink {
         }
     }
 
-    /// The server failed on a report. Gives whether reports are given up for it.
+    /// The server failed on a report. Returns whether reports are given up.
     fn failed(
         &mut self,
         mut record: Record,
@@ -384,7 +384,7 @@ impl Uplink {
             Fault::Report { attempts } => {
                 record.tries += u8::from(counts);
                 if attempts == 1 && said.is_only_one {
-                    // One failure says nothing before another report was taken behind it.
+                    // One failure says nothing until another report is taken after it.
                     self.spent = Some(record.id());
                 }
                 let was_same = match outcome {
@@ -407,7 +407,7 @@ impl Uplink {
             return false;
         }
         if outcome == Outcome::Doubtful {
-            // An answer like any refusal: it holds up nothing.
+            // A refusal is an answer: it holds up nothing.
             self.account.dropped.refused += 1;
             self.failing.note_refused(service);
             self.dead.push_back(record);
@@ -423,7 +423,7 @@ impl Uplink {
         self.give_up(given_up)
     }
 
-    /// Leaves the server alone as far as a failure is its own.
+    /// Leaves the server alone if the failure is the server's.
     fn slow_down(&mut self, service: u64, fault: Fault, said: Said, now: Uptime) {
         self.pace.is_catching_up = true;
         let retry_after_ms = match fault {
@@ -449,7 +449,7 @@ impl Uplink {
         }
     }
 
-    /// Nothing is sent for a while and `more_ms`.
+    /// Sends nothing for a while and `more_ms`.
     fn hold(&mut self, now: Uptime, more_ms: u64) {
         self.pace.is_catching_up = true;
         self.is_out = true;
@@ -475,7 +475,7 @@ impl Uplink {
         self.account.dropped.damaged += given_up.damaged;
     }
 
-    /// Reports of earlier runs join those of this one.
+    /// Adds the reports of earlier runs.
     fn restored(&mut self, restored: &Restored) {
         let Restored {
             queued,
@@ -493,7 +493,7 @@ impl Uplink {
         dropped.damaged += totals.dropped.damaged;
         dropped.forgotten += totals.dropped.forgotten;
         if *queued > 0 {
-            // What waited for the server while no agent ran is a backlog like any other.
+            // What waited while no agent ran is a backlog like any other.
             self.pace.is_catching_up = true;
         }
     }

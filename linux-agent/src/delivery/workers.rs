@@ -1,4 +1,4 @@
-//! The two threads, and what they and the agent's loop have together.
+//! The two threads, and what they share with the agent's loop.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -22,10 +22,10 @@ pub const WORKERS: usize = 2;
 /// What becomes of reports while the disk is out of order.
 pub const KEPT_IN_MEMORY: &str = "; reports are kept in memory";
 
-/// What the loop and the threads have together.
+/// What the loop and the threads share.
 pub struct Shared {
     pub state: Mutex<State>,
-    /// Something is there for a thread to do.
+    /// There is something for a thread to do.
     pub changed: Condvar,
     /// A thread has ended, or done what may be the last thing.
     pub ended: Condvar,
@@ -41,20 +41,20 @@ pub struct Shared {
 pub struct State {
     pub dispatcher: Dispatcher<CallError>,
     pub client: Option<Arc<Client>>,
-    /// None while a thread has it.
+    /// `None` while a thread uses it.
     pub disk: Option<Disk<Folder>>,
     pub spare: Option<Box<Chore>>,
     pub health: Health,
     /// Why the disk does not take reports.
     pub disk_fault: Fault,
-    /// Letters that are kept, and why the last one could not be.
+    /// How many letters are kept, and why the last one could not be.
     pub dead_letters: u64,
     pub dead_fault: Fault,
     /// Why the last services document could not be kept.
     pub document_fault: Fault,
     /// The loop waits for the disk.
     pub tell_stored: bool,
-    /// A thread waits until this time. If there is nothing to do before, the other may sleep until it is needed.
+    /// Until when a thread waits. If nothing is to be done before, the other may sleep until it is woken.
     pub timekeeper: Option<Uptime>,
     pub running: usize,
 }
@@ -80,14 +80,14 @@ impl Shared {
                 (Job::End, _) => {
                     state.running -= 1;
                     self.ended.notify_all();
-                    // The other one has nothing to wait for either.
+                    // The other thread has nothing to wait for either.
                     self.changed.notify_all();
                     return;
                 }
                 (Job::Chore(chore), _) => self.do_chore(state, chore),
                 (job, Some(client)) => {
                     if state.dispatcher.has_timed_chore(now) {
-                        // The other thread keeps the time while this one waits for the server.
+                        // While this thread waits for the server, the other keeps the time.
                         self.changed.notify_one();
                     }
                     drop(state);
@@ -114,7 +114,7 @@ impl Shared {
         let left = Duration::from_millis(until.millis_since(now));
         let waited = self.changed.wait_timeout(state, left);
         let (mut state, _) = waited.unwrap_or_else(|poisoned| poisoned.into_inner());
-        // Unless the other has taken over, for an earlier time.
+        // Unless the other thread took over, for an earlier time.
         if state.timekeeper == Some(until) {
             state.timekeeper = None;
         }
@@ -130,7 +130,7 @@ impl Shared {
         let Some(mut disk) = state.disk.take() else {
             return state;
         };
-        // Along with the chore, so that a disk that hangs takes one thread and is known to hang.
+        // Together with the chore, so that a hanging disk holds one thread and is noticed.
         let document = state.dispatcher.take_document();
         drop(state);
         let result = disk.perform(&mut chore);
@@ -161,7 +161,7 @@ impl Shared {
                 let mut state = self.lock();
                 state.health.orders_denied = answer.as_ref().is_err_and(CallError::is_denial);
                 match &answer {
-                    // Whether it can be followed is for the loop to say.
+                    // The loop decides whether it can be followed.
                     Ok(_) => state.health.answered_unix_ms = Some(clock::unix_ms()),
                     Err(error) => {
                         let orders = &mut state.health.orders;
@@ -170,7 +170,7 @@ impl Shared {
                 }
                 state.dispatcher.fetched(answer);
                 drop(state);
-                // Full only if the loop has not looked yet, and then it will.
+                // The pipe is full only if the loop has not read it yet, and then it will.
                 let _ = self.wake.write(1);
             }
             Job::FetchFor(id) => {
@@ -184,7 +184,7 @@ impl Shared {
                 let (outcome, error) = client.post_report(&record.report);
                 let took = began.elapsed();
                 let mut state = self.lock();
-                // One that failed before may be given up because this one is taken.
+                // A report that failed before may be given up because this one is taken.
                 let reason = match &error {
                     Some(error) => Some(error.to_string()),
                     None => state.health.delivery.reason().map(str::to_owned),
@@ -247,7 +247,7 @@ impl State {
         }
     }
 
-    /// A chore takes so long that it is not waited for.
+    /// A chore takes too long to wait for it.
     pub fn note_stall(&mut self, now: Uptime) {
         if self.dispatcher.uplink.queue().is_stalled(now) {
             let sentence = format!("the queue's disk does not answer{KEPT_IN_MEMORY}");
@@ -273,7 +273,7 @@ impl State {
         self.dispatcher.chore_done(&mut chore, error.is_none(), now);
         self.spare = Some(chore);
         if self.dispatcher.uplink.forgotten() > 0 {
-            // This was a note of it. Why the disk did not take the reports is still true.
+            // This chore only noted the loss. The reason why the disk did not take the reports still holds.
             return;
         }
         match error {

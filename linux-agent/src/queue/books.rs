@@ -1,4 +1,4 @@
-//! What is known of the disk without asking it, what it is asked to do, and what that comes to.
+//! What is known of the disk without asking it, and the chores that it gets.
 
 use mote_core::Uptime;
 
@@ -9,50 +9,50 @@ use super::record::{Finished, GivenUp, Record, Restored};
 use super::totals::Totals;
 use super::waiting::Waiting;
 
-/// Of what is on disk, this much is in memory, in bytes.
+/// Memory holds this much of what is on disk, in bytes.
 pub const WINDOW_BYTES: usize = 256 << 10;
 
-/// A chore appends at most this much, in bytes, and one report.
+/// A chore appends at most this many bytes, and one report more.
 const MAX_APPEND_BYTES: usize = 256 << 10;
 
-/// After a call on the disk failed, the next is made after this time.
+/// Pause after a call on the disk failed.
 const RETRY_MS: u64 = 5000;
 
-/// So many ranges of reports are done with before that is written although there is more to send.
+/// This many ranges of done reports are noted on disk even while there is more to send.
 const MAX_DONE: usize = 64;
 
 /// What is known of the disk.
 #[derive(Debug, Default)]
 pub struct Books {
     kernel: String,
-    /// With `durability = "power"`: how long what was appended may stay unsynced.
+    /// With `durability = "power"`: how long appended reports may stay unsynced.
     pub sync_interval_ms: Option<u64>,
     pub is_open: bool,
     /// The number that the next report gets.
     next: u64,
-    /// What is not done and below this is in memory.
+    /// All reports below this that are not done are in memory.
     read_from: u64,
     /// Numbers that are not done, in memory or not.
     undone: u64,
-    /// Those that are done and the disk does not know it.
+    /// Numbers that are done, which is not noted on disk yet.
     done: Ranges,
-    /// Those of reports that were taken out and are not done yet.
+    /// Numbers of reports that were taken out and are not done yet.
     out: Ranges,
     /// The report that is on its way to the server.
     pub flying: Flying,
-    /// All below were given up for want of room.
+    /// All numbers below were given up for want of room.
     lost_below: u64,
     /// Reports of all runs that were done with before they had a number.
     done_unnumbered: u64,
-    /// The disk does not know of all of them.
+    /// Not all of them are noted on disk.
     untold: bool,
-    /// What the files take.
+    /// What the files take, in bytes.
     pub bytes: u64,
     /// When the chore that is under way was begun.
     pub running: Option<Uptime>,
     /// The last chore failed; when to try again.
     pub retry_at: Option<Uptime>,
-    /// When something was appended that has not been synced.
+    /// Since when there is something that is not synced.
     dirty: Option<Uptime>,
 }
 
@@ -69,7 +69,7 @@ pub struct Flying {
 }
 
 impl Books {
-    /// Those of a disk that is to be opened.
+    /// The books of a disk that is to be opened.
     pub fn new(kernel: &str, sync_interval_ms: Option<u64>) -> Self {
         Books {
             kernel: kernel.to_owned(),
@@ -78,7 +78,8 @@ impl Books {
         }
     }
 
-    /// When the disk has something to do: now, or at the instant that is given. `idle`: there is nothing else to do.
+    /// When the disk has something to do: now, or at the instant that is returned. `idle`: there is nothing else to
+    /// do.
     pub fn chore_at(&self, waiting: &Waiting, now: Uptime, idle: bool) -> Uptime {
         if self.running.is_some() {
             return Uptime::NEVER;
@@ -134,12 +135,12 @@ impl Books {
                 bytes: WINDOW_BYTES.saturating_sub(waiting.bytes()),
                 known,
             });
-            // What leaves memory meanwhile lowers it.
+            // A report that leaves memory meanwhile lowers it.
             self.read_from = self.next;
         }
     }
 
-    /// Enters what became of a chore.
+    /// Takes the result of a chore.
     pub fn finish(
         &mut self,
         waiting: &mut Waiting,
@@ -161,13 +162,13 @@ impl Books {
         let mut given_up = GivenUp::default();
         self.bytes = chore.bytes;
         self.untold |= !worked;
-        // Those that could not be written.
+        // These could not be written.
         for range in chore.done.iter() {
             self.done.insert(range);
         }
         self.enter_stored(chore, waiting, now);
         if let Some(first) = chore.gone_from {
-            // What memory still has of files that were removed is written again.
+            // Files were removed: write again what memory still has of them.
             waiting.mark_unstored(first);
         }
         given_up.overflow += self.enter_lost(chore, waiting);
@@ -192,14 +193,14 @@ impl Books {
         self.undone.saturating_sub(in_memory)
     }
 
-    /// A report was taken out of memory. It is done with, or comes back to [`Books::note_back`].
+    /// Notes that a report was taken out of memory. Later it is done, or comes back to [`Books::note_back`].
     pub fn note_out(&mut self, record: &Record) {
         if let Some(number) = record.number {
             self.out.insert(number..number + 1);
         }
     }
 
-    /// One that was taken out is back.
+    /// Notes that a report that was taken out is back.
     pub fn note_back(&mut self, record: &mut Record) {
         if let Some(number) = record.number {
             self.out.remove(number..number + 1);
@@ -207,7 +208,7 @@ impl Books {
         }
     }
 
-    /// A report is on its way to the server.
+    /// Notes that a report is on its way to the server.
     pub fn note_flying(&mut self, record: &Record) {
         self.flying = Flying {
             number: record.number,
@@ -216,21 +217,21 @@ impl Books {
         };
     }
 
-    /// That one is back. Gives whether it was given up meanwhile.
+    /// Notes that it is back from the server. Returns whether it was given up meanwhile.
     pub fn note_landed(&mut self) -> bool {
         self.flying.number = None;
         self.flying.is_unstored = false;
         std::mem::take(&mut self.flying.is_lost)
     }
 
-    /// A report on disk left memory, to be read again.
+    /// Notes that a report on disk left memory and is to be read again.
     pub fn note_left(&mut self, record: &Record) {
         if let Some(number) = record.number {
             self.read_from = self.read_from.min(number);
         }
     }
 
-    /// A report is done with, whether it has a number or not.
+    /// Notes that a report is done, whether it has a number or not.
     pub fn note_done(&mut self, number: Option<u64>) {
         match number {
             Some(number) => {
@@ -301,7 +302,7 @@ impl Books {
         } = found;
         waiting.set_clock(clock.ahead_ms);
         self.is_open = true;
-        // Whoever wrote it may have been about to sync it, and whoever was before, too: so it is due at once.
+        // An earlier run may have ended before it synced, so a sync is due at once.
         let interval_ms = self.sync_interval_ms.unwrap_or_default();
         let since = Uptime::from_millis(now.as_millis().saturating_sub(interval_ms));
         self.dirty = (undone > 0).then_some(since);
@@ -337,19 +338,19 @@ impl Books {
         waiting.mark_stored(&stored);
     }
 
-    /// Enters which reports the disk gave up for want of room; gives how many that are.
+    /// Takes which reports the disk gave up for want of room. Returns how many.
     fn enter_lost(&mut self, chore: &Chore, waiting: &mut Waiting) -> u64 {
         self.lost_below = self.lost_below.max(chore.lost_below);
         if chore.lost == 0 {
             return 0;
         }
         let below = 0..self.lost_below;
-        // These were done while the disk was at it, so they are accounted for already.
+        // These were done meanwhile, so they are accounted for already.
         let done_meanwhile = self.done.remove(below.clone());
         let flying = &mut self.flying;
         let is_lost = flying.number.is_some_and(|it| below.contains(&it)) && !flying.is_lost;
         flying.is_lost |= is_lost;
-        // The others that were taken out are given up for another reason.
+        // The others that were taken out are accounted for when they come back.
         let out = self.out.remove(below) - u64::from(is_lost);
         self.undone = self.undone.saturating_sub(chore.lost - done_meanwhile);
         waiting.drop_below(chore.lost_below);
@@ -370,7 +371,7 @@ impl Books {
                 tries: 0,
                 way_tries: 0,
                 taken_when_failed: 0,
-                // No report is from the future, whatever its line says.
+                // No report is from the future, no matter what its line says.
                 queued_ms: found.at_ms.min(now_ms),
                 number: Some(found.number),
                 stored: true,

@@ -1,4 +1,4 @@
-//! Reports that no server has taken yet: on disk, and of those the next ones in memory.
+//! Reports that no server has taken yet: all on disk, the next ones also in memory.
 //!
 //! ```text
 //! push ──► waiting (memory) ──► chore: append ──► segments (disk)
@@ -7,17 +7,17 @@
 //!             └────────── chore: read the next ones ◄─┘
 //! ```
 //!
-//! [`Queue`] keeps the books and does no I/O, so its owner's lock is never held while a disk takes its time. What
-//! the disk has to do is a [`Chore`] that [`Queue::begin`] gives out, [`Disk::perform`] does and [`Queue::finish`]
-//! enters. Memory holds a window of the backlog, however long that is. Without a disk, or while it is out of order,
-//! the queue is one in memory.
+//! [`Queue`] keeps the books and does no I/O, so no lock is held while the disk is slow. The disk's work is a
+//! [`Chore`]: [`Queue::begin`] makes it, [`Disk::perform`] does it, [`Queue::finish`] takes the result. Memory
+//! holds a window of the backlog, no matter how long that is. Without a disk, or while the disk is out of order,
+//! the queue is in memory only. The format of the files is in `line.rs`.
 //!
-//! Why not a crate: each report is done with on its own, in any order, and may not be lost with its neighbours.
-//! queue-file (2.0) and yaque (0.6) give up elements from the head only, and neither goes on behind a damaged one; yaque
-//! has to be unlocked and its position guessed after a kill. redb (4) would have to sync for each report, or lose those since
-//! its last durable commit even with the process; fjall (3) keeps journals and tables of many MiB in memory and
-//! on disk, with threads of its own. A queue of append-only files is less than any of them, and can be cut at any
-//! byte.
+//! Why not a crate: each report is done on its own, in any order, and damage to one may not lose its neighbours.
+//! queue-file (2.0) and yaque (0.6) remove elements from the head only, and neither reads past a damaged one; yaque
+//! has to be unlocked after a kill and its position guessed. redb (4) would have to sync each report, or lose those
+//! since its last durable commit when the process is killed. fjall (3) keeps journals and tables of many MiB in
+//! memory and on disk, and threads of its own. A queue of append-only files is simpler than all of them, and can be
+//! cut at any byte.
 
 mod books;
 mod chore;
@@ -175,7 +175,7 @@ impl Queue {
         self.waiting.unstored() as u64 + u64::from(flying)
     }
 
-    /// Gives up the reports that only memory has, since the agent ends; gives how many they are. The disk is to be told as
+    /// Gives up the reports that only memory has, since the agent ends. Returns how many. The disk is to be told as
     /// of others that are done with.
     pub fn forget(&mut self) -> u64 {
         let mut count = 0;
@@ -194,7 +194,8 @@ impl Queue {
         count
     }
 
-    /// When the disk has something to do: now, or at the instant that is given. `idle`: there is nothing else to do.
+    /// When the disk has something to do: now, or at the instant that is returned. `idle`: there is nothing else to
+    /// do.
     pub fn chore_at(&self, now: Uptime, idle: bool) -> Uptime {
         let books = self.books.as_ref();
         books.map_or(Uptime::NEVER, |it| it.chore_at(&self.waiting, now, idle))
@@ -208,7 +209,7 @@ impl Queue {
         }
     }
 
-    /// Enters what became of a chore.
+    /// Takes the result of a chore.
     pub fn finish(&mut self, chore: &mut Chore, worked: bool, now: Uptime) -> Finished {
         let Some(books) = &mut self.books else {
             return Finished::default();
@@ -220,7 +221,7 @@ impl Queue {
         finished
     }
 
-    /// Has a disk that is out of order tried again at once.
+    /// Tries a disk that is out of order again at once.
     pub fn retry_disk(&mut self, now: Uptime) {
         if let Some(retry_at) = self.books.as_mut().and_then(|it| it.retry_at.as_mut()) {
             *retry_at = now.min(*retry_at);

@@ -1,4 +1,4 @@
-//! A report that waits, and what becomes of those that do.
+//! A report that waits, and what becomes of reports.
 
 use mote_core::Uptime;
 
@@ -11,7 +11,7 @@ pub struct Record {
     pub report: Vec<u8>,
     /// Whose it is: [`Whose::key`](super::key::Whose).
     pub service: u64,
-    /// The same as a name, for people.
+    /// The name of its service, for people.
     pub service_name: String,
     /// Not to be sent before this instant.
     pub not_before: Uptime,
@@ -27,7 +27,7 @@ pub struct Record {
     pub taken_when_failed: u64,
     /// When it was queued, by the queue's clock.
     pub(super) queued_ms: u64,
-    /// Its number on disk, once it was tried to write it there.
+    /// Its number on disk, once a write was tried.
     pub(super) number: Option<u64>,
     /// It is on disk.
     pub(super) stored: bool,
@@ -60,7 +60,7 @@ pub struct GivenUp {
     pub damaged: u64,
 }
 
-/// What a disk had when it was opened, and what became of the reports before.
+/// What a disk held when it was opened, and what became of earlier reports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Restored {
     /// Reports that wait.
@@ -71,7 +71,7 @@ pub struct Restored {
     pub totals: Totals,
 }
 
-/// What the end of a chore brought to light.
+/// What a finished chore showed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Finished {
     /// Reports that were given up.

@@ -8,11 +8,10 @@ use super::key::Whose;
 use super::ranges::Ranges;
 use super::record::Record;
 
-/// What a report costs beyond its bytes, roughly.
+/// What a report costs in memory beyond its bytes, roughly.
 pub const OVERHEAD_BYTES: usize = 64;
 
-/// Buffers of delivered reports that are kept for the next ones, so that a steady state allocates
-/// nothing.
+/// This many buffers of delivered reports are kept for the next ones, so that a steady state allocates nothing.
 const MAX_SPARE: usize = 32;
 
 /// Larger buffers are given back to the system.
@@ -32,7 +31,7 @@ pub struct Waiting {
     numbered: u64,
     /// Those that are not on disk.
     unstored: usize,
-    /// What the queue's clock is ahead of the uptime.
+    /// The queue's clock minus the uptime, in milliseconds.
     ahead_ms: u64,
 }
 
@@ -90,7 +89,7 @@ impl Waiting {
         now.as_millis().saturating_add(self.ahead_ms)
     }
 
-    /// Sets the queue's clock; the ages of what waits stay.
+    /// Sets the queue's clock. The ages of waiting reports stay.
     pub fn set_clock(&mut self, ahead_ms: u64) {
         for record in &mut self.records {
             record.queued_ms = record
@@ -180,7 +179,7 @@ impl Waiting {
             .map(|(index, _)| index)
     }
 
-    /// The number of a record, which gets `next` if it has none. Gives also whether it is a new one.
+    /// The number of a record, which gets `next` if it has none. Also returns whether the number is new.
     pub fn number(&mut self, index: usize, next: u64) -> Option<(u64, bool)> {
         let record = self.records.get_mut(index)?;
         let is_new = record.number.is_none();
@@ -188,7 +187,7 @@ impl Waiting {
         Some((*record.number.get_or_insert(next), is_new))
     }
 
-    /// The reports with these numbers are on disk.
+    /// Notes that the reports with these numbers are on disk.
     pub fn mark_stored(&mut self, numbers: &Ranges) {
         for record in self.records.iter_mut().filter(|it| !it.stored) {
             if record.number.is_some_and(|it| numbers.contains(it)) {
@@ -198,7 +197,7 @@ impl Waiting {
         }
     }
 
-    /// The reports from this number on are not on disk any more.
+    /// Notes that the reports from this number on are not on disk any more.
     pub fn mark_unstored(&mut self, first: u64) {
         for record in self.records.iter_mut().filter(|it| it.stored) {
             if record.number.is_some_and(|it| it >= first) {

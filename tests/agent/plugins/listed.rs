@@ -109,7 +109,7 @@ fn a_plugin_that_overruns_is_not_started_again_meanwhile() {
             .all(|it| it["data"] == json!({"status": 0, "n": 1}))
     );
     assert!(!site.path("twice").exists(), "two ran at the same time");
-    // The slots that it lost are counted, and others did not wait.
+    // Its missed samples are counted, and others did not wait.
     let status = site.status();
     assert!(
         service(&status, "Slow")["missed"].as_u64() > Some(2),
@@ -152,7 +152,7 @@ fn a_plugin_that_takes_too_long_is_ended_with_all_it_started() {
         let expected = json!({"status": 124, "error": "stopped after its time limit of 0.5 s"});
         assert_eq!(server.wait_for_more(service, 1)[0]["data"], expected);
     }
-    // Half a second may be over before a busy machine has begun with a script.
+    // A busy machine may take longer than half a second to start a script.
     for name in ["child", "deaf"] {
         let first = wait_for("a plugin that began", DEADLINE, || {
             pids(&site, name).first().copied()
