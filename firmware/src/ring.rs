@@ -32,6 +32,8 @@ pub struct Ring<S, const N: usize> {
     records: Deque<Record<S>, N>,
     sendings: u16,
     dropped: u32,
+    /// The number after that of the one that went last for want of room; 0 if none did.
+    after_dropped: u32,
 }
 
 impl<S, const N: usize> Ring<S, N> {
@@ -40,14 +42,17 @@ impl<S, const N: usize> Ring<S, N> {
             records: Deque::new(),
             sendings: 0,
             dropped: 0,
+            after_dropped: 0,
         }
     }
 
     /// Adds a sample of `now`. If there is no room, the oldest one is dropped and counted.
     pub fn push(&mut self, seq: u32, now: Uptime, slot: SlotId, sample: Result<S, Failed>) {
-        if self.records.is_full() {
-            self.records.pop_front();
+        if self.records.is_full()
+            && let Some(oldest) = self.records.pop_front()
+        {
             self.count_dropped();
+            self.after_dropped = oldest.seq.wrapping_add(1);
         }
         let uptime_s = seconds(now);
         let record = Record {
@@ -79,7 +84,13 @@ impl<S, const N: usize> Ring<S, N> {
     /// again. `false`: no such report waits.
     pub fn acknowledge(&mut self, seq: u32) -> bool {
         let Some(arrived) = self.take(seq) else {
-            return false;
+            // It was on its way when it had to make room, and has arrived after all.
+            let arrived = self.after_dropped != 0 && self.after_dropped == seq.wrapping_add(1);
+            if arrived {
+                self.after_dropped = 0;
+                self.dropped = self.dropped.saturating_sub(1);
+            }
+            return arrived;
         };
         if let State::Sent(arrived) = arrived.state {
             for record in &mut self.records {

@@ -422,6 +422,11 @@ fn what_is_acknowledged_makes_room_and_is_not_lost() {
     assert_eq!((bench.node.waiting(), stats.dropped), (32, 0));
     bench.run(64_000);
     assert_eq!(bench.node.statistics().dropped, 1);
+    // Nor is what was on its way when it had to make room.
+    bench.tell(r#"{"ack":0}"#);
+    assert_eq!(bench.node.statistics().dropped, 0);
+    bench.tell(r#"{"ack":0}"#);
+    assert_eq!(bench.node.statistics().dropped, 0);
 }
 
 #[test]

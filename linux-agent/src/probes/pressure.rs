@@ -32,7 +32,7 @@ pub struct PressureData {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Pressure {
     /// At least one task waited.
-    some: Averages,
+    pub some: Averages,
     /// All tasks that were not idle waited. Kernels before 5.13 do not have it for the CPU.
     full: Option<Averages>,
 }
