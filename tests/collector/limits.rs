@@ -175,7 +175,7 @@ fn bodies_of_strangers_take_no_room() {
 
 /// Half of a report, and then the collector is told to end. Gives the connection once it waits for the other half.
 fn post_half(collector: &Program) -> TcpStream {
-    let mut stream = connect(&collector);
+    let mut stream = connect(collector);
     let head = format!(
         "POST /api/client/service/report/ HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
          Expect: 100-continue\r\nContent-Length: {}\r\n\r\n",

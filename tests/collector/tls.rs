@@ -18,6 +18,7 @@ use tempfile::TempDir;
 use super::api::report;
 use mote_test_support::collector::{Program, refusal, write_secret};
 use mote_test_support::http::Client;
+use mote_test_support::{DEADLINE, wait_for};
 
 const TOML: &str = r#"
     listen = "127.0.0.1:0"
@@ -165,11 +166,10 @@ fn plain_text_and_handshakes_that_hang_disturb_nobody() {
     let error = "this port speaks TLS; use https:// in the address";
     assert_eq!(answer.json(), serde_json::json!({ "error": error }));
     assert!(client.answer().is_none());
-    let log = collector.output();
-    assert!(
-        log.contains(&format!("refused 127.0.0.1: {error}")),
-        "{log}"
-    );
+    let line = format!("refused 127.0.0.1: {error}");
+    wait_for(&line, DEADLINE, || {
+        collector.output().contains(&line).then_some(())
+    });
     for text in ["\0\0\0\0", "x"] {
         let mut client = Client::connect(address);
         client.send(text);

@@ -1,5 +1,6 @@
 //! `mote serve` and `mote invite`: the collector.
 
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -23,20 +24,19 @@ pub fn serve(source: &Source) -> Result<(), Failed> {
         }
         _ => failed(exit::FAILED, error),
     })?;
+    // Before anybody is told that it runs, and may end it.
+    let signals = collector.in_runtime(|| {
+        let terminate = signal(SignalKind::terminate())?;
+        Ok((terminate, signal(SignalKind::interrupt())?))
+    });
+    let (mut terminate, mut interrupt) =
+        signals.map_err(|error: io::Error| failed(exit::FAILED, error))?;
     let scheme = if collector.has_tls() { "https" } else { "http" };
     say(&format!(
         "mote serve: {scheme}://{}/",
         collector.local_addr()
     ))?;
     collector.run(async {
-        // Without handlers, the signals' default actions end it.
-        let signals = (
-            signal(SignalKind::terminate()),
-            signal(SignalKind::interrupt()),
-        );
-        let (Ok(mut terminate), Ok(mut interrupt)) = signals else {
-            return std::future::pending().await;
-        };
         Manager::from_env().tell("READY=1");
         tokio::select! {
             _ = terminate.recv() => {}

@@ -21,7 +21,7 @@ mod report;
 mod settings;
 mod store;
 mod tls;
-mod twins;
+mod watch;
 
 use std::io;
 use std::net::SocketAddr;
@@ -32,7 +32,8 @@ use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::watch::Sender;
+use tokio::sync::{mpsc, oneshot};
 use tokio_rustls::TlsAcceptor;
 
 use crate::system::secret::SecretError;
@@ -41,7 +42,7 @@ use http::app::{App, Rules};
 use http::connections;
 use reload::{Loaded, Reloader};
 use store::Store;
-use store::database::OpenError;
+use store::open::OpenError;
 use tls::TlsError;
 
 pub use http::body::{BODY_TIMEOUT, MAX_BODIES_BYTES};
@@ -68,7 +69,7 @@ pub struct Collector {
     listener: TcpListener,
     address: SocketAddr,
     app: Arc<App>,
-    tls: watch::Sender<Option<TlsAcceptor>>,
+    tls: Sender<Option<TlsAcceptor>>,
     settings: ServerSettings,
     hangups: Signal,
     store_thread: JoinHandle<()>,
@@ -138,7 +139,7 @@ impl Collector {
             listener,
             address,
             app: Arc::new(App::new(rules, store)),
-            tls: watch::Sender::new(tls),
+            tls: Sender::new(tls),
             settings,
             hangups,
             store_thread,
@@ -148,6 +149,12 @@ impl Collector {
     /// The address that it listens on. If the settings say port 0, the system chose one.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Does what needs the runtime, such as taking signals.
+    pub(crate) fn in_runtime<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _entered = self.runtime.enter();
+        work()
     }
 
     /// Whether connections are encrypted.
@@ -268,7 +275,7 @@ async fn follow_settings(
     mut hangups: Signal,
     address: SocketAddr,
     app: Arc<App>,
-    tls: watch::Sender<Option<TlsAcceptor>>,
+    tls: Sender<Option<TlsAcceptor>>,
 ) {
     let (follow, mut loaded) = mpsc::unbounded_channel();
     let reloader = match Reloader::start(&settings, follow) {

@@ -4,13 +4,16 @@
 use std::collections::HashMap;
 use std::fmt::Display;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// The same of the same client is said once in this time; what comes meanwhile is counted.
-pub const SAY_AGAIN: Duration = Duration::from_secs(60);
+pub use crate::system::fault::SAY_AGAIN;
 
 /// So many lines are said in [`SAY_AGAIN`] at most; further ones are counted.
 pub const MAX_LINES: u64 = 60;
+
+/// A line has so many characters at most: clients choose some of its words.
+const MAX_LINE: usize = 500;
 
 /// So many things are remembered as said.
 const MAX_REMEMBERED: usize = 1024;
@@ -68,8 +71,9 @@ impl Said {
             self.last.insert(about, (now, 0));
         }
         self.lines += 1;
+        let line = in_one_line(&line.to_string());
         lines.push(match more {
-            0 => line.to_string(),
+            0 => line,
             more => format!("{line} ({more} times more since this was said)"),
         });
         lines
@@ -90,9 +94,33 @@ impl Said {
     }
 }
 
+fn in_one_line(text: &str) -> String {
+    let mut line: String = text
+        .chars()
+        .take(MAX_LINE)
+        .map(|char| if char.is_control() { ' ' } else { char })
+        .collect();
+    if line.len() < text.len() {
+        line.push('…');
+    }
+    line
+}
+
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    #[test]
+    fn what_a_client_says_stays_in_one_line() {
+        let long = format!("a\nmote: b\u{1b}[2J{}", "é".repeat(1000));
+        let mut said = Said::default();
+        let lines = said.lines(String::new(), &long, Instant::now());
+        assert_eq!(lines.len(), 1);
+        assert!(lines[0].starts_with("a mote: b [2J"), "{}", lines[0]);
+        assert_eq!(lines[0].chars().count(), MAX_LINE + 1);
+    }
 
     /// What is said of `events`, each with its second.
     fn said(events: &[(u64, &str)]) -> Vec<String> {

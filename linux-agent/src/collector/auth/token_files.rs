@@ -70,14 +70,11 @@ impl TokenFiles {
         let deadline = Instant::now() + FIRST_PATIENCE;
         let mut all = Vec::new();
         for (path, mut files, mut read) in reads {
-            match timeout_at(deadline, &mut read).await {
-                Ok(Ok(digests)) => {
-                    for (file, digest) in files.iter_mut().zip(digests?) {
-                        file.digest = Some(digest);
-                    }
+            // If the blocking call does not return, it is tried again with the next request.
+            if let Ok(Ok(digests)) = timeout_at(deadline, &mut read).await {
+                for (file, digest) in files.iter_mut().zip(digests?) {
+                    file.digest = Some(digest);
                 }
-                // The blocking call has panicked, or does not return; it is tried again with the next request.
-                Ok(Err(_)) | Err(_) => {}
             }
             all.push(Folder {
                 path,

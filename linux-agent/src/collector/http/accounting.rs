@@ -11,7 +11,7 @@ use super::refusal::Refusal;
 use crate::client_name::ClientName;
 use crate::collector::store::database::now_ms;
 use crate::collector::store::runs::ClientRuns;
-use crate::collector::twins::Twin;
+use crate::collector::watch::Twin;
 
 /// The accounts of the clients that were asked for.
 #[derive(Serialize)]

@@ -13,7 +13,7 @@ use crate::collector::auth::Guard;
 use crate::collector::notices::Notices;
 use crate::collector::settings::host::Host;
 use crate::collector::store::Store;
-use crate::collector::twins::Watch;
+use crate::collector::watch::Watch;
 
 /// What the answers are made from.
 pub struct App {

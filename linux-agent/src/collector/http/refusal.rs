@@ -16,7 +16,7 @@ pub struct Refusal {
     status: StatusCode,
     sentence: String,
     header: Option<(HeaderName, HeaderValue)>,
-    client: Option<ClientName>,
+    client: Option<Box<ClientName>>,
 }
 
 /// Goes with the answer to whoever writes the log.
@@ -25,7 +25,7 @@ pub struct Refused {
     /// Why.
     pub sentence: String,
     /// Who it was, as far as the request said.
-    pub client: Option<ClientName>,
+    pub client: Option<Box<ClientName>>,
 }
 
 impl Refusal {
@@ -50,7 +50,7 @@ impl Refusal {
     /// The same of a request that says who it comes from.
     pub fn of(self, client: &ClientName) -> Self {
         Refusal {
-            client: Some(client.clone()),
+            client: Some(Box::new(client.clone())),
             ..self
         }
     }

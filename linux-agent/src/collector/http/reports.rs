@@ -17,8 +17,8 @@ use crate::client_name::ClientName;
 use crate::collector::report::Report;
 use crate::collector::settings::host::Host;
 use crate::collector::store::database::{self, MAX_PAGE, Page, now_ms};
-use crate::collector::twins::{Arrival, Finding};
-use crate::protocol::UNKNOWN_PLUGIN;
+use crate::collector::watch::{Arrival, Finding};
+use crate::protocol::{MAX_NAME, UNKNOWN_PLUGIN, is_text};
 
 /// Largest body of a report, in bytes.
 pub const MAX_BODY_BYTES: usize = 256 << 10;
@@ -60,13 +60,13 @@ pub async fn receive(
 fn say_what_it_shows(app: &App, host: &Host, report: &Report, received_ms: i64, peer: IpAddr) {
     let (client, label) = (&report.client_id, &host.label);
     let say = |about: &str, line: String| app.notices.say(format!("{about} {client}"), line);
-    if let Some(plugin) = report
-        .error
-        .as_deref()
-        .filter(|it| it.ends_with(UNKNOWN_PLUGIN))
-    {
+    let unknown = report.error.as_deref();
+    let unknown = unknown.and_then(|error| error.strip_suffix(UNKNOWN_PLUGIN));
+    if let Some(plugin) = unknown.filter(|plugin| is_text(plugin, 2 * MAX_NAME)) {
         let service = &report.service_name;
-        let line = format!("host `{label}` (client {client}): service {service:?}: {plugin}");
+        let line = format!(
+            "host `{label}` (client {client}): service {service:?}: {plugin}{UNKNOWN_PLUGIN}"
+        );
         app.notices.say(format!("plugin {client} {service}"), line);
     }
     let Some(time) = report.time else { return };

@@ -3,23 +3,15 @@
 //! A report counts as stored once it is committed and synced, so that what was acknowledged
 //! survives a killed process and a power failure.
 
-use std::fs::{self, DirBuilder, OpenOptions, Permissions};
-use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
-
 use rusqlite::types::Type;
 use rusqlite::{
-    Connection, MAIN_DB, OptionalExtension, Row, Statement, Transaction, TransactionBehavior,
-    named_params, params,
+    Connection, OptionalExtension, Row, Statement, Transaction, TransactionBehavior, named_params,
+    params,
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
-use thiserror::Error;
 
 use super::runs::{COUNT_DUPLICATE, COUNT_STORED, COUNT_UNNUMBERED};
-use super::schema;
 use crate::client_name::ClientName;
 use crate::collector::report::Report;
 use crate::system::clock;
@@ -29,9 +21,6 @@ pub const MAX_PAGE: u32 = 10_000;
 
 /// A page ends with the report whose data brings it to this size, in bytes.
 pub const MAX_PAGE_BYTES: usize = 4 << 20;
-
-/// How long another process may hold the file locked before a request is refused.
-pub const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 
 const INSERT: &str = "
     INSERT INTO reports (client, service, data, time, uptime, boot, seq, received_ms)
@@ -99,118 +88,6 @@ pub struct Stored {
     pub seq: Option<i64>,
     /// When it arrived, in seconds since 1970-01-01 00:00 UTC.
     pub received: f64,
-}
-
-/// Why the database cannot be used.
-#[derive(Debug, Error)]
-pub enum OpenError {
-    /// Its folder cannot be created.
-    #[error(
-        "the folder {} of the database does not exist and cannot be made: {cause}; make it for this user, \
-         or name another file as `database` in the settings",
-        path.display()
-    )]
-    Folder { path: PathBuf, cause: io::Error },
-    /// There is a folder in its place.
-    #[error("the database {} is a folder; name a file in it", .0.display())]
-    Directory(PathBuf),
-    /// SQLite says no.
-    #[error("the database {} cannot be used: {cause}", path.display())]
-    Sqlite {
-        path: PathBuf,
-        cause: rusqlite::Error,
-    },
-    /// The file may only be read.
-    #[error("the database {} may not be written; give this user the right to", .0.display())]
-    ReadOnly(PathBuf),
-    /// The file holds something else, or reports in a layout that this version does not know.
-    #[error(
-        "the database {} was made by another program or by a later version; name another file",
-        .0.display()
-    )]
-    Foreign(PathBuf),
-    /// The thread that is to own it cannot be started.
-    #[error("no thread can be started for the database: {0}")]
-    Thread(io::Error),
-}
-
-/// Opens or creates the database at `path`. What another process has locked is waited for, up to
-/// `busy_timeout`.
-pub fn open(path: &Path, busy_timeout: Duration) -> Result<Connection, OpenError> {
-    if let Some(folder) = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-    {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)
-            .map_err(|cause| OpenError::Folder {
-                path: folder.to_owned(),
-                cause,
-            })?;
-    }
-    if path.is_dir() {
-        return Err(OpenError::Directory(path.to_owned()));
-    }
-    // What hosts report is for nobody but those whom the collector lets read; SQLite's other files take after this one.
-    // If it is there already, or cannot be made, SQLite has the word.
-    let _ = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path);
-    keep_from_others(path);
-    let sqlite = |cause| OpenError::Sqlite {
-        path: path.to_owned(),
-        cause,
-    };
-    let mut connection = Connection::open(path).map_err(sqlite)?;
-    if connection.is_readonly(MAIN_DB).map_err(sqlite)? {
-        return Err(OpenError::ReadOnly(path.to_owned()));
-    }
-    if prepare(&mut connection, busy_timeout).map_err(sqlite)? {
-        Ok(connection)
-    } else {
-        Err(OpenError::Foreign(path.to_owned()))
-    }
-}
-
-/// Puts right what was made by hand, or copied back from elsewhere: the file and those beside it.
-fn keep_from_others(path: &Path) {
-    for suffix in ["", "-wal", "-shm"] {
-        let mut file = path.as_os_str().to_owned();
-        file.push(suffix);
-        let file = PathBuf::from(file);
-        let Ok(metadata) = fs::metadata(&file) else {
-            continue;
-        };
-        let mode = metadata.mode() & 0o7777;
-        if mode & 0o077 == 0 {
-            continue;
-        }
-        match fs::set_permissions(&file, Permissions::from_mode(0o600)) {
-            Ok(()) => log::warn!(
-                "{} had the mode {mode:04o}; it is 0600 now, since it is for nobody else",
-                file.display()
-            ),
-            Err(cause) => log::warn!(
-                "{} can be read or changed by others (its mode is {mode:04o}), and that cannot be mended: {cause}",
-                file.display()
-            ),
-        }
-    }
-}
-
-/// Makes a new database ready; `false` if it is one of somebody else.
-fn prepare(connection: &mut Connection, busy_timeout: Duration) -> rusqlite::Result<bool> {
-    connection.busy_timeout(busy_timeout)?;
-    if !schema::prepare(connection)? {
-        return Ok(false);
-    }
-    connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    Ok(true)
 }
 
 /// Stores reports, and counts them for the accounting.
@@ -352,7 +229,10 @@ fn stored(row: &Row<'_>) -> rusqlite::Result<Stored> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
+    use crate::collector::store::open::{BUSY_TIMEOUT, open};
 
     fn scratch() -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
@@ -470,65 +350,5 @@ mod tests {
         let after = first.next;
         let second = read(&connection, &Query { after, ..ALL }).unwrap();
         assert_eq!(second.reports.len(), 1);
-    }
-
-    #[test]
-    fn the_database_is_synced_at_each_report() {
-        let (_folder, path) = scratch();
-        let connection = open(&path, BUSY_TIMEOUT).unwrap();
-        let pragma = |sql| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
-        assert_eq!(pragma("PRAGMA synchronous").unwrap(), 2);
-        let mode: String = connection
-            .query_row("PRAGMA journal_mode", [], |row| row.get(0))
-            .unwrap();
-        assert_eq!(mode, "wal");
-    }
-
-    #[test]
-    fn a_database_is_for_nobody_else() {
-        let (_folder, path) = scratch();
-        drop(open(&path, BUSY_TIMEOUT).unwrap());
-        let mode = || fs::metadata(&path).unwrap().mode() & 0o777;
-        assert_eq!(mode(), 0o600);
-        fs::set_permissions(&path, Permissions::from_mode(0o664)).unwrap();
-        drop(open(&path, BUSY_TIMEOUT).unwrap());
-        assert_eq!(mode(), 0o600);
-    }
-
-    #[test]
-    fn what_is_not_ours_is_left_alone() {
-        let (folder, path) = scratch();
-        drop(open(&path, BUSY_TIMEOUT).unwrap());
-        assert!(open(&path, BUSY_TIMEOUT).is_ok(), "its own database, again");
-
-        let text = folder.path().join("notes.txt");
-        std::fs::write(&text, "no database\n".repeat(100)).unwrap();
-        assert!(matches!(
-            open(&text, BUSY_TIMEOUT),
-            Err(OpenError::Sqlite { .. })
-        ));
-
-        let other = folder.path().join("other.db");
-        let make = |sql| Connection::open(&other).unwrap().execute_batch(sql);
-        make("CREATE TABLE mine (x)").unwrap();
-        assert!(matches!(
-            open(&other, BUSY_TIMEOUT),
-            Err(OpenError::Foreign(_))
-        ));
-        make("PRAGMA user_version = 4").unwrap();
-        assert!(matches!(
-            open(&other, BUSY_TIMEOUT),
-            Err(OpenError::Foreign(_))
-        ));
-
-        assert!(matches!(
-            open(folder.path(), BUSY_TIMEOUT),
-            Err(OpenError::Directory(_))
-        ));
-        let below_a_file = text.join("reports.db");
-        assert!(matches!(
-            open(&below_a_file, BUSY_TIMEOUT),
-            Err(OpenError::Folder { .. })
-        ));
     }
 }

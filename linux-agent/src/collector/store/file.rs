@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension, ffi};
 
-use super::database::{self, BUSY_TIMEOUT, Inserter, LATEST, OpenError};
+use super::database::{Inserter, LATEST};
 use super::invitation;
+use super::open::{self, BUSY_TIMEOUT, OpenError};
 
 /// An open database, and which file it is in.
 pub struct DatabaseFile {
@@ -22,7 +23,7 @@ pub struct DatabaseFile {
 impl DatabaseFile {
     /// Opens or creates the database at `path`.
     pub fn open(path: &Path) -> Result<DatabaseFile, OpenError> {
-        let connection = database::open(path, BUSY_TIMEOUT)?;
+        let connection = open::open(path, BUSY_TIMEOUT)?;
         let sqlite = |cause| unusable(path, cause);
         // Check that it has the tables of its version.
         Inserter::new(&connection).map_err(sqlite)?;

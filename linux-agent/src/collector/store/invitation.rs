@@ -7,7 +7,8 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 use thiserror::Error;
 
-use super::database::{self, OpenError, now_ms};
+use super::database::now_ms;
+use super::open::{self, OpenError};
 use crate::client_name::ClientName;
 use crate::collector::digest::{self, Digest};
 use crate::collector::settings::ServerSettings;
@@ -192,7 +193,7 @@ fn in_database<T>(
     work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
 ) -> Result<T, InviteError> {
     let path = &settings.database;
-    let connection = database::open(path, BUSY_TIMEOUT)?;
+    let connection = open::open(path, BUSY_TIMEOUT)?;
     work(&connection).map_err(|cause| {
         let path = path.clone();
         InviteError::Open(OpenError::Sqlite { path, cause })
@@ -239,7 +240,7 @@ mod tests {
 
     fn connection() -> (tempfile::TempDir, Connection) {
         let folder = tempfile::tempdir().unwrap();
-        let connection = database::open(&folder.path().join("reports.db"), BUSY_TIMEOUT).unwrap();
+        let connection = open::open(&folder.path().join("reports.db"), BUSY_TIMEOUT).unwrap();
         (folder, connection)
     }
 

@@ -3,6 +3,8 @@
 pub(crate) mod database;
 pub(crate) mod file;
 pub(crate) mod invitation;
+pub(crate) mod open;
+mod outage;
 pub(crate) mod runs;
 pub(crate) mod schema;
 
@@ -13,17 +15,20 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, ErrorCode};
 use tokio::sync::oneshot;
 
 use super::digest::Digest;
 use super::report::Report;
 use super::settings::host::Host;
 use crate::client_name::ClientName;
-use database::{BUSY_TIMEOUT, Inserter, LATEST, OpenError, Page, Query, Stored, now_ms};
+use database::{Inserter, LATEST, Page, Query, Stored, now_ms};
 use file::DatabaseFile;
 use invitation::{Enrolled, Redeemed};
+use open::OpenError;
+use outage::Outage;
 use runs::ClientRuns;
+
+pub use outage::Unavailable;
 
 /// How long to wait before trying again to open a database that was deleted or replaced.
 const REOPEN_PAUSE: Duration = Duration::from_secs(1);
@@ -34,10 +39,6 @@ const REOPEN_PAUSE: Duration = Duration::from_secs(1);
 pub struct Store {
     requests: mpsc::Sender<Job>,
 }
-
-/// The database did not do as asked. Its thread has logged why; the same request may succeed later.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unavailable;
 
 impl Store {
     /// Opens or creates the database at `path` and starts its thread.
@@ -294,87 +295,20 @@ fn reopen(
     }
 }
 
-/// Logs when a database begins to fail and when it works again, not each time in between: a full
-/// disk is no place for a line a request.
-struct Outage<'a> {
-    name: &'a str,
-    what: &'static str,
-    connection: &'a Connection,
-    refused: u64,
-    is_busy: bool,
-}
-
-impl<'a> Outage<'a> {
-    fn new(name: &'a str, what: &'static str, connection: &'a Connection) -> Self {
-        Outage {
-            name,
-            what,
-            connection,
-            refused: 0,
-            is_busy: false,
-        }
-    }
-
-    /// One request waits for another process that has the file locked. Those behind it do not wait once more, each in
-    /// its turn: they are refused at once, until one succeeds.
-    fn wait_once<T>(&mut self, result: &rusqlite::Result<T>) {
-        let is_busy = matches!(
-            result,
-            Err(rusqlite::Error::SqliteFailure(cause, _)) if cause.code == ErrorCode::DatabaseBusy
-        );
-        if is_busy != self.is_busy {
-            self.is_busy = is_busy;
-            let timeout = if is_busy {
-                Duration::ZERO
-            } else {
-                BUSY_TIMEOUT
-            };
-            if let Err(cause) = self.connection.busy_timeout(timeout) {
-                log::warn!("{}: {cause}", self.name);
-            }
-        }
-    }
-
-    fn note<T>(&mut self, result: rusqlite::Result<T>) -> Result<T, Unavailable> {
-        self.wait_once(&result);
-        let Outage { name, what, .. } = self;
-        match result {
-            Ok(value) => {
-                if self.refused > 0 {
-                    log::info!(
-                        "{name} can be {what} again; requests refused meanwhile: {}",
-                        self.refused
-                    );
-                    self.refused = 0;
-                }
-                Ok(value)
-            }
-            Err(cause) => {
-                if self.refused == 0 {
-                    log::error!(
-                        "{name} cannot be {what}, requests are refused until it can: {cause}"
-                    );
-                }
-                self.refused += 1;
-                Err(Unavailable)
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::value::RawValue;
 
     use super::*;
     use crate::collector::store::database::MAX_PAGE;
+    use crate::collector::store::open::BUSY_TIMEOUT;
 
     #[test]
     fn a_locked_database_refuses_all_that_wait_in_the_time_of_one() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("reports.db");
         let (store, worker) = Store::open(&path).unwrap();
-        let locker = Connection::open(&path).unwrap();
+        let locker = rusqlite::Connection::open(&path).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
             .unwrap();
@@ -392,31 +326,6 @@ mod tests {
         });
         drop(store);
         worker.join().unwrap();
-    }
-
-    #[test]
-    fn only_the_first_waits_for_a_lock_until_one_succeeds() {
-        let connection = Connection::open_in_memory().unwrap();
-        connection.busy_timeout(BUSY_TIMEOUT).unwrap();
-        let timeout_ms = || -> i64 {
-            let timeout = connection.query_row("PRAGMA busy_timeout", [], |row| row.get(0));
-            timeout.unwrap()
-        };
-        let failure = |code| {
-            let cause = rusqlite::ffi::Error::new(code);
-            Err::<(), _>(rusqlite::Error::SqliteFailure(cause, None))
-        };
-        let mut outage = Outage::new("reports.db", "written", &connection);
-        for (result, expected) in [
-            (Ok(()), 1000),
-            (failure(rusqlite::ffi::SQLITE_FULL), 1000),
-            (failure(rusqlite::ffi::SQLITE_BUSY), 0),
-            (failure(rusqlite::ffi::SQLITE_BUSY), 0),
-            (Ok(()), 1000),
-        ] {
-            let _ = outage.note(result);
-            assert_eq!(timeout_ms(), expected);
-        }
     }
 
     fn report(seq: i64) -> Report {
