@@ -140,7 +140,7 @@ fn a_token_that_others_can_read_is_not_taken_and_the_old_one_stays() {
     // Settings with it are not taken either, but the agent can be asked and stopped.
     let said = site.call(&["reload"]);
     assert_eq!((said.code, said.err), (78, format!("mote: {sentence}\n")));
-    assert_eq!(site.call(&["status"]).code, 0);
+    assert_eq!(site.call(&["status"]).code, 150);
     open(0o600);
     wait_for_health(&site);
     open(0o644);
@@ -315,7 +315,7 @@ fn a_server_that_wants_a_token_says_so() {
     assert_eq!(said.code, 69);
     assert!(
         said.err.ends_with(
-            "answered 401 Unauthorized: it wants a token; get one with `mote enroll`, or name it in `server.token_file`\n"
+            "answered 401 Unauthorized: it wants a token; get one with `mote enroll`, or name it in `server.token_file`; it says \"no\"\n"
         ),
         "{said:?}"
     );
