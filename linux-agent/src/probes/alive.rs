@@ -6,11 +6,11 @@
 //!
 //! Seconds since boot, sleep included, and seconds that CPUs were idle, summed over all of them.
 
-use mote_core::{Envelope, Status};
+use mote_core::Status;
 use serde::Serialize;
 
 use super::kit::scan::Scan;
-use super::kit::{Context, Malformed, ProbeError, Roots, Sample, SourceFile};
+use super::kit::{FromFile, Malformed};
 
 /// The host is up.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -21,6 +21,11 @@ pub struct AliveData {
     uptime: f64,
 }
 
+impl FromFile for AliveData {
+    const FILE: &'static str = "uptime";
+    const PARSE: fn(&[u8]) -> Result<Self, Malformed> = parse;
+}
+
 /// Reads the one line of the file.
 pub fn parse(text: &[u8]) -> Result<AliveData, Malformed> {
     let uptime = Scan::new(text).decimal().ok_or(Malformed("uptime"))?;
@@ -28,33 +33,6 @@ pub fn parse(text: &[u8]) -> Result<AliveData, Malformed> {
         status: Status::OK,
         uptime,
     })
-}
-
-/// The probe: `/proc/uptime`, open.
-pub(crate) struct Alive(SourceFile);
-
-impl Sample for Alive {
-    /// Opens the file.
-    fn open(roots: &Roots, _context: &mut Context) -> Result<Self, ProbeError> {
-        Ok(Alive(SourceFile::open(roots.procfs.join("uptime"))?))
-    }
-
-    fn report(
-        &mut self,
-        context: &mut Context,
-        envelope: &Envelope<'_>,
-        buffer: &mut [u8],
-    ) -> Result<usize, ProbeError> {
-        Ok(envelope.encode(&self.sample(context)?, buffer)?)
-    }
-}
-
-impl Alive {
-    /// The uptime as it is now.
-    fn sample(&mut self, context: &mut Context) -> Result<AliveData, ProbeError> {
-        let text = self.0.read_short(&mut context.scratch)?;
-        parse(text).map_err(|malformed| self.0.malformed(malformed))
-    }
 }
 
 #[cfg(test)]

@@ -6,11 +6,11 @@
 //!
 //! Averages over 1, 5 and 15 minutes, running/all tasks, and the process id given out last.
 
-use mote_core::{Envelope, Status};
+use mote_core::Status;
 use serde::Serialize;
 
 use super::kit::scan::Scan;
-use super::kit::{Context, Malformed, ProbeError, Roots, Sample, SourceFile};
+use super::kit::{FromFile, Malformed};
 
 /// Tasks that run, wait for a CPU or sleep uninterruptibly. A task is a thread, of the kernel too.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -27,6 +27,11 @@ pub struct LoadData {
     running: u64,
     /// All tasks.
     total: u64,
+}
+
+impl FromFile for LoadData {
+    const FILE: &'static str = "loadavg";
+    const PARSE: fn(&[u8]) -> Result<Self, Malformed> = parse;
 }
 
 /// Reads the one line of the file.
@@ -49,33 +54,6 @@ pub fn parse(text: &[u8]) -> Result<LoadData, Malformed> {
         })
     };
     line().ok_or(Malformed("line of load averages"))
-}
-
-/// The probe: `/proc/loadavg`, open.
-pub(crate) struct Load(SourceFile);
-
-impl Sample for Load {
-    /// Opens the file.
-    fn open(roots: &Roots, _context: &mut Context) -> Result<Self, ProbeError> {
-        Ok(Load(SourceFile::open(roots.procfs.join("loadavg"))?))
-    }
-
-    fn report(
-        &mut self,
-        context: &mut Context,
-        envelope: &Envelope<'_>,
-        buffer: &mut [u8],
-    ) -> Result<usize, ProbeError> {
-        Ok(envelope.encode(&self.sample(context)?, buffer)?)
-    }
-}
-
-impl Load {
-    /// The load as it is now.
-    fn sample(&mut self, context: &mut Context) -> Result<LoadData, ProbeError> {
-        let text = self.0.read_short(&mut context.scratch)?;
-        parse(text).map_err(|malformed| self.0.malformed(malformed))
-    }
 }
 
 #[cfg(test)]

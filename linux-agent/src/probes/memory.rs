@@ -10,12 +10,12 @@
 //! SwapFree:              0 kB
 //! ```
 
-use mote_core::{Envelope, Status};
+use mote_core::Status;
 use serde::Serialize;
 
 use super::kit::rate::percent;
 use super::kit::scan::Scan;
-use super::kit::{Context, Malformed, ProbeError, Roots, Sample, SourceFile};
+use super::kit::{FromFile, Malformed};
 
 /// Memory and swap in KiB. The names are the kernel's; rows that it does not have (of containers, and
 /// of old kernels) are left out.
@@ -58,6 +58,11 @@ pub struct MemoryData {
     /// where that is not known.
     #[serde(rename = "SwapUsage_p", skip_serializing_if = "Option::is_none")]
     swap_usage_p: Option<f64>,
+}
+
+impl FromFile for MemoryData {
+    const FILE: &'static str = "meminfo";
+    const PARSE: fn(&[u8]) -> Result<Self, Malformed> = parse;
 }
 
 /// Reads the seven lines that matter, in any order, and stops once it has them all. Only the first two are
@@ -122,33 +127,6 @@ fn kib(scan: &mut Scan<'_>) -> Option<u64> {
     scan.blanks();
     scan.expect(b"kB")?;
     Some(value)
-}
-
-/// The probe: `/proc/meminfo`, open.
-pub(crate) struct Memory(SourceFile);
-
-impl Sample for Memory {
-    /// Opens the file.
-    fn open(roots: &Roots, _context: &mut Context) -> Result<Self, ProbeError> {
-        Ok(Memory(SourceFile::open(roots.procfs.join("meminfo"))?))
-    }
-
-    fn report(
-        &mut self,
-        context: &mut Context,
-        envelope: &Envelope<'_>,
-        buffer: &mut [u8],
-    ) -> Result<usize, ProbeError> {
-        Ok(envelope.encode(&self.sample(context)?, buffer)?)
-    }
-}
-
-impl Memory {
-    /// Memory and swap as they are now.
-    fn sample(&mut self, context: &mut Context) -> Result<MemoryData, ProbeError> {
-        let text = self.0.read_short(&mut context.scratch)?;
-        parse(text).map_err(|malformed| self.0.malformed(malformed))
-    }
 }
 
 #[cfg(test)]

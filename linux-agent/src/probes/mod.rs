@@ -20,6 +20,8 @@ pub mod temperature;
 
 use std::fmt;
 
+use kit::OfFile;
+
 pub use filesystem::{MAX_MOUNTS, MAX_THREADS, MAX_WORKERS};
 pub use kit::{
     AgentCounters, Context, MAX_FILE, MAX_OPEN, MAX_REPORT, Malformed, ProbeError, Roots, Sample,
@@ -28,10 +30,10 @@ pub use kit::{
 /// Every probe, with the names that a server may give it; the first is the one that is shown.
 pub static PROBES: &[Probe] = &[
     probe::<cpu::Cpu>(&["get_linux_cpu"]),
-    probe::<memory::Memory>(&["get_memory_info"]),
+    probe::<OfFile<memory::MemoryData>>(&["get_memory_info"]),
     probe::<network::Network>(&["GetNetworkStatus", "get_network_info"]),
-    probe::<load::Load>(&["get_linux_load", "get_load_info"]),
-    probe::<alive::Alive>(&["host_alive_check"]),
+    probe::<OfFile<load::LoadData>>(&["get_linux_load", "get_load_info"]),
+    probe::<OfFile<alive::AliveData>>(&["host_alive_check"]),
     probe::<disk_io::DiskIo>(&["get_disk_io"]),
     probe::<pressure::PressureFiles>(&["get_pressure"]),
     probe::<agent_health::AgentHealth>(&[agent_health::NAME]),
