@@ -132,7 +132,7 @@ fn a_refusal_is_the_server_s_sentence_and_leaves_nothing() {
     let cases = [
         (
             refused(403, r#"{"error": "the code is unknown, used or expired"}"#),
-            "answered 403 Forbidden: the code is unknown, used or expired",
+            "answered 403 Forbidden: it says \"the code is unknown, used or expired\"",
         ),
         (
             refused(429, r#"{"error": "too many tries"}"#).with_header("Retry-After", "60"),
