@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use ureq::http::StatusCode;
+
 use super::outcome::{Failed, exit, failed, say};
 use super::sample::sample;
 use super::source::{Source, account_failure, privilege_failure};
-use crate::http::{Client, Tried};
+use crate::http::{CallError, Client, Tried};
 use crate::orders::{self, Orders, Plugin};
 use crate::plugin::Account;
 use crate::settings::{Encoding, OrdersFrom, Server, Settings};
@@ -34,7 +36,7 @@ pub fn check(source: &Source, send: bool) -> Result<(), Failed> {
             let client = Client::new(server, &settings.client_id.to_string());
             let document = client
                 .fetch_config()
-                .map_err(|error| failed(exit::UNAVAILABLE, error))?;
+                .map_err(|error| no_orders(&error, settings.client_id.to_string(), server))?;
             (document, server.url.clone())
         }
     };
@@ -79,6 +81,20 @@ pub fn check(source: &Source, send: bool) -> Result<(), Failed> {
         )),
         (false, _) => Ok(()),
     }
+}
+
+/// The failure of asking for orders, with what to look at.
+fn no_orders(error: &CallError, client: String, server: &Server) -> Failed {
+    let hint = if error.status() == Some(StatusCode::NOT_FOUND) {
+        format!(
+            "; perhaps the server does not know client {client}: look at `client_id`, and at `get_configs.path` in [server]"
+        )
+    } else if error.is_no_http() && !server.is_https() {
+        "; if that port speaks TLS, its address begins with https://".to_owned()
+    } else {
+        String::new()
+    };
+    failed(exit::UNAVAILABLE, format!("{error}{hint}"))
 }
 
 /// Rates are taken over this time.

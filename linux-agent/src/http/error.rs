@@ -71,6 +71,17 @@ impl CallError {
         status.is_some_and(|it| [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&it))
     }
 
+    /// Whether a connection came about, but what came over it was no HTTP.
+    pub(crate) fn is_no_http(&self) -> bool {
+        match &self.fault {
+            CallFault::Unreachable(ureq::Error::Protocol(_)) => true,
+            CallFault::Unreachable(ureq::Error::Io(error)) => {
+                error.kind() == io::ErrorKind::UnexpectedEof
+            }
+            _ => false,
+        }
+    }
+
     /// Whether certificates may be why.
     pub(crate) fn is_of_tls(&self) -> bool {
         matches!(&self.fault, CallFault::Unreachable(error) if of_tls(error).is_some())

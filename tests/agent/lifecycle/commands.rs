@@ -354,7 +354,15 @@ fn check_is_69_when_the_server_gives_no_orders() {
     let server = Server::new("{}");
     site.write_settings(&server_settings(&server.url(), ""));
     server.script(|_| Answer::status(404, "no"));
-    fails("answered 404 Not Found");
+    fails(
+        "answered 404 Not Found: it says \"no\"; perhaps the server does not know client 1: look at `client_id`",
+    );
+    // As TLS answers what is no TLS.
+    let alert = Answer::Raw(b"\x15\x03\x01\x00\x02\x02\x46".to_vec());
+    server.script(move |_| alert.clone());
+    fails("; if that port speaks TLS, its address begins with https://");
+    server.script(|_| Answer::Raw(Vec::new()));
+    fails("; if that port speaks TLS, its address begins with https://");
     server.script(|_| Answer::ok("<html>"));
     fails(&format!(
         "{}: not a services document in JSON",
