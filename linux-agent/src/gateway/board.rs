@@ -7,7 +7,7 @@ use mote_core::frame::{self, Receiver};
 
 use super::document::DocumentError;
 use super::line::{self, MAX_LINE, Message, Rejected, Report};
-use super::orders::Orders;
+use super::orders::BoardOrders;
 use super::run::{Runs, Sample, Verdict};
 use crate::queue::Whose;
 use crate::settings::ClientName;
@@ -37,7 +37,7 @@ pub struct Board {
     stamped: Vec<u8>,
     outgoing: Vec<u8>,
     /// Its services document.
-    pub orders: Orders,
+    pub orders: BoardOrders,
     refusal: Option<String>,
     /// Counts of what came so far.
     pub counts: Counts,
@@ -71,7 +71,7 @@ impl Board {
             boot: new_boot_id(),
             stamped: Vec::new(),
             outgoing: Vec::new(),
-            orders: Orders::new(seed),
+            orders: BoardOrders::new(seed),
             refusal: None,
             counts: Counts::default(),
         }
@@ -153,7 +153,7 @@ impl Board {
         self.outgoing.drain(..count.min(self.outgoing.len()));
     }
 
-    /// Takes the server's answer to the board's ask, or that there was none, as [`Orders::served`].
+    /// Takes the server's answer to the board's ask, or that there was none, as [`BoardOrders::served`].
     pub fn served(&mut self, document: Option<&[u8]>, now: Uptime) -> Result<(), DocumentError> {
         let (line, result) = self.orders.served(document, now);
         send(line.unwrap_or_default(), &mut self.outgoing);

@@ -77,12 +77,10 @@ pub enum Rejected {
 pub fn read<'a>(text: &'a [u8], client: &ClientName) -> Result<Message<'a>, Rejected> {
     let fields = fields(text).ok_or(Rejected::Unknown)?;
     let message = fields.message().ok_or(Rejected::Unknown)?;
-    let is_own = match (client, &fields.client_id) {
-        (ClientName::Number(own), Id::Number(it)) => own == it,
-        (ClientName::Name(own), Id::Name(it)) => own == it,
-        _ => false,
-    };
-    is_own.then_some(message).ok_or(Rejected::Foreign)
+    match fields.client_id == *client {
+        true => Ok(message),
+        false => Err(Rejected::Foreign),
+    }
 }
 
 /// Writes the text of a report and, before its closing brace, `time` and, if the board gives none, `boot`.
@@ -113,8 +111,7 @@ impl Report<'_> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Fields<'a> {
-    #[serde(borrow)]
-    client_id: Id<'a>,
+    client_id: ClientName,
     #[serde(borrow, default, deserialize_with = "not_null")]
     service_name: Option<Cow<'a, str>>,
     #[serde(borrow, default, deserialize_with = "not_null")]
@@ -136,14 +133,6 @@ struct Fields<'a> {
     refused: Option<Cow<'a, str>>,
     #[serde(borrow, default, deserialize_with = "not_null")]
     service: Option<Cow<'a, str>>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Id<'a> {
-    Number(u32),
-    #[serde(borrow)]
-    Name(Cow<'a, str>),
 }
 
 fn not_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(

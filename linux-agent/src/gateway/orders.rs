@@ -13,7 +13,7 @@ const MAX_DELAY_MS: u32 = 60_000;
 
 /// The services document on its way from the server to a board.
 #[derive(Debug)]
-pub struct Orders {
+pub struct BoardOrders {
     /// The last good one, as a sealed line.
     kept: Option<Vec<u8>>,
     /// The board asked, and no valid document has come since.
@@ -27,10 +27,10 @@ pub struct Orders {
     backoff: Backoff,
 }
 
-impl Orders {
+impl BoardOrders {
     /// Begins without an ask. `seed` should differ between boards.
     pub fn new(seed: u32) -> Self {
-        Orders {
+        BoardOrders {
             kept: None,
             wanted: false,
             sent: None,
@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn the_server_is_asked_once_a_second_at_most() {
-        let mut orders = Orders::new(7);
+        let mut orders = BoardOrders::new(7);
         assert!(!orders.take_fetch(at(0)));
         let mut fetches = 0;
         for ms in 10_000..20_000 {
@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_server_that_is_away_is_asked_less_and_less_often_until_it_answers() {
-        let mut orders = Orders::new(7);
+        let mut orders = BoardOrders::new(7);
         assert_eq!(orders.asked(at(0)), None);
         let mut now = at(0);
         for n in 0..12 {
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn the_last_good_document_is_given_while_there_is_no_new_one() {
-        let mut orders = Orders::new(7);
+        let mut orders = BoardOrders::new(7);
         orders.asked(at(0));
         assert!(orders.take_fetch(at(0)));
         assert_eq!(text(orders.served(Some(DOCUMENT), at(0)).0), Some(DOCUMENT));

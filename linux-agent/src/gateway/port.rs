@@ -190,6 +190,7 @@ impl std::error::Error for PortError {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::BAUD_RATES;
     use nix::pty::openpty;
     use nix::sys::termios::{LocalFlags, OutputFlags, cfgetospeed};
     use nix::unistd::ttyname;
@@ -199,6 +200,12 @@ mod tests {
         let pair = openpty(None, None).unwrap();
         let name = ttyname(&pair.slave).unwrap();
         (File::from(pair.master), name)
+    }
+
+    #[test]
+    fn each_rate_of_the_settings_has_its_speed() {
+        let rates: Vec<u32> = SPEEDS.iter().map(|(rate, _)| *rate).collect();
+        assert_eq!(rates, BAUD_RATES);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use mote_core::ClientId;
 use serde::Deserialize;
 
+use crate::client_name::ClientName;
+
 /// Whose a report is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Whose<'a> {
@@ -42,25 +44,15 @@ fn service_key(client: &ClientId<'_>, service: &str) -> u64 {
 /// The key and name of a report that an earlier run left on disk, read from the report itself.
 pub fn read_whose(report: &[u8]) -> (u64, String) {
     #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Client {
-        Number(u32),
-        Name(String),
-    }
-    #[derive(Deserialize)]
     struct Named {
-        client_id: Client,
+        client_id: ClientName,
         service_name: String,
     }
     let Ok(named) = serde_json::from_slice::<Named>(report) else {
         return (0, "?".to_owned());
     };
-    let client = match &named.client_id {
-        Client::Number(number) => ClientId::Number(*number),
-        Client::Name(name) => ClientId::Name(name),
-    };
     (
-        service_key(&client, &named.service_name),
+        service_key(&named.client_id.id(), &named.service_name),
         named.service_name,
     )
 }

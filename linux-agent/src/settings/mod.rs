@@ -32,6 +32,8 @@ use rules::below;
 pub use crate::client_name::ClientName;
 pub use crate::system::files::MAX_SETTINGS;
 pub use crate::toml_reader::Place;
+#[cfg(test)]
+pub(crate) use boards::BAUD_RATES;
 pub use boards::{Board, MAX_BOARDS};
 pub use error::SettingsError;
 pub use places::{DEFAULT_FILES, SYSTEM_FOLDER, SYSTEM_USER};

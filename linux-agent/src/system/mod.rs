@@ -1,15 +1,15 @@
 //! What the agent and the collector ask of the operating system.
 
 pub mod clock;
-pub mod daemon;
+pub(crate) mod daemon;
 pub(crate) mod fault;
-pub mod files;
+pub(crate) mod files;
 pub(crate) mod ids;
-pub mod lock;
+pub(crate) mod lock;
 pub mod log;
-pub mod notify;
-pub mod privileges;
+pub(crate) mod notify;
+pub(crate) mod privileges;
 pub(crate) mod sandbox;
 pub mod secret;
 pub(crate) mod signals;
-pub mod state_folder;
+pub(crate) mod state_folder;
