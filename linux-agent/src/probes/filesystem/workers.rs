@@ -423,7 +423,12 @@ mod tests {
             })
         };
         let mut told = 0;
-        for _ in 0..2 * MAX_THREADS / MAX_WORKERS {
+        let mut owners = 0;
+        // A busy machine may not start all of an owner's threads in its time.
+        while owners < 2 * MAX_THREADS / MAX_WORKERS
+            || THREADS.load(Ordering::Relaxed) < MAX_THREADS
+        {
+            owners += 1;
             let mut workers = Workers::counted(question, &THREADS);
             workers.set_subjects(subjects());
             workers.ask(Duration::from_millis(200), |_, answer| {
@@ -432,8 +437,7 @@ mod tests {
             });
             assert!(THREADS.load(Ordering::Relaxed) <= MAX_THREADS);
         }
-        assert_eq!(told, 2 * MAX_THREADS);
-        assert_eq!(THREADS.load(Ordering::Relaxed), MAX_THREADS);
+        assert_eq!(told, owners * MAX_WORKERS);
         // They end once they are not held up, and then others may begin.
         down.set_down(false);
         while THREADS.load(Ordering::Relaxed) > 0 {
