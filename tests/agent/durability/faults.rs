@@ -266,10 +266,11 @@ impl Trial {
     /// The fault comes, and the agent says so and goes on.
     fn breaks(&self, said: &str, fault: impl FnOnce()) {
         fault();
-        let error = self.site.wait_for_status("the fault to be said", |status| {
-            status["reports"]["disk_error"].as_str().map(str::to_owned)
+        // On a busy machine it may not answer in time before it fails.
+        let error = self.site.wait_for_status(said, |status| {
+            let error = status["reports"]["disk_error"].as_str()?;
+            error.contains(said).then(|| error.to_owned())
         });
-        assert!(error.contains(said), "{error}");
         assert!(error.ends_with("reports are kept in memory"), "{error}");
         let text = self.site.call(&["status"]).out;
         assert!(text.contains(&error), "{text}");
@@ -317,9 +318,10 @@ impl Trial {
             status["reports"]["disk_error"].is_null().then_some(())
         });
         let log = self.agent.output();
-        let faults = log.matches("reports are kept in memory").count();
-        println!("the log:\n{log}");
-        assert!(faults <= 1, "{log}");
+        let faults = log.lines().filter(|line| {
+            line.ends_with("reports are kept in memory") && !line.contains("does not answer")
+        });
+        assert!(faults.count() <= 1, "{log}");
         self.all_arrive();
     }
 

@@ -2,14 +2,14 @@
 
 use std::fs;
 
-use mote_test_support::DEADLINE;
 use mote_test_support::scripted_server::Server;
 use mote_test_support::site::{Site, assert_balanced, service};
-use mote_test_support::wait_for;
+use mote_test_support::{DEADLINE, wait_for};
+use serde_json::Value;
 
 /// Each of the services looks at so many processes, ten times a second.
 const SERVICES: usize = 200;
-const PROCESSES: usize = 2000;
+const PROCESSES: usize = 600;
 
 #[test]
 fn orders_for_more_than_there_is_time_for_do_not_stop_the_agent() {
@@ -34,7 +34,7 @@ fn orders_for_more_than_there_is_time_for_do_not_stop_the_agent() {
 
     let asked = server.orders_asked();
     server.wait_for_more("S0", 2);
-    let status = site.status();
+    let status = status_in_the_end(&site);
     assert_balanced(&status);
     assert_eq!(status["services"].as_array().unwrap().len(), SERVICES);
     assert!(
@@ -45,8 +45,17 @@ fn orders_for_more_than_there_is_time_for_do_not_stop_the_agent() {
     server.be_good(r#"{"Cpu": ["get_linux_cpu", 0.1]}"#);
     server.wait_for_more_asked(asked);
     wait_for("the server's new orders", DEADLINE, || {
-        (site.status()["services"].as_array()?.len() == 1).then_some(())
+        let status = status_in_the_end(&site);
+        (status["services"].as_array()?.len() == 1).then_some(())
     });
     let said = site.call(&["stop"]);
     assert!(said.out.starts_with("mote stopped, pid "), "{said:?}");
+}
+
+/// Who asks waits for no more than 10 s; on a busy machine a round of all services takes longer.
+fn status_in_the_end(site: &Site) -> Value {
+    wait_for("an answer", DEADLINE, || {
+        let said = site.call(&["status", "--json"]);
+        serde_json::from_str(&said.out).ok()
+    })
 }
