@@ -18,6 +18,9 @@ use super::files::{FileError, LOCK_FILE, open_own, read_open, write_whole};
 /// How the names of the agent's own files in its state folder begin.
 const OWN_FILES: [&str; 4] = ["agent.", "services.", "queue", "dead"];
 
+/// A folder that mkfs.ext4 makes in each file system.
+const OF_A_NEW_DISK: &str = "lost+found";
+
 /// The collector may keep its reports beside the agent of its host.
 const COLLECTORS_FILES: &str = "reports.db";
 
@@ -198,7 +201,8 @@ fn strange(path: &Path, facts: &Stat, agent: u32) -> StateFolderError {
 
 fn only_the_agents(path: &Path, folder: &OwnedFd) -> Result<(), StateFolderError> {
     let names = names(folder).map_err(failed(path))?;
-    let is_known = |it: &String| is_own(it) || it.starts_with(COLLECTORS_FILES);
+    let is_known =
+        |it: &String| is_own(it) || it.starts_with(COLLECTORS_FILES) || it == OF_A_NEW_DISK;
     match names.into_iter().find(|it| !is_known(it)) {
         None => Ok(()),
         Some(name) => Err(StateFolderError::NotOnlyTheAgents {
@@ -430,6 +434,19 @@ mod tests {
         ] {
             assert_eq!(owner(path), 0, "{path:?}");
         }
+    }
+
+    #[test]
+    fn a_disk_of_its_own_is_as_good_as_an_empty_folder() {
+        if skipped("a_disk_of_its_own_is_as_good_as_an_empty_folder") {
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let of_disk = folder.path().join("lost+found");
+        fs::create_dir(&of_disk).unwrap();
+        give(folder.path(), &nobody()).unwrap();
+        assert_eq!(owner(folder.path()), nobody().uid.as_raw());
+        assert_eq!(owner(&of_disk), 0);
     }
 
     #[test]

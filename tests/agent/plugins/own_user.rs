@@ -423,9 +423,8 @@ fn what_such_a_plugin_leaves_is_ended_too() {
         wait_for("no plugin", DEADLINE, || {
             let data = scene.data();
             let error = data["error"].as_str().unwrap_or_default();
-            error
-                .ends_with("/plugins/bad: No such file or directory (os error 2)")
-                .then_some(())
+            let is_of_file = error.ends_with(": No such file or directory (os error 2)");
+            (is_of_file && error.contains("/plugins/bad")).then_some(())
         });
         scene.end();
     }

@@ -136,7 +136,7 @@ fn a_refusal_is_the_server_s_sentence_and_leaves_nothing() {
         ),
         (
             refused(429, r#"{"error": "too many tries"}"#).with_header("Retry-After", "60"),
-            "answered 429 Too Many Requests: too many tries",
+            "answered 429 Too Many Requests: it says \"too many tries\"",
         ),
         (
             refused(403, &format!(r#"{{"error": "no {CODE}"}}"#)),
