@@ -6,6 +6,7 @@
 mod accounting;
 mod api;
 mod enrolment;
+mod hung;
 mod limits;
 mod reload;
 mod said;

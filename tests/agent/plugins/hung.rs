@@ -1,66 +1,13 @@
 //! Folders of the operator on a file system that does not answer: only what needs them waits.
 
-use std::fs::{self, File};
-use std::os::fd::AsRawFd;
-use std::path::Path;
+use std::fs;
 
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::Signal;
 
-use mote_test_support::namespace::run_in_namespace;
+use mote_test_support::hung::{Hung, with_fuse};
 use mote_test_support::scripted_server::Server;
 use mote_test_support::site::{Site, server_settings};
-use mote_test_support::{DEADLINE, Running, need, wait_for};
-
-/// A FUSE file system over a folder whose server says nothing, not even that it is there. It is gone once this is
-/// dropped.
-struct Hung<'a> {
-    folder: &'a Path,
-    device: Option<File>,
-}
-
-impl<'a> Hung<'a> {
-    fn over(folder: &'a Path) -> Self {
-        let device = File::options()
-            .read(true)
-            .write(true)
-            .open("/dev/fuse")
-            .unwrap();
-        let options = format!(
-            "fd={},rootmode=40000,user_id=0,group_id=0",
-            device.as_raw_fd()
-        );
-        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-        mount(
-            Some("hung"),
-            folder,
-            Some("fuse"),
-            flags,
-            Some(options.as_str()),
-        )
-        .unwrap();
-        Hung {
-            folder,
-            device: Some(device),
-        }
-    }
-}
-
-impl Drop for Hung<'_> {
-    fn drop(&mut self) {
-        // The kernel answers all that waits once the server is gone.
-        self.device = None;
-        umount2(self.folder, MntFlags::MNT_DETACH).unwrap();
-    }
-}
-
-fn with_fuse(name: &str, test: impl FnOnce()) {
-    let fuse =
-        File::open("/dev/fuse").map_err(|cause| format!("/dev/fuse: {cause}; modprobe fuse"));
-    if need(name, fuse).is_some() {
-        run_in_namespace(name, test);
-    }
-}
+use mote_test_support::{DEADLINE, Running, wait_for};
 
 #[test]
 fn a_plugin_folder_that_hangs_holds_up_nothing_else() {

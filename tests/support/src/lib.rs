@@ -7,6 +7,7 @@ pub mod dice;
 pub mod django;
 pub mod elf;
 pub mod http;
+pub mod hung;
 pub mod namespace;
 mod process;
 pub mod processes;
