@@ -7,7 +7,7 @@
 //! - A server that cannot be reached, that asks for time, or that fails on many services, is left alone for a delay that
 //!   doubles from about 1 s to 60 s, or to 10 min for clients that report rarely, with jitter. The first report that it
 //!   takes makes all services due.
-//! - A service that the server fails on alone steps behind the others; see [`FailingServices`].
+//! - A service that the server fails on alone steps behind the others; see `failing.rs`.
 //! - What the server refuses for good is done. What it fails on again and again while it takes others is given up: after
 //!   [`Uplink::set_attempts`] failures that may be the report's, after [`WAY_TRIES`] that are those of the way there.
 //! - Once a report of a service was given up as the report's, each further failure beside others' success gives up all of
