@@ -32,7 +32,7 @@ pub struct Ring<S, const N: usize> {
     records: Deque<Record<S>, N>,
     sendings: u16,
     dropped: u32,
-    /// The number after that of the one that went last for want of room; 0 if none did.
+    /// The number after that of the one that was dropped last; 0 if none was.
     after_dropped: u32,
 }
 
@@ -51,8 +51,7 @@ impl<S, const N: usize> Ring<S, N> {
         if self.records.is_full()
             && let Some(oldest) = self.records.pop_front()
         {
-            self.count_dropped();
-            self.after_dropped = oldest.seq.wrapping_add(1);
+            self.count_dropped(oldest.seq);
         }
         let uptime_s = seconds(now);
         let record = Record {
@@ -65,7 +64,7 @@ impl<S, const N: usize> Ring<S, N> {
             sample,
         };
         if self.records.push_back(record).is_err() {
-            self.count_dropped();
+            self.count_dropped(seq);
         }
     }
 
@@ -84,7 +83,7 @@ impl<S, const N: usize> Ring<S, N> {
     /// again. `false`: no such report waits.
     pub fn acknowledge(&mut self, seq: u32) -> bool {
         let Some(arrived) = self.take(seq) else {
-            // It was on its way when it had to make room, and has arrived after all.
+            // It was on its way when it was dropped, and has arrived after all.
             let arrived = self.after_dropped != 0 && self.after_dropped == seq.wrapping_add(1);
             if arrived {
                 self.after_dropped = 0;
@@ -107,7 +106,7 @@ impl<S, const N: usize> Ring<S, N> {
     /// The report with this number can never be sent: drops and counts it.
     pub fn give_up(&mut self, seq: u32) {
         if self.take(seq).is_some() {
-            self.count_dropped();
+            self.count_dropped(seq);
         }
     }
 
@@ -133,10 +132,11 @@ impl<S, const N: usize> Ring<S, N> {
     /// Drops and counts the records of services that left, since nothing names them any more.
     pub fn retain(&mut self, stays: impl Fn(SlotId) -> bool) {
         for _ in 0..self.records.len() {
-            if let Some(record) = self.records.pop_front()
-                && (!stays(record.slot) || self.records.push_back(record).is_err())
-            {
-                self.count_dropped();
+            if let Some(record) = self.records.pop_front() {
+                let seq = record.seq;
+                if !stays(record.slot) || self.records.push_back(record).is_err() {
+                    self.count_dropped(seq);
+                }
             }
         }
     }
@@ -172,7 +172,8 @@ impl<S, const N: usize> Ring<S, N> {
         taken
     }
 
-    fn count_dropped(&mut self) {
+    fn count_dropped(&mut self, seq: u32) {
         self.dropped = self.dropped.saturating_add(1);
+        self.after_dropped = seq.wrapping_add(1);
     }
 }

@@ -441,6 +441,10 @@ fn a_service_that_leaves_takes_no_more_than_its_own() {
     bench.tell(r#"{"services":{"B":["count",5]}}"#);
     let stats = bench.node.statistics();
     assert_eq!((bench.node.waiting(), stats.dropped), (0, 5));
+    // The newest of it was on its way.
+    let newest = lines.iter().rfind(|(_, it)| it["service_name"] == "A");
+    bench.tell(&format!(r#"{{"ack":{}}}"#, newest.unwrap().1["seq"]));
+    assert_eq!(bench.node.statistics().dropped, 4);
 }
 
 #[test]

@@ -37,7 +37,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(300);
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct TemperatureData {
     /// In °C with two decimals.
-    celsius: f64,
+    pub celsius: f64,
 }
 
 /// Possible temperatures, in °C. Drivers report others for a sensor that is not there, or has no value yet.

@@ -4,9 +4,8 @@ use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use std::time::Duration;
 
 use serde_json::Value;
 
@@ -120,6 +119,8 @@ fn steps(reports: &[Value]) -> Vec<u64> {
 struct Pico {
     emulator: Child,
     connected: Arc<AtomicBool>,
+    /// The board's uptime in seconds, as it last said.
+    uptime_s: Arc<AtomicU64>,
 }
 
 impl Pico {
@@ -135,28 +136,36 @@ impl Pico {
             .spawn()
             .expect("node");
         let connected = Arc::new(AtomicBool::new(true));
-        let relay = |from, to| {
+        let uptime_s = Arc::new(AtomicU64::new(0));
+        let relay = |from, to, uptime_s| {
             let connected = Arc::clone(&connected);
-            thread::spawn(move || pass(from, to, &connected));
+            thread::spawn(move || pass(from, to, &connected, uptime_s));
         };
         relay(
             Box::new(emulator.stdout.take().unwrap()) as Box<dyn Read + Send>,
             Box::new(wire.board_end()) as Box<dyn Write + Send>,
+            Some(Arc::clone(&uptime_s)),
         );
         relay(
             Box::new(wire.board_end()),
             Box::new(emulator.stdin.take().unwrap()),
+            None,
         );
         Pico {
             emulator,
             connected,
+            uptime_s,
         }
     }
 
     /// What is said in either direction in so many seconds of the board is gone.
     fn cut_for_s(&self, seconds: u32) {
         self.connected.store(false, Ordering::SeqCst);
-        thread::sleep(Duration::from_secs(1) * seconds / SPEED);
+        // By its own clock, which stands still while this machine has other things to do.
+        let end = self.uptime_s.load(Ordering::SeqCst) + u64::from(seconds);
+        wait_for("the end of the cut", DEADLINE, || {
+            (self.uptime_s.load(Ordering::SeqCst) >= end).then_some(())
+        });
         self.connected.store(true, Ordering::SeqCst);
     }
 }
@@ -169,11 +178,32 @@ impl Drop for Pico {
     }
 }
 
-fn pass(mut from: impl Read, mut to: impl Write, connected: &AtomicBool) {
+fn pass(
+    mut from: impl Read,
+    mut to: impl Write,
+    connected: &AtomicBool,
+    uptime_s: Option<Arc<AtomicU64>>,
+) {
     let mut piece = [0; 1024];
+    let mut line = String::new();
     while let Ok(count @ 1..) = from.read(&mut piece) {
+        if let Some(uptime_s) = &uptime_s {
+            line.push_str(&String::from_utf8_lossy(&piece[..count]));
+            while let Some((first, rest)) = line.split_once('\n') {
+                if let Some(uptime) = said_uptime(first) {
+                    uptime_s.fetch_max(uptime, Ordering::SeqCst);
+                }
+                line = rest.to_owned();
+            }
+        }
         if connected.load(Ordering::SeqCst) && to.write_all(&piece[..count]).is_err() {
             return;
         }
     }
+}
+
+fn said_uptime(line: &str) -> Option<u64> {
+    let (text, _) = line.rsplit_once('*')?;
+    let message: Value = serde_json::from_str(text).ok()?;
+    message["uptime"].as_u64()
 }

@@ -20,6 +20,7 @@ fuzz_target!(|input: &[u8]| -> Corpus {
         ended,
         output: output.to_vec(),
         complaint: complaint.clone(),
+        format: Default::default(),
     };
     let ended = match ended {
         b't' => Ended::TimedOut(Duration::from_secs(1)),
