@@ -32,7 +32,7 @@ const MAX_ANSWER: usize = 4 << 20;
 /// What an operator asks of a running agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// How it is.
+    /// The agent's state.
     Status,
     /// Read the settings anew.
     Reload,
@@ -79,7 +79,7 @@ impl Control {
         }
     }
 
-    /// What to poll for.
+    /// The descriptors to poll, and for what.
     pub fn interests(&self) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
         let accepts = self.connections.len() < MAX_CONNECTIONS;
         let listener = accepts.then(|| (self.listener.as_fd(), PollFlags::POLLIN));
@@ -146,7 +146,7 @@ impl Control {
 
 /// A request that waits for its answer.
 pub struct Pending {
-    /// What is asked.
+    /// The request.
     pub what: Request,
     /// When its connection was accepted.
     pub since: Instant,

@@ -154,7 +154,7 @@ pub enum PluginError {
     Read {
         /// Its own, or the folder's.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         #[source]
         cause: io::Error,
     },
@@ -175,7 +175,7 @@ pub enum PluginError {
     Start {
         /// Its own.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         #[source]
         cause: io::Error,
     },

@@ -2,7 +2,7 @@
 //!
 //! It stays root, with no capability but those to become the plugins' user and to end its processes, and reads
 //! nothing but the agent's requests. The worst that a request can do is run an executable that only root can
-//! change, as the plugins' user and without arguments. The runner ends when the agent does, after it has ended what
+//! change, as the plugins' user, with any arguments. The runner ends when the agent does, after it has ended what
 //! plugins left behind.
 
 use std::collections::VecDeque;

@@ -51,7 +51,7 @@ enum Step {
 #[derive(Clone, Copy, Debug)]
 enum Stopped {
     TimedOut,
-    /// More than so many bytes.
+    /// More than this many bytes came.
     TooMuchOutput(usize),
 }
 

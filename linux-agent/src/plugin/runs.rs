@@ -151,7 +151,7 @@ pub struct Own {
 }
 
 impl Own {
-    /// None yet.
+    /// Without any runs yet.
     pub fn new(account: Option<Account>) -> Self {
         Own {
             account,
