@@ -52,7 +52,7 @@ impl Rereading {
         })
     }
 
-    /// Has the settings read as they are now. An error is one sentence.
+    /// Starts to read the settings as they are now. An error is one sentence.
     pub fn ask(&mut self, now: Instant) -> Result<(), String> {
         match &self.under_way {
             Some(_) => self.again = true,

@@ -83,7 +83,7 @@ pub fn check(source: &Source, send: bool) -> Result<(), Failed> {
     }
 }
 
-/// The failure of asking for orders, with what to look at.
+/// The failure of an ask for orders, with what to check.
 fn no_orders(error: &CallError, client: String, server: &Server) -> Failed {
     let hint = if error.status() == Some(StatusCode::NOT_FOUND) {
         format!(

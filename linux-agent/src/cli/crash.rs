@@ -93,10 +93,10 @@ impl Image {
         resolved
     }
 
-    /// Writes the functions that the code at `probe` is of, the innermost first, and gives their number.
+    /// Writes the functions that the code at `probe` belongs to, the innermost first. Returns how many.
     fn write(&self, what: &str, address: u64, probe: u64, text: &mut String) -> usize {
         let mut lines = Vec::new();
-        // What the debug information says wrongly is not there.
+        // Wrong debug information counts as none.
         if let Ok(mut frames) = self.0.find_frames(probe) {
             while let Ok(Some(frame)) = frames.next() {
                 let function = frame.function.as_ref();
@@ -132,7 +132,7 @@ impl Image {
     }
 }
 
-/// Where the call is that returns to `address`: the lowest bit tells Thumb.
+/// The call that returns to `address`, without the Thumb bit.
 fn before(address: u64) -> u64 {
     (address & !1).saturating_sub(2)
 }

@@ -110,7 +110,7 @@ pub fn stop(source: &Source, timeout: Duration) -> Result<(), Failed> {
     }
 }
 
-/// Has the running agent read its settings and fetch its orders anew.
+/// Tells the running agent to read its settings and fetch its orders again.
 pub fn reload(source: &Source) -> Result<(), Failed> {
     let settings = source.settings()?;
     if !matches!(holder(&settings)?, Holder::Running(_) | Holder::Hidden) {

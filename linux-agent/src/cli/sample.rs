@@ -71,7 +71,7 @@ pub(super) fn sample(
     Ok(())
 }
 
-/// Runs one executable to its end. Gives whether it is well, and the length of the report.
+/// Runs one executable to its end. Returns whether it succeeded, and the length of the report.
 fn run_plugin(
     settings: &Settings,
     name: &str,

@@ -1,24 +1,24 @@
-//! What the log says of clients: who was refused, whose clock is wrong. A line each, and not more of them than a person
-//! can read, whatever clients do.
+//! What the log says about clients: who was refused, whose clock is wrong. One line each, and never more than a
+//! person can read.
 
 use std::collections::HashMap;
 use std::fmt::Display;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-/// The same of the same client is said once in this time; what comes meanwhile is counted.
+/// The same about the same client is said once in this time. Repetitions are counted.
 pub use crate::system::fault::SAY_AGAIN;
 
-/// So many lines are said in [`SAY_AGAIN`] at most; further ones are counted.
+/// At most this many lines in [`SAY_AGAIN`]. Further ones are counted.
 pub const MAX_LINES: u64 = 60;
 
-/// A line has so many characters at most: clients choose some of its words.
+/// A line has at most this many characters, since clients choose some of its words.
 const MAX_LINE: usize = 500;
 
-/// So many things are remembered as said.
+/// At most this many lines are remembered.
 const MAX_REMEMBERED: usize = 1024;
 
-/// Says what clients do, so often.
+/// Says what clients do, within these limits.
 #[derive(Default)]
 pub struct Notices(Mutex<Said>);
 
@@ -33,9 +33,9 @@ struct Said {
 }
 
 impl Notices {
-    /// Says `line`, unless what has the same `about` was said of late.
+    /// Says `line`, unless a line with the same `about` was said recently.
     pub fn say(&self, about: String, line: impl Display) {
-        // A count is right whatever happened to who had it.
+        // The counts are right even if a thread panicked.
         let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for line in said.lines(about, line, Instant::now()) {
             log::warn!("{line}");
@@ -79,7 +79,7 @@ impl Said {
         lines
     }
 
-    /// Counts anew where a minute is over; gives what is to be said of the last.
+    /// Starts a new minute if one is over. Returns what to say about the last.
     fn begin(&mut self, now: Instant) -> Vec<String> {
         let is_over = |began| now.saturating_duration_since(began) >= SAY_AGAIN;
         if !self.began.is_none_or(is_over) {

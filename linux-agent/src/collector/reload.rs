@@ -13,8 +13,7 @@ use tokio_rustls::TlsAcceptor;
 use super::settings::ServerSettings;
 use super::tls;
 
-/// How often the files are looked at. A change is followed once it has stood for so long: whoever writes a file may be
-/// in the middle of that.
+/// How often the files are checked. A change is followed once it is this old: somebody may be writing the file.
 pub const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Settings that were read and found good.
@@ -23,13 +22,13 @@ pub struct Loaded {
     pub tls: Option<TlsAcceptor>,
 }
 
-/// The thread that looks. A file system may hang, so nobody waits for it; it ends when this is dropped.
+/// The thread that checks the files. A file system may hang, so nobody waits for it. It ends when this is dropped.
 pub struct Reloader {
     hangups: Sender<()>,
 }
 
 impl Reloader {
-    /// Looks after the files of `settings`, which are in force; what was read goes to `follow`.
+    /// Watches the files of `settings`, which are in force. Passes new settings to `follow`.
     pub fn start(
         settings: &ServerSettings,
         follow: tokio::sync::mpsc::UnboundedSender<Loaded>,
@@ -62,7 +61,7 @@ impl Reloader {
 
 struct Look {
     file: PathBuf,
-    /// What is looked at besides, as the settings that were read last name it.
+    /// The other files to watch, which the last settings name.
     files: Vec<PathBuf>,
     /// How the files were when they were read.
     seen: Vec<Mark>,
@@ -90,7 +89,7 @@ impl Look {
             self.seen = marks;
             match self.read() {
                 Ok(loaded) => {
-                    // Nobody follows any more at the end.
+                    // At the end nobody listens.
                     let _ = follow.send(loaded);
                 }
                 Err(sentence) => {

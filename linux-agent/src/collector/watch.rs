@@ -1,4 +1,4 @@
-//! What the reports of a host say of the host itself: that its clock is off, or that there are two of it.
+//! What reports tell about their host: its clock is off, or there are two of it.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -8,16 +8,17 @@ use serde::Serialize;
 
 use crate::client_name::ClientName;
 
-/// A clock that is off by more than this, in milliseconds, is said.
+/// The log says if a clock is off by more than this, in milliseconds.
 pub const MAX_CLOCK_ERROR_MS: i64 = 60_000;
 
-/// Whether a clock is behind shows in the youngest report of so long a time, in milliseconds: others may have waited.
+/// Whether a clock is behind shows in the youngest report of a window of this length, in milliseconds: others may
+/// have waited.
 const CLOCK_WINDOW_MS: i64 = 300_000;
 
-/// So many reports at least.
+/// The fewest reports of a window.
 const CLOCK_REPORTS: u32 = 3;
 
-/// So often an earlier run must take over from a later one, before which it should have ended.
+/// An earlier run must come back after a later one this many times: it should have ended before.
 const TURNS: u32 = 3;
 
 /// A run sampled after the next one began if it did so by more than this, in milliseconds: clocks are set.
@@ -26,7 +27,7 @@ const OVERLAP_MS: i64 = 10_000;
 /// Two runs that did not take turns for this long, in milliseconds, no longer count as twins.
 const FORGET_MS: i64 = 3_600_000;
 
-/// So many runs of a host are told apart at a time.
+/// At most this many runs of a host are told apart at a time.
 const MAX_RUNS: usize = 4;
 
 /// Watches all hosts.
@@ -88,9 +89,9 @@ struct LiveRun {
 }
 
 impl Watch {
-    /// Takes note of a report of `client`, which is one of the hosts.
+    /// Notes a report of `client`, which is one of the hosts.
     pub fn note(&self, client: &ClientName, arrival: &Arrival<'_>) -> Vec<Finding> {
-        // What is known stays right whatever happened to who had it.
+        // What is known is right even if a thread panicked.
         let mut hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(watched) = hosts.get_mut(client) {
             return watched.note(arrival);
@@ -143,8 +144,8 @@ impl Watched {
         };
         run.address = arrival.address;
         run.first_sampled_ms = run.first_sampled_ms.min(arrival.sampled_ms);
-        // An agent that was started anew still delivers what its run before has sampled, but that run has sampled
-        // nothing since.
+        // An agent that restarted still delivers what its earlier run sampled, but that run samples nothing any
+        // more.
         let outlives = |other: &LiveRun| {
             run.first_sampled_ms < other.first_sampled_ms
                 && arrival.sampled_ms.saturating_sub(other.first_sampled_ms) > OVERLAP_MS

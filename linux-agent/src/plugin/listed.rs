@@ -13,9 +13,9 @@ use thiserror::Error;
 /// Which plugins may run, where they are, and how long one may take.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plugins {
-    /// The folder that holds those that are no commands. It is also their working directory.
+    /// The folder of the plugins that have no command of their own. It is also their working directory.
     pub folder: PathBuf,
-    /// The names that may run, those of commands among them.
+    /// The names that may run, commands included.
     pub allowed: Vec<String>,
     /// Plugins with a place and arguments of their own.
     pub commands: Vec<PluginCommand>,
@@ -30,7 +30,7 @@ pub struct PluginCommand {
     pub name: String,
     /// An absolute path. Its folder is the working directory.
     pub path: PathBuf,
-    /// What stands behind it.
+    /// Its arguments.
     pub arguments: Vec<String>,
     /// What it prints.
     pub format: Format,

@@ -7,7 +7,7 @@
 
 use serde_json::{Map, Number, Value};
 
-/// A check that could not find out what it was asked.
+/// The state UNKNOWN: the check could not find out.
 pub const UNKNOWN: i32 = 3;
 
 /// The states that a check may end with.
@@ -92,7 +92,7 @@ fn item(values: &str) -> Option<Value> {
     let mut parts = values.split(';');
     let first = parts.next().unwrap_or_default();
     let mut item = Map::new();
-    // `U` is a value that the check could not find out.
+    // `U` means that the value is unknown.
     if first != "U" {
         let end = first
             .find(|it: char| !matches!(it, '0'..='9' | '+' | '-' | '.' | ','))

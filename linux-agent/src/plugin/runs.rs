@@ -115,7 +115,7 @@ impl Runs {
         }
     }
 
-    /// Gives what has ended. Nothing is waited for.
+    /// Returns what has ended, without waiting.
     pub fn attend(&mut self, now: Instant) -> Vec<Outcome> {
         match self {
             Runs::Own(own) => own.attend(now),

@@ -85,7 +85,7 @@ impl Starter {
                     let _ = tell.send(Started { id, run });
                     let _ = told.write(1);
                 }
-                // A process that ends has its last words read; until then its plugins live.
+                // The results of a process that ends are still read; until then its plugins live.
                 loop {
                     thread::park();
                 }
@@ -99,7 +99,7 @@ impl Starter {
         })
     }
 
-    /// Has the plugin `name` started.
+    /// Orders the start of the plugin `name`.
     pub fn start(&mut self, plugins: &Plugins, name: &str, slot: usize, now: Instant) {
         let id = self.next_id;
         self.next_id += 1;
@@ -128,7 +128,7 @@ impl Starter {
         self.waiting.len()
     }
 
-    /// What is started of `slot` from now on ends at once.
+    /// From now on whatever is started for `slot` is ended at once.
     pub fn stop(&mut self, slot: usize) {
         for waiting in self.waiting.iter_mut().filter(|it| it.slot == slot) {
             waiting.is_void = true;

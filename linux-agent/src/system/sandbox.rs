@@ -1,5 +1,5 @@
-//! What a process and a thread may pass on or do, by system calls that allocate nothing: some are made between fork and
-//! exec.
+//! Limits what a process or thread may do or pass on. Uses system calls that allocate nothing, since some are made
+//! between fork and exec.
 
 use nix::libc::{self, c_int, c_uint};
 use rustix::thread::{
@@ -25,7 +25,7 @@ pub fn close_on_exec() {
 /// Gives this thread a file table of its own, with nothing in it but `kept`. In the shared one a thread that a disk or a
 /// file server holds would keep every file open, locks and listening sockets too, after the process has ended.
 ///
-/// A kernel that knows nothing of this (before 5.9) leaves the table as it is.
+/// Kernels before 5.9 do not have this and leave the table as it is.
 pub fn give_up_files(kept: Option<c_int>) {
     let unshare = libc::CLOSE_RANGE_UNSHARE;
     match kept.and_then(|it| c_uint::try_from(it).ok()) {

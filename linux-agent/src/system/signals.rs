@@ -13,15 +13,14 @@ pub const OF_THE_LOOP: &[Signal] = &[
     Signal::SIGCHLD,
 ];
 
-/// Blocks `signals` in this thread and in those it starts from now on. Other threads would take them from the one that
-/// reads them.
+/// Blocks `signals` in this thread and in those it starts from now on. Otherwise another thread would get them.
 pub fn block_signals(signals: &[Signal]) -> io::Result<SigSet> {
     let set: SigSet = signals.iter().copied().collect();
     set.thread_block()?;
     Ok(set)
 }
 
-/// Blocks `signals` as [`block_signals`] does, and gives what to poll and to read them from.
+/// Blocks `signals` as [`block_signals`] does. Returns the descriptor to poll and read them from.
 pub fn watch_signals(signals: &[Signal]) -> io::Result<SignalFd> {
     let set = block_signals(signals)?;
     let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;

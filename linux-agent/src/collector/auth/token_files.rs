@@ -12,13 +12,13 @@ use crate::client_name::ClientName;
 use crate::collector::digest::{self, Digest};
 use crate::system::secret::SecretError;
 
-/// A request waits this long for files that are read anew; then the tokens that they held stay in force.
+/// A request waits this long for files that are read again. Then the tokens that they held stay in force.
 const PATIENCE: Duration = Duration::from_millis(250);
 
 /// A start waits this long.
 const FIRST_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Whose token it is; none: that of whoever reads reports.
+/// Whose token it is. `None`: the readers'.
 pub type Holder = Option<ClientName>;
 
 /// All files with tokens that the settings name.
@@ -29,7 +29,7 @@ struct Folder {
     path: PathBuf,
     files: Vec<TokenFile>,
     reading: Option<JoinHandle<Vec<TokenFile>>>,
-    /// It took longer than anybody waits, and that was said.
+    /// It took too long to wait for, and that was said.
     hangs: bool,
 }
 
@@ -44,7 +44,7 @@ struct TokenFile {
 }
 
 impl TokenFiles {
-    /// Reads all for the first time. The token of a file that hangs is not known until it does not any more.
+    /// Reads all for the first time. The token of a file that hangs is not known until the file can be read.
     pub async fn read(named: Vec<(Holder, PathBuf)>) -> Result<TokenFiles, SecretError> {
         let mut folders: BTreeMap<PathBuf, Vec<TokenFile>> = BTreeMap::new();
         for (holder, path) in named {

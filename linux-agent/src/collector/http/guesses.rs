@@ -48,7 +48,7 @@ impl Guesses {
     }
 
     fn note(&self, address: IpAddr, now: Instant) -> Duration {
-        // A count is right whatever happened to who had it.
+        // The counts are right even if a thread panicked.
         let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
         let is_recent = |at: Instant| now.saturating_duration_since(at) < FORGET_AFTER;
         if wrong.len() >= MAX_ADDRESSES {

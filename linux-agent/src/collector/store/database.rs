@@ -16,7 +16,7 @@ use crate::client_name::ClientName;
 use crate::collector::report::Report;
 use crate::system::clock;
 
-/// Most reports that one query gives.
+/// At most this many reports in one page.
 pub const MAX_PAGE: u32 = 10_000;
 
 /// A page ends with the report whose data brings it to this size, in bytes.
@@ -70,7 +70,7 @@ pub struct Stored {
     id: i64,
     /// Who sent it.
     pub client_id: ClientName,
-    /// Of which service.
+    /// The name of its service.
     pub service_name: String,
     /// A JSON object, as it was sent.
     pub data: Box<RawValue>,
@@ -111,8 +111,8 @@ impl<'c> Inserter<'c> {
         })
     }
 
-    /// Stores a report that arrived at `received_ms`, in milliseconds since 1970-01-01 00:00 UTC,
-    /// unless it is there already. It is counted in the same transaction, as the one or the other.
+    /// Stores a report that arrived at `received_ms`, in milliseconds since 1970-01-01 00:00 UTC, unless it is
+    /// there already. Counts it in the same transaction, as received or duplicate.
     pub fn insert(&mut self, report: &Report, received_ms: i64) -> rusqlite::Result<()> {
         let client = report.client_id.to_string();
         let transaction =
@@ -185,8 +185,8 @@ pub fn latest(
 
 /// Only the conditions that are asked for, so that SQLite can choose the index that fits.
 fn select(query: &Query) -> String {
-    // It would walk the whole table in the order of `id` to find the few that are recent. The plus
-    // takes that road away. Whoever goes on reading has left the old ones behind already.
+    // Without the plus, SQLite would walk the whole table in the order of `id` to find the few recent ones. Not
+    // needed with `after`, which skips the old ones.
     let id = match (query.since_ms, query.after) {
         (Some(_), 0) => "+id",
         _ => "id",

@@ -23,7 +23,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Crockford's base 32: no letter that looks like a digit.
 const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
-/// Characters of a code, 5 bits each.
+/// Characters of a code, Characters of a code, 5 bits each.
 const CODE_SYMBOLS: usize = 20;
 
 const GROUP_SYMBOLS: usize = 5;

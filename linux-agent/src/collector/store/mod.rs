@@ -33,8 +33,7 @@ pub use outage::Unavailable;
 /// How long to wait before trying again to open a database that was deleted or replaced.
 const REOPEN_PAUSE: Duration = Duration::from_secs(1);
 
-/// The way to the thread that owns the database. Copies lead to the same thread; it ends when the
-/// last of them is gone.
+/// A handle on the thread that owns the database. Copies share the thread; it ends when the last copy is gone.
 #[derive(Clone)]
 pub struct Store {
     requests: mpsc::Sender<Job>,
@@ -86,7 +85,7 @@ impl Store {
         .await
     }
 
-    /// What has become of the reports of these clients.
+    /// The accounts of these clients.
     pub async fn accounting(
         &self,
         clients: Vec<ClientName>,
@@ -156,15 +155,15 @@ enum Job {
     },
 }
 
-/// Why requests are not answered any more.
+/// Why the thread stops answering.
 enum End {
-    /// Nobody can make any.
+    /// All handles are gone.
     NobodyAsks,
     /// The open file is not the one that a restart would find.
     Displaced,
 }
 
-/// Answers requests until nobody can make any more.
+/// Answers requests until all handles are gone.
 fn work(mut file: DatabaseFile, path: &Path, inbox: &mpsc::Receiver<Job>) -> rusqlite::Result<()> {
     let name = &path.display().to_string();
     while let End::Displaced = answer(&file, name, inbox)? {
@@ -179,7 +178,7 @@ fn work(mut file: DatabaseFile, path: &Path, inbox: &mpsc::Receiver<Job>) -> rus
     Ok(())
 }
 
-/// A request that is dropped is refused.
+/// Dropping a request refuses it.
 fn answer(file: &DatabaseFile, name: &str, inbox: &mpsc::Receiver<Job>) -> rusqlite::Result<End> {
     let connection = file.connection();
     let mut inserter = Inserter::new(connection)?;
@@ -187,11 +186,11 @@ fn answer(file: &DatabaseFile, name: &str, inbox: &mpsc::Receiver<Job>) -> rusql
     let mut writing = Outage::new(name, "written", connection);
     let mut reading = Outage::new(name, "read", connection);
     for request in inbox {
-        // Tokens are looked up on the way to something else, which will find that out.
+        // Tokens are looked up for another request, which will notice.
         if !matches!(request, Job::Tokens { .. }) && !file.is_in_place() {
             return Ok(End::Displaced);
         }
-        // Whoever asked may have gone away; then there is nobody to tell.
+        // Whoever asked may be gone.
         match request {
             Job::Insert {
                 report,
@@ -251,8 +250,8 @@ fn close(file: &mut Option<DatabaseFile>) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Goes on with the file that is there now, or a new one; refuses requests until that succeeds.
-/// `None` if nobody can make any more.
+/// Opens the file that is there now, or a new one. Refuses requests until that succeeds. `None`: all handles are
+/// gone.
 fn reopen(
     displaced: DatabaseFile,
     path: &Path,

@@ -27,7 +27,7 @@ pub enum OpenError {
     /// There is a folder in its place.
     #[error("the database {} is a folder; name a file in it", .0.display())]
     Directory(PathBuf),
-    /// SQLite says no.
+    /// SQLite refuses.
     #[error("the database {} cannot be used: {cause}", path.display())]
     Sqlite {
         path: PathBuf,
@@ -66,8 +66,8 @@ pub fn open(path: &Path, busy_timeout: Duration) -> Result<Connection, OpenError
     if path.is_dir() {
         return Err(OpenError::Directory(path.to_owned()));
     }
-    // What hosts report is for nobody but those whom the collector lets read; SQLite's other files take after this one.
-    // If it is there already, or cannot be made, SQLite has the word.
+    // Only the collector's user may read the file; SQLite gives its other files the same mode. If the file exists
+    // or cannot be made, SQLite decides.
     let _ = OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -115,7 +115,7 @@ fn keep_from_others(path: &Path) {
     }
 }
 
-/// Makes a new database ready; `false` if it is one of somebody else.
+/// Prepares a new database. `false`: the file is another program's.
 fn prepare(connection: &mut Connection, busy_timeout: Duration) -> rusqlite::Result<bool> {
     connection.busy_timeout(busy_timeout)?;
     if !schema::prepare(connection)? {

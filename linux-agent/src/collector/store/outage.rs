@@ -1,4 +1,4 @@
-//! A database that does not do as asked for a while.
+//! A database that fails for a while.
 
 use std::time::Duration;
 
@@ -6,12 +6,12 @@ use rusqlite::{Connection, ErrorCode};
 
 use super::open::BUSY_TIMEOUT;
 
-/// The database did not do as asked. Its thread has logged why; the same request may succeed later.
+/// The database failed. Its thread has logged why; the same request may succeed later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unavailable;
 
-/// Logs when a database begins to fail and when it works again, not each time in between: a full
-/// disk is no place for a line a request.
+/// Logs when the database begins to fail and when it works again. Not each failure: a full disk has no room for
+/// that.
 pub struct Outage<'a> {
     name: &'a str,
     what: &'static str,
@@ -52,7 +52,7 @@ impl<'a> Outage<'a> {
         }
     }
 
-    /// Takes note of how a request ended; gives what whoever asked gets.
+    /// Notes how a request ended. Returns the answer for whoever asked.
     pub fn note<T>(&mut self, result: rusqlite::Result<T>) -> Result<T, Unavailable> {
         self.wait_once(&result);
         let Outage { name, what, .. } = self;
