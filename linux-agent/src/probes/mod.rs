@@ -47,8 +47,10 @@ pub static PROBES: &[Probe] = &[
 /// A probe of this host: one row of [`PROBES`].
 pub struct Probe {
     names: &'static [&'static str],
-    open: fn(&Roots, &mut Context) -> Result<Box<dyn Sample>, ProbeError>,
+    open: Open,
 }
+
+type Open = fn(&Roots, &mut Context) -> Result<Box<dyn Sample>, ProbeError>;
 
 impl Probe {
     /// The probe that a server means by `plugin`.

@@ -419,7 +419,7 @@ mod tests {
     proptest! {
         #[test]
         fn parse_never_panics(text: Vec<u8>) {
-            let _ = States::default().count(&text);
+            States::default().count(&text);
             let _ = counter(&text, b"Tcp:", b"RetransSegs");
         }
     }

@@ -40,9 +40,8 @@ fuzz_target!(|input: &[u8]| -> Corpus {
         })),
         // A text that ends between two lines is one of a kernel that has fewer.
         b'f' => drop(processes::parse(text)),
-        b's' => drop(cut_is_same(text, head, |text| {
-            processes::state(text).ok_or(())
-        })),
+        // A name may hold what looks like the end of the text.
+        b's' => drop(processes::state(text)),
         b'r' => drop(cut_is_same(text, head, sysinfo::parse_ram)),
         b'k' => drop(cut_is_same(text, head, |text| {
             tcp::counter(text, b"Tcp:", b"RetransSegs").ok_or(())
@@ -110,7 +109,7 @@ fn items(text: &[u8], head: &[u8], parse: impl Fn(&[u8], Each<'_>) -> Result<(),
     assert!(whole.starts_with(&read(head)));
     let mut items = Items::new(8);
     for (name, _) in &whole {
-        items.push(name, temperature::TemperatureData { celsius: 1.0 });
+        items.push(name, 1u32);
     }
     let mut report = vec![0; 4096];
     if let Ok(length) = items.encode(&ENVELOPE, &mut report) {
