@@ -13,7 +13,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, chownat, fstat, ope
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::files::{FileError, LOCK_FILE, open_own, read_open, write_whole};
+use super::files::{LOCK_FILE, open_own, read_open, write_whole};
 
 /// How the names of the agent's own files in its state folder begin.
 const OWN_FILES: [&str; 4] = ["agent.", "services.", "queue", "dead"];
@@ -149,7 +149,11 @@ pub fn claim(path: &Path, tenant: &Tenant) -> Result<(), StateFolderError> {
     }
     let text = serde_json::to_vec(tenant).map_err(io::Error::from);
     let text = text.map_err(failed(path))?;
-    write_whole(&file, &text).map_err(|FileError { path, cause }| failed(&path)(cause))
+    // An agent starts on a full disk too.
+    if let Err(error) = write_whole(&file, &text) {
+        log::warn!("whose state this is could not be noted: {error}");
+    }
+    Ok(())
 }
 
 /// Makes the folder if it is missing, and gives it to `user`, with what an agent that was root has left there.
