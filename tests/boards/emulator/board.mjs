@@ -3,6 +3,7 @@
 import { readFileSync } from "node:fs";
 import { GPIOPinState, RP2040 } from "rp2040js";
 
+import { bootRom, connectFlash } from "./flash.mjs";
 import { Bus, Ina219, Shtc3 } from "./i2c.mjs";
 import { Uart } from "./uart.mjs";
 import { UsbHost } from "./usb.mjs";
@@ -20,6 +21,8 @@ const CHIP_RESET = 0x08;
 const HAD_POWER_ON_RESET = 1 << 8;
 const UART0 = 0x40034;
 const UART0_IRQ = 20;
+const SSI = 0x18000;
+const XIP_CONTROL = 0x14000;
 const I2C0 = 0x40044;
 const I2C0_IRQ = 23;
 const LAMP = 25;
@@ -29,7 +32,8 @@ const CYCLE_NANOS = 8; // 125 MHz, which is what embassy-rp sets
 export class Board {
   // `image` is what `readImage` gives, `link` is "uart" or "usb". `onByte` is called with every byte that the
   // board sends, `onReset` when its watchdog has reset it.
-  constructor(image, link, { onByte, onReset = () => {} }) {
+  constructor(image, link, { onByte, onReset = () => {} }, uniqueId = "e66138528335a72f") {
+    this.uniqueId = Buffer.from(uniqueId, "hex");
     this.image = image;
     this.link = link;
     this.onByte = onByte;
@@ -62,7 +66,7 @@ export class Board {
         for (let left = 32; left > 0 && !core.waiting && !this.resetDue; left--) {
           const at = core.PC;
           clock.tick(core.executeInstruction() * CYCLE_NANOS);
-          if (this.faulted || core.PC < FLASH || core.PC >= SRAM + SRAM_BYTES) this.fault(at);
+          if (this.faulted || !isCode(core.PC)) this.fault(at);
         }
       } else if (pending(core) && !this.lockedUp) {
         // rp2040js falls asleep over what is pending already.
@@ -150,6 +154,10 @@ export class Board {
       else write(address, value);
     };
     chip.sram.set(sram);
+    chip.bootrom.set(bootRom.words);
+    // The cache of the flash has nothing to do.
+    chip.peripherals[XIP_CONTROL] = { readUint32: () => 0, writeUint32Atomic() {} };
+    connectFlash(chip.peripherals[SSI], this.uniqueId);
     for (const { address, bytes } of this.image) chip.flash.set(bytes, address - FLASH);
     // There is no boot ROM, and boot2 has nothing to set up here.
     chip.core.VTOR = VECTORS;
@@ -201,6 +209,11 @@ export function readImage(path) {
   }
   if (image.length === 0) throw new Error(`${path} has nothing for the flash of a Pico.`);
   return image;
+}
+
+function isCode(address) {
+  const isIn = (start, bytes) => address >= start && address < start + bytes;
+  return isIn(FLASH, FLASH_BYTES) || isIn(SRAM, SRAM_BYTES) || isIn(bootRom.code, bootRom.codeBytes);
 }
 
 // rp2040js takes interrupts out of a masked sleep at once, so that their time is lost for a firmware which

@@ -13,6 +13,7 @@ Runs the image; UART0 (or the serial port over USB) is standard input and output
   --speed N     simulated time passes N times as fast
   --fast        as fast as this machine can
   --lock-step   time passes when standard input says so, see README.md
+  --unique-id H the unique id of the flash chip, 16 hexadecimal digits
   --seconds N   ends after N simulated seconds
 
 Ends with standard input, or on TERM.
@@ -29,7 +30,7 @@ function main() {
       options: {
         uart: { type: "boolean" }, usb: { type: "boolean" },
         "real-time": { type: "boolean" }, fast: { type: "boolean" }, "lock-step": { type: "boolean" },
-        seconds: { type: "string" }, speed: { type: "string" }, help: { type: "boolean", short: "h" },
+        "unique-id": { type: "string" }, seconds: { type: "string" }, speed: { type: "string" }, help: { type: "boolean", short: "h" },
       },
     });
   } catch (error) {
@@ -49,7 +50,7 @@ function main() {
   const output = new Output();
   let board;
   try {
-    board = new Board(readImage(positionals[0]), values.usb ? "usb" : "uart", output);
+    board = new Board(readImage(positionals[0]), values.usb ? "usb" : "uart", output, values["unique-id"]);
   } catch (error) {
     return fail(error.message);
   }

@@ -18,8 +18,8 @@ use embassy_rp::uart::{
 };
 use embassy_rp::{bind_interrupts, interrupt, pac};
 use embassy_time::{Delay, Duration, Ticker};
-use mote_firmware::{Interval, Node, Settings, embassy::Executor, sensors::TimedI2c}; // mote
-use mote_pico::{CLIENT_ID, LOAD, Pico, SERVICES, heartbeat, now, sleeper}; // mote
+use mote_firmware::{ClientId, Interval, Node, Settings, embassy::Executor, sensors::TimedI2c}; // mote
+use mote_pico::{LOAD, Pico, SERVICES, heartbeat, identity, now, sleeper}; // mote
 
 use board::{Bus, Equipped};
 
@@ -53,15 +53,18 @@ fn main() -> ! {
     let i2c = I2c::new_async(p.I2C0, p.PIN_5, p.PIN_4, Irqs, i2c::Config::default());
     let bus = BUS.insert(RefCell::new(TimedI2c::new(i2c, sleeper(), BUS_LIMIT_MS))); // mote
     let board = Equipped::new(pico, bus, sleeper()); // mote
+    let client_id = identity(p.FLASH).client_id; // mote
     let config = Config::default();
     let uart = BufferedUart::new(p.UART0, p.PIN_0, p.PIN_1, Irqs, SEND, RECEIVE, config);
     let (tx, rx) = uart.split();
     start_interrupts();
     mote_firmware::tasks::name(&["work", "mote", "heartbeat"]); // mote
     EXECUTOR.insert(Executor::new()).run(&LOAD, |spawner| {
-        if let (Ok(work), Ok(mote), Ok(heartbeat)) =
-            (work(), mote(NODE, board, rx, tx), heartbeat(p.PIN_25))
-        {
+        if let (Ok(work), Ok(mote), Ok(heartbeat)) = (
+            work(),
+            mote(NODE, board, client_id, rx, tx),
+            heartbeat(p.PIN_25),
+        ) {
             spawner.spawn(work);
             spawner.spawn(mote); // mote
             spawner.spawn(heartbeat); // mote
@@ -73,12 +76,13 @@ fn main() -> ! {
 async fn mote(
     node: &'static mut Node<Equipped>,
     mut board: Equipped,
+    client_id: ClientId<'static>,
     rx: BufferedUartRx,
     tx: BufferedUartTx,
 ) -> ! {
     let settings = Settings {
         refresh: Interval::from_secs(30).unwrap_or(Interval::MAX), // it asks for its orders more often
-        ..Settings::of(CLIENT_ID)
+        ..Settings::of(client_id)
     };
     node.start(settings, &SERVICES, now()); // mote
     mote_firmware::run(node, &mut board, now, Delay, rx, tx).await // mote

@@ -2,6 +2,7 @@
 
 #![no_std]
 
+mod identity;
 mod panic;
 mod reset;
 mod sleep;
@@ -15,11 +16,12 @@ use embassy_rp::pac;
 use embassy_rp::peripherals::{ADC, ADC_TEMP_SENSOR, PIN_25, WATCHDOG};
 use embassy_time::Delay;
 use mote_firmware::{
-    Board, ClientId, Context, Failed, Heartbeat, Link, LinkCell, LoadMark, LoadMeter, Mcu,
-    McuPlugin, McuSample, Ram, Uptime,
+    Board, Context, Failed, Heartbeat, Link, LinkCell, LoadMark, LoadMeter, Mcu, McuPlugin,
+    McuSample, Ram, Uptime,
 };
 use serde::Serialize;
 
+pub use identity::{Identity, identity};
 pub use reset::{RESET, WATCHDOG_MS};
 pub use sleep::sleeper;
 pub use temperature::{Temperature, Thermometer};
@@ -40,15 +42,6 @@ pub const SERVICES: [(&str, &str, u32); 5] = [
     ("Alive", "host_alive_check", 60),
     ("Temperature", "get_temperature", 30),
 ];
-
-/// As the server knows this board: 7, or what `MOTE_CLIENT_ID` said when the image was built.
-pub const CLIENT_ID: ClientId<'static> = ClientId::Number(number(SERIAL));
-
-/// The same in digits, as the serial number of a USB device.
-pub const SERIAL: &str = match option_env!("MOTE_CLIENT_ID") {
-    Some(digits) => digits,
-    None => "7",
-};
 
 /// The time since reset.
 pub fn now() -> Uptime {
@@ -167,14 +160,5 @@ impl<T: Thermometer> Board for Pico<T> {
 impl Thermometer for ChipThermometer {
     fn raw(&mut self) -> Option<u16> {
         self.adc.blocking_read(&mut self.channel).ok()
-    }
-}
-
-/// Reads a decimal number while the image is built.
-#[expect(clippy::panic, reason = "it fails the build")]
-const fn number(digits: &str) -> u32 {
-    match u32::from_str_radix(digits, 10) {
-        Ok(number) => number,
-        Err(_) => panic!("MOTE_CLIENT_ID is not a number from 0 to 4294967295"),
     }
 }

@@ -13,8 +13,8 @@ use embassy_rp::uart::{
 };
 use embassy_time::Delay;
 use mote_firmware::embassy::Executor;
-use mote_firmware::{Board, Context, Failed, LoadMark, Node, Settings, Uptime};
-use mote_pico::{CLIENT_ID, ChipThermometer, LOAD, Pico, SERVICES, Sample, now};
+use mote_firmware::{Board, ClientId, Context, Failed, LoadMark, Node, Settings, Uptime};
+use mote_pico::{ChipThermometer, LOAD, Pico, SERVICES, Sample, identity, now};
 
 bind_interrupts!(struct Irqs {
     UART0_IRQ => BufferedInterruptHandler<UART0>;
@@ -138,11 +138,12 @@ fn main() -> ! {
 
     let p = embassy_rp::init(Default::default());
     let board = Doomed(Pico::new(p.WATCHDOG, p.ADC, p.ADC_TEMP_SENSOR));
+    let client_id = identity(p.FLASH).client_id;
     let config = Config::default();
     let uart = BufferedUart::new(p.UART0, p.PIN_0, p.PIN_1, Irqs, SEND, RECEIVE, config);
     let (tx, rx) = uart.split();
     EXECUTOR.insert(Executor::new()).run(&LOAD, |spawner| {
-        if let Ok(mote) = mote(NODE, board, rx, tx) {
+        if let Ok(mote) = mote(NODE, board, client_id, rx, tx) {
             spawner.spawn(mote);
         }
     })
@@ -152,9 +153,10 @@ fn main() -> ! {
 async fn mote(
     node: &'static mut Node<Doomed>,
     mut board: Doomed,
+    client_id: ClientId<'static>,
     rx: BufferedUartRx,
     tx: BufferedUartTx,
 ) -> ! {
-    node.start(Settings::of(CLIENT_ID), &SERVICES, now());
+    node.start(Settings::of(client_id), &SERVICES, now());
     mote_firmware::run(node, &mut board, now, Delay, rx, tx).await
 }

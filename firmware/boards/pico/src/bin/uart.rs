@@ -10,8 +10,8 @@ use embassy_rp::uart::{
 };
 use embassy_time::Delay;
 use mote_firmware::embassy::Executor;
-use mote_firmware::{Node, Settings};
-use mote_pico::{CLIENT_ID, ChipThermometer, LOAD, Pico, SERVICES, heartbeat, now};
+use mote_firmware::{ClientId, Node, Settings};
+use mote_pico::{ChipThermometer, LOAD, Pico, SERVICES, heartbeat, identity, now};
 
 bind_interrupts!(struct Irqs {
     UART0_IRQ => BufferedInterruptHandler<UART0>;
@@ -28,11 +28,14 @@ fn main() -> ! {
 
     let p = embassy_rp::init(Default::default());
     let board = Pico::new(p.WATCHDOG, p.ADC, p.ADC_TEMP_SENSOR);
+    let client_id = identity(p.FLASH).client_id;
     let config = Config::default();
     let uart = BufferedUart::new(p.UART0, p.PIN_0, p.PIN_1, Irqs, SEND, RECEIVE, config);
     let (tx, rx) = uart.split();
     EXECUTOR.insert(Executor::new()).run(&LOAD, |spawner| {
-        if let (Ok(mote), Ok(heartbeat)) = (mote(NODE, board, rx, tx), heartbeat(p.PIN_25)) {
+        if let (Ok(mote), Ok(heartbeat)) =
+            (mote(NODE, board, client_id, rx, tx), heartbeat(p.PIN_25))
+        {
             spawner.spawn(mote);
             spawner.spawn(heartbeat);
         }
@@ -43,9 +46,10 @@ fn main() -> ! {
 async fn mote(
     node: &'static mut Node<Board>,
     mut board: Board,
+    client_id: ClientId<'static>,
     rx: BufferedUartRx,
     tx: BufferedUartTx,
 ) -> ! {
-    node.start(Settings::of(CLIENT_ID), &SERVICES, now());
+    node.start(Settings::of(client_id), &SERVICES, now());
     mote_firmware::run(node, &mut board, now, Delay, rx, tx).await
 }

@@ -1,0 +1,73 @@
+//! Who the board is: the client id that the image was built with, or the unique id of its flash chip, so that one image
+//! serves many boards.
+
+use embassy_rp::Peri;
+use embassy_rp::flash::Flash;
+use embassy_rp::peripherals::FLASH;
+use mote_firmware::ClientId;
+
+/// As the server knows the board, and as a host names its port.
+#[derive(Clone, Copy)]
+pub struct Identity {
+    /// The number that `MOTE_CLIENT_ID` gave when the image was built, or a name like `pico-e66138528335a72f`.
+    pub client_id: ClientId<'static>,
+    /// The same without `pico-`: the serial number of a USB device.
+    pub serial: &'static str,
+}
+
+/// Empty is none, too.
+const BUILT_IN: &str = match option_env!("MOTE_CLIENT_ID") {
+    Some(digits) => digits,
+    None => "",
+};
+
+const PREFIX: &str = "pico-";
+const UNIQUE_BYTES: usize = 8;
+const NAME_BYTES: usize = PREFIX.len() + 2 * UNIQUE_BYTES;
+
+/// The size of the flash does not matter to its id.
+const FLASH_BYTES: usize = 2 * 1024 * 1024;
+
+/// Finds out who the board is.
+pub fn identity(flash: Peri<'static, FLASH>) -> Identity {
+    if const { !BUILT_IN.is_empty() } {
+        return Identity {
+            client_id: ClientId::Number(const { number(BUILT_IN) }),
+            serial: BUILT_IN,
+        };
+    }
+    let mut unique = [0; UNIQUE_BYTES];
+    // It fails only beside another core, which does not run yet; then the id is all zeros.
+    let _ = Flash::<_, _, FLASH_BYTES>::new_blocking(flash).blocking_unique_id(&mut unique);
+    let name = name(unique);
+    Identity {
+        client_id: ClientId::Name(name),
+        serial: name.strip_prefix(PREFIX).unwrap_or(name),
+    }
+}
+
+/// `pico-` and the id in hexadecimal digits.
+fn name(unique: [u8; UNIQUE_BYTES]) -> &'static str {
+    let Some(name) = cortex_m::singleton!(: [u8; NAME_BYTES] = [0; NAME_BYTES]) else {
+        return PREFIX;
+    };
+    let digits = unique.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    let digits = digits.map(|digit| match digit {
+        0..=9 => b'0' + digit,
+        _ => b'a' + digit - 10,
+    });
+    for (place, byte) in name.iter_mut().zip(PREFIX.bytes().chain(digits)) {
+        *place = byte;
+    }
+    str::from_utf8(name).unwrap_or(PREFIX)
+}
+
+/// Reads a decimal number while the image is built.
+#[expect(clippy::panic, reason = "it fails the build")]
+const fn number(digits: &str) -> u32 {
+    match u32::from_str_radix(digits, 10) {
+        Ok(number) => number,
+        Err(_) if digits.is_empty() => 0,
+        Err(_) => panic!("MOTE_CLIENT_ID is not a number from 0 to 4294967295"),
+    }
+}
