@@ -49,6 +49,10 @@ pub struct Gateway {
     courier: Courier,
     /// There is a server to ask for the boards' services.
     has_server: bool,
+    /// Which ports are boards without a table of their own.
+    rules: Vec<settings::Board>,
+    /// When they were applied last.
+    looked: Uptime,
     links: Vec<Link>,
     buffer: Vec<u8>,
     /// Reports of boards are on disk now, so acknowledge them.
@@ -91,6 +95,8 @@ impl Gateway {
         Gateway {
             courier,
             has_server: false,
+            rules: Vec::new(),
+            looked: clock::uptime(),
             links: Vec::new(),
             buffer: Vec::new(),
             may_write: true,
@@ -103,20 +109,22 @@ impl Gateway {
     pub fn set_boards(&mut self, boards: &[settings::Board], has_server: bool) {
         let now = clock::uptime();
         self.has_server = has_server;
+        let (rules, tables): (Vec<_>, Vec<_>) = boards.iter().cloned().partition(|it| it.is_rule());
+        self.rules = rules;
         let mut before = std::mem::take(&mut self.links);
-        for settings in boards {
+        for settings in self.with_found(tables) {
             let is_it = |link: &Link| link.settings.client_id == settings.client_id;
             let link = match before.iter().position(is_it) {
                 Some(index) => {
                     let mut link = before.swap_remove(index);
                     link.board.orders.retry_now(now);
-                    if link.settings != *settings {
-                        link.settings = settings.clone();
+                    if link.settings != settings {
+                        link.settings = settings;
                         link.close(now);
                     }
                     link
                 }
-                None => Link::new(settings.clone(), now),
+                None => Link::new(settings, now),
             };
             self.links.push(link);
         }
@@ -128,6 +136,34 @@ impl Gateway {
         }
         for link in &mut self.links {
             link.open_if_due(now);
+        }
+    }
+
+    /// These boards, and those that the rules find beside them, as many as there may be.
+    fn with_found(&self, mut boards: Vec<settings::Board>) -> Vec<settings::Board> {
+        for found in self.rules.iter().flat_map(settings::Board::found) {
+            let is_it = |it: &settings::Board| {
+                it.client_id.to_string() == found.client_id.to_string() || it.device == found.device
+            };
+            if boards.len() < MAX_BOARDS && !boards.iter().any(is_it) {
+                boards.push(found);
+            }
+        }
+        boards
+    }
+
+    /// Takes in the boards that were plugged in since. One that is pulled out stays known until the settings are
+    /// read anew.
+    fn look_for_boards(&mut self, now: Uptime) {
+        let known = self.links.iter().map(|it| it.settings.clone()).collect();
+        for settings in self.with_found(known).drain(self.links.len()..) {
+            log::info!(
+                "board {} is at {}",
+                settings.client_id,
+                settings.device.display()
+            );
+            self.links.push(Link::new(settings, now));
+            self.buffer.resize(MAX_READ, 0);
         }
     }
 
@@ -153,12 +189,13 @@ impl Gateway {
             let turn = link.port.is_some().then_some(turn);
             retry.into_iter().chain(fetch).chain(turn)
         });
-        instants.min()
+        let look = (!self.rules.is_empty()).then(|| self.attended.after_millis(TURN_MS));
+        instants.chain(look).min()
     }
 
     /// Reads, answers and opens what is ready, and asks the server for the services of boards.
     pub fn attend(&mut self, events: &Events) {
-        if self.links.is_empty() {
+        if self.links.is_empty() && self.rules.is_empty() {
             return;
         }
         let before: u64 = self.reports();
@@ -168,6 +205,11 @@ impl Gateway {
             link.read(*event, lain_ms, &mut self.buffer, &self.courier);
         }
         let now = clock::uptime();
+        let is_turn = now.millis_since(self.looked) >= TURN_MS;
+        if is_turn && !self.rules.is_empty() {
+            self.looked = now;
+            self.look_for_boards(now);
+        }
         self.attended = now;
         for link in &mut self.links {
             link.open_if_due(now);

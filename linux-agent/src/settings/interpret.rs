@@ -142,11 +142,15 @@ pub(super) fn boards(
         if boards.iter().any(|it| it.device == device) {
             return breaks(".device", "must not be that of another board");
         }
-        boards.push(Board {
+        let board = Board {
             device,
             client_id,
             baud: table.baud.unwrap_or(DEFAULT_BAUD),
-        });
+        };
+        if let Some(fault) = board.fault() {
+            return breaks(".client_id", fault);
+        }
+        boards.push(board);
     }
     Ok(boards)
 }

@@ -208,3 +208,41 @@ fn what_lay_unread_while_the_agent_was_stopped_is_no_reset() {
         (&json!(11), &json!(1))
     );
 }
+
+#[test]
+fn a_rule_takes_in_each_board_whose_port_fits() {
+    let site = Site::new(NO_SERVICES);
+    let first = Wire::new(&site, "usb-mote_Pico_e6-if00");
+    let mut second = Wire::without_board(&site, "usb-mote_Pico_a1-if00");
+    let other = Wire::new(&site, "usb-other_Pico_e6-if00");
+    let device = site.path("usb-mote_Pico_*-if00");
+    let rule = format!(
+        "[[board]]\ndevice = {device:?}\nclient_id = \"pico-*\"\n{}",
+        board(&other, 9)
+    );
+    start(&site, &rule);
+    let say = |wire: &Wire, client: &str| {
+        let report = report(0, 3, None, 1).replace("\"client_id\":7", client);
+        wire.say(&report);
+        wire.wait_for_acknowledged(1);
+    };
+    say(&first, "\"client_id\":\"pico-e6\"");
+    // One that is plugged in later is found, too, and each keeps its own name.
+    second.plug();
+    say(&second, "\"client_id\":\"pico-a1\"");
+    say(&other, "\"client_id\":9");
+    let status = site.status();
+    let boards = status["boards"].as_array().unwrap();
+    let ids: Vec<_> = boards.iter().map(|it| it["client_id"].clone()).collect();
+    assert_eq!(ids, ["9", "pico-e6", "pico-a1"]);
+    assert!(
+        boards
+            .iter()
+            .all(|it| it["reports"] == 1 && it["refused"] == 0),
+        "{status}"
+    );
+    // Settings that are read anew keep them.
+    site.call(&["reload"]);
+    let after = site.status()["boards"].as_array().unwrap().len();
+    assert_eq!(after, 3);
+}

@@ -8,7 +8,8 @@ mod sensors;
 mod tasks;
 
 use std::fs;
-use std::process::Command;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use serde_json::json;
 use tempfile::TempDir;
@@ -387,4 +388,37 @@ fn the_file_for_drag_and_drop_holds_the_image() {
     }
     assert!(loaded > 10_000);
     assert!(blocks.len() * 256 < loaded + 4 * 256);
+}
+
+#[test]
+fn an_image_without_a_client_id_takes_the_flash_chips() {
+    let build = Command::new(root().join("ci/build-firmware"))
+        .args(["mote-pico", "thumbv6m-none-eabi"])
+        .env("MOTE_CLIENT_ID", "")
+        .env("CARGO_TARGET_DIR", root().join("firmware/target/own-id"))
+        .output()
+        .unwrap();
+    let folder = match build.status.success() {
+        true => Ok(String::from_utf8(build.stdout).unwrap()),
+        false => Err(String::from_utf8_lossy(&build.stderr).into_owned()),
+    };
+    let Some(folder) = mote_test_support::need("pico", folder) else {
+        return;
+    };
+    for id in ["e66138528335a72f", "0123456789abcdef"] {
+        let mut board = Command::new("node")
+            .arg(root().join("tests/boards/emulator/pico.mjs"))
+            .arg(Path::new(folder.trim_end()).join("uart"))
+            .args(["--fast", "--seconds", "1", "--unique-id", id])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // It would end with its input.
+        let _input = board.stdin.take();
+        let output = board.wait_with_output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let expected = format!(r#"{{"client_id":"pico-{id}","get":"services","uptime":0}}*"#);
+        assert!(text.contains(&expected), "{text}");
+    }
 }
