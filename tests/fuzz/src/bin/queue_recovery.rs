@@ -67,7 +67,8 @@ impl Agent {
     }
 
     fn push(&mut self) {
-        self.uplink.push(b"{}", Whose { key: 0, name: "" }, self.at());
+        self.uplink
+            .push(b"{}", Whose { key: 0, name: "" }, self.at());
     }
 
     /// Until the disk has nothing to do.

@@ -31,7 +31,9 @@ fuzz_target!(|input: &[u8]| -> Corpus {
     assert!(settings.boards.len() <= MAX_BOARDS);
     assert!(settings.state_dir.is_absolute() && settings.plugins.folder.is_absolute());
     match &settings.orders_from {
-        OrdersFrom::Server(server) => drop(http::Client::new(server, &settings.client_id.to_string())),
+        OrdersFrom::Server(server) => {
+            drop(http::Client::new(server, &settings.client_id.to_string()))
+        }
         OrdersFrom::Local { document, .. } => drop(orders::parse(
             document.as_bytes(),
             &settings.plugins.allowed,
