@@ -539,7 +539,7 @@ fn an_agent_goes_on_without_its_runner_and_says_so() {
     for report in scene.server.acknowledged("Bad").iter().skip(before) {
         assert_eq!(report["data"], json!({"status": 1, "error": error}));
     }
-    scene.agent.assert_said(error, 1);
+    scene.agent.assert_said(&format!("mote: {error}\n"), 1);
     assert_eq!(children(scene.agent.id()), [0; 0]);
     scene.end();
 }

@@ -202,7 +202,7 @@ fn an_unknown_plugin_is_reported_once_and_again_when_it_changes() {
             reports[count - 1]["data"],
             json!({"status": 1, "error": error})
         );
-        let line = format!("mote: service \"Odd\": {error}");
+        let line = format!("mote: service \"Odd\" failed with status 1: {error}");
         scene.agent.assert_said(&line, 1);
         let status = scene.site.status();
         let odd = service(&status, "Odd");

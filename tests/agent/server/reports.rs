@@ -143,8 +143,9 @@ fn a_report_that_the_server_refuses_is_dropped_and_delays_nobody() {
         });
         scene.server.wait_for_more("Good", 3);
         scene.agent.assert_said(&sentence, 1);
+        // Unlike 413, which may be said of every report, 400 is this one's fault alone.
         let log = scene.agent.output();
-        assert!(!log.contains("again"), "{log}");
+        assert!(code == 413 || !log.contains("again"), "{log}");
         // Each is brought once.
         let bad = seqs(&scene.server.brought("Bad"));
         assert!(bad.windows(2).all(|pair| pair[0] < pair[1]), "{bad:?}");
@@ -156,6 +157,7 @@ fn a_report_that_the_server_refuses_is_dropped_and_delays_nobody() {
 /// Five tries of the first report take half a minute: 2, 4, 8 and 16 s lie between them.
 #[test]
 fn a_service_that_the_server_fails_on_is_given_up_and_delays_nobody() {
+    let began = Instant::now();
     let mut scene = two_services();
     scene.server.script(|request| match request {
         it if it.asks_for_orders() => orders(),
@@ -181,7 +183,10 @@ fn a_service_that_the_server_fails_on_is_given_up_and_delays_nobody() {
     scene.site.wait_for_status("an empty queue", |status| {
         (status["reports"]["queued"].as_u64() <= Some(3)).then_some(())
     });
-    scene.agent.assert_said(&sentence, 1);
+    // What comes and goes is said once a minute.
+    let log = scene.agent.wait_for_output(&sentence);
+    let said = log.matches(&sentence).count() as u64;
+    assert!(said <= 1 + began.elapsed().as_secs() / 60, "{log}");
     let mut tries = std::collections::BTreeMap::new();
     for seq in seqs(&scene.server.brought("Bad")).split_off(failed_on) {
         *tries.entry(seq).or_insert(0) += 1;
@@ -258,7 +263,7 @@ fn two_services() -> Scene {
     Scene::with(BOTH)
 }
 
-/// Every report of the good service that was sampled until now is acknowledged, each once and in order.
+/// Every report of the good service that was sampled until now is acknowledged, each once.
 fn assert_no_gap_in_good(scene: &Scene) {
     let status = scene.site.status();
     let sampled = status["reports"]["sampled"].as_u64().unwrap();
@@ -268,9 +273,11 @@ fn assert_no_gap_in_good(scene: &Scene) {
         let good = scene.server.acknowledged("Good").len() as u64;
         (2 * good + missed + 20 >= sampled).then_some(())
     });
-    let good = scene.server.acknowledged("Good");
-    let times: Vec<f64> = good.iter().map(|it| it["time"].as_f64().unwrap()).collect();
-    assert!(times.windows(2).all(|pair| pair[0] < pair[1]));
+    let good = seqs(&scene.server.acknowledged("Good"));
     let brought = seqs(&scene.server.brought("Good"));
-    assert!(brought.starts_with(&seqs(&good)), "{brought:?}");
+    assert!(brought.starts_with(&good), "{brought:?}");
+    let mut once = good.clone();
+    once.sort_unstable();
+    once.dedup();
+    assert_eq!(once.len(), good.len(), "{good:?}");
 }
