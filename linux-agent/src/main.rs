@@ -16,6 +16,7 @@ use mote_agent::cli::{check, enroll, probe, process, status};
 #[cfg(feature = "serve")]
 use mote_agent::cli::{collector, demo};
 use mote_agent::system;
+use nix::sys::signal::Signal;
 
 /// Samples this host's services on a server's orders and reports them.
 #[derive(Parser)]
@@ -170,6 +171,8 @@ struct As {
 }
 
 fn main() -> ExitCode {
+    // A file that reaches a limit of this process is an error of that file, not the end. Plugins get it back.
+    let _ = system::signals::block_signals(&[Signal::SIGXFSZ]);
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

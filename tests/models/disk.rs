@@ -32,6 +32,10 @@ struct State {
     fault: Option<(usize, Fault)>,
     /// Asked before each call that changes something.
     faults: Option<Box<dyn FnMut() -> Option<Fault>>>,
+    /// Asked before each call that reads, whether it fails.
+    read_faults: Option<Box<dyn FnMut() -> bool>>,
+    /// No file may have more bytes.
+    max_file_bytes: Option<usize>,
     /// Bytes that were to be written by each call so far.
     written: Vec<usize>,
     /// There is room for so many bytes.
@@ -49,11 +53,23 @@ impl MemoryFolder {
         self.state.borrow_mut().faults = Some(Box::new(faults));
     }
 
+    /// Has calls that read go wrong as `faults` says.
+    pub fn fail_reads_by(&self, faults: impl FnMut() -> bool + 'static) {
+        self.state.borrow_mut().read_faults = Some(Box::new(faults));
+    }
+
+    /// Bounds the bytes of each file.
+    pub fn set_max_file(&self, bytes: usize) {
+        self.state.borrow_mut().max_file_bytes = Some(bytes);
+    }
+
     /// Nothing goes wrong any more.
     pub fn heal(&self) {
         let state = &mut *self.state.borrow_mut();
         state.fault = None;
         state.faults = None;
+        state.read_faults = None;
+        state.max_file_bytes = None;
         state.room = None;
     }
 
@@ -188,7 +204,14 @@ impl Storage for MemoryFolder {
 
     fn append(&mut self, name: FileName, bytes: &[u8]) -> io::Result<()> {
         let state = &mut *self.state.borrow_mut();
-        let (count, result) = state.write(bytes.len());
+        let length = state.files.get(&name).map_or(0, Vec::len);
+        let fits = state
+            .max_file_bytes
+            .map_or(usize::MAX, |it| it - length.min(it));
+        let (count, result) = match state.write(bytes.len()) {
+            (count, Ok(())) if fits < count => (fits, Err(io::ErrorKind::FileTooLarge.into())),
+            called => called,
+        };
         if !state.is_dead || count > 0 || matches!(state.fault, Some((_, Fault::Cut(_)))) {
             let file = state.files.entry(name).or_default();
             file.extend_from_slice(&bytes[..count]);
@@ -207,8 +230,11 @@ impl Storage for MemoryFolder {
     }
 
     fn read(&mut self, name: FileName, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        let state = self.state.borrow();
+        let state = &mut *self.state.borrow_mut();
         state.alive()?;
+        if state.read_faults.as_mut().is_some_and(|fails| fails()) {
+            return Err(io::Error::other("cannot be read"));
+        }
         let file = state.files.get(&name).ok_or(io::ErrorKind::NotFound)?;
         let rest = file.get(usize::try_from(offset).unwrap_or(usize::MAX)..);
         let rest = rest.unwrap_or_default();

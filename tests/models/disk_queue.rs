@@ -359,6 +359,89 @@ fn whatever_call_is_cut_at_whatever_byte_nothing_whole_is_lost() {
     assert!(cuts > 400 * ROUNDS / CUTS_STEP, "{cuts} cuts");
 }
 
+/// Reports that take more room than memory has for them.
+fn long_backlog() -> World {
+    let mut world = World::new(MemoryFolder::default(), PLENTY);
+    for _ in 0..500 {
+        world.step(&Step::Push(1000));
+        world.step(&Step::Chore);
+    }
+    assert!(world.uplink.queue().on_disk_only() > 200);
+    world
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "half a MiB takes Miri many minutes")]
+fn what_cannot_be_read_is_tried_again_and_comes_in_time() {
+    let mut world = long_backlog();
+    world.folder.fail_reads_by(|| true);
+    for _ in 0..400 {
+        world.step(&Step::Deliver(1));
+        world.step(&Step::Chore);
+    }
+    assert!(world.uplink.queue().is_left(u64::MAX));
+    // What is new is kept on the disk meanwhile.
+    world.step(&Step::Push(100));
+    world.step(&Step::Chore);
+    assert!(world.uplink.queue().disk_works());
+    assert_eq!(world.uplink.queue().unstored(), 0);
+    let before = world.account();
+    world.folder.heal();
+    world.now += 5000;
+    let taken = world.drain().len() as u64;
+    assert!(taken > 200);
+    let account = world.account();
+    assert_eq!(account.acknowledged, before.acknowledged + taken);
+    assert_eq!((account.sampled, account.dropped.total()), (501, 0));
+    assert!(world.taken.values().all(|times| *times == 1));
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "half a MiB takes Miri many minutes")]
+fn a_disk_that_cannot_be_read_at_the_start_is_tried_again() {
+    for (fails, is_whole) in [(1, true), (7_000, false)] {
+        let mut world = long_backlog();
+        let mut left = fails;
+        world.folder.fail_reads_by(move || {
+            left -= i32::from(left > 0);
+            left > 0
+        });
+        world.restart();
+        for _ in 0..3 {
+            world.now += 5000;
+            world.chores();
+        }
+        world.folder.heal();
+        world.now += 5000;
+        assert_eq!(world.drain().len(), 500, "{fails}");
+        let account = world.account();
+        assert!(account.sampled >= 500, "{account:?}");
+        assert!(account.dropped.total() == 0 || !is_whole, "{account:?}");
+        works_on(&mut world);
+    }
+}
+
+#[test]
+fn a_file_that_may_not_grow_is_left_for_another_one() {
+    let mut world = World::new(MemoryFolder::default(), PLENTY);
+    world.folder.set_max_file(2000);
+    for _ in 0..30 {
+        world.step(&Step::Push(300));
+        world.step(&Step::Chore);
+        assert!(world.uplink.queue().disk_works());
+    }
+    // Not even one has room for this.
+    world.step(&Step::Push(3000));
+    world.step(&Step::Chore);
+    assert!(!world.uplink.queue().disk_works());
+    world.folder.heal();
+    world.now += 5000;
+    world.chores();
+    world.restart();
+    assert_eq!(world.drain(), (0..31).collect::<Vec<_>>());
+    assert_eq!(world.account().dropped.total(), 0);
+}
+
 /// A line as the queue seals it.
 fn sealed(text: &str) -> String {
     format!("{text}*{:08X}\n", crc32fast::hash(text.as_bytes()))

@@ -28,8 +28,9 @@ const DRAINED_S: usize = 60 + 1100 + 60;
 /// Clients that report rarely come back within 10 min, each with a few reports up to 5 min apart.
 const SLOWLY_DRAINED_S: usize = 2400;
 
-/// What a server may see after an outage, measured by the mean of what it saw before.
-const MAX_PEAK: f64 = 2.0;
+/// What is sampled goes out at once, and the backlog, at 0.6 times the rate of that, comes on top. In a second that many
+/// clients have in common it may be more, measured by the mean.
+const MAX_ADDED: f64 = 1.4;
 
 struct Scenario {
     name: &'static str,
@@ -86,9 +87,9 @@ fn a_mixed_fleet_does_not_run_its_server_down() {
 }
 
 /// One document for all and one start for all leave bunches as wide as the spread of the first samples.
-/// Those are there without any outage; the outage must not add to them.
+/// Those are there without any outage; of what an outage left only the usual comes on top of them.
 #[test]
-fn a_fleet_in_step_is_no_worse_after_an_outage() {
+fn a_fleet_in_step_is_little_worse_after_an_outage() {
     let scenario = Scenario {
         name: "services of 15, 30, 60 and 60 s for all, server unreachable",
         clients: 20_000,
@@ -109,7 +110,7 @@ fn a_fleet_in_step_is_no_worse_after_an_outage() {
             undisturbed.peak(load.after(), bin),
         );
         assert!(
-            peak <= 1.02 * usual,
+            peak <= usual + MAX_ADDED * undisturbed.mean(STEADY_S),
             "{bin} s: {peak:.0}/s, else {usual:.0}/s"
         );
     }
@@ -183,8 +184,8 @@ impl Loads {
     }
 
     fn assert_peaks(&self) {
-        let limit = MAX_PEAK * self.mean(STEADY_S);
         for bin in [1, 10] {
+            let limit = self.peak(STEADY_S, bin) + MAX_ADDED * self.mean(STEADY_S);
             let peak = self.peak(self.after(), bin);
             assert!(
                 peak <= limit,

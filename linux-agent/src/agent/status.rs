@@ -80,6 +80,9 @@ pub struct Reports {
     /// Why the queue is not on disk.
     #[serde(default)]
     pub disk_error: Option<String>,
+    /// How often it failed to be written or read.
+    #[serde(default)]
+    pub disk_failures: u64,
 }
 
 /// One service.
@@ -170,6 +173,7 @@ impl Status {
                     .collect(),
                 dead_letters: courier.dead_letters(),
                 disk_error: courier.disk_error(),
+                disk_failures: courier.disk_failures(),
             },
             services: sampling
                 .monitor()

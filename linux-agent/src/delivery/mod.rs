@@ -84,6 +84,8 @@ impl Courier {
                 spare: None,
                 health: Health::default(),
                 disk_fault: Fault::default(),
+                read_fault: Fault::default(),
+                disk_failures: 0,
                 dead_letters: dead.count(),
                 dead_fault: Fault::default(),
                 document_fault: Fault::default(),
@@ -181,11 +183,17 @@ impl Courier {
         self.shared.lock().dead_letters
     }
 
-    /// Why the queue's disk does not take reports. `None`: it does.
+    /// Why the queue's disk does not take reports, or does not give them back. `None`: it does.
     pub fn disk_error(&self) -> Option<String> {
         let mut state = self.shared.lock();
         state.note_stall(clock::uptime());
-        state.disk_fault.reason().map(str::to_owned)
+        let reason = state.disk_fault.reason().or(state.read_fault.reason());
+        reason.map(str::to_owned)
+    }
+
+    /// How often the queue's disk failed, in writing or in reading.
+    pub fn disk_failures(&self) -> u64 {
+        self.shared.lock().disk_failures
     }
 
     /// Notes that the server's orders are followed, or why they are not.

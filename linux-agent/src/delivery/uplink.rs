@@ -280,7 +280,8 @@ impl Uplink {
         let is_free = |it: &Record| is_ready(it) && !failing.is_held(it.service);
         let is_first = |it: &Record| it.is_fresh && !it.is_late;
         let first = |it: &Record| is_free(it) && (is_first(it) || !is_catching_up);
-        if let Some(record) = self.queue.take(now, first) {
+        let order = |it: &Record| if is_catching_up { it.since() } else { 0 };
+        if let Some(record) = self.queue.take_by(now, first, order) {
             return Some(record);
         }
         let is_due = |it: &Record| failing.due_at(it.service).is_some_and(|at| at <= now);
@@ -383,7 +384,7 @@ impl Uplink {
         let is_spent = match fault {
             Fault::Report { attempts } => {
                 record.tries += u8::from(counts);
-                if attempts == 1 && said.is_only_one {
+                if attempts == 1 && record.tries > 0 && said.is_only_one {
                     // One failure says nothing until another report is taken after it.
                     self.spent = Some(record.id());
                 }

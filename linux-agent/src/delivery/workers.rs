@@ -47,6 +47,10 @@ pub struct State {
     pub health: Health,
     /// Why the disk does not take reports.
     pub disk_fault: Fault,
+    /// Why some of what waits on the disk cannot be read.
+    pub read_fault: Fault,
+    /// How often the disk failed, in writing or in reading.
+    pub disk_failures: u64,
     /// How many letters are kept, and why the last one could not be.
     pub dead_letters: u64,
     pub dead_fault: Fault,
@@ -248,6 +252,26 @@ impl State {
     }
 
     /// A chore takes too long to wait for it.
+    /// A part of the queue that cannot be read stays where it is.
+    fn note_reading(&mut self, chore: &Chore) {
+        let (Some(wanted), unread) = (&chore.wanted, &chore.unread) else {
+            return;
+        };
+        match unread {
+            Some(error) => {
+                self.disk_failures += 1;
+                let sentence =
+                    format!("the queue's disk: {error}; what waits there is tried again");
+                self.read_fault.failed(sentence, Instant::now());
+            }
+            // Or it was not tried.
+            None if self.dispatcher.uplink.queue().is_left(wanted.from) => {}
+            None => {
+                self.read_fault.worked("the queue's disk can be read again");
+            }
+        }
+    }
+
     pub fn note_stall(&mut self, now: Uptime) {
         if self.dispatcher.uplink.queue().is_stalled(now) {
             let sentence = format!("the queue's disk does not answer{KEPT_IN_MEMORY}");
@@ -270,6 +294,8 @@ impl State {
 
     fn chore_done(&mut self, mut chore: Box<Chore>, error: Option<String>) {
         let now = clock::uptime();
+        self.note_reading(&chore);
+        self.disk_failures += u64::from(error.is_some());
         self.dispatcher.chore_done(&mut chore, error.is_none(), now);
         self.spare = Some(chore);
         if self.dispatcher.uplink.forgotten() > 0 {

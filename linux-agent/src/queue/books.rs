@@ -32,6 +32,8 @@ pub struct Books {
     next: u64,
     /// All reports below this that are not done are in memory.
     read_from: u64,
+    /// From this number on some could not be read, and when to try again.
+    left: Option<(u64, Uptime)>,
     /// Numbers that are not done, in memory or not.
     undone: u64,
     /// Numbers that are done, which is not noted on disk yet.
@@ -89,10 +91,13 @@ impl Books {
         }
         let has_news = self.untold || !self.done.is_empty();
         let wants_flush = has_news && (idle || self.done.len() > MAX_DONE);
-        if !self.is_open || waiting.unstored() > 0 || wants_flush || self.wants_read(waiting) {
+        let wants_read = self.wants_read(waiting);
+        if !self.is_open || waiting.unstored() > 0 || wants_flush || wants_read {
             return now;
         }
-        self.sync_at().unwrap_or(Uptime::NEVER)
+        let again_at = self.left.filter(|_| self.has_room(waiting));
+        let again_at = again_at.map_or(Uptime::NEVER, |(_, at)| at.max(now));
+        self.sync_at().unwrap_or(Uptime::NEVER).min(again_at)
     }
 
     /// Begins a chore. `chore` may be one that is finished; its memory is used again.
@@ -104,6 +109,9 @@ impl Books {
         now: Uptime,
         unix_ms: u64,
     ) {
+        if let Some((left, _)) = self.left.take_if(|(_, at)| *at <= now) {
+            self.read_from = self.read_from.min(left);
+        }
         let wants_read = self.wants_read(waiting);
         self.running = Some(now);
         chore.reset();
@@ -132,6 +140,7 @@ impl Books {
             }
             chore.wanted = Some(Wanted {
                 from: self.read_from,
+                left: None,
                 bytes: WINDOW_BYTES.saturating_sub(waiting.bytes()),
                 known,
             });
@@ -179,6 +188,10 @@ impl Books {
         }
         if let Some(wanted) = &chore.wanted {
             self.read_from = self.read_from.min(wanted.from);
+            if let Some(left) = wanted.left {
+                let before = self.left.map_or(left, |(before, _)| before);
+                self.left = Some((before.min(left), now.after_millis(RETRY_MS)));
+            }
         }
         self.enter_found(chore, waiting, now);
         Finished {
@@ -191,6 +204,11 @@ impl Books {
     pub fn on_disk_only(&self, waiting: &Waiting) -> u64 {
         let in_memory = waiting.numbered() + self.out.count();
         self.undone.saturating_sub(in_memory)
+    }
+
+    /// Whether some reports below a number could not be read and are to be tried again.
+    pub fn is_left(&self, below: u64) -> bool {
+        self.left.is_some_and(|(left, _)| left < below)
     }
 
     /// Notes that a report was taken out of memory. Later it is done, or comes back to [`Books::note_back`].
@@ -252,7 +270,11 @@ impl Books {
     }
 
     fn wants_read(&self, waiting: &Waiting) -> bool {
-        waiting.bytes() < WINDOW_BYTES / 2 && self.read_from < self.next
+        self.has_room(waiting) && self.read_from < self.next
+    }
+
+    fn has_room(&self, waiting: &Waiting) -> bool {
+        waiting.bytes() < WINDOW_BYTES / 2
     }
 
     fn sync_at(&self) -> Option<Uptime> {
@@ -377,6 +399,7 @@ impl Books {
                 stored: true,
                 misplaced: false,
                 nth: 0,
+                since: 0,
             });
         }
     }

@@ -68,6 +68,8 @@ pub struct Chore {
     pub damaged: Ranges,
     /// What was read.
     pub found: Vec<StoredReport>,
+    /// Why some could not be read, though all else may have worked.
+    pub unread: Option<DiskError>,
     /// Reports on disk that are not done.
     pub undone: u64,
     /// What the files take, in bytes.
@@ -87,6 +89,8 @@ pub struct Chore {
 pub struct Wanted {
     /// Read from this number on. Afterwards: what was read ended before it.
     pub from: u64,
+    /// Afterwards: from this number on some could not be read.
+    pub left: Option<u64>,
     /// Stop after this many bytes.
     pub bytes: usize,
     /// Numbers that are in memory.
@@ -115,6 +119,11 @@ pub struct DiskError {
 }
 
 impl DiskError {
+    /// Whether this one file can take no more.
+    pub fn is_file_too_large(&self) -> bool {
+        self.cause.kind() == io::ErrorKind::FileTooLarge
+    }
+
     /// Whether there is no room.
     pub fn is_no_room(&self) -> bool {
         matches!(

@@ -9,7 +9,12 @@ use super::storage::Storage;
 pub struct Disk<S> {
     storage: S,
     segments: Option<Segments<S>>,
+    /// How often it could not be opened in a row.
+    failed_opens: u32,
 }
+
+/// What cannot be read when the disk is opened is tried again so often before it is opened without.
+const PATIENCE: u32 = 5;
 
 impl<S: Storage + Clone> Disk<S> {
     /// The disk in `storage`.
@@ -17,6 +22,7 @@ impl<S: Storage + Clone> Disk<S> {
         Disk {
             storage,
             segments: None,
+            failed_opens: 0,
         }
     }
 
@@ -26,8 +32,11 @@ impl<S: Storage + Clone> Disk<S> {
             Some(segments) => segments.perform(chore),
             None => {
                 let storage = self.storage.clone();
-                let (segments, found) =
-                    Segments::open(storage, chore.clock.clone(), chore.uptime_ms)?;
+                let tolerant = self.failed_opens >= PATIENCE;
+                let clock = chore.clock.clone();
+                let opened = Segments::open(storage, clock, chore.uptime_ms, tolerant);
+                self.failed_opens += u32::from(opened.is_err());
+                let (segments, found) = opened?;
                 self.segments = Some(segments);
                 chore.opened = Some(found);
                 Ok(())

@@ -124,10 +124,20 @@ impl Queue {
     /// Takes out the first report that `wanted` says yes to, for the server. It comes back to [`Queue::landed`], and then
     /// to [`Queue::put_back`] or [`Queue::done`].
     pub fn take(&mut self, now: Uptime, wanted: impl Fn(&Record) -> bool) -> Option<Record> {
+        self.take_by(now, wanted, |_| 0)
+    }
+
+    /// As [`Queue::take`], the lowest by `order`.
+    pub fn take_by(
+        &mut self,
+        now: Uptime,
+        wanted: impl Fn(&Record) -> bool,
+        order: impl Fn(&Record) -> u64,
+    ) -> Option<Record> {
         let waits = self.waits_for_disk(now);
-        let index = self
-            .waiting
-            .position(|it| (it.stored || !waits) && wanted(it))?;
+        let ready = self.waiting.iter().enumerate();
+        let ready = ready.filter(|(_, it)| (it.stored || !waits) && wanted(it));
+        let (index, _) = ready.min_by_key(|(_, it)| order(it))?;
         let record = self.take_at(index)?;
         if let Some(books) = &mut self.books {
             books.note_flying(&record);
@@ -289,6 +299,12 @@ impl Queue {
             Some(books) if books.is_open && !self.is_empty() => books.bytes.max(in_memory),
             _ => in_memory,
         }
+    }
+
+    /// Whether some reports below a number could not be read and are to be tried again.
+    pub fn is_left(&self, below: u64) -> bool {
+        let books = self.books.as_ref();
+        books.is_some_and(|it| it.is_left(below))
     }
 
     /// Whether the disk is open and the last chore did not fail.

@@ -35,12 +35,19 @@ pub struct Record {
     pub(super) misplaced: bool,
     /// How many came to memory before it.
     pub(super) nth: u64,
+    /// Of a fresh one: the same of the first of its service that it took the place of.
+    pub(super) since: u64,
 }
 
 impl Record {
     /// Tells it from all others that are in memory.
     pub fn id(&self) -> u64 {
         self.nth
+    }
+
+    /// Tells since when the service of a fresh report waits: what comes so fast that not all can be sent goes round.
+    pub fn since(&self) -> u64 {
+        self.since
     }
 
     /// The order in which reports came: those with a number first.

@@ -107,8 +107,8 @@ impl Waiting {
         buffers.report.extend_from_slice(report);
         buffers.service_name.clear();
         buffers.service_name.push_str(whose.name);
-        self.stale(whose.key);
         self.came += 1;
+        let since = self.stale(whose.key).unwrap_or(self.came);
         let record = Record {
             report: buffers.report,
             service: whose.key,
@@ -124,6 +124,7 @@ impl Waiting {
             stored: false,
             misplaced: false,
             nth: self.came,
+            since,
         };
         self.insert(record);
     }
@@ -221,12 +222,12 @@ impl Waiting {
         }
     }
 
-    /// The newest of a service is so no more.
-    fn stale(&mut self, service: u64) {
+    /// The newest of a service is so no more. Gives since when it waited.
+    fn stale(&mut self, service: u64) -> Option<u64> {
         let mut newest = self.records.iter_mut().rev();
-        if let Some(record) = newest.find(|it| it.is_fresh && it.service == service) {
-            record.is_fresh = false;
-        }
+        let record = newest.find(|it| it.is_fresh && it.service == service)?;
+        record.is_fresh = false;
+        Some(record.since)
     }
 
     fn insert(&mut self, mut record: Record) {

@@ -11,5 +11,5 @@ pub(crate) mod notify;
 pub(crate) mod privileges;
 pub(crate) mod sandbox;
 pub mod secret;
-pub(crate) mod signals;
+pub mod signals;
 pub(crate) mod state_folder;

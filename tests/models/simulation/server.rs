@@ -25,8 +25,12 @@ enum State {
     /// Anything at all, by the dice.
     Lies,
     Busy,
+    /// 500 for all: what it stores its reports in is away.
+    Broken,
+    /// 404 for all: it was set up wrongly.
+    Wrong,
     AsksForTime,
-    /// 5xx for one service.
+    /// 500 for one service.
     FailsOnOne,
     /// 4xx for one service.
     RefusesOne,
@@ -34,7 +38,7 @@ enum State {
     HangsOnOne,
 }
 
-const STATES: [State; 11] = [
+const STATES: [State; 13] = [
     State::Well,
     State::Slow,
     State::Gone,
@@ -42,6 +46,8 @@ const STATES: [State; 11] = [
     State::Hangs,
     State::Lies,
     State::Busy,
+    State::Broken,
+    State::Wrong,
     State::AsksForTime,
     State::FailsOnOne,
     State::RefusesOne,
@@ -80,6 +86,8 @@ impl Server {
             State::Late,
             State::Hangs,
             State::Busy,
+            State::Broken,
+            State::Wrong,
             State::AsksForTime,
         ];
         self.state = match self.is_fair {
@@ -112,7 +120,7 @@ impl Server {
                 ]);
                 (self.dice.below(100), Ok(document.as_bytes().to_vec()))
             }
-            State::Busy | State::AsksForTime => (5, Err(())),
+            State::Busy | State::Broken | State::Wrong | State::AsksForTime => (5, Err(())),
             State::Slow => (self.dice.below(TIMEOUT_MS), Ok(self.document())),
             _ => (5, Ok(self.document())),
         }
@@ -134,7 +142,9 @@ impl Server {
                 (TIMEOUT_MS, Outcome::Unanswered)
             }
             State::Hangs => (TIMEOUT_MS, Outcome::Unanswered),
-            State::Lies => match self.dice.below(5) {
+            State::Lies => match self.dice.below(7) {
+                5 => (1, Outcome::Failed),
+                6 => (1, Outcome::Doubtful),
                 0 => (1, busy),
                 1 => (1, Outcome::Refused),
                 2 => (1, Outcome::Unanswered),
@@ -142,11 +152,13 @@ impl Server {
                 _ => self.take(1, report),
             },
             State::Busy => (5, busy),
+            State::Broken => (5, Outcome::Failed),
+            State::Wrong => (5, Outcome::Doubtful),
             State::AsksForTime => {
                 let retry_after = Some(Duration::from_secs(self.dice.below(120)));
                 (5, Outcome::Busy { retry_after })
             }
-            State::FailsOnOne if is_one => (5, busy),
+            State::FailsOnOne if is_one => (5, Outcome::Failed),
             State::RefusesOne if is_one => (5, Outcome::Refused),
             State::HangsOnOne if is_one => (TIMEOUT_MS, Outcome::Unanswered),
             State::FailsOnOne | State::RefusesOne | State::HangsOnOne => self.take(5, report),

@@ -12,8 +12,9 @@ use crate::queue::storage::{FileName, Storage};
 use crate::queue::totals::Totals;
 
 impl<S: Storage> Segments<S> {
-    /// Reads reports that are neither done nor known, from a number on.
+    /// Reads reports that are neither done nor known, from a number on. What cannot be read is left for another time.
     pub fn read(&mut self, wanted: &mut Wanted, chore: &mut Chore) -> Result<(), DiskError> {
+        let mut result = Ok(());
         wanted.from = wanted.from.max(self.first());
         let mut left = wanted.bytes;
         while wanted.from < self.next && left > 0 {
@@ -21,9 +22,10 @@ impl<S: Storage> Segments<S> {
             let index = after.saturating_sub(1);
             let numbers = self.numbers(index);
             let Some(segment) = self.segments.get(index) else {
-                return Ok(());
+                break;
             };
-            if segment.unreadable || segment.undone == 0 {
+            let (first, done_bytes) = (segment.first, segment.done_bytes);
+            if segment.undone == 0 {
                 wanted.from = numbers.end;
                 continue;
             }
@@ -33,26 +35,20 @@ impl<S: Storage> Segments<S> {
                 Err(error) if error.cause.kind() == io::ErrorKind::NotFound => {
                     // Somebody has removed it.
                     let missing = wanted.from..numbers.end;
-                    let Some(segment) = self.segments.get(index) else {
-                        return Ok(());
-                    };
-                    let (first, done_bytes) = (segment.first, segment.done_bytes);
                     self.cursor = None;
-                    let done = self.read_done(first, done_bytes, &mut Totals::default());
+                    let (done, _) = self.read_done(first, done_bytes, &mut Totals::default());
                     note_missing(missing, &done, &wanted.known, &mut chore.damaged);
                     wanted.from = numbers.end;
                 }
                 Err(error) => {
                     self.cursor = None;
-                    if let Some(segment) = self.segments.get_mut(index) {
-                        segment.unreadable = true;
-                    }
+                    wanted.left.get_or_insert(wanted.from);
                     wanted.from = numbers.end;
-                    return Err(error);
+                    result = result.and(Err(error));
                 }
             }
         }
-        Ok(())
+        result
     }
 
     /// Returns whether the segment was read to its end.
@@ -73,12 +69,17 @@ impl<S: Storage> Segments<S> {
         };
         let mut cursor = match self.cursor.take() {
             Some(cursor) if cursor.segment == first && cursor.expected <= wanted.from => cursor,
-            _ => Cursor {
-                segment: first,
-                offset: 0,
-                expected: first,
-                done: self.read_done(first, done_bytes, &mut Totals::default()),
-            },
+            _ => {
+                let (done, result) = self.read_done(first, done_bytes, &mut Totals::default());
+                // Otherwise what is done would be sent again.
+                result.map_err(failed("reading"))?;
+                Cursor {
+                    segment: first,
+                    offset: 0,
+                    expected: first,
+                    done,
+                }
+            }
         };
         let from = wanted.from;
         let name = FileName::Segment(first);
@@ -113,8 +114,13 @@ impl<S: Storage> Segments<S> {
             } else {
                 let missing = cursor.expected.max(from)..number;
                 if !missing.is_empty() {
-                    let all_late = all_late
-                        .get_or_insert_with(|| self::late(&mut self.storage, name, start, bytes));
+                    let all_late = match &mut all_late {
+                        Some(all_late) => all_late,
+                        none => none.insert(
+                            self::late(&mut self.storage, name, start, bytes)
+                                .map_err(failed("reading"))?,
+                        ),
+                    };
                     for range in all_late.within(missing.clone()) {
                         note_missing(range, &cursor.done, &wanted.known, &mut late);
                     }
@@ -152,14 +158,26 @@ impl<S: Storage> Segments<S> {
     }
 
     /// Reads which reports of a segment are done. What cannot be read counts as not done.
-    pub fn read_done(&mut self, first: u64, bytes: u64, totals: &mut Totals) -> Ranges {
+    pub fn read_done(
+        &mut self,
+        first: u64,
+        bytes: u64,
+        totals: &mut Totals,
+    ) -> (Ranges, io::Result<()>) {
         let mut done = Ranges::default();
         // Other numbers are damage, and would mark reports as done that are yet to come.
         let after = self.segments.partition_point(|it| it.first <= first);
         let after = self.segments.get(after).map(|it| it.first);
         let end = after.unwrap_or(first + REACH);
         let mut lines = Lines::new(FileName::Done(first), 0, bytes);
-        while let Ok(Some(text)) = lines.next(&mut self.storage) {
+        loop {
+            let text = match lines.next(&mut self.storage) {
+                Ok(Some(text)) => text,
+                Ok(None) => return (done, Ok(())),
+                // Somebody has removed it, or nothing was done.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return (done, Ok(())),
+                Err(error) => return (done, Err(error)),
+            };
             if let Some(Line::Done {
                 numbers,
                 totals: told,
@@ -174,17 +192,21 @@ impl<S: Storage> Segments<S> {
                 totals.raise(&told);
             }
         }
-        done
     }
 }
 
 /// The numbers of lines from `offset` on that come after a higher number. If there are too many, the rest counts as
 /// missing.
-fn late<S: Storage>(storage: &mut S, name: FileName, offset: u64, bytes: u64) -> Ranges {
+fn late<S: Storage>(
+    storage: &mut S,
+    name: FileName,
+    offset: u64,
+    bytes: u64,
+) -> io::Result<Ranges> {
     let mut late = Ranges::default();
     let mut highest = 0;
     let mut lines = Lines::new(name, offset, bytes);
-    while let Ok(Some(text)) = lines.next(storage) {
+    while let Some(text) = lines.next(storage)? {
         if let Some(Line::Report { number, .. }) = line::read(text) {
             if number < highest && late.len() < MAX_DONE_RANGES {
                 late.insert(number..number + 1);
@@ -192,7 +214,7 @@ fn late<S: Storage>(storage: &mut S, name: FileName, offset: u64, bytes: u64) ->
             highest = highest.max(number);
         }
     }
-    late
+    Ok(late)
 }
 
 fn note_missing(range: Range<u64>, done: &Ranges, known: &Ranges, damaged: &mut Ranges) {
@@ -224,8 +246,8 @@ mod tests {
         }
         storage.append(FileName::Done(0), &lines).unwrap();
         let clock = Clock::default();
-        let (mut log, _) = Segments::open(storage, clock, 0).unwrap();
-        let done = log.read_done(0, lines.len() as u64, &mut Totals::default());
+        let (mut log, _) = Segments::open(storage, clock, 0, false).unwrap();
+        let (done, _) = log.read_done(0, lines.len() as u64, &mut Totals::default());
         assert_eq!(done.len(), MAX_DONE_RANGES);
         assert!(done.contains(2) && !done.contains(2 * many));
     }

@@ -1,6 +1,7 @@
 //! Opening the disk, whatever state it is in.
 
 use std::collections::VecDeque;
+use std::io;
 
 use super::table::{LINE_OVERHEAD, REACH, Segment, Segments, failed};
 use crate::queue::chore::{Clock, DiskError, Found};
@@ -21,15 +22,29 @@ const BEGINNING_BYTES: u64 = 1024;
 
 impl<S: Storage> Segments<S> {
     /// Opens the reports in `storage`, no matter what state they are in. `clock` counts if the files know none.
-    pub fn open(mut storage: S, clock: Clock, uptime_ms: u64) -> Result<(Self, Found), DiskError> {
+    ///
+    /// What cannot be read is an error, unless the caller is `tolerant`: then it counts as what it may be at most.
+    pub fn open(
+        mut storage: S,
+        clock: Clock,
+        uptime_ms: u64,
+        tolerant: bool,
+    ) -> Result<(Self, Found), DiskError> {
+        let mut unread = Ok(());
         let mut files = storage.list().map_err(failed("listing the folder"))?;
         files.sort_unstable();
+        let numbers = files.iter().map(|(name, _)| match name {
+            FileName::Segment(first) | FileName::Done(first) => *first,
+        });
+        let highest = numbers.max().unwrap_or(0);
         let (mut segments, mut strays, mut others) = (VecDeque::new(), Vec::new(), Vec::new());
         for (name, bytes) in &files {
             let FileName::Segment(first) = name else {
                 continue;
             };
-            match beginning(&mut storage, *first, *bytes) {
+            let (beginning, result) = beginning(&mut storage, *first, *bytes);
+            unread = unread.and(result);
+            match beginning {
                 Beginning::Right => segments.push_back(Segment::found(*first, *bytes)),
                 Beginning::None => strays.push((*first, *bytes)),
                 Beginning::Wrong => others.push(*first),
@@ -59,7 +74,8 @@ impl<S: Storage> Segments<S> {
             cursor: None,
             scratch: Vec::new(),
         };
-        let (last_ms, cut, mut totals) = log.read_end(uptime_ms);
+        let (last_ms, cut, mut totals, result) = log.read_end(uptime_ms);
+        unread = unread.and(result);
         let mut orphans = Vec::new();
         let mut done_without = Ranges::default();
         for (name, bytes) in files {
@@ -67,9 +83,11 @@ impl<S: Storage> Segments<S> {
                 continue;
             };
             match log.segments.binary_search_by_key(&first, |it| it.first) {
-                Ok(index) => log.read_done_of(index, bytes, &mut totals),
+                Ok(index) => unread = unread.and(log.read_done_of(index, bytes, &mut totals)),
                 Err(_) => {
-                    for range in log.read_done(first, bytes, &mut totals).iter() {
+                    let (done, result) = log.read_done(first, bytes, &mut totals);
+                    unread = unread.and(result);
+                    for range in done.iter() {
                         done_without.insert(range);
                     }
                     orphans.push(name);
@@ -82,6 +100,22 @@ impl<S: Storage> Segments<S> {
         {
             last.undone += number + 1 - log.next;
             log.next = number + 1;
+        }
+        match unread.map_err(failed("reading")) {
+            Err(error) if !tolerant => return Err(error),
+            // What is not known to be done may have numbers that would be given again: those of a new segment are its own.
+            Err(_) => {
+                let mut first = log.next.max(highest + 1);
+                while !log.can_begin(first) {
+                    first += 1;
+                }
+                if let Some(last) = log.segments.back_mut() {
+                    last.undone += first - log.next;
+                }
+                log.next = first;
+                log.rotate(first);
+            }
+            Ok(()) => {}
         }
         // The clock goes on from the last report, no matter what the wall clock says.
         let behind = last_ms.saturating_sub(uptime_ms.saturating_add(log.clock.ahead_ms));
@@ -110,13 +144,13 @@ impl<S: Storage> Segments<S> {
         Ok((log, found))
     }
 
-    fn read_done_of(&mut self, index: usize, bytes: u64, totals: &mut Totals) {
+    fn read_done_of(&mut self, index: usize, bytes: u64, totals: &mut Totals) -> io::Result<()> {
         let Some(first) = self.segments.get(index).map(|it| it.first) else {
-            return;
+            return Ok(());
         };
         let is_torn = !self.ends_with_newline(FileName::Done(first), bytes);
         let mut told = Totals::default();
-        let done = self.read_done(first, bytes, &mut told);
+        let (done, result) = self.read_done(first, bytes, &mut told);
         if index + 1 == self.segments.len() {
             // A report that could not be written may still be done, and then its number is used.
             self.next = self.next.max(done.end());
@@ -132,14 +166,16 @@ impl<S: Storage> Segments<S> {
             segment.done_torn = is_torn;
             segment.undone = undone;
         }
+        result
     }
 
     /// Finds the end of the last segment: the next number, the clock and the totals. Returns the time of the last
     /// report, the number of one that was cut, and the totals in the heads.
-    fn read_end(&mut self, uptime_ms: u64) -> (u64, Option<u64>, Totals) {
+    fn read_end(&mut self, uptime_ms: u64) -> (u64, Option<u64>, Totals, io::Result<()>) {
         let now_ms = uptime_ms.saturating_add(self.clock.ahead_ms);
         let (mut last_ms, mut next, mut totals) = (0, 0, Totals::default());
         let mut cut = None;
+        let mut unread = Ok(());
         let mut clock = None;
         // A segment that was cut at its beginning has no head.
         for index in (0..self.segments.len()).rev() {
@@ -184,10 +220,10 @@ impl<S: Storage> Segments<S> {
                         _ => {}
                     },
                     Ok(None) => break,
-                    Err(_) => {
+                    Err(error) => {
                         // Nobody knows how many reports it holds; at most as many as it has room for.
                         next = next.max(segment_first + bytes / LINE_OVERHEAD as u64 + 1);
-                        self.mark_unreadable(index);
+                        unread = unread.and(Err(error));
                         break;
                     }
                 }
@@ -218,13 +254,7 @@ impl<S: Storage> Segments<S> {
                 segment.undone = numbers.end - numbers.start;
             }
         }
-        (last_ms, cut, totals)
-    }
-
-    fn mark_unreadable(&mut self, index: usize) {
-        if let Some(segment) = self.segments.get_mut(index) {
-            segment.unreadable = true;
-        }
+        (last_ms, cut, totals, unread)
     }
 
     fn ends_with_newline(&mut self, name: FileName, bytes: u64) -> bool {
@@ -249,28 +279,33 @@ enum Beginning {
     Wrong,
 }
 
-fn beginning<S: Storage>(storage: &mut S, first: u64, bytes: u64) -> Beginning {
+fn beginning<S: Storage>(storage: &mut S, first: u64, bytes: u64) -> (Beginning, io::Result<()>) {
     // What a failed write left at the beginning may be longer.
     match beginning_until(storage, first, bytes.min(BEGINNING_BYTES)) {
-        Beginning::None => beginning_until(storage, first, bytes),
+        (Beginning::None, _) => beginning_until(storage, first, bytes),
         found => found,
     }
 }
 
-fn beginning_until<S: Storage>(storage: &mut S, first: u64, end: u64) -> Beginning {
+fn beginning_until<S: Storage>(
+    storage: &mut S,
+    first: u64,
+    end: u64,
+) -> (Beginning, io::Result<()>) {
     let mut lines = Lines::new(FileName::Segment(first), 0, end);
     let mut has_head = false;
-    loop {
+    let beginning = loop {
         match lines.next(storage) {
             Ok(Some(text)) => match line::read(text) {
-                Some(Line::Report { number, .. }) if number >= first => return Beginning::Right,
-                Some(Line::Report { .. }) => return Beginning::Wrong,
+                Some(Line::Report { number, .. }) if number >= first => break Beginning::Right,
+                Some(Line::Report { .. }) => break Beginning::Wrong,
                 Some(Line::Head { .. }) => has_head = true,
                 _ => {}
             },
-            Ok(None) if has_head => return Beginning::Right,
-            Ok(None) => return Beginning::None,
-            Err(_) => return Beginning::Right,
+            Ok(None) if has_head => break Beginning::Right,
+            Ok(None) => break Beginning::None,
+            Err(error) => return (Beginning::Right, Err(error)),
         }
-    }
+    };
+    (beginning, Ok(()))
 }

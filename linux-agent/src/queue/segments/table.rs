@@ -64,8 +64,6 @@ pub struct Segment {
     pub torn: bool,
     pub done_torn: bool,
     pub synced: bool,
-    /// Reading it failed. It is not read until the next start.
-    pub unreadable: bool,
 }
 
 /// Where reading goes on.
@@ -128,7 +126,6 @@ impl Segment {
             done_torn: false,
             // The run that wrote it may have ended before syncing.
             synced: bytes == 0,
-            unreadable: false,
         }
     }
 }

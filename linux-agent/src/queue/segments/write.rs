@@ -32,19 +32,14 @@ impl<S: Storage> Segments<S> {
         let removed = self.remove_done(chore);
         let appended = self.append(chore);
         let synced = if chore.sync { self.sync() } else { Ok(()) };
-        let mut read_result = Ok(());
-        if let Some(mut read) = chore.wanted.take() {
+        if let Some(mut wanted) = chore.wanted.take() {
             for range in chore.done.iter() {
-                read.known.insert(range);
+                wanted.known.insert(range);
             }
-            read_result = self.read(&mut read, chore);
-            chore.wanted = Some(read);
+            chore.unread = self.read(&mut wanted, chore).err();
+            chore.wanted = Some(wanted);
         }
-        written
-            .and(removed)
-            .and(appended)
-            .and(synced)
-            .and(read_result)
+        written.and(removed).and(appended).and(synced)
     }
 
     /// Writes which reports are done with.
@@ -187,6 +182,14 @@ impl<S: Storage> Segments<S> {
                 }
             }
             let result = result.map_err(failed("writing"));
+            if result.as_ref().is_err_and(DiskError::is_file_too_large)
+                && last.first < number
+                && self.can_begin(number)
+            {
+                // A limit of this process or of the file system; another file may have room.
+                self.rotate(number);
+                continue;
+            }
             if result.as_ref().is_err_and(DiskError::is_no_room) && self.leave_last(number, 0) {
                 self.remove_done(chore)?;
                 continue;
@@ -273,7 +276,7 @@ impl<S: Storage> Segments<S> {
     }
 
     /// Whether a segment may begin with this number.
-    fn can_begin(&self, number: u64) -> bool {
+    pub fn can_begin(&self, number: u64) -> bool {
         number >= self.untried && !self.others.contains(&number)
     }
 
@@ -289,7 +292,7 @@ impl<S: Storage> Segments<S> {
         can_leave
     }
 
-    fn rotate(&mut self, number: u64) {
+    pub fn rotate(&mut self, number: u64) {
         let mut segment = Segment::new(number, &self.strays);
         segment.undone = self.next.saturating_sub(number);
         if let Some(last) = self.segments.back_mut() {
