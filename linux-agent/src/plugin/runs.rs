@@ -179,8 +179,7 @@ impl Own {
                 .map_err(|cause| format!("the thread that starts plugins: {cause}"))?,
         };
         let starter = self.starter.insert(starter);
-        starter.start(plugins, name, slot, now);
-        Ok(())
+        starter.start(plugins, name, slot, now)
     }
 
     /// As [`Runs::is_running`].

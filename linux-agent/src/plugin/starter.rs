@@ -19,6 +19,9 @@ use super::running::Running;
 /// It looks at files, forks and waits.
 const STACK_BYTES: usize = 256 << 10;
 
+/// So many may wait, those that nobody wants any more among them: orders may change while a start hangs.
+const MAX_WAITING: usize = 4 * MAX_RUNNING;
+
 const HANGS: &str =
     "the plugin could not be started in its time: the file system that it is on does not answer";
 
@@ -54,8 +57,16 @@ struct Waiting {
     slot: usize,
     /// When it is given up.
     by: Instant,
-    /// Nobody wants it any more.
-    is_void: bool,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Wanted,
+    /// It was reported as a failure, but still counts: its service is not started again meanwhile.
+    GivenUp,
+    /// What is started ends at once.
+    Unwanted,
 }
 
 impl Starter {
@@ -99,15 +110,24 @@ impl Starter {
         })
     }
 
-    /// Orders the start of the plugin `name`.
-    pub fn start(&mut self, plugins: &Plugins, name: &str, slot: usize, now: Instant) {
+    /// Orders the start of the plugin `name`. A failure is one sentence.
+    pub fn start(
+        &mut self,
+        plugins: &Plugins,
+        name: &str,
+        slot: usize,
+        now: Instant,
+    ) -> Result<(), String> {
+        if self.waiting.len() >= MAX_WAITING {
+            return Err(HANGS.to_owned());
+        }
         let id = self.next_id;
         self.next_id += 1;
         self.waiting.push(Waiting {
             id,
             slot,
             by: now + plugins.time_limit + KILL_AFTER,
-            is_void: false,
+            state: State::Wanted,
         });
         // The thread does not end.
         let _ = self.orders.send(Order {
@@ -116,22 +136,28 @@ impl Starter {
             name: name.to_owned(),
             slot,
         });
+        Ok(())
     }
 
     /// Whether a plugin of `slot` waits for its start.
     pub fn has(&self, slot: usize) -> bool {
-        self.waiting.iter().any(|it| it.slot == slot)
+        self.counted().any(|it| it.slot == slot)
     }
 
     /// How many wait.
     pub fn count(&self) -> usize {
-        self.waiting.len()
+        self.counted().count()
+    }
+
+    fn counted(&self) -> impl Iterator<Item = &Waiting> {
+        let waiting = self.waiting.iter();
+        waiting.filter(|it| it.state != State::Unwanted)
     }
 
     /// From now on whatever is started for `slot` is ended at once.
     pub fn stop(&mut self, slot: usize) {
         for waiting in self.waiting.iter_mut().filter(|it| it.slot == slot) {
-            waiting.is_void = true;
+            waiting.state = State::Unwanted;
         }
     }
 
@@ -142,7 +168,7 @@ impl Starter {
 
     /// When the next is to be given up.
     pub fn deadline(&self) -> Option<Instant> {
-        let due = self.waiting.iter().filter(|it| !it.is_void);
+        let due = self.waiting.iter().filter(|it| it.state == State::Wanted);
         due.map(|it| it.by).min()
     }
 
@@ -158,10 +184,10 @@ impl Starter {
             let Some(index) = self.waiting.iter().position(|it| it.id == id) else {
                 continue;
             };
-            let Waiting { slot, is_void, .. } = self.waiting.swap_remove(index);
+            let Waiting { slot, state, .. } = self.waiting.swap_remove(index);
             match run {
                 // Dropped, it is ended.
-                _ if is_void => {}
+                _ if state != State::Wanted => {}
                 // There is room: those that wait count as running.
                 Ok(run) => drop(runs.push(run)),
                 Err(sentence) => failed.push(Outcome::failed(slot, sentence)),
@@ -170,9 +196,9 @@ impl Starter {
         for waiting in self
             .waiting
             .iter_mut()
-            .filter(|it| !it.is_void && it.by <= now)
+            .filter(|it| it.state == State::Wanted && it.by <= now)
         {
-            waiting.is_void = true;
+            waiting.state = State::GivenUp;
             failed.push(Outcome::failed(waiting.slot, HANGS));
         }
         (runs, failed)
