@@ -297,6 +297,7 @@ impl Remote {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nix::sys::socket::{Shutdown, shutdown};
 
     use crate::plugin::wire::encode_answer;
 
@@ -418,7 +419,8 @@ mod tests {
         }
         while request(&runner).is_some() {}
         answer(&runner, usize::MAX);
-        drop(runner);
+        // Not only closed: a process that another test is starting may have a copy for a moment.
+        shutdown(runner.as_raw_fd(), Shutdown::Both).unwrap();
         let expected = [(1, "no disk".to_owned()), (2, ENDED.to_owned())];
         assert_eq!(sentences(remote.attend(now)), expected);
         let started = remote.start_run(&plugins(), "check", 3, now);
