@@ -40,7 +40,7 @@ use crate::system::secret::SecretError;
 use auth::Guard;
 use http::app::{App, Rules};
 use http::connections;
-use reload::{Loaded, Reloader};
+use reload::{Loaded, Reloader, Watched};
 use store::Store;
 use store::open::OpenError;
 use tls::TlsError;
@@ -71,6 +71,7 @@ pub struct Collector {
     app: Arc<App>,
     tls: Sender<Option<TlsAcceptor>>,
     settings: ServerSettings,
+    watched: Option<Watched>,
     hangups: Signal,
     store_thread: JoinHandle<()>,
 }
@@ -117,6 +118,7 @@ pub enum ServeError {
 impl Collector {
     /// Listens and opens the database. Connections wait from now on.
     pub fn bind(settings: ServerSettings) -> Result<Collector, ServeError> {
+        let watched = Watched::new(&settings);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -141,6 +143,7 @@ impl Collector {
             app: Arc::new(App::new(rules, store)),
             tls: Sender::new(tls),
             settings,
+            watched,
             hangups,
             store_thread,
         })
@@ -171,6 +174,7 @@ impl Collector {
             app,
             tls,
             settings,
+            watched,
             hangups,
             store_thread,
             address,
@@ -178,7 +182,8 @@ impl Collector {
         let encryption = tls.subscribe();
         let router = http::router(Arc::clone(&app));
         runtime.block_on(async {
-            let reload = follow_settings(settings, hangups, address, Arc::clone(&app), tls);
+            let reload =
+                follow_settings(settings, watched, hangups, address, Arc::clone(&app), tls);
             let serve = connections::accept_until(stop, listener, encryption, router, app);
             tokio::select! {
                 () = serve => {}
@@ -272,15 +277,18 @@ async fn rules(
 /// Never done. Requests under way keep the rules that they began with, and connections their encryption.
 async fn follow_settings(
     settings: ServerSettings,
+    watched: Option<Watched>,
     mut hangups: Signal,
     address: SocketAddr,
     app: Arc<App>,
     tls: Sender<Option<TlsAcceptor>>,
 ) {
     let (follow, mut loaded) = mpsc::unbounded_channel();
-    let reloader = match Reloader::start(&settings, follow) {
-        Ok(Some(reloader)) => reloader,
-        Ok(None) => return std::future::pending().await,
+    let Some(watched) = watched else {
+        return std::future::pending().await;
+    };
+    let reloader = match Reloader::start(watched, follow) {
+        Ok(reloader) => reloader,
         Err(cause) => {
             log::error!("the settings are not read again when they change: {cause}");
             return std::future::pending().await;

@@ -28,28 +28,16 @@ pub struct Reloader {
 }
 
 impl Reloader {
-    /// Watches the files of `settings`, which are in force. Passes new settings to `follow`.
+    /// Watches the files of the settings that are in force. Passes new settings to `follow`.
     pub fn start(
-        settings: &ServerSettings,
+        mut watched: Watched,
         follow: tokio::sync::mpsc::UnboundedSender<Loaded>,
-    ) -> io::Result<Option<Reloader>> {
-        let Some(file) = settings.file.clone() else {
-            return Ok(None);
-        };
-        let mut look = Look {
-            files: files(&file, settings),
-            file,
-            seen: Vec::new(),
-            changed: None,
-        };
+    ) -> io::Result<Reloader> {
         let (hangups, inbox) = mpsc::channel();
         thread::Builder::new()
             .name("settings".to_owned())
-            .spawn(move || {
-                look.seen = look.marks();
-                look.keep(&inbox, &follow);
-            })?;
-        Ok(Some(Reloader { hangups }))
+            .spawn(move || watched.keep(&inbox, &follow))?;
+        Ok(Reloader { hangups })
     }
 
     /// Reads now, also if nothing has changed.
@@ -59,7 +47,8 @@ impl Reloader {
     }
 }
 
-struct Look {
+/// The files of the settings, as they were when those were read.
+pub struct Watched {
     file: PathBuf,
     /// The other files to watch, which the last settings name.
     files: Vec<PathBuf>,
@@ -72,7 +61,20 @@ struct Look {
 /// Differs once a file is written, replaced, removed or given to others.
 type Mark = (PathBuf, Option<[i64; 6]>);
 
-impl Look {
+impl Watched {
+    /// Called right after `settings` were read. `None` if they come from no file.
+    pub fn new(settings: &ServerSettings) -> Option<Watched> {
+        let file = settings.file.clone()?;
+        let mut watched = Watched {
+            files: files(&file, settings),
+            file,
+            seen: Vec::new(),
+            changed: None,
+        };
+        watched.seen = watched.marks();
+        Some(watched)
+    }
+
     fn keep(&mut self, inbox: &Receiver<()>, follow: &tokio::sync::mpsc::UnboundedSender<Loaded>) {
         loop {
             let is_asked = match inbox.recv_timeout(LOOK_EVERY) {

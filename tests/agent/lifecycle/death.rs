@@ -63,7 +63,12 @@ fn a_killed_agent_starts_again_without_its_server() {
     send(pid, Signal::SIGKILL);
     wait_for_end(pid);
     drop(server);
-    site.start();
+    // Its lock is there until the last of its threads has ended.
+    wait_for("another agent", DEADLINE, || {
+        let said = site.call(&["start"]);
+        assert_eq!(said.code, 0, "{said:?}");
+        said.out.contains("mote runs, pid ").then_some(())
+    });
     let status = site.wait_for_status("samples and no server", |status| {
         let sampled = status["reports"]["sampled"].as_u64() > Some(2);
         (sampled && status["server"]["error"].is_string()).then(|| status.clone())

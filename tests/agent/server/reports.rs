@@ -146,9 +146,10 @@ fn a_report_that_the_server_refuses_is_dropped_and_delays_nobody() {
         // Unlike 413, which may be said of every report, 400 is this one's fault alone.
         let log = scene.agent.output();
         assert!(code == 413 || !log.contains("again"), "{log}");
-        // Each is brought once.
+        // Each is brought once, unless it may be the way's fault.
         let bad = seqs(&scene.server.brought("Bad"));
-        assert!(bad.windows(2).all(|pair| pair[0] < pair[1]), "{bad:?}");
+        let once = bad.windows(2).all(|pair| pair[0] < pair[1]);
+        assert!(code == 413 || once, "{bad:?}");
         assert_no_gap_in_good(&scene);
         scene.assert_alive();
     });
