@@ -319,6 +319,7 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize>
         let mut config = Config::new();
         match config.read(text, B::plugin) {
             Ok(()) => {
+                self.refused_last = false;
                 self.apply(&config);
                 self.monitor.fetched(now);
             }
