@@ -181,6 +181,8 @@ struct Report {
     tries: u8,
     way_tries: u8,
     failed_at: Option<u64>,
+    /// The last time because of the way.
+    was_way: bool,
     /// The server took another one since it failed on this.
     others_taken: bool,
 }
@@ -299,6 +301,7 @@ impl Outside {
             tries: 0,
             way_tries: 0,
             failed_at: None,
+            was_way: false,
             others_taken: false,
         };
         self.queue(id, report);
@@ -340,7 +343,11 @@ impl Outside {
         assert_eq!(record.service, report.service as u64);
         assert_eq!(record.report.len() + OVERHEAD_BYTES, report.bytes);
         assert!(self.hold_until <= self.now, "sent too early");
-        let again_at = report.failed_at.map_or(0, |it| it + AGAIN_MS);
+        // A failure of the way may be worth one more try at once.
+        let again_at = match report.failed_at {
+            Some(failed_at) if !report.was_way => failed_at + AGAIN_MS,
+            _ => 0,
+        };
         assert!(again_at <= self.now || report.others_taken, "{report:?}");
         self.check_order(id, &report);
         self.in_flight = Some(report);
@@ -451,6 +458,7 @@ impl Outside {
             }
         } else {
             report.failed_at = Some(self.now);
+            report.was_way = is_way;
             report.others_taken = false;
             self.queue(id, report);
         }

@@ -59,6 +59,8 @@ pub struct Said {
     pub is_again: bool,
     /// The server fails on whatever it is given.
     pub is_outage: bool,
+    /// It may have been chance, and is worth one more try at once.
+    pub is_chance: bool,
     /// It fails alone, and did so before.
     pub is_known: bool,
     /// One of its reports was given up, or refused as perhaps at fault, since the last one was taken.
@@ -78,6 +80,8 @@ struct Failing {
     retry_at: Uptime,
     /// An outage is over, and with it what held the service back.
     is_free: bool,
+    /// It has been tried again at once.
+    was_chance: bool,
     /// A report was given up, or refused, since the last one was taken.
     given_up: bool,
     refused: bool,
@@ -153,6 +157,11 @@ impl FailingServices {
             // It may fail again.
             self.services.pop_first();
         }
+        let is_recent = self
+            .recovered_at
+            .is_some_and(|at| now.millis_since(at) < RECENT_MS);
+        // A balancer that takes its servers in turn would give the same service the broken one each time.
+        let is_chance = is_recent && took_ms < LONG_MS && !before.is_some_and(|it| it.was_chance);
         self.failures += 1;
         self.failed_since |= alone == 0;
         let doublings = u32::from(alone.saturating_sub(1)).min(10);
@@ -163,21 +172,20 @@ impl FailingServices {
             alone,
             retry_at: now.after_millis(delay_ms),
             is_free: false,
+            was_chance: is_chance,
             given_up: was_given_up,
             refused: was_refused,
         };
         self.services.insert(service, failing);
         let many = if took_ms < LONG_MS { MANY } else { MANY_LONG };
         self.in_a_row += usize::from(alone == 0);
-        let is_recent = self
-            .recovered_at
-            .is_some_and(|at| now.millis_since(at) < RECENT_MS);
         let is_enough = alone > 0 || !is_recent || self.in_a_row >= many;
         Said {
             others_work,
             is_only_one,
             is_again: is_enough && before.is_some_and(|it| it.taken == taken),
             is_outage: is_enough && alone == 0 && others + 1 >= many,
+            is_chance,
             is_known: before.is_some_and(|it| it.alone > 0),
             was_given_up,
             was_refused,
@@ -207,6 +215,13 @@ impl FailingServices {
                 self.together_at = until;
                 self.in_a_row = 0;
             }
+        }
+    }
+
+    /// A service is tried again at once.
+    pub fn retry(&mut self, service: u64, now: Uptime) {
+        if let Some(failing) = self.services.get_mut(&service) {
+            failing.retry_at = now;
         }
     }
 

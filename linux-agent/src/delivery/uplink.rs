@@ -400,10 +400,17 @@ impl Uplink {
                 said.is_only_one && record.way_tries >= WAY_TRIES
             }
         };
-        self.slow_down(service, fault, said, now);
+        let is_chance = matches!(fault, Fault::Way { retry_after: None }) && said.is_chance;
+        if is_chance {
+            self.pace.is_catching_up = true;
+            self.failing.retry(service, now);
+        } else {
+            self.slow_down(service, fault, said, now);
+        }
         if !is_spent {
             let doublings = record.tries.min(MAX_DOUBLINGS);
-            record.not_before = now.after_millis(AGAIN_MS << doublings);
+            let delay_ms = if is_chance { 0 } else { AGAIN_MS << doublings };
+            record.not_before = now.after_millis(delay_ms);
             self.put_back(record, now);
             return false;
         }

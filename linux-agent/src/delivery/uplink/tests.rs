@@ -297,11 +297,13 @@ fn the_way_to_the_server_gives_no_report_up_before_fifty_tries() {
                     outcome
                 };
                 let given_up = uplink.delivered(record, outcome, at(ms));
-                assert_eq!(given_up, !is_good && tries == 50, "{tries}");
+                assert!(!given_up || !is_good && tries >= 50, "{tries}");
             }
         }
         let account = balanced(&uplink);
-        assert_eq!((tries, account.dropped.gave_up), (50, 1));
+        // Some of them at once, since it may be chance.
+        assert!((50..=100).contains(&tries), "{tries}");
+        assert_eq!(account.dropped.gave_up, 1);
         assert_eq!(uplink.take_dead().unwrap().report, b"deadly");
     }
 }
@@ -327,6 +329,33 @@ fn a_balancer_with_a_broken_server_behind_it_loses_nothing() {
     let account = balanced(&uplink);
     assert_eq!(account.dropped, Dropped::default());
     assert!(account.queued < 200, "{account:?}");
+}
+
+#[test]
+fn a_balancer_that_takes_a_broken_server_each_second_time_holds_no_service_back() {
+    for (services, interval_ms) in [(1, 1000), (2, 1000), (5, 5000), (20, 10_000)] {
+        let mut uplink = uplink();
+        uplink.set_rate(1000.0 * services as f64 / interval_ms as f64);
+        let mut calls = 0;
+        for ms in (0..600 * SECOND).step_by(10) {
+            if ms % interval_ms == 0 {
+                for service in 0..services {
+                    uplink.push(b"report", of(service), at(ms));
+                }
+            }
+            while let Next::Send(record) = uplink.next(at(ms)) {
+                calls += 1;
+                let outcome = match calls % 2 {
+                    0 => Outcome::Busy { retry_after: None },
+                    _ => Outcome::Acknowledged,
+                };
+                uplink.delivered(record, outcome, at(ms));
+            }
+        }
+        let account = balanced(&uplink);
+        assert_eq!(account.dropped, Dropped::default());
+        assert!(account.queued <= services, "{services}: {account:?}");
+    }
 }
 
 #[test]
