@@ -10,7 +10,7 @@ use crate::agent::reporter::Reporter;
 use crate::delivery::Courier;
 use crate::delivery::uplink::Uplink;
 use crate::orders::{HostMonitor, Orders, Plugin};
-use crate::plugin::{Outcome, Plugins, Runs};
+use crate::plugin::{Plugins, RunOutcome, Runs};
 use crate::probes::{AgentCounters, Context, ProbeError, Roots, Sample, agent_health};
 use crate::protocol::UNKNOWN_PLUGIN;
 use crate::settings::Settings;
@@ -288,7 +288,7 @@ impl Sampling {
         self.monitor.missed(id);
     }
 
-    fn finished(&mut self, outcome: &Outcome) {
+    fn finished(&mut self, outcome: &RunOutcome) {
         let index = outcome.slot;
         let Some(id) = self
             .monitor

@@ -9,7 +9,7 @@ use super::sample::sample;
 use super::source::{Source, account_failure, privilege_failure};
 use crate::http::{CallError, Client, Tried};
 use crate::orders::{self, Orders, Plugin};
-use crate::plugin::Account;
+use crate::plugin::PluginUser;
 use crate::settings::{Encoding, OrdersFrom, Server, Settings};
 use crate::system::ids::new_boot_id;
 use crate::system::privileges::{self, PrivilegeError};
@@ -25,7 +25,7 @@ pub fn check(source: &Source, send: bool) -> Result<(), Failed> {
         return Err(privilege_failure(error));
     }
     if let Some(name) = &settings.plugin_user
-        && let Err(error) = Account::find(name, settings.user.as_deref())
+        && let Err(error) = PluginUser::find(name, settings.user.as_deref())
         && error.is_of_settings()
     {
         return Err(account_failure(error));

@@ -41,7 +41,7 @@ pub fn run_agent(settings: Settings, source: &Source, detached: bool) -> Result<
         AgentError::Privileges(error) | AgentError::Plugins(RunsError::Agent(error)) => {
             privilege_failure(error)
         }
-        AgentError::Plugins(RunsError::Account(error)) => account_failure(error),
+        AgentError::Plugins(RunsError::User(error)) => account_failure(error),
         error => failed(exit::FAILED, error),
     })?;
     if detached {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::outcome::{Failed, exit, failed};
 use crate::http::access;
-use crate::plugin::{Account, AccountError};
+use crate::plugin::{PluginUser, PluginUserError};
 use crate::probes::Roots;
 use crate::settings::{OrdersFrom, Settings};
 use crate::system::files::FileError;
@@ -123,13 +123,13 @@ pub(super) fn privilege_failure(error: PrivilegeError) -> Failed {
 }
 
 /// The user of the plugins, if it is another than the agent's.
-pub(super) fn account(settings: &Settings) -> Result<Option<Account>, Failed> {
-    let find = |name: &String| Account::find(name, settings.user.as_deref());
+pub(super) fn account(settings: &Settings) -> Result<Option<PluginUser>, Failed> {
+    let find = |name: &String| PluginUser::find(name, settings.user.as_deref());
     let account = settings.plugin_user.as_ref().map(find).transpose();
     account.map_err(account_failure)
 }
 
-pub(super) fn account_failure(error: AccountError) -> Failed {
+pub(super) fn account_failure(error: PluginUserError) -> Failed {
     match error.is_of_settings() {
         true => failed(exit::SETTINGS, error),
         false => failed(exit::FAILED, error),

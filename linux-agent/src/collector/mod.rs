@@ -43,7 +43,7 @@ use http::connections;
 use reload::{Loaded, Reloader, Watched};
 use store::Store;
 use store::open::OpenError;
-use tls::TlsError;
+use tls::TlsFilesError;
 
 pub use http::body::{BODY_TIMEOUT, MAX_BODIES_BYTES};
 pub use http::connections::{
@@ -109,7 +109,7 @@ pub enum ServeError {
     Secret(#[from] SecretError),
     /// A file for TLS cannot be used.
     #[error(transparent)]
-    Tls(#[from] TlsError),
+    Tls(#[from] TlsFilesError),
     /// The system gives no thread or no event queue.
     #[error("the collector cannot start: {0}")]
     System(io::Error),

@@ -26,7 +26,7 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// Why there can be no TLS.
 #[derive(Debug, Error)]
-pub enum TlsError {
+pub enum TlsFilesError {
     /// The key cannot be read, or others can read it.
     #[error(transparent)]
     Key(#[from] SecretError),
@@ -39,7 +39,7 @@ pub enum TlsError {
 }
 
 /// Reads the files.
-pub fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, TlsError> {
+pub fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, TlsFilesError> {
     let provider = Arc::new(ring::default_provider());
     let chain = certificates(&files.certificates)?;
     let key = SecretFile::for_this_process(&files.key).read()?;
@@ -63,7 +63,7 @@ pub fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, TlsError> {
 fn verifier(
     path: &Path,
     provider: Arc<CryptoProvider>,
-) -> Result<Arc<dyn rustls::server::danger::ClientCertVerifier>, TlsError> {
+) -> Result<Arc<dyn rustls::server::danger::ClientCertVerifier>, TlsFilesError> {
     let mut authorities = RootCertStore::empty();
     for certificate in certificates(path)? {
         authorities
@@ -76,10 +76,10 @@ fn verifier(
 }
 
 /// At least one.
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsFilesError> {
     let bytes = files::read_bounded(path, MAX_FILE_BYTES).map_err(|cause| {
         let path = path.to_owned();
-        TlsError::Read { path, cause }
+        TlsFilesError::Read { path, cause }
     })?;
     CertificateDer::pem_slice_iter(&bytes)
         .collect::<Result<Vec<_>, _>>()
@@ -89,7 +89,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
 }
 
 /// Why a certificate and a key cannot be used together.
-fn unfit(files: &TlsFiles, cause: &rustls::Error) -> TlsError {
+fn unfit(files: &TlsFiles, cause: &rustls::Error) -> TlsFilesError {
     use rustls::{Error, InconsistentKeys::KeyMismatch};
     let certificates = files.certificates.display();
     match cause {
@@ -109,12 +109,12 @@ fn unfit(files: &TlsFiles, cause: &rustls::Error) -> TlsError {
     }
 }
 
-fn unusable(path: &Path, cause: impl fmt::Display) -> TlsError {
+fn unusable(path: &Path, cause: impl fmt::Display) -> TlsFilesError {
     content(path, format_args!("cannot be used: {cause}"))
 }
 
-fn content(path: &Path, problem: impl fmt::Display) -> TlsError {
-    TlsError::Content {
+fn content(path: &Path, problem: impl fmt::Display) -> TlsFilesError {
+    TlsFilesError::Content {
         path: path.to_owned(),
         problem: problem.to_string(),
     }

@@ -20,7 +20,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(3);
 pub struct Access {
     server: Server,
     token: Kept<Option<Token>>,
-    tls: Kept<Option<tls::Config>>,
+    tls: Kept<Option<tls::TlsConfig>>,
     looked: Option<Instant>,
 }
 
@@ -30,7 +30,7 @@ pub enum AccessError {
     /// The token's file.
     Token(SecretError),
     /// The certificates, or the key.
-    Tls(tls::ConfigError),
+    Tls(tls::TlsConfigError),
 }
 
 /// What was read from files, and the stamps of the files then.
@@ -96,7 +96,7 @@ impl Access {
     }
 
     /// For https:// addresses.
-    pub fn tls(&self) -> Result<Option<tls::Config>, String> {
+    pub fn tls(&self) -> Result<Option<tls::TlsConfig>, String> {
         self.tls.get().cloned()
     }
 
@@ -176,9 +176,9 @@ fn read_token(server: &Server) -> Result<Option<Token>, AccessError> {
     token.transpose().map_err(AccessError::Token)
 }
 
-fn read_tls(server: &Server) -> Result<Option<tls::Config>, AccessError> {
+fn read_tls(server: &Server) -> Result<Option<tls::TlsConfig>, AccessError> {
     let is_https = server.is_https();
-    let config = is_https.then(|| tls::Config::read(server));
+    let config = is_https.then(|| tls::TlsConfig::read(server));
     config.transpose().map_err(AccessError::Tls)
 }
 

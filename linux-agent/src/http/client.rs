@@ -339,7 +339,7 @@ impl Client {
     }
 }
 
-fn agent(server: &Server, tls: Option<tls::Config>) -> Agent {
+fn agent(server: &Server, tls: Option<tls::TlsConfig>) -> Agent {
     agent_over(TcpConnector {
         timeout: server.request_timeout,
         tls,

@@ -25,7 +25,7 @@ pub struct TcpConnector {
     /// The time limit of a request.
     pub timeout: Duration,
     /// For https:// addresses.
-    pub tls: Option<tls::Config>,
+    pub tls: Option<tls::TlsConfig>,
     /// Which address answered last.
     pub addresses: Addresses,
 }

@@ -18,8 +18,8 @@ use rustix::thread::{
     CapabilitySet, set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
 };
 
-use super::account::Account;
 use super::limits::KILL_AFTER;
+use super::user::PluginUser;
 use crate::system::sandbox::{close_on_exec, limit_capabilities};
 
 /// A plugin's process may have this much memory, reserved or in use.
@@ -47,12 +47,12 @@ pub struct Confinement {
     limits: [(Resource, Rlimit); 6],
     agent: Pid,
     /// The user to become; none: it stays the agent's.
-    account: Option<Account>,
+    account: Option<PluginUser>,
 }
 
 impl Confinement {
     /// Limits for a plugin that is stopped after `time_limit`.
-    pub fn new(time_limit: Duration, account: Option<Account>) -> Self {
+    pub fn new(time_limit: Duration, account: Option<PluginUser>) -> Self {
         // The agent's own time limit comes first; this one counts if the agent is held up.
         let seconds = time_limit
             .saturating_add(KILL_AFTER)
@@ -121,7 +121,7 @@ fn leave_keyring() {
 
 /// Becomes a user for good. Uses system calls only: the C library's functions would signal the other threads, and
 /// after a fork there are none.
-fn become_user(account: &Account) -> io::Result<()> {
+fn become_user(account: &PluginUser) -> io::Result<()> {
     // Now, while this process may still write it. Nice to have: there may be no /proc.
     let flags = OFlags::WRONLY | OFlags::CLOEXEC;
     if let Ok(file) = openat(CWD, c"/proc/self/oom_score_adj", flags, Mode::empty()) {

@@ -3,12 +3,11 @@
 //! A server only names one. It runs if the settings list it and it is a regular executable file in the plugin
 //! folder, or where the settings say. It gets no shell and no arguments but those of the settings; an environment of `PATH` and `LC_ALL` only; an empty standard input
 //! and two pipes; a session of its own; no way to gain rights; limits, among them one of time. [`Running`] is one
-//! such run, for a loop around poll(2); [`Outcome`] is its result; [`leftovers`] ends what it leaves behind.
+//! such run, for a loop around poll(2); [`RunOutcome`] is its result; [`leftovers`] ends what it leaves behind.
 //!
-//! Plugins run as the agent's user, or as an [`Account`] of their own. Only root can start them as another user, so
+//! Plugins run as the agent's user, or as a [`PluginUser`] of their own. Only root can start them as another user, so
 //! an agent that gives up root keeps a [`runner`], which can do nothing else. [`Runs`] is either.
 
-mod account;
 mod confine;
 pub mod leftovers;
 mod limits;
@@ -21,16 +20,17 @@ pub mod runner;
 mod running;
 mod runs;
 mod starter;
+mod user;
 mod wire;
 
-pub use account::{Account, AccountError, CAPABILITIES};
 pub use confine::{MAX_FILE_BYTES, MAX_FILES, MAX_MEMORY_BYTES, MAX_PROCESSES};
 pub use limits::{
     KILL_AFTER, MAX_COMPLAINT_BYTES, MAX_ERROR_BYTES, MAX_OUTPUT_BYTES, MAX_RUNNING, MAX_TIME_LIMIT,
 };
 pub use listed::{Format, PluginCommand, PluginError, Plugins, is_plugin_name};
-pub use output::{Ended, Outcome, PluginData};
+pub use output::{Ended, PluginData, RunOutcome};
 pub use remote::{ANSWER_TIME, RunnerError};
 pub use running::Running;
 pub use runs::{Runs, RunsError};
+pub use user::{CAPABILITIES, PluginUser, PluginUserError};
 pub use wire::MAX_REQUEST_BYTES;

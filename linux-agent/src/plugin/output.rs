@@ -32,7 +32,7 @@ pub enum Ended {
 
 /// A finished run.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct RunOutcome {
     /// How its output is to be read.
     pub format: Format,
     /// What [`Running::start`](super::Running::start) was given.
@@ -45,10 +45,10 @@ pub struct Outcome {
     pub complaint: String,
 }
 
-impl Outcome {
+impl RunOutcome {
     /// The outcome of a run that failed for the reason `sentence`.
     pub fn failed(slot: usize, sentence: impl Into<String>) -> Self {
-        Outcome {
+        RunOutcome {
             format: Format::default(),
             slot,
             ended: Ended::Failed(sentence.into()),
@@ -272,7 +272,7 @@ mod tests {
     use serde_json::json;
 
     fn outcome(ended: Ended, output: &str, complaint: &str) -> Value {
-        let outcome = Outcome {
+        let outcome = RunOutcome {
             format: Format::Json,
             slot: 0,
             ended,
@@ -434,7 +434,7 @@ mod tests {
     #[test]
     fn a_check_reports_its_state_and_fails_only_if_it_does_not_know() {
         let check = |ended, output: &str, complaint: &str| {
-            let outcome = Outcome {
+            let outcome = RunOutcome {
                 format: Format::Nagios,
                 slot: 0,
                 ended,
@@ -463,7 +463,7 @@ mod tests {
 
     #[test]
     fn the_report_s_encoder_takes_it() {
-        let outcome = Outcome {
+        let outcome = RunOutcome {
             format: Format::Json,
             slot: 0,
             ended: Ended::Exited(0),

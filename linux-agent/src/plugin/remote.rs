@@ -15,7 +15,7 @@ use thiserror::Error;
 
 use super::limits::{KILL_AFTER, MAX_RUNNING};
 use super::listed::{Format, Plugins};
-use super::output::Outcome;
+use super::output::RunOutcome;
 use super::wire::{MAX_ANSWER_BYTES, READY, Request, decode_answer};
 use crate::system::sandbox::close_on_exec;
 
@@ -182,7 +182,7 @@ impl Remote {
     }
 
     /// As [`Runs::attend`](super::Runs::attend).
-    pub fn attend(&mut self, now: Instant) -> Vec<Outcome> {
+    pub fn attend(&mut self, now: Instant) -> Vec<RunOutcome> {
         self.send_stops();
         let mut outcomes = Vec::new();
         for _ in 0..MAX_RUNNING {
@@ -192,7 +192,7 @@ impl Remote {
             if let Some(asked) = asked.map(|index| self.asked.swap_remove(index))
                 && let State::Running(_) = asked.state
             {
-                outcomes.push(Outcome {
+                outcomes.push(RunOutcome {
                     format: asked.format,
                     slot: asked.slot,
                     ..answer
@@ -207,7 +207,7 @@ impl Remote {
                     Some(_) => SILENT,
                     None => ENDED,
                 };
-                outcomes.push(Outcome::failed(run.slot, sentence));
+                outcomes.push(RunOutcome::failed(run.slot, sentence));
                 run.state = State::GivenUp;
             }
         }
@@ -272,7 +272,7 @@ impl Remote {
     }
 
     /// The next answer, if there is one.
-    fn receive(&mut self) -> Option<Outcome> {
+    fn receive(&mut self) -> Option<RunOutcome> {
         loop {
             let socket = self.socket.as_ref()?;
             match recv(socket.as_raw_fd(), &mut self.buffer, MsgFlags::empty()) {
@@ -337,12 +337,12 @@ mod tests {
     }
 
     fn answer(runner: &OwnedFd, id: usize) {
-        let message = encode_answer(Outcome::failed(id, "no disk"));
+        let message = encode_answer(RunOutcome::failed(id, "no disk"));
         send(runner.as_raw_fd(), &message, MsgFlags::empty()).unwrap();
     }
 
-    fn sentences(outcomes: Vec<Outcome>) -> Vec<(usize, String)> {
-        let sentence = |it: Outcome| (it.slot, it.data().error().unwrap().to_owned());
+    fn sentences(outcomes: Vec<RunOutcome>) -> Vec<(usize, String)> {
+        let sentence = |it: RunOutcome| (it.slot, it.data().error().unwrap().to_owned());
         outcomes.into_iter().map(sentence).collect()
     }
 

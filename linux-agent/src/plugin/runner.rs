@@ -18,12 +18,12 @@ use nix::sys::socket::{MsgFlags, recv, send, setsockopt, sockopt};
 use nix::sys::time::TimeSpec;
 use nix::unistd::setsid;
 
-use super::account::{Account, CAPABILITIES};
 use super::leftovers;
 use super::limits::{MAX_RUNNING, MAX_TIME_LIMIT};
 use super::listed::Plugins;
-use super::output::Outcome;
+use super::output::RunOutcome;
 use super::runs::Own;
+use super::user::{CAPABILITIES, PluginUser};
 use super::wire::{MAX_ANSWER_BYTES, MAX_REQUEST_BYTES, READY, Request, encode_answer};
 use crate::system::privileges;
 use crate::system::signals::watch_signals;
@@ -71,7 +71,7 @@ pub fn run(plugin_user: &str) -> Result<(), String> {
     }
 }
 
-fn prepare(plugin_user: &str) -> Result<(Account, SignalFd), String> {
+fn prepare(plugin_user: &str) -> Result<(PluginUser, SignalFd), String> {
     let failed =
         |what: &str, cause: io::Error| format!("the process that runs plugins: {what}: {cause}");
     // Signals for the whole service, from a terminal or a service manager, must not end the runner before the
@@ -79,7 +79,7 @@ fn prepare(plugin_user: &str) -> Result<(Account, SignalFd), String> {
     let _ = setsid();
     let signals = watch_signals(SIGNALS).map_err(|cause| failed("signals", cause))?;
     let _ = rustix::thread::set_name(c"mote-runner");
-    let account = Account::find(plugin_user, None).map_err(|error| error.to_string())?;
+    let account = PluginUser::find(plugin_user, None).map_err(|error| error.to_string())?;
     privileges::keep_only(CAPABILITIES).map_err(|error| error.to_string())?;
     leftovers::adopt(Some(account.uid))
         .map_err(|errno| failed("adopting what plugins leave", errno.into()))?;
@@ -216,7 +216,7 @@ impl<'s> Runner<'s> {
                     time_limit,
                 };
                 if let Err(sentence) = self.runs.start(&plugins, &name, id, Instant::now()) {
-                    self.answer(Outcome::failed(id, sentence));
+                    self.answer(RunOutcome::failed(id, sentence));
                 }
             }
             Request::Stop { id } => {
@@ -226,7 +226,7 @@ impl<'s> Runner<'s> {
         }
     }
 
-    fn answer(&mut self, outcome: Outcome) {
+    fn answer(&mut self, outcome: RunOutcome) {
         self.unsent
             .push_back((outcome.slot, encode_answer(outcome)));
     }
@@ -239,7 +239,7 @@ impl<'s> Runner<'s> {
                     self.unsent.push_front((id, message));
                     return true;
                 }
-                Sent::Never => self.answer(Outcome::failed(
+                Sent::Never => self.answer(RunOutcome::failed(
                     id,
                     "it printed more than net.core.wmem_max of this host lets through",
                 )),
@@ -323,7 +323,7 @@ mod tests {
             self.say(&request.encode().unwrap());
         }
 
-        fn answer(&self) -> Option<Outcome> {
+        fn answer(&self) -> Option<RunOutcome> {
             let mut buffer = vec![0; MAX_ANSWER_BYTES];
             match recv(self.agent.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
                 Ok(length) => Some(decode_answer(&buffer[..length]).unwrap()),
@@ -333,7 +333,7 @@ mod tests {
         }
 
         /// SIGCHLD belongs to the whole test process, so this looks every few milliseconds instead.
-        fn wait_for_answer(&self, runner: &mut Runner<'_>) -> Outcome {
+        fn wait_for_answer(&self, runner: &mut Runner<'_>) -> RunOutcome {
             loop {
                 assert!(runner.work());
                 if let Some(answer) = self.answer() {

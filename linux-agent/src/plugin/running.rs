@@ -16,13 +16,13 @@ use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
-use super::account::Account;
 use super::confine::{Confinement, OOM_SCORE_ADJ};
 use super::leftovers;
 use super::limits::KILL_AFTER;
 use super::listed::{Format, PluginError, Plugins};
-use super::output::{Ended, Outcome};
+use super::output::{Ended, RunOutcome};
 use super::printed::{Printed, TooMuch};
+use super::user::PluginUser;
 
 /// A plugin at work. Dropping it kills its whole group, which is then reaped when it is gone.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ impl Running {
     /// `slot`.
     pub fn start(
         plugins: &Plugins,
-        account: Option<&Account>,
+        account: Option<&PluginUser>,
         name: &str,
         slot: usize,
         now: Instant,
@@ -163,7 +163,7 @@ impl Running {
 
     /// The outcome, once, if the plugin has ended. What its pipes hold by then counts; what is left
     /// of its group is killed, so that a process it left behind keeps nothing open.
-    pub fn try_finish(&mut self) -> Option<Outcome> {
+    pub fn try_finish(&mut self) -> Option<RunOutcome> {
         if self.reaped || self.is_alive() {
             return None;
         }
@@ -181,7 +181,7 @@ impl Running {
         };
         self.next_step = None;
         let (output, complaint) = self.printed.take();
-        Some(Outcome {
+        Some(RunOutcome {
             format: self.format,
             slot: self.slot,
             ended,

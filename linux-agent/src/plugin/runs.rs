@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 use nix::poll::PollFlags;
 use thiserror::Error;
 
-use super::account::{Account, AccountError};
 use super::leftovers;
 use super::limits::MAX_RUNNING;
 use super::listed::Plugins;
-use super::output::Outcome;
+use super::output::RunOutcome;
 use super::remote::{Remote, RunnerError};
 use super::running::Running;
 use super::starter::Starter;
+use super::user::{PluginUser, PluginUserError};
 use crate::system::privileges::{self, PrivilegeError};
 
 /// The plugins of an agent that are running. Each run has a slot of its own.
@@ -33,7 +33,7 @@ pub enum RunsError {
     Agent(PrivilegeError),
     /// Whom plugins run as.
     #[error(transparent)]
-    Account(AccountError),
+    User(PluginUserError),
     /// The runner does not start.
     #[error(transparent)]
     Runner(RunnerError),
@@ -46,7 +46,7 @@ impl Runs {
         let Some(plugin_user) = plugin_user else {
             return Ok(Runs::Own(Own::new(None)));
         };
-        let account = Account::find(plugin_user, user).map_err(RunsError::Account)?;
+        let account = PluginUser::find(plugin_user, user).map_err(RunsError::User)?;
         let user = user.map(privileges::user_to_become).transpose();
         match user.map_err(RunsError::Agent)?.flatten() {
             None => Ok(Runs::Own(Own::new(Some(account)))),
@@ -116,7 +116,7 @@ impl Runs {
     }
 
     /// Returns what has ended, without waiting.
-    pub fn attend(&mut self, now: Instant) -> Vec<Outcome> {
+    pub fn attend(&mut self, now: Instant) -> Vec<RunOutcome> {
         match self {
             Runs::Own(own) => own.attend(now),
             Runs::Remote(remote) => remote.attend(now),
@@ -144,7 +144,7 @@ impl Runs {
 #[derive(Debug)]
 pub struct Own {
     /// Whom they run as; none: as this process's user.
-    account: Option<Account>,
+    account: Option<PluginUser>,
     running: Vec<Running>,
     /// Starts them, from the first one on; an agent without plugins does without.
     starter: Option<Starter>,
@@ -152,7 +152,7 @@ pub struct Own {
 
 impl Own {
     /// Without any runs yet.
-    pub fn new(account: Option<Account>) -> Self {
+    pub fn new(account: Option<PluginUser>) -> Self {
         Own {
             account,
             running: Vec::new(),
@@ -217,7 +217,7 @@ impl Own {
     }
 
     /// Reads what they print, ends those whose time is up, and returns those that have ended.
-    pub fn attend(&mut self, now: Instant) -> Vec<Outcome> {
+    pub fn attend(&mut self, now: Instant) -> Vec<RunOutcome> {
         let mut outcomes = Vec::new();
         if let Some(starter) = &mut self.starter {
             let (runs, failed) = starter.attend(now);

@@ -10,11 +10,11 @@ use std::time::Instant;
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use super::account::Account;
 use super::limits::{KILL_AFTER, MAX_RUNNING};
 use super::listed::Plugins;
-use super::output::Outcome;
+use super::output::RunOutcome;
 use super::running::Running;
+use super::user::PluginUser;
 
 /// It looks at files, forks and waits.
 const STACK_BYTES: usize = 256 << 10;
@@ -72,7 +72,7 @@ enum State {
 impl Starter {
     /// A thread that starts plugins as the user `account`, or as this process's. It lives as long as this process: what it
     /// starts ends with it.
-    pub fn new(account: Option<Account>) -> io::Result<Self> {
+    pub fn new(account: Option<PluginUser>) -> io::Result<Self> {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let wake = Arc::new(EventFd::from_value_and_flags(0, flags)?);
         let (orders, taken) = mpsc::channel::<Order>();
@@ -173,7 +173,10 @@ impl Starter {
     }
 
     /// What has been started, and what could not be.
-    pub fn attend(&mut self, now: Instant) -> (heapless::Vec<Running, MAX_RUNNING>, Vec<Outcome>) {
+    pub fn attend(
+        &mut self,
+        now: Instant,
+    ) -> (heapless::Vec<Running, MAX_RUNNING>, Vec<RunOutcome>) {
         let mut runs = heapless::Vec::new();
         let mut failed = Vec::new();
         if self.waiting.is_empty() {
@@ -190,7 +193,7 @@ impl Starter {
                 _ if state != State::Wanted => {}
                 // There is room: those that wait count as running.
                 Ok(run) => drop(runs.push(run)),
-                Err(sentence) => failed.push(Outcome::failed(slot, sentence)),
+                Err(sentence) => failed.push(RunOutcome::failed(slot, sentence)),
             }
         }
         for waiting in self
@@ -199,7 +202,7 @@ impl Starter {
             .filter(|it| it.state == State::Wanted && it.by <= now)
         {
             waiting.state = State::GivenUp;
-            failed.push(Outcome::failed(waiting.slot, HANGS));
+            failed.push(RunOutcome::failed(waiting.slot, HANGS));
         }
         (runs, failed)
     }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::limits::MAX_OUTPUT_BYTES;
 use super::listed::{Format, PluginCommand};
-use super::output::{Ended, Outcome};
+use super::output::{Ended, RunOutcome};
 
 /// No request is longer: a path of Linux has 4096 bytes at most.
 pub const MAX_REQUEST_BYTES: usize = 8 << 10;
@@ -65,7 +65,7 @@ struct Head {
 }
 
 /// The answer to the run whose id is the outcome's slot.
-pub fn encode_answer(outcome: Outcome) -> Vec<u8> {
+pub fn encode_answer(outcome: RunOutcome) -> Vec<u8> {
     // The output counts only for these.
     let counts = matches!(outcome.ended, Ended::Exited(_) | Ended::Killed(_));
     let head = Head {
@@ -83,11 +83,11 @@ pub fn encode_answer(outcome: Outcome) -> Vec<u8> {
 }
 
 /// The outcome of a run, with its id as the slot.
-pub fn decode_answer(message: &[u8]) -> Option<Outcome> {
+pub fn decode_answer(message: &[u8]) -> Option<RunOutcome> {
     let end = message.iter().position(|byte| *byte == b'\n')?;
     let (head, output) = message.split_at_checked(end)?;
     let head: Head = serde_json::from_slice(head).ok()?;
-    Some(Outcome {
+    Some(RunOutcome {
         format: Format::default(),
         slot: head.id,
         ended: head.ended,
@@ -125,7 +125,7 @@ mod tests {
             Ended::TooMuchOutput(MAX_OUTPUT_BYTES),
             Ended::Failed("no such\nfile".to_owned()),
         ] {
-            let outcome = || Outcome {
+            let outcome = || RunOutcome {
                 format: Format::default(),
                 slot: 5,
                 ended: ended.clone(),
@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn the_longest_answer_fits() {
-        let outcome = Outcome {
+        let outcome = RunOutcome {
             format: Format::default(),
             slot: usize::MAX,
             ended: Ended::Failed("\u{1}".repeat(2 * 4096)),
@@ -164,7 +164,7 @@ mod tests {
             complaint: "\u{fffd}".repeat(crate::plugin::MAX_ERROR_BYTES),
         };
         assert!(encode_answer(outcome).len() <= MAX_ANSWER_BYTES);
-        let outcome = Outcome {
+        let outcome = RunOutcome {
             format: Format::default(),
             slot: usize::MAX,
             ended: Ended::Exited(i32::MIN),

@@ -8,7 +8,7 @@ use crate::settings::Server;
 
 /// Cannot exist in a build without TLS.
 #[derive(Clone, Debug)]
-pub enum Config {}
+pub enum TlsConfig {}
 
 /// Cannot exist in a build without TLS.
 pub enum Session {}
@@ -19,11 +19,11 @@ pub enum TlsError {}
 
 /// Says that this build has no TLS.
 #[derive(Debug)]
-pub struct ConfigError;
+pub struct TlsConfigError;
 
-impl Config {
-    pub fn read(_: &Server) -> Result<Config, ConfigError> {
-        Err(ConfigError)
+impl TlsConfig {
+    pub fn read(_: &Server) -> Result<TlsConfig, TlsConfigError> {
+        Err(TlsConfigError)
     }
 
     pub fn connect(&self, _: &str, _: Socket) -> Result<Session, TlsError> {
@@ -59,13 +59,13 @@ impl TlsError {
     }
 }
 
-impl fmt::Display for ConfigError {
+impl fmt::Display for TlsConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("this build speaks no TLS")
     }
 }
 
-impl std::error::Error for ConfigError {}
+impl std::error::Error for TlsConfigError {}
 
 impl fmt::Display for TlsError {
     fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {

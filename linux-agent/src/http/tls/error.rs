@@ -12,9 +12,9 @@ use rustls::{
 
 use crate::system::secret::SecretError;
 
-/// Why there is no [`super::Config`]; displays as one sentence.
+/// Why there is no [`super::TlsConfig`]; displays as one sentence.
 #[derive(Debug)]
-pub enum ConfigError {
+pub enum TlsConfigError {
     /// A file of certificates cannot be read.
     Read(PathBuf, io::Error),
     /// A file holds no certificate in PEM.
@@ -61,20 +61,20 @@ impl TlsError {
     }
 }
 
-impl fmt::Display for ConfigError {
+impl fmt::Display for TlsConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ConfigError::Read(file, cause) => write!(f, "{}: {cause}", file.display()),
-            ConfigError::NoCertificate(file) => {
+            TlsConfigError::Read(file, cause) => write!(f, "{}: {cause}", file.display()),
+            TlsConfigError::NoCertificate(file) => {
                 write!(f, "{} holds no valid certificates in PEM", file.display())
             }
-            ConfigError::Key(error) => error.fmt(f),
-            ConfigError::NoKey(file) => write!(
+            TlsConfigError::Key(error) => error.fmt(f),
+            TlsConfigError::NoKey(file) => write!(
                 f,
                 "{} holds no private key in PEM, or one that needs a password; write it there without one",
                 file.display()
             ),
-            ConfigError::Pair(cert, key, cause) => {
+            TlsConfigError::Pair(cert, key, cause) => {
                 let (cert, key) = (cert.display(), key.display());
                 match cause {
                     Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => write!(
@@ -96,15 +96,15 @@ impl fmt::Display for ConfigError {
                     ),
                 }
             }
-            ConfigError::NoAuthorities => f.write_str(
+            TlsConfigError::NoAuthorities => f.write_str(
                 "this system trusts no authorities; install its package ca-certificates, or name some in `server.ca_file`",
             ),
-            ConfigError::Rustls(error) => write!(f, "TLS cannot be set up: {error}"),
+            TlsConfigError::Rustls(error) => write!(f, "TLS cannot be set up: {error}"),
         }
     }
 }
 
-impl std::error::Error for ConfigError {}
+impl std::error::Error for TlsConfigError {}
 
 impl fmt::Display for TlsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

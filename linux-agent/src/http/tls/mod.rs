@@ -16,59 +16,59 @@ use crate::http::socket::Socket;
 use crate::settings::Server;
 use crate::system::files;
 
-pub use error::{ConfigError, TlsError};
+pub use error::{TlsConfigError, TlsError};
 
 /// A file of certificates may have this many bytes; that of all authorities of a system has about 220 KiB.
 pub const MAX_CERTIFICATES: u64 = 1 << 20;
 
 /// Whom to trust, and who the agent is to a server that asks.
 #[derive(Clone, Debug)]
-pub struct Config(Arc<ClientConfig>);
+pub struct TlsConfig(Arc<ClientConfig>);
 
 /// An encrypted connection.
 pub struct Session(Box<StreamOwned<ClientConnection, Socket>>);
 
-impl Config {
+impl TlsConfig {
     /// Reads the files that the settings name, or else the authorities that the system trusts (`SSL_CERT_FILE` and
     /// `SSL_CERT_DIR` come before those).
-    pub fn read(server: &Server) -> Result<Config, ConfigError> {
+    pub fn read(server: &Server) -> Result<TlsConfig, TlsConfigError> {
         let mut roots = RootCertStore::empty();
         match &server.ca_file {
             Some(file) => {
                 for certificate in certificates(file)? {
                     // One that is no authority is as good as none.
                     let added = roots.add(certificate);
-                    added.map_err(|_| ConfigError::NoCertificate(file.clone()))?;
+                    added.map_err(|_| TlsConfigError::NoCertificate(file.clone()))?;
                 }
             }
             None => {
                 // Systems hold some that are of no use here; what counts is that there are any.
                 roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
                 if roots.is_empty() {
-                    return Err(ConfigError::NoAuthorities);
+                    return Err(TlsConfigError::NoAuthorities);
                 }
             }
         }
         let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
-            .map_err(ConfigError::Rustls)?
+            .map_err(TlsConfigError::Rustls)?
             .with_root_certificates(roots);
         let mut config = match &server.client_cert {
             None => builder.with_no_client_auth(),
             Some(own) => {
                 let chain = certificates(&own.cert_file)?;
-                let key = own.key_file.read().map_err(ConfigError::Key)?;
+                let key = own.key_file.read().map_err(TlsConfigError::Key)?;
                 let key_path = &own.key_file.path;
                 let key = PrivateKeyDer::from_pem_slice(&key)
-                    .map_err(|_| ConfigError::NoKey(key_path.clone()))?;
+                    .map_err(|_| TlsConfigError::NoKey(key_path.clone()))?;
                 builder.with_client_auth_cert(chain, key).map_err(|cause| {
-                    ConfigError::Pair(own.cert_file.clone(), key_path.clone(), cause)
+                    TlsConfigError::Pair(own.cert_file.clone(), key_path.clone(), cause)
                 })?
             }
         };
         // There is one server; the usual store has room for 256.
         config.resumption = Resumption::in_memory_sessions(2);
-        Ok(Config(Arc::new(config)))
+        Ok(TlsConfig(Arc::new(config)))
     }
 
     /// Shakes hands with `host`, whose certificate must be for that name or address.
@@ -111,12 +111,12 @@ impl Session {
     }
 }
 
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
+fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsConfigError> {
     let pem = files::read_bounded(file, MAX_CERTIFICATES)
-        .map_err(|cause| ConfigError::Read(file.to_owned(), cause))?;
+        .map_err(|cause| TlsConfigError::Read(file.to_owned(), cause))?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     match found {
         Ok(found) if !found.is_empty() => Ok(found),
-        _ => Err(ConfigError::NoCertificate(file.to_owned())),
+        _ => Err(TlsConfigError::NoCertificate(file.to_owned())),
     }
 }

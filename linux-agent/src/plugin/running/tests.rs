@@ -55,7 +55,7 @@ impl Bench {
 
 /// A small version of the agent's loop. SIGCHLD belongs to the whole test process, so this one
 /// looks every few milliseconds instead.
-fn finish(running: &mut Running) -> Outcome {
+fn finish(running: &mut Running) -> RunOutcome {
     loop {
         turn(running);
         if let Some(outcome) = running.try_finish() {

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use libfuzzer_sys::{Corpus, fuzz_target};
-use mote_agent::plugin::{Ended, Outcome};
+use mote_agent::plugin::{Ended, RunOutcome};
 use mote_fuzz::reported;
 
 fuzz_target!(|input: &[u8]| -> Corpus {
@@ -15,7 +15,7 @@ fuzz_target!(|input: &[u8]| -> Corpus {
     let mut parts = rest.splitn(2, |byte| *byte == 0);
     let complaint = String::from_utf8_lossy(parts.next().unwrap_or_default()).into_owned();
     let output = parts.next().unwrap_or_default();
-    let outcome = |ended, output: &[u8]| Outcome {
+    let outcome = |ended, output: &[u8]| RunOutcome {
         slot: 0,
         ended,
         output: output.to_vec(),

@@ -16,7 +16,7 @@ pub const CAPABILITIES: CapabilitySet = CapabilitySet::SETUID
 
 /// A user that is neither root nor the agent's, with its groups as they were when it was looked up.
 #[derive(Clone, Debug)]
-pub struct Account {
+pub struct PluginUser {
     /// As the settings have it.
     pub name: String,
     /// Never root's.
@@ -29,7 +29,7 @@ pub struct Account {
 
 /// Why plugins cannot run as a user.
 #[derive(Debug, Error)]
-pub enum AccountError {
+pub enum PluginUserError {
     /// There is no such user.
     #[error("there is no user {0:?} on this host: create it or name another with `plugin_user`")]
     Unknown(String),
@@ -49,26 +49,26 @@ pub enum AccountError {
     NotRoot(String),
 }
 
-impl AccountError {
+impl PluginUserError {
     /// Whether the settings are wrong, no matter who starts the agent.
     pub fn is_of_settings(&self) -> bool {
         matches!(
             self,
-            AccountError::Unknown(_) | AccountError::Root(_) | AccountError::Agents(_)
+            PluginUserError::Unknown(_) | PluginUserError::Root(_) | PluginUserError::Agents(_)
         )
     }
 }
 
-impl Account {
+impl PluginUser {
     /// Looks up the user `name`, if this process can run plugins as it. `agent` is the user that the agent is or
     /// becomes; none: it stays this process's user.
-    pub fn find(name: &str, agent: Option<&str>) -> Result<Self, AccountError> {
-        let lookup = |errno: Errno| AccountError::Lookup(name.to_owned(), errno.into());
+    pub fn find(name: &str, agent: Option<&str>) -> Result<Self, PluginUserError> {
+        let lookup = |errno: Errno| PluginUserError::Lookup(name.to_owned(), errno.into());
         let user = User::from_name(name)
             .map_err(lookup)?
-            .ok_or_else(|| AccountError::Unknown(name.to_owned()))?;
+            .ok_or_else(|| PluginUserError::Unknown(name.to_owned()))?;
         if user.uid.is_root() {
-            return Err(AccountError::Root(name.to_owned()));
+            return Err(PluginUserError::Root(name.to_owned()));
         }
         // If the agent's user does not exist, another check says so.
         let agent = agent.map(User::from_name).transpose().map_err(lookup)?;
@@ -76,17 +76,17 @@ impl Account {
             user.map(|it| it.uid.as_raw())
         });
         if agent_uid == Some(user.uid.as_raw()) {
-            return Err(AccountError::Agents(name.to_owned()));
+            return Err(PluginUserError::Agents(name.to_owned()));
         }
         let can = geteuid().is_root()
             && capabilities(None).is_ok_and(|held| held.effective.contains(CAPABILITIES));
         if !can {
-            return Err(AccountError::NotRoot(name.to_owned()));
+            return Err(PluginUserError::NotRoot(name.to_owned()));
         }
-        let text = CString::new(name).map_err(|_| AccountError::Unknown(name.to_owned()))?;
+        let text = CString::new(name).map_err(|_| PluginUserError::Unknown(name.to_owned()))?;
         let groups = getgrouplist(&text, user.gid).map_err(lookup)?;
         let group = |gid: nix::unistd::Gid| Gid::from_raw(gid.as_raw());
-        Ok(Account {
+        Ok(PluginUser {
             name: name.to_owned(),
             uid: Uid::from_raw(user.uid.as_raw()),
             gid: group(user.gid),
@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     fn refusal(name: &str, agent: Option<&str>) -> String {
-        Account::find(name, agent).unwrap_err().to_string()
+        PluginUser::find(name, agent).unwrap_err().to_string()
     }
 
     #[test]
