@@ -190,6 +190,36 @@ fn a_folder_that_was_removed() {
     trial.all_arrive();
 }
 
+/// A login or a service manager may set one. The signal that comes with it would end the agent, now and at each start.
+#[test]
+fn a_limit_on_the_size_of_files() {
+    let server = Server::new(SERVICES);
+    server.script(away);
+    let site = Site::new(&settings(&server, ""));
+    for files in [3, 5] {
+        let mote = site.command(&["run"]);
+        let mut command = Command::new("/bin/sh");
+        // In blocks of 512 bytes, or of 1024.
+        command.args(["-c", r#"ulimit -f 8 && exec "$@""#, "sh"]);
+        command.arg(mote.get_program()).args(mote.get_args());
+        for (name, value) in mote.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        let agent = Running::start("agent", &mut command, site.folder());
+        wait_for("another file of the queue", DEADLINE, || {
+            let queue = fs::read_dir(site.path("state/queue")).ok()?;
+            (queue.count() >= files).then_some(())
+        });
+        let status = site.status();
+        assert_eq!(status["reports"]["disk_error"], Value::Null);
+        assert_eq!(status["reports"]["dropped"]["damaged"], 0, "{status}");
+        drop(agent);
+    }
+}
+
 /// An agent and a server that takes nothing yet.
 struct Trial {
     _server: Server,
