@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use mote_agent::collector::{
@@ -298,4 +299,29 @@ fn clients_that_do_nothing_have_their_time() {
             });
         }
     });
+}
+
+/// The log's thread has a file table of its own. A signal that it took would be lost: the descriptor that wakes the
+/// others is not in there.
+#[test]
+fn a_thread_without_the_process_files_takes_no_signals() {
+    let collector = collector("", "");
+    let process = collector.process.id();
+    let threads = wait_for("a thread with a table of its own", DEADLINE, || {
+        let folder = fs::read_dir(format!("/proc/{process}/task")).unwrap();
+        let mut threads: Vec<PathBuf> = folder.map(|entry| entry.unwrap().path()).collect();
+        // All others share standard input.
+        threads.retain(|thread| !thread.join("fd/0").exists());
+        (!threads.is_empty()).then_some(threads)
+    });
+    for thread in threads {
+        let name = fs::read_to_string(thread.join("comm")).unwrap();
+        let status = fs::read_to_string(thread.join("status")).unwrap();
+        let blocked = status.lines().find_map(|it| it.strip_prefix("SigBlk:"));
+        let blocked = u64::from_str_radix(blocked.unwrap().trim(), 16).unwrap();
+        for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+            let bit = 1 << (signal as u64 - 1);
+            assert_ne!(blocked & bit, 0, "{signal} and the thread {name}");
+        }
+    }
 }

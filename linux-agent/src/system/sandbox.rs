@@ -2,6 +2,7 @@
 //! between fork and exec.
 
 use nix::libc::{self, c_int, c_uint};
+use nix::sys::signal::SigSet;
 use rustix::thread::{
     CapabilitySet, CapabilitySets, clear_ambient_capability_set, set_capabilities,
 };
@@ -25,8 +26,11 @@ pub fn close_on_exec() {
 /// Gives this thread a file table of its own, with nothing in it but `kept`. In the shared one a thread that a disk or a
 /// file server holds would keep every file open, locks and listening sockets too, after the process has ended.
 ///
-/// Kernels before 5.9 do not have this and leave the table as it is.
+/// The thread takes no signals from then on: a handler would find descriptors gone, or other files behind their
+/// numbers. Kernels before 5.9 do not have this and leave the table as it is.
 pub fn give_up_files(kept: Option<c_int>) {
+    // Fails only for arguments that are wrong.
+    let _ = SigSet::all().thread_block();
     let unshare = libc::CLOSE_RANGE_UNSHARE;
     match kept.and_then(|it| c_uint::try_from(it).ok()) {
         None => {
