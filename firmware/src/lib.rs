@@ -65,7 +65,7 @@ mod arch;
 pub use board::{Board, Context, Failed, Statistics};
 pub use clock::Clock;
 pub use heartbeat::{Heartbeat, Link, LinkCell};
-pub use load::{Load, LoadMark, LoadMeter};
+pub use load::{Load, LoadMark, LoadMeter, Sleep};
 pub use mcu::{Alive, Mcu, McuLoad, McuPlugin, McuRam, McuSample, Reset};
 pub use mote_core;
 pub use mote_core::{ClientId, Config, Interval, Service, Status, Uptime};

@@ -41,6 +41,12 @@ pub struct Load {
     pub wakeups: u32,
 }
 
+/// A sleep that [`LoadMeter::enter`] began.
+#[derive(Debug)]
+pub struct Sleep {
+    began: u64,
+}
+
 impl LoadMark {
     /// The instant before all others.
     pub const ZERO: LoadMark = LoadMark {
@@ -84,6 +90,23 @@ impl LoadMeter {
         });
     }
 
+    /// Sleep begins. For firmware that cannot sleep in [`LoadMeter::sleep_unless`], as the idle task of another's
+    /// kernel: it masks interrupts before this, sleeps, calls [`LoadMeter::leave`], and lets them in again.
+    pub fn enter(&self) -> Sleep {
+        Sleep {
+            began: self.update(|_| {}).clock.last(),
+        }
+    }
+
+    /// Sleep ends.
+    pub fn leave(&self, sleep: Sleep) {
+        self.update(|totals| {
+            // A sleep of another meter's counts for nothing, or for something wrong, but overflows nothing.
+            totals.slept += totals.clock.last().saturating_sub(sleep.began);
+            totals.sleeps = totals.sleeps.wrapping_add(1);
+        });
+    }
+
     /// The counter, extended to 64 bits.
     pub fn now(&self) -> u64 {
         self.mark().at
@@ -121,12 +144,9 @@ impl LoadMeter {
     }
 
     fn sleep(&self, wait: impl FnOnce()) {
-        let before = self.update(|_| {}).clock.last();
+        let sleep = self.enter();
         wait();
-        self.update(|totals| {
-            totals.slept += totals.clock.last() - before;
-            totals.sleeps = totals.sleeps.wrapping_add(1);
-        });
+        self.leave(sleep);
     }
 
     fn update(&self, change: impl FnOnce(&mut Totals)) -> Totals {

@@ -4,8 +4,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod builds;
+mod c_example;
 mod executors;
 mod gateway;
+mod lines;
 mod load_accuracy;
 mod pico;
 mod small_board;

@@ -6,7 +6,9 @@ use std::process::Command;
 
 use mote_test_support::need;
 use mote_test_support::qemu::{self, converse, qemu, run};
-use serde_json::{Value, json};
+use serde_json::json;
+
+use crate::lines::{assert_grid, messages, reports, sealed};
 
 const PACKAGE: &str = "mote-stm32vldiscovery";
 
@@ -73,18 +75,6 @@ fn it_follows_orders() {
     assert_eq!(other[0]["data"]["error"], "this board has no such plugin");
 }
 
-/// The reports of a service come at equal distances.
-fn assert_grid(reports: &[Value], interval_s: u64) {
-    let uptimes: Vec<u64> = reports
-        .iter()
-        .map(|it| it["uptime"].as_u64().unwrap())
-        .collect();
-    assert!(uptimes.len() >= 3, "{uptimes:?}");
-    for pair in uptimes.windows(2) {
-        assert_eq!(pair[1] - pair[0], interval_s, "{uptimes:?}");
-    }
-}
-
 /// What the board writes if nobody answers; none if the test is skipped.
 fn first_lines(count: usize) -> Option<Vec<u8>> {
     let image = need(PACKAGE, qemu::image(PACKAGE, TARGET))?;
@@ -98,35 +88,4 @@ const TARGET: &str = "thumbv7m-none-eabi";
 
 fn board(image: &std::path::Path) -> Command {
     qemu("arm", "stm32vldiscovery", image)
-}
-
-/// A service's reports, each once, in the order of their samples.
-fn reports(output: &[u8], service: &str) -> Vec<Value> {
-    let mut reports = messages(output);
-    reports.retain(|it| it["service_name"] == service);
-    // The board's time runs ahead of the answers here, so it may send one again; its number tells.
-    let seq = |it: &Value| it["seq"].as_u64();
-    reports.sort_by_key(seq);
-    reports.dedup_by_key(|it| seq(it));
-    reports
-}
-
-/// The texts of all whole lines. Every one has a good seal, by another's checksum.
-fn messages(output: &[u8]) -> Vec<Value> {
-    let whole = output
-        .split_inclusive(|byte| *byte == b'\n')
-        .filter_map(|it| it.strip_suffix(b"\n"))
-        // It begins with the end of what it may have been saying before its reset.
-        .filter(|it| !it.is_empty());
-    let texts = whole.map(|line| {
-        let (text, seal) = line.split_at(line.len() - 9);
-        assert_eq!(seal, format!("*{:08X}", crc32fast::hash(text)).as_bytes());
-        serde_json::from_slice(text).unwrap()
-    });
-    texts.collect()
-}
-
-fn sealed(message: &Value) -> Vec<u8> {
-    let text = message.to_string();
-    format!("{text}*{:08X}\n", crc32fast::hash(text.as_bytes())).into_bytes()
 }
