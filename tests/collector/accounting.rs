@@ -9,7 +9,8 @@ use super::api::report;
 use mote_test_support::collector::Program;
 use mote_test_support::http::Client;
 
-const TOML: &str = "listen = \"127.0.0.1:0\"\n[hosts.web]\nid = 1\n[hosts.pump]\n";
+const TOML: &str =
+    "listen = \"127.0.0.1:0\"\ndatabase = \"reports.db\"\n[hosts.web]\nid = 1\n[hosts.pump]\n";
 
 fn numbered(boot: &str, seq: i64) -> Value {
     report(json!({"boot": boot, "seq": seq}))
@@ -154,7 +155,7 @@ fn all_hosts_of_the_settings_have_an_account() {
     let folder = collector.terminate();
     std::fs::write(
         folder.path().join("server.toml"),
-        "listen = \"127.0.0.1:0\"\n",
+        "listen = \"127.0.0.1:0\"\ndatabase = \"reports.db\"\n",
     )
     .unwrap();
     let collector = Program::start(folder);

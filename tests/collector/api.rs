@@ -13,6 +13,7 @@ use tempfile::TempDir;
 
 const SERVER_TOML: &str = r#"
     listen = "127.0.0.1:0"
+    database = "reports.db"
 
     [hosts.web]
     id = 1
@@ -71,7 +72,7 @@ fn every_id_and_name_of_an_agent_is_served() {
     ] {
         let folder = new_folder();
         let toml = format!(
-            "listen = \"127.0.0.1:0\"\n[hosts.a]\nid = {id:?}\ntemplates = [\"t\"]\n\
+            "listen = \"127.0.0.1:0\"\ndatabase = \"reports.db\"\n[hosts.a]\nid = {id:?}\ntemplates = [\"t\"]\n\
              [templates.t.services]\n{name:?} = [\"p\", 1]\n"
         );
         std::fs::write(folder.path().join("server.toml"), toml).unwrap();
@@ -94,7 +95,11 @@ fn every_id_and_name_of_an_agent_is_served() {
 fn a_collector_without_hosts_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("server.toml");
-    std::fs::write(&path, "listen = \"127.0.0.1:0\"\n").unwrap();
+    std::fs::write(
+        &path,
+        "listen = \"127.0.0.1:0\"\ndatabase = \"reports.db\"\n",
+    )
+    .unwrap();
     let mut child = Command::new(env!("CARGO_BIN_EXE_mote"))
         .args(["serve", "--config"])
         .arg(&path)

@@ -13,6 +13,7 @@ use mote_test_support::{DEADLINE, wait_for};
 
 const TOML: &str = r#"
     listen = "127.0.0.1:0"
+    database = "reports.db"
     [hosts.web]
     id = 1
     reports_for = [7]

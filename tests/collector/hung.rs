@@ -18,7 +18,7 @@ fn token_files_that_hang_hold_up_nobody() {
         let tokens = folder.path().join("tokens");
         fs::create_dir(&tokens).unwrap();
         write_secret(&tokens.join("web"), TOKEN);
-        let toml = "listen = \"127.0.0.1:0\"\n[hosts.web]\nid = 1\ntoken_file = \"tokens/web\"\n[hosts.db]\nid = 2\n";
+        let toml = "listen = \"127.0.0.1:0\"\ndatabase = \"reports.db\"\n[hosts.web]\nid = 1\ntoken_file = \"tokens/web\"\n[hosts.db]\nid = 2\n";
         fs::write(folder.path().join("server.toml"), toml).unwrap();
         let collector = Program::start(folder);
         let db_reports = || {

@@ -21,7 +21,9 @@ use mote_test_support::{DEADLINE, need, wait_for};
 /// The collector of a host `web` with the usual limit of open files, and with more keys of its own and of the host.
 fn collector(keys: &str, of_host: &str) -> Program {
     let folder = TempDir::new().unwrap();
-    let toml = format!("listen = \"127.0.0.1:0\"\n{keys}\n[hosts.web]\nid = 1\n{of_host}");
+    let toml = format!(
+        "listen = \"127.0.0.1:0\"\ndatabase = \"reports.db\"\n{keys}\n[hosts.web]\nid = 1\n{of_host}"
+    );
     fs::write(folder.path().join("server.toml"), toml).unwrap();
     write_secret(&folder.path().join("token"), TOKEN);
     Program::with_files(1024, folder)

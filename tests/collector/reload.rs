@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::api::{post_head, report};
 
-const TOML: &str = "listen = \"127.0.0.1:0\"\n[hosts.web]\nid = 1\n";
+const TOML: &str = "listen = \"127.0.0.1:0\"\ndatabase = \"reports.db\"\n[hosts.web]\nid = 1\n";
 
 fn wait_for_status(collector: &Program, id: &str, status: u16) {
     wait_for("the new settings", DEADLINE, || {
@@ -193,7 +193,7 @@ fn a_database_that_cannot_be_there_is_named_with_what_to_do() {
         ("file/reports.db", "does not exist and cannot be made: "),
         (".", " is a folder; name a file in it"),
     ] {
-        let text = format!("database = {database:?}\n{TOML}");
+        let text = TOML.replace("\"reports.db\"", &format!("{database:?}"));
         fs::write(path.join("server.toml"), text).unwrap();
         let mut process = serve(path);
         assert_eq!(process.wait().code(), Some(1));

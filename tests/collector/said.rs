@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::api::report;
 
-const TOML: &str = "listen = \"127.0.0.1:0\"\n[hosts.web]\nid = 1\n[hosts.db]\nid = 2\n";
+const TOML: &str = "listen = \"127.0.0.1:0\"\ndatabase = \"reports.db\"\n[hosts.web]\nid = 1\n[hosts.db]\nid = 2\n";
 
 fn now() -> f64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();

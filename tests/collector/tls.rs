@@ -22,6 +22,7 @@ use mote_test_support::{DEADLINE, wait_for};
 
 const TOML: &str = r#"
     listen = "127.0.0.1:0"
+    database = "reports.db"
     tls_cert_file = "server.pem"
     tls_key_file = "server.key"
     client_ca_file = "clients.pem"

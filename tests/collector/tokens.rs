@@ -20,6 +20,7 @@ const WRONG: &str = "token-of-nobody-at-all";
 
 const TOML: &str = r#"
     listen = "127.0.0.1:0"
+    database = "reports.db"
     [hosts.web]
     id = 1
     token_file = "web.token"

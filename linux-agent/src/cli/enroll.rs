@@ -13,8 +13,9 @@ use serde::Deserialize;
 use super::outcome::{Failed, exit, failed, say};
 use super::source::Source;
 use crate::http::Client;
-use crate::settings::{ClientName, SYSTEM_FOLDER, SYSTEM_USER, Server, Settings, rules};
+use crate::settings::{ClientName, SYSTEM_USER, Server, Settings, rules};
 use crate::system::files::FileError;
+use crate::system::places::SYSTEM_FOLDER;
 use crate::system::privileges;
 use crate::system::secret::{NewFile, Token};
 

@@ -23,6 +23,7 @@ use nix::unistd::geteuid;
 
 use crate::plugin::Plugins;
 use crate::probes::Roots;
+use crate::system::places::state_dir;
 use crate::toml_reader::{self, Given, TomlError, Variable, read_text};
 use document::{Document, QueueTable, SCHEMA};
 use interpret::required;
@@ -36,7 +37,7 @@ pub use crate::toml_reader::Place;
 pub(crate) use boards::BAUD_RATES;
 pub use boards::{Board, MAX_BOARDS};
 pub use error::SettingsError;
-pub use places::{DEFAULT_FILES, SYSTEM_FOLDER, SYSTEM_USER};
+pub use places::{DEFAULT_FILES, SYSTEM_USER};
 pub use server::{ClientCert, Encoding, FieldNames, Method, REPORT_FIELDS, Server};
 
 /// What the operator set, with every bound checked and every path absolute.
@@ -184,7 +185,7 @@ fn settings(
         client_id,
         state_dir: match &document.state_dir {
             Some(path) => below(folder, path),
-            None => places::state_dir(folder),
+            None => state_dir(folder),
         },
         user: document.user,
         plugin_user: document.plugin_user,

@@ -8,13 +8,11 @@ use std::path::{Path, PathBuf};
 use super::document::{CONFIG_VARIABLE, SCHEMA};
 use super::error::SettingsError;
 use super::rules::below;
+use crate::system::places::SYSTEM_FOLDER;
 use crate::toml_reader::{TomlError, Variable, read_text};
 
 /// Where settings are looked for by default.
 pub const DEFAULT_FILES: [&str; 2] = ["conf/agent.toml", "/etc/mote/agent.toml"];
-
-/// Settings below this folder are those of the host, not of one person.
-pub const SYSTEM_FOLDER: &str = "/etc";
 
 /// The user that an agent of the host runs as.
 pub const SYSTEM_USER: &str = "mote";
@@ -33,16 +31,6 @@ pub(super) fn file_to_load(explicit: Option<&Path>) -> PathBuf {
         .or(named.map(PathBuf::from))
         .or_else(|| found().map(Path::to_owned))
         .unwrap_or_else(|| usual().last().copied().unwrap_or(Path::new("")).to_owned())
-}
-
-/// The default of `state_dir` for settings in `folder`: settings in /etc/NAME have their state in /var/lib/NAME, others
-/// beside their folder.
-pub(super) fn state_dir(folder: &Path) -> PathBuf {
-    match folder.strip_prefix(SYSTEM_FOLDER) {
-        Ok(name) if name.as_os_str().is_empty() => Path::new("/var/lib/mote").to_owned(),
-        Ok(name) => Path::new("/var/lib").join(name),
-        Err(_) => below(folder, "../var"),
-    }
 }
 
 /// The default of `plugin_dir` for settings in `folder`.
@@ -142,18 +130,16 @@ mod tests {
     }
 
     #[test]
-    fn settings_of_the_host_have_their_state_below_var_lib() {
-        for (folder, state, plugins) in [
-            ("/etc/mote", "/var/lib/mote", "/etc/mote/plugins"),
-            ("/etc/mote2", "/var/lib/mote2", "/etc/mote2/plugins"),
-            ("/etc/a/b", "/var/lib/a/b", "/etc/a/b/plugins"),
-            ("/etc", "/var/lib/mote", "/etc/plugins"),
-            ("/home/me/conf", "/home/me/var", "/home/me/plugins"),
-            ("/etcetera/conf", "/etcetera/var", "/etcetera/plugins"),
+    fn settings_of_the_host_have_their_plugins_beside_them() {
+        for (folder, plugins) in [
+            ("/etc/mote", "/etc/mote/plugins"),
+            ("/etc/mote2", "/etc/mote2/plugins"),
+            ("/etc/a/b", "/etc/a/b/plugins"),
+            ("/etc", "/etc/plugins"),
+            ("/home/me/conf", "/home/me/plugins"),
+            ("/etcetera/conf", "/etcetera/plugins"),
         ] {
-            let folder = Path::new(folder);
-            assert_eq!(state_dir(folder), Path::new(state));
-            assert_eq!(plugin_dir(folder), Path::new(plugins));
+            assert_eq!(plugin_dir(Path::new(folder)), Path::new(plugins));
         }
     }
 

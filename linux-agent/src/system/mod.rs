@@ -8,6 +8,7 @@ pub(crate) mod ids;
 pub(crate) mod lock;
 pub mod log;
 pub(crate) mod notify;
+pub mod places;
 pub(crate) mod privileges;
 pub(crate) mod sandbox;
 pub mod secret;

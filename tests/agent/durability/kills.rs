@@ -176,7 +176,7 @@ fn kill_with_slow_disk(site: &Site, rest_ms: u64) -> bool {
 
 fn order(folder: &Path, port: u16, services: &str) {
     let text = format!(
-        "listen = \"127.0.0.1:{port}\"\n[hosts.web]\nid = 1\ntemplates = [\"t\"]\n[templates.t.services]\n{services}"
+        "listen = \"127.0.0.1:{port}\"\ndatabase = \"reports.db\"\n[hosts.web]\nid = 1\ntemplates = [\"t\"]\n[templates.t.services]\n{services}"
     );
     fs::write(folder.join("server.toml"), text).unwrap();
 }

@@ -11,6 +11,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use crate::client_name::ClientName;
+use crate::system::places::reports_dir;
 use crate::toml_reader::{self, TomlError, read_text};
 use document::SCHEMA;
 use host::{Host, OrderedService};
@@ -127,11 +128,14 @@ fn resolve(file: &Path, first: Part, further: &[Part]) -> Result<ServerSettings,
         document, folder, ..
     } = first;
     let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 9000));
-    let database = document.database.unwrap_or_else(|| DATABASE.into());
+    let database = match document.database {
+        Some(path) => folder.join(path),
+        None => reports_dir(&without_links(&folder)).join(DATABASE),
+    };
     Ok(ServerSettings {
         file: Some(file.to_owned()),
         listen: document.listen.unwrap_or(loopback),
-        database: folder.join(database),
+        database,
         require_tokens: document.require_tokens,
         allow_anonymous: document.allow_anonymous,
         read_token_file: document.read_token_file.map(|file| folder.join(file)),
@@ -139,6 +143,18 @@ fn resolve(file: &Path, first: Part, further: &[Part]) -> Result<ServerSettings,
         hosts,
         clashes,
     })
+}
+
+/// The true place of a folder; of one that is not there, its name from the root.
+fn without_links(folder: &Path) -> PathBuf {
+    let here = if folder.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        folder
+    };
+    fs::canonicalize(here)
+        .or_else(|_| std::path::absolute(here))
+        .unwrap_or_else(|_| here.to_owned())
 }
 
 fn parse(file: &Path, text: &str) -> Result<Part, TomlError> {
@@ -188,8 +204,43 @@ mod tests {
     fn an_empty_file_listens_on_loopback_for_nobody() {
         let settings = read("").unwrap();
         assert_eq!(settings.listen.to_string(), "127.0.0.1:9000");
-        assert_eq!(settings.database, Path::new("conf/reports.db"));
         assert!(settings.hosts.is_empty());
+    }
+
+    #[test]
+    fn the_database_has_a_folder_of_its_own_below_var_lib() {
+        for (file, database) in [
+            (
+                "/etc/mote/server.toml",
+                "/var/lib/mote-collector/reports.db",
+            ),
+            (
+                "/etc/no-such-name/server.toml",
+                "/var/lib/no-such-name-collector/reports.db",
+            ),
+            (
+                "/no-such-name/conf/server.toml",
+                "/no-such-name/var/reports.db",
+            ),
+        ] {
+            let settings = |text| {
+                let file = Path::new(file);
+                resolve(file, parse(file, text).unwrap(), &[]).unwrap()
+            };
+            assert_eq!(settings("").database, Path::new(database));
+            let given = settings("database = \"r.db\"").database;
+            assert_eq!(given, Path::new(file).with_file_name("r.db"));
+        }
+        // A link leads to where the folder is, and a name alone starts at this folder.
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        fs::create_dir_all(root.join("deep/conf")).unwrap();
+        fs::write(root.join("deep/conf/server.toml"), "").unwrap();
+        std::os::unix::fs::symlink(root.join("deep/conf"), root.join("conf")).unwrap();
+        let settings = ServerSettings::read(&root.join("conf/server.toml")).unwrap();
+        assert_eq!(settings.database, root.join("deep/var/reports.db"));
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(without_links(Path::new("")), here.canonicalize().unwrap());
     }
 
     #[test]
@@ -509,6 +560,8 @@ mod tests {
     fn the_file_that_comes_with_mote_is_valid() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../conf/server.toml");
         let settings = ServerSettings::read(&path).unwrap();
+        let root = path.parent().unwrap().parent().unwrap().canonicalize();
+        assert_eq!(settings.database, root.unwrap().join("var/reports.db"));
         assert!(!settings.hosts.is_empty());
         assert!(settings.clashes.is_empty());
     }
