@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::{Scene, each, seqs, wait_for_all};
-use mote_test_support::scripted_server::{Answer, Request};
+use mote_test_support::scripted_server::{Answer, Request, Server, good};
+use mote_test_support::site::{Site, server_settings};
 use mote_test_support::{DEADLINE, wait_for};
 
 #[test]
@@ -255,6 +256,43 @@ fn retry_after_is_kept() {
         .agent
         .assert_said("answered 503 Service Unavailable", 1);
     scene.assert_alive();
+}
+
+#[test]
+fn forms_have_the_fields_that_the_server_wants() {
+    let server = Server::new("{}");
+    let keys = "service_report.encoding = \"form\"\n[server.service_report.fields]\nclient_id = \"client_ip\"\n\
+                service_name = \"a & b\"\ndata = \"values\"\nseq = \"number\"\n";
+    let site = Site::new(&server_settings(&server.url(), keys));
+    let forms = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&forms);
+    server.script(move |request| {
+        if !request.asks_for_orders() {
+            let pairs = form_urlencoded::parse(&request.body).into_owned();
+            let form: Vec<(String, String)> = pairs.collect();
+            seen.lock()
+                .unwrap()
+                .push((request.values("content-type").join(" "), form));
+        }
+        good(r#"{"Up": ["host_alive_check", 0.1]}"#, request)
+    });
+    let mut agent = site.run();
+    let sent = wait_for("two reports", DEADLINE, || {
+        agent.assert_running();
+        Some(forms.lock().unwrap().clone()).filter(|it| it.len() >= 2)
+    });
+    for (kind, form) in &sent {
+        assert_eq!(kind, "application/x-www-form-urlencoded");
+        let names: Vec<&str> = form.iter().map(|(name, _)| name.as_str()).collect();
+        let expected = ["client_ip", "a & b", "values", "time", "boot", "number"];
+        assert_eq!(names, expected);
+        let value = |at: usize| form[at].1.as_str();
+        assert_eq!((value(0), value(1)), ("1", "Up"));
+        let data: Value = serde_json::from_str(value(2)).unwrap();
+        assert_eq!(data["status"], 0, "{form:?}");
+        assert!(value(5).parse::<u64>().is_ok(), "{form:?}");
+    }
+    assert!(agent.terminate().success());
 }
 
 const BOTH: &str = r#"{"Good": ["get_linux_cpu", 0.2], "Bad": ["get_memory_info", 0.2]}"#;
