@@ -12,6 +12,7 @@ use crate::settings::Settings;
 use crate::system::daemon::{self, Stopped};
 use crate::system::lock::Holder;
 use crate::system::log;
+use crate::system::state_folder::{self, Tenant};
 
 /// The agent, until SIGTERM or SIGINT. `detached`: this process was started by [`start`].
 pub fn run(source: &Source, detached: bool) -> Result<(), Failed> {
@@ -89,8 +90,11 @@ fn already_running(settings: &Settings) -> Result<(), Failed> {
 
 /// Stops the agent and starts it again.
 pub fn restart(source: &Source, timeout: Duration, verbosity: &[&str]) -> Result<(), Failed> {
-    // Check the settings before the old agent stops, or none would be left.
-    source.settings_to_start()?;
+    // Check what the new agent needs before the old one stops, or none would be left.
+    let settings = source.settings_to_start()?;
+    let tenant = Tenant::new(settings.client_id.to_string(), &settings.file);
+    state_folder::is_claimed(&settings.state_dir, &tenant)
+        .map_err(|error| failed(exit::FAILED, error))?;
     stop(source, timeout)?;
     start(source, verbosity)
 }

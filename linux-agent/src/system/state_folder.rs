@@ -27,6 +27,9 @@ const COLLECTORS_FILES: &str = "reports.db";
 /// Says whose state the folder holds.
 const TENANT_FILE: &str = "agent.tenant";
 
+/// What is of no use to another client, and not another's to send.
+const OF_A_CLIENT: [&str; 3] = [TENANT_FILE, "services.json", "queue"];
+
 /// Of that file, this many bytes are read.
 const MAX_TENANT: u64 = 16 << 10;
 
@@ -68,8 +71,8 @@ pub enum StateFolderError {
     },
     /// It is another agent's.
     #[error(
-        "{} holds the state of client {client} with the settings {}: name another folder in `state_dir`, or remove {} if that agent is no more",
-        path.display(), settings.display(), path.join(TENANT_FILE).display()
+        "{} holds the state of client {client} with the settings {}: name another folder in `state_dir`, or, if that agent is no more, take the folder over with rm -rf {remove}",
+        path.display(), settings.display()
     )]
     Taken {
         /// Its path.
@@ -78,6 +81,23 @@ pub enum StateFolderError {
         client: String,
         /// The settings of that client's agent.
         settings: PathBuf,
+        /// What of it is not for the new client, as words of a shell.
+        remove: String,
+    },
+    /// It is of the client that this agent was before.
+    #[error(
+        "{} holds the state of client {client}, and with {} the agent is client {new} now: to deliver what waits there, set client_id back to {client} until mote status says \"0 queued\"; then, or to give that up, call mote stop and rm -rf {}, and start it as client {new}",
+        path.display(), settings.display(), of_a_client(path)
+    )]
+    OtherClient {
+        /// Its path.
+        path: PathBuf,
+        /// Whose state it holds.
+        client: String,
+        /// The settings of this agent.
+        settings: PathBuf,
+        /// Who it is with them.
+        new: String,
     },
     /// It holds something that is not the agent's.
     #[error("{} holds {name:?}, which is not the agent's: name a folder of the agent's own in `state_dir`", path.display())]
@@ -130,23 +150,10 @@ impl Tenant {
 
 /// Notes that the folder is `tenant`'s, unless it is another's. Called by the one who holds its lock.
 pub fn claim(path: &Path, tenant: &Tenant) -> Result<(), StateFolderError> {
-    let file = path.join(TENANT_FILE);
-    let noted = open_own(&file, false)
-        .and_then(|open| read_open(open, MAX_TENANT))
-        .ok()
-        .and_then(|text| serde_json::from_slice::<Tenant>(&text).ok());
-    match noted {
-        Some(noted) if noted == *tenant => return Ok(()),
-        // Settings that are gone have no agent; they were moved, or made anew.
-        Some(noted) if noted.client != tenant.client || noted.settings.exists() => {
-            return Err(StateFolderError::Taken {
-                path: path.to_owned(),
-                client: noted.client,
-                settings: noted.settings,
-            });
-        }
-        _ => {}
+    if is_claimed(path, tenant)? {
+        return Ok(());
     }
+    let file = path.join(TENANT_FILE);
     let text = serde_json::to_vec(tenant).map_err(io::Error::from);
     let text = text.map_err(failed(path))?;
     // An agent starts on a full disk too.
@@ -154,6 +161,35 @@ pub fn claim(path: &Path, tenant: &Tenant) -> Result<(), StateFolderError> {
         log::warn!("whose state this is could not be noted: {error}");
     }
     Ok(())
+}
+
+/// Whether it is noted that the folder is `tenant`'s. Fails if it is another's.
+pub fn is_claimed(path: &Path, tenant: &Tenant) -> Result<bool, StateFolderError> {
+    let noted = open_own(&path.join(TENANT_FILE), false)
+        .and_then(|open| read_open(open, MAX_TENANT))
+        .ok()
+        .and_then(|text| serde_json::from_slice::<Tenant>(&text).ok());
+    let Some(noted) = noted else { return Ok(false) };
+    // Settings that are gone have no agent; they were moved, or made anew.
+    let has_agent = noted.settings != tenant.settings && noted.settings.exists();
+    match noted.client == tenant.client {
+        _ if has_agent => Err(StateFolderError::Taken {
+            path: path.to_owned(),
+            remove: match noted.client == tenant.client {
+                true => quoted(&path.join(TENANT_FILE)),
+                false => of_a_client(path),
+            },
+            client: noted.client,
+            settings: noted.settings,
+        }),
+        true => Ok(noted == *tenant),
+        false => Err(StateFolderError::OtherClient {
+            path: path.to_owned(),
+            client: noted.client,
+            settings: tenant.settings.clone(),
+            new: tenant.client.clone(),
+        }),
+    }
 }
 
 /// Makes the folder if it is missing, and gives it to `user`, with what an agent that was root has left there.
@@ -296,6 +332,20 @@ fn hint(cause: &io::Error) -> &'static str {
     }
 }
 
+fn of_a_client(folder: &Path) -> String {
+    OF_A_CLIENT.map(|name| quoted(&folder.join(name))).join(" ")
+}
+
+/// The path as one word of a shell.
+fn quoted(path: &Path) -> String {
+    let path = path.display().to_string();
+    let is_plain = |it: char| it.is_alphanumeric() || "/._-+,@%".contains(it);
+    match path.chars().all(is_plain) {
+        true => path,
+        false => format!("'{}'", path.replace('\'', "'\\''")),
+    }
+}
+
 fn user_of(uid: u32) -> String {
     match uid {
         0 => "root".to_owned(),
@@ -373,10 +423,17 @@ mod tests {
             folder.path().display(),
             one.display()
         );
-        for (client, settings) in [("2", &one), ("1", &other)] {
+        for (client, settings) in [("2", &other), ("1", &other)] {
             let error = claimed(client, settings).unwrap_err().to_string();
             assert!(error.starts_with(&says), "{error}");
+            // Reports of another client are not sent.
+            assert_eq!(error.contains("/queue"), client == "2", "{error}");
         }
+        let error = claimed("2", &one).unwrap_err();
+        assert!(
+            matches!(error, StateFolderError::OtherClient { .. }),
+            "{error}"
+        );
         // The settings were moved.
         fs::remove_file(&one).unwrap();
         claimed("1", &other).unwrap();
@@ -384,6 +441,17 @@ mod tests {
         // Nothing that can be read is no claim.
         fs::write(folder.path().join(TENANT_FILE), "{").unwrap();
         claimed("2", &one).unwrap();
+    }
+
+    #[test]
+    fn a_path_is_one_word_of_the_shell() {
+        for (path, word) in [
+            ("/var/lib/mote", "/var/lib/mote"),
+            ("/srv/my state", "'/srv/my state'"),
+            ("/it's; $x", "'/it'\\''s; $x'"),
+        ] {
+            assert_eq!(quoted(Path::new(path)), word);
+        }
     }
 
     fn nobody() -> User {

@@ -274,10 +274,9 @@ fn the_state_of_one_agent_is_no_other_s() {
     assert_eq!(site.call(&["stop"]).code, 0);
     let other = site.path("other.toml");
     fs::copy(site.path("agent.toml"), &other).unwrap();
-    let start = |file: &std::path::Path, variables: &[(&str, &str)]| {
+    let start = |file: &std::path::Path| {
         let mut command = mote_test_support::mote();
-        command.arg("--config").arg(file).arg("start");
-        said(command.envs(variables.iter().copied()))
+        said(command.arg("--config").arg(file).arg("start"))
     };
     let own = site.path("agent.toml").canonicalize().unwrap();
     let sentence = format!(
@@ -289,14 +288,68 @@ fn the_state_of_one_agent_is_no_other_s() {
         assert_eq!(said.code, 1, "{said:?}");
         assert!(said.err.starts_with(&sentence), "{said:?}");
     };
-    refused(start(&other, &[]));
-    refused(start(&own, &[("MOTE_CLIENT_ID", "2")]));
+    refused(start(&other));
     assert_eq!(site.processes(), [0; 0]);
     // Settings that were moved keep their state.
     fs::rename(&own, &other).unwrap();
-    let moved = start(&other, &[]);
+    let moved = start(&other);
     assert_eq!((moved.code, &*moved.err), (0, ""), "{moved:?}");
     fs::rename(&other, &own).unwrap();
+}
+
+/// What an administrator goes through who has changed `client_id`.
+#[test]
+fn an_agent_that_is_another_client_now_says_what_to_do_with_the_old_one_s_state() {
+    let site = Site::new(LOCAL);
+    let pid = site.start();
+    site.wait_for_status("a report", |status| {
+        (status["reports"]["sampled"].as_u64() > Some(0)).then_some(())
+    });
+    let own = fs::read_to_string(site.path("agent.toml")).unwrap();
+    let changed = own.replace("client_id = 1", "client_id = 2");
+    fs::write(site.path("agent.toml"), changed).unwrap();
+    let refused = |command: &str| {
+        let said = site.call(&[command]);
+        assert_eq!((said.code, said.err.lines().count()), (1, 1), "{said:?}");
+        for part in [
+            "holds the state of client 1",
+            "agent.toml the agent is client 2 now",
+            "set client_id back to 1",
+        ] {
+            assert!(said.err.contains(part), "{said:?}");
+        }
+        said.err
+    };
+    // The old one goes on.
+    refused("restart");
+    assert_eq!(site.status()["pid"], pid);
+    assert_eq!(site.status()["client_id"], "1");
+    assert_eq!(site.call(&["stop"]).code, 0);
+    let sentence = refused("start");
+    assert!(site.path("state/queue").exists());
+    let (_, told) = sentence.split_once("call mote stop and ").unwrap();
+    let (remove, _) = told.split_once(", and start").unwrap();
+    let removed = Command::new("sh").args(["-c", remove]).status().unwrap();
+    assert!(removed.success(), "{remove}");
+    assert!(site.path("state/agent.log").exists());
+    site.start();
+    let status = site.status();
+    assert_eq!(status["client_id"], "2");
+    // Nothing of the old one is left to send.
+    site.wait_for_status("a report", |status| {
+        (status["reports"]["sampled"].as_u64() > Some(0)).then_some(())
+    });
+    let queued = walk(&site.path("state/queue"));
+    assert!(!queued.contains("\"client_id\":1,"), "{queued}");
+}
+
+/// The text of all files of a folder.
+fn walk(folder: &std::path::Path) -> String {
+    let files = fs::read_dir(folder).unwrap();
+    let texts = files.map(|it| fs::read(it.unwrap().path()).unwrap());
+    texts
+        .map(|it| String::from_utf8_lossy(&it).into_owned())
+        .collect()
 }
 
 #[test]
