@@ -12,6 +12,14 @@ pub const MAX_CLIENT_NAME: usize = 64;
 /// The largest services document, in bytes.
 pub const MAX_DOCUMENT: usize = 64 << 10;
 
+/// The most bytes of the reports of one request, unpacked, and the most reports.
+pub const MAX_BATCH_BYTES: usize = 1 << 20;
+/// See [`MAX_BATCH_BYTES`].
+pub const MAX_BATCH_REPORTS: usize = 1000;
+
+/// The header with which a server says, with the services document, that it takes many reports in one request.
+pub const BATCH: &str = "mote-batch";
+
 /// The header of the collector's answer that none of its hosts has the client's id: like a token, that can be mended, and no
 /// report is lost for it.
 pub(crate) const UNKNOWN_CLIENT: &str = "mote-unknown-client";

@@ -5,6 +5,7 @@
 
 mod accounting;
 mod api;
+mod batch;
 mod enrolment;
 mod hung;
 mod limits;

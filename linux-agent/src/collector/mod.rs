@@ -5,6 +5,7 @@
 //! POST /api/enroll                   a one-time code for a token
 //! GET  /api/client/config/{id}       the services of a host, as JSON
 //! POST /api/client/service/report/   one report, as JSON or as form fields
+//! POST /api/client/service/reports   many, a line of JSON each
 //! GET  /api/reports                  the reports kept: client_id, service, since, after, limit
 //! GET  /api/accounting               received, duplicates and gaps of each run: client_id
 //! GET  /                             what was reported last, for people
@@ -45,6 +46,7 @@ use store::Store;
 use store::open::OpenError;
 use tls::TlsFilesError;
 
+pub use http::batch::MAX_SENTENCE;
 pub use http::body::{BODY_TIMEOUT, MAX_BODIES_BYTES};
 pub use http::connections::{
     IDLE_TIMEOUT, MAX_CONNECTIONS, MAX_HEAD_BYTES, STOP_TIMEOUT, WRITE_TIMEOUT,

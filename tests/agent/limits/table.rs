@@ -281,6 +281,18 @@ fn of_the_collector() -> Vec<(&'static str, String)> {
             "all bodies that are being read",
             size(collector::MAX_BODIES_BYTES),
         ),
+        (
+            "reports of one request, unpacked",
+            format!(
+                "{}, {}",
+                protocol::MAX_BATCH_REPORTS,
+                size(protocol::MAX_BATCH_BYTES)
+            ),
+        ),
+        (
+            "reason of an exception among many reports",
+            format!("{} characters", collector::MAX_SENTENCE),
+        ),
         ("body of an enrolment", size(collector::MAX_ENROLMENT_BYTES)),
         ("`boot` of a report", size(collector::MAX_BOOT_BYTES)),
         ("TLS handshake", seconds(collector::HANDSHAKE_TIMEOUT)),

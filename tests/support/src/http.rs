@@ -55,6 +55,9 @@ impl Client {
             head,
             body: String::new(),
         };
+        if status == 304 {
+            return Some(answer);
+        }
         let bytes: u64 = answer.header("content-length").parse().unwrap();
         let mut body = self.reader.by_ref().take(bytes);
         body.read_to_string(&mut answer.body).unwrap();

@@ -1,12 +1,14 @@
 //! The bodies of requests: how large one may be, how long it may take, and how much room there is for all of them
 //! together.
 
+use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::StatusCode;
 use axum::http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap, HeaderValue, RETRY_AFTER};
+use flate2::bufread::GzDecoder;
 use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -15,8 +17,8 @@ use super::refusal::Refusal;
 /// How long a body may take to arrive.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// All bodies that are being read or kept have at most this many bytes together. Each connection may bring a large
-/// one, slowly.
+/// All bodies that are being read or kept have at most this many bytes together, unpacked. Each connection may bring a
+/// large one, slowly.
 pub const MAX_BODIES_BYTES: usize = 32 << 20;
 
 /// This many bytes of a body that is too large are read and thrown away: a client that is cut off while it sends
@@ -50,17 +52,8 @@ impl Room {
         body: Body,
         max_bytes: usize,
     ) -> Result<Held, Refusal> {
-        let held = tokio::time::timeout(BODY_TIMEOUT, self.read_body(body, max_bytes))
-            .await
-            .map_err(|_| {
-                Refusal::new(
-                    StatusCode::REQUEST_TIMEOUT,
-                    format!("the body took longer than {} s", BODY_TIMEOUT.as_secs()),
-                )
-            })??;
-        // Nothing here decompresses, so a body cannot grow.
-        let is_plain = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"identity");
-        match headers.get_all(CONTENT_ENCODING).iter().all(is_plain) {
+        let held = self.read_in_time(body, max_bytes).await?;
+        match is_plain(headers) {
             true => Ok(held),
             false => Err(Refusal::new(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -70,11 +63,61 @@ impl Room {
         }
     }
 
+    /// The same of a body that may be packed with gzip. It has at most `max_bytes` before and after that.
+    pub async fn read_packed(
+        &self,
+        headers: &HeaderMap,
+        body: Body,
+        max_bytes: usize,
+    ) -> Result<Held, Refusal> {
+        let held = self.read_in_time(body, max_bytes).await?;
+        if is_plain(headers) {
+            return Ok(held);
+        }
+        let mut codings = headers.get_all(CONTENT_ENCODING).iter();
+        match (codings.next(), codings.next()) {
+            (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"gzip") => {
+                self.unpack(&held.bytes, max_bytes)
+            }
+            _ => Err(Refusal::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "of the content encodings only gzip is taken, once",
+            )
+            .with(ACCEPT_ENCODING, HeaderValue::from_static("gzip"))),
+        }
+    }
+
+    /// Takes room for more than the bytes of a body: for what is made of it.
+    pub fn take(&self, held: &mut Held, bytes: usize) -> Result<(), Refusal> {
+        let count = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let permit = Arc::clone(&self.0).try_acquire_many_owned(count);
+        let permit = permit.map_err(|_| {
+            Refusal::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "there is no room for another body at the moment; try again later",
+            )
+            .with(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S))
+        })?;
+        match &mut held.room {
+            Some(room) => room.merge(permit),
+            none => *none = Some(permit),
+        }
+        Ok(())
+    }
+
+    async fn read_in_time(&self, body: Body, max_bytes: usize) -> Result<Held, Refusal> {
+        tokio::time::timeout(BODY_TIMEOUT, self.read_body(body, max_bytes))
+            .await
+            .map_err(|_| {
+                Refusal::new(
+                    StatusCode::REQUEST_TIMEOUT,
+                    format!("the body took longer than {} s", BODY_TIMEOUT.as_secs()),
+                )
+            })?
+    }
+
     async fn read_body(&self, mut body: Body, max_bytes: usize) -> Result<Held, Refusal> {
-        let mut held = Held {
-            bytes: Vec::new(),
-            room: None,
-        };
+        let mut held = Held::empty();
         let mut refusal = None;
         let mut total = 0;
         while let Some(frame) = body.frame().await {
@@ -89,35 +132,61 @@ impl Room {
             if refusal.is_none() {
                 refusal = match total <= max_bytes {
                     true => self.hold(&mut held, data).err(),
-                    false => Some(Refusal::new(
-                        StatusCode::PAYLOAD_TOO_LARGE,
-                        format!("the body has more than {max_bytes} bytes"),
-                    )),
+                    false => Some(too_large(max_bytes)),
                 };
             }
             if refusal.is_some() {
-                held.bytes = Vec::new();
-                held.room = None;
+                held = Held::empty();
             }
         }
         refusal.map_or(Ok(held), Err)
     }
 
-    fn hold(&self, held: &mut Held, data: &[u8]) -> Result<(), Refusal> {
-        let count = u32::try_from(data.len()).unwrap_or(u32::MAX);
-        let permit = Arc::clone(&self.0).try_acquire_many_owned(count);
-        let permit = permit.map_err(|_| {
-            Refusal::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "there is no room for another body at the moment; try again later",
-            )
-            .with(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S))
-        })?;
-        match &mut held.room {
-            Some(room) => room.merge(permit),
-            none => *none = Some(permit),
+    /// Room is taken as the body grows, whatever it says of its size.
+    fn unpack(&self, packed: &[u8], max_bytes: usize) -> Result<Held, Refusal> {
+        let mut held = Held::empty();
+        let mut packed = GzDecoder::new(packed);
+        let mut piece = [0; 8 << 10];
+        loop {
+            let count = packed
+                .read(&mut piece)
+                .map_err(|cause| Refusal::bad(format!("the body is no gzip: {cause}")))?;
+            if count == 0 {
+                break;
+            }
+            if held.bytes.len() + count > max_bytes {
+                return Err(too_large(max_bytes));
+            }
+            self.hold(&mut held, piece.get(..count).unwrap_or_default())?;
         }
+        match packed.into_inner() {
+            [] => Ok(held),
+            _ => Err(Refusal::bad("something follows the gzip of the body")),
+        }
+    }
+
+    fn hold(&self, held: &mut Held, data: &[u8]) -> Result<(), Refusal> {
+        self.take(held, data.len())?;
         held.bytes.extend_from_slice(data);
         Ok(())
     }
+}
+
+impl Held {
+    fn empty() -> Held {
+        Held {
+            bytes: Vec::new(),
+            room: None,
+        }
+    }
+}
+
+fn is_plain(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(CONTENT_ENCODING).iter();
+    codings.all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"))
+}
+
+fn too_large(max_bytes: usize) -> Refusal {
+    let sentence = format!("the body has more than {max_bytes} bytes");
+    Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, sentence)
 }

@@ -28,7 +28,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
 use super::app::{App, Peer};
-use super::refusal::{Refusal, Refused};
+use super::refusal::{Refusal, Refusals, Refused};
 use crate::collector::tls::HANDSHAKE_TIMEOUT;
 
 /// At most this many connections at a time; more wait to be accepted. With the database's files this stays below
@@ -196,17 +196,23 @@ async fn answer(
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(CONNECTION, close);
     }
-    let status = response.status();
+    let Some(refusals) = response.extensions().get::<Refusals>() else {
+        return Ok(response);
+    };
+    let path: String = uri.path().chars().take(MAX_PATH_SHOWN).collect();
+    let claimed = claimed.as_ref().and_then(|id| id.to_str().ok());
     // Of what fails here the log hears from who fails.
-    if let Some(Refused { sentence, client }) = response.extensions().get()
-        && status.is_client_error()
-    {
-        let claimed = || Some(format!("who says to be client {}", claimed?.to_str().ok()?));
+    for refused in refusals.iter().filter(|it| it.status.is_client_error()) {
+        let Refused {
+            status,
+            sentence,
+            client,
+        } = refused;
         let client = client.as_ref().map(|id| format!("client {id}"));
+        let claimed = || claimed.map(|id| format!("who says to be client {id}"));
         let client = client.or_else(claimed);
         let comma = if client.is_some() { ", " } else { "" };
         let client = client.unwrap_or_default();
-        let path: String = uri.path().chars().take(MAX_PATH_SHOWN).collect();
         app.notices.say(
             format!("{peer} {client} {status}"),
             format_args!(

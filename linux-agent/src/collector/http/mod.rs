@@ -2,6 +2,7 @@
 
 mod accounting;
 pub(crate) mod app;
+pub(crate) mod batch;
 pub(crate) mod body;
 pub(crate) mod connections;
 pub(crate) mod enroll;
@@ -19,6 +20,7 @@ use axum::routing::{get, post};
 
 use accounting::accounting;
 use app::App;
+use batch::receive_batch;
 use enroll::enroll;
 use overview::overview;
 use refusal::Refusal;
@@ -33,6 +35,8 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/api/client/config/{id}/", get(services))
         .route("/api/client/service/report", post(receive))
         .route("/api/client/service/report/", post(receive))
+        .route("/api/client/service/reports", post(receive_batch))
+        .route("/api/client/service/reports/", post(receive_batch))
         .route("/api/enroll", post(enroll))
         .route("/api/reports", get(reports))
         .route("/api/accounting", get(accounting))

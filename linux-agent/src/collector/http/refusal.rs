@@ -1,5 +1,7 @@
 //! Requests that are refused.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::http::StatusCode;
 use axum::http::header::{HeaderName, HeaderValue, WWW_AUTHENTICATE};
@@ -13,15 +15,20 @@ use crate::protocol::UNKNOWN_CLIENT;
 
 /// An error as the client gets it: a status and one sentence.
 pub struct Refusal {
-    status: StatusCode,
-    sentence: String,
+    pub(super) status: StatusCode,
+    pub(super) sentence: String,
     header: Option<(HeaderName, HeaderValue)>,
     client: Option<Box<ClientName>>,
 }
 
-/// Goes with the answer to whoever writes the log.
+/// What of a request was refused: all of it, or some of its lines. They go with the answer to whoever writes the log.
+pub type Refusals = Arc<[Refused]>;
+
+/// One refusal, for the log.
 #[derive(Clone)]
 pub struct Refused {
+    /// As the client has it.
+    pub status: StatusCode,
     /// Why.
     pub sentence: String,
     /// Who it was, as far as the request said.
@@ -88,6 +95,21 @@ impl Refusal {
             )
             .of(id)
     }
+
+    /// Whether the answer says that no host has the client's id.
+    pub fn is_unknown_client(&self) -> bool {
+        let name = self.header.as_ref().map(|(name, _)| name);
+        name.is_some_and(|name| name == UNKNOWN_CLIENT)
+    }
+
+    /// For the log.
+    pub fn into_refused(self) -> Refused {
+        Refused {
+            status: self.status,
+            sentence: self.sentence,
+            client: self.client,
+        }
+    }
 }
 
 impl From<Unavailable> for Refusal {
@@ -121,13 +143,11 @@ impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let body = Json(json!({ "error": &self.sentence }));
         let mut response = (self.status, body).into_response();
-        response.extensions_mut().insert(Refused {
-            sentence: self.sentence,
-            client: self.client,
-        });
-        if let Some((name, value)) = self.header {
+        if let Some((name, value)) = self.header.clone() {
             response.headers_mut().insert(name, value);
         }
+        let refusals: Refusals = [self.into_refused()].into();
+        response.extensions_mut().insert(refusals);
         response
     }
 }

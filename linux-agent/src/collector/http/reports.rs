@@ -11,9 +11,10 @@ use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::app::{App, Peer, Shared};
+use super::app::{App, Peer, Rules, Shared};
 use super::refusal::Refusal;
 use crate::client_name::ClientName;
+use crate::collector::auth::known::Caller;
 use crate::collector::report::Report;
 use crate::collector::settings::host::Host;
 use crate::collector::store::database::{self, MAX_PAGE, Page, now_ms};
@@ -32,28 +33,52 @@ pub async fn receive(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<serde_json::Value>, Refusal> {
-    // Without a valid token no body is kept or parsed. It is read to its end anyway, since the client would not see
-    // the answer before.
     let rules = app.rules();
-    let caller = match rules.guard.caller(&headers).await {
-        Ok(caller) => caller,
-        Err(denied) => {
-            let _ = app.room.read(&headers, body, 0).await;
-            return Err(denied.into());
-        }
-    };
+    let (caller, body) = caller(&app, &rules, &headers, body).await?;
     let held = app.room.read(&headers, body, MAX_BODY_BYTES).await?;
     let report = Report::parse(&held.bytes).map_err(|invalid| Refusal::bad(invalid.to_string()))?;
-    caller
-        .admit(&report.client_id)
-        .map_err(|denied| Refusal::from(denied).of(&report.client_id))?;
-    let Some(host) = rules.hosts.get(&report.client_id) else {
-        return Err(Refusal::unknown_client(&report.client_id));
-    };
     let received_ms = now_ms();
-    say_what_it_shows(&app, host, &report, received_ms, peer);
+    admit(&app, &rules, &caller, &report, received_ms, peer)?;
     app.store.insert(report, received_ms).await?;
     Ok(Json(json!({ "status": "ok" })))
+}
+
+/// Who posts. Gives the body back, unless that is nobody who may.
+pub async fn caller(
+    app: &App,
+    rules: &Rules,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<(Caller, Body), Refusal> {
+    // Without a valid token no body is kept or parsed. It is read to its end anyway, since the client would not see
+    // the answer before.
+    match rules.guard.caller(headers).await {
+        Ok(caller) => Ok((caller, body)),
+        Err(denied) => {
+            let _ = app.room.read(headers, body, 0).await;
+            Err(denied.into())
+        }
+    }
+}
+
+/// Whether a report may be kept. If so, the log hears what it shows.
+pub fn admit(
+    app: &App,
+    rules: &Rules,
+    caller: &Caller,
+    report: &Report,
+    received_ms: i64,
+    peer: IpAddr,
+) -> Result<(), Refusal> {
+    let client = &report.client_id;
+    caller
+        .admit(client)
+        .map_err(|denied| Refusal::from(denied).of(client))?;
+    let Some(host) = rules.hosts.get(client) else {
+        return Err(Refusal::unknown_client(client));
+    };
+    say_what_it_shows(app, host, report, received_ms, peer);
+    Ok(())
 }
 
 /// What is wrong with the host goes to the log.

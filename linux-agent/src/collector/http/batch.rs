@@ -1,0 +1,172 @@
+//! `POST /api/client/service/reports`: many reports in one request, a line each.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Poll;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use serde::Serialize;
+
+use super::app::{Peer, Shared};
+use super::refusal::{Refusal, Refusals, Refused};
+use super::reports::{MAX_BODY_BYTES, admit, caller};
+use crate::collector::report::{Report, is_object};
+use crate::collector::store::Unavailable;
+use crate::collector::store::database::now_ms;
+use crate::protocol::{MAX_BATCH_BYTES, MAX_BATCH_REPORTS};
+
+/// What a report takes in memory while it waits for the database, beside the bytes of its line.
+const REPORT_ROOM: usize = 1 << 10;
+
+/// An exception says no more of its reason, in characters: a sender chooses some of its words.
+pub const MAX_SENTENCE: usize = 200;
+
+/// All lines but the exceptions are kept.
+#[derive(Serialize)]
+struct Answer {
+    status: &'static str,
+    /// How many lines there were, without empty ones.
+    reports: usize,
+    exceptions: Vec<Exception>,
+}
+
+/// What the single call would have answered to a line.
+#[derive(Serialize)]
+struct Exception {
+    /// From 1.
+    line: usize,
+    status: u16,
+    error: String,
+    /// No host has the client's id: in place of the header of the single call.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    unknown_client: bool,
+}
+
+/// A report on its way to the database, and its answer once that is there.
+struct Insert<F> {
+    line: usize,
+    running: Pin<Box<F>>,
+    stored: Option<Result<(), Unavailable>>,
+}
+
+/// Keeps the reports, each on its own.
+pub async fn receive_batch(
+    State(app): Shared,
+    Extension(Peer(peer)): Extension<Peer>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let rules = app.rules();
+    let (caller, body) = caller(&app, &rules, &headers, body).await?;
+    let room = &app.room;
+    let mut held = room.read_packed(&headers, body, MAX_BATCH_BYTES).await?;
+    let count = lines(&held.bytes).count();
+    if count > MAX_BATCH_REPORTS {
+        return Err(Refusal::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("the body has more than {MAX_BATCH_REPORTS} lines"),
+        ));
+    }
+    room.take(&mut held, count * REPORT_ROOM)?;
+    let received_ms = now_ms();
+    let (mut inserts, mut refused) = (Vec::new(), Vec::new());
+    let mut is_any_read = false;
+    for (line, text) in lines(&held.bytes) {
+        let admitted = read(text).and_then(|report| {
+            is_any_read = true;
+            admit(&app, &rules, &caller, &report, received_ms, peer)?;
+            Ok(report)
+        });
+        match admitted {
+            Ok(report) => inserts.push(Insert {
+                line,
+                running: Box::pin(app.store.insert(report, received_ms)),
+                stored: None,
+            }),
+            Err(refusal) => refused.push((line, refusal)),
+        }
+    }
+    if !is_any_read {
+        let first = refused.into_iter().next().map(|(_, refusal)| refusal);
+        return Err(
+            first.unwrap_or_else(|| Refusal::bad("the body has no report; send one a line"))
+        );
+    }
+    refused.extend(store(inserts).await);
+    refused.sort_by_key(|(line, _)| *line);
+    Ok(answer(count, refused))
+}
+
+/// The lines that are not empty, with their numbers.
+fn lines(body: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+    let lines = body.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    let numbered = lines.enumerate().map(|(index, text)| (index + 1, text));
+    numbered.filter(|(_, text)| !text.is_empty())
+}
+
+fn read(line: &[u8]) -> Result<Report, Refusal> {
+    if line.len() > MAX_BODY_BYTES {
+        let sentence = format!("the line has more than {MAX_BODY_BYTES} bytes");
+        return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, sentence));
+    }
+    if !is_object(line) {
+        return Err(Refusal::bad("the line is not a report as a JSON object"));
+    }
+    Report::parse(line).map_err(|invalid| Refusal::bad(invalid.to_string()))
+}
+
+/// Gives those that the database did not take.
+async fn store<F>(mut inserts: Vec<Insert<F>>) -> Vec<(usize, Refusal)>
+where
+    F: Future<Output = Result<(), Unavailable>>,
+{
+    // All are begun before one is awaited, so that the database has them together.
+    poll_fn(|context| {
+        for insert in &mut inserts {
+            if let Poll::Ready(stored) = insert.running.as_mut().poll(context) {
+                insert.stored = Some(stored);
+            }
+        }
+        Poll::Ready(())
+    })
+    .await;
+    let mut failed = Vec::new();
+    for insert in inserts {
+        let stored = match insert.stored {
+            Some(stored) => stored,
+            None => insert.running.await,
+        };
+        if let Err(unavailable) = stored {
+            failed.push((insert.line, unavailable.into()));
+        }
+    }
+    failed
+}
+
+fn answer(reports: usize, refused: Vec<(usize, Refusal)>) -> Response {
+    let exception = |(line, refusal): &(usize, Refusal)| Exception {
+        line: *line,
+        status: refusal.status.as_u16(),
+        error: refusal.sentence.chars().take(MAX_SENTENCE).collect(),
+        unknown_client: refusal.is_unknown_client(),
+    };
+    let exceptions = refused.iter().map(exception).collect();
+    let status = "ok";
+    let mut response = Json(Answer {
+        status,
+        reports,
+        exceptions,
+    })
+    .into_response();
+    let refusals: Refusals = refused
+        .into_iter()
+        .map(|(_, refusal)| refusal.into_refused())
+        .collect::<Vec<Refused>>()
+        .into();
+    response.extensions_mut().insert(refusals);
+    response
+}
