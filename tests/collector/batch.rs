@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use crate::api::report;
 
-const TOML: &str = "listen = \"127.0.0.1:0\"\n[hosts.web]\nid = 1\n[hosts.db]\nid = 2\n";
+const TOML: &str = "listen = \"127.0.0.1:0\"\ndatabase = \"reports.db\"\n[hosts.web]\nid = 1\n[hosts.db]\nid = 2\n";
 
 const REPORTS: &str = "/api/client/service/reports";
 
@@ -131,7 +131,7 @@ fn a_token_is_good_for_the_lines_of_its_host() {
     for of in ["web", "db"] {
         write_secret(&folder.path().join(of), &token(of));
     }
-    let toml = "listen = \"127.0.0.1:0\"\nrequire_tokens = true\n[hosts.web]\nid = 1\ntoken_file = \"web\"\n\
+    let toml = "listen = \"127.0.0.1:0\"\ndatabase = \"reports.db\"\nrequire_tokens = true\n[hosts.web]\nid = 1\ntoken_file = \"web\"\n\
                 reports_for = [\"board\"]\n[hosts.db]\nid = 2\ntoken_file = \"db\"\n[hosts.board]\n";
     fs::write(folder.path().join("server.toml"), toml).unwrap();
     let collector = Program::start(folder);
