@@ -7,6 +7,7 @@ use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
 use serde::ser::{Serialize, Serializer};
 
 use crate::protocol::{MAX_CLIENT_NAME, is_text};
+use crate::toml_reader::Value;
 
 /// The number or the name that a server knows a client by.
 ///
@@ -27,6 +28,16 @@ impl ClientName {
             Ok(number) if number.to_string() == text => ClientName::Number(number),
             _ => ClientName::Name(text.to_owned()),
         }
+    }
+
+    /// The one that a settings file names.
+    pub(crate) fn from_setting(value: &Value) -> Result<ClientName, String> {
+        let client = match value {
+            Value::Text(name) => Some(ClientName::Name(name.clone())),
+            number => number.as_integer().map(ClientName::Number),
+        };
+        let client = client.filter(ClientName::is_valid);
+        client.ok_or_else(|| format!("must be {}", what_it_is()))
     }
 
     /// Whether a name has its bounds.
@@ -67,6 +78,13 @@ impl<'de> Deserialize<'de> for ClientName {
     }
 }
 
+fn what_it_is() -> String {
+    format!(
+        "an integer from 0 to {}, or a name of 1 to {MAX_CLIENT_NAME} bytes without control characters",
+        u32::MAX
+    )
+}
+
 struct NumberOrName;
 
 impl NumberOrName {
@@ -84,11 +102,7 @@ impl Visitor<'_> for NumberOrName {
     type Value = ClientName;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "an integer from 0 to {}, or a name of 1 to {MAX_CLIENT_NAME} bytes without control characters",
-            u32::MAX
-        )
+        f.write_str(&what_it_is())
     }
 
     fn visit_u64<E: Error>(self, number: u64) -> Result<ClientName, E> {

@@ -3,15 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer};
-
 use super::boards::baud;
 use super::rules::{self, integer, one_of, seconds};
 use super::server::{Encoding, Method};
 use crate::client_name::ClientName;
 use crate::plugin::{Format, MAX_TIME_LIMIT};
 use crate::toml_reader::As::{Names, Number, NumberOrName, Text, Toml};
-use crate::toml_reader::{Key, Replaced, Schema, by_rule};
+use crate::toml_reader::{FromTable, Key, Replaced, Schema, Table, TomlError};
 
 /// Names the settings file.
 pub(super) const CONFIG_VARIABLE: &str = "MOTE_CONFIG";
@@ -92,184 +90,191 @@ const fn replaced(name: &'static str, by: &'static str, example: &'static str) -
 }
 
 /// The file as it is written.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[derive(Debug)]
 pub(super) struct Document {
     pub client_id: Option<ClientName>,
-    #[serde(deserialize_with = "path")]
     pub state_dir: Option<String>,
-    #[serde(deserialize_with = "user")]
     pub user: Option<String>,
-    #[serde(deserialize_with = "plugin_user")]
     pub plugin_user: Option<String>,
-    #[serde(deserialize_with = "path")]
     pub plugin_dir: Option<String>,
-    #[serde(deserialize_with = "plugins")]
     pub plugins: Option<Vec<String>>,
     pub plugin: Vec<PluginTable>,
-    #[serde(deserialize_with = "plugin_timeout")]
     pub plugin_timeout_s: Option<Duration>,
-    #[serde(deserialize_with = "first_sample_spread")]
     pub first_sample_spread_s: Option<Duration>,
-    #[serde(deserialize_with = "path")]
     pub procfs: Option<String>,
-    #[serde(deserialize_with = "path")]
     pub sysfs: Option<String>,
-    #[serde(deserialize_with = "path")]
     pub rootfs: Option<String>,
     pub server: Option<ServerTable>,
     pub queue: QueueTable,
-    #[serde(deserialize_with = "services")]
     pub services: Option<String>,
     pub board: Vec<BoardTable>,
 }
 
+impl FromTable for Document {
+    fn from_table(table: &Table<'_>) -> Result<Document, TomlError> {
+        let whose_user = "for the one who starts the agent";
+        let whose_plugins = "for the agent's";
+        Ok(Document {
+            client_id: table.get("client_id", ClientName::from_setting)?,
+            state_dir: table.get("state_dir", rules::path)?,
+            user: table
+                .get("user", |it| rules::user(it, whose_user))?
+                .flatten(),
+            plugin_user: table
+                .get("plugin_user", |it| rules::user(it, whose_plugins))?
+                .flatten(),
+            plugin_dir: table.get("plugin_dir", rules::path)?,
+            plugins: table.get("plugins", rules::plugin_names)?,
+            plugin: table.tables("plugin")?,
+            plugin_timeout_s: table.get("plugin_timeout_s", |it| {
+                seconds(it, 0.1, MAX_TIME_LIMIT.as_secs_f64())
+            })?,
+            first_sample_spread_s: table
+                .get("first_sample_spread_s", |it| seconds(it, 0.0, 604_800.0))?,
+            procfs: table.get("procfs", rules::path)?,
+            sysfs: table.get("sysfs", rules::path)?,
+            rootfs: table.get("rootfs", rules::path)?,
+            server: table.table("server")?,
+            queue: table.table("queue")?.unwrap_or_default(),
+            services: table.get("services", rules::services_document)?,
+            board: table.tables("board")?,
+        })
+    }
+}
+
 /// `[server]`
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Default)]
 pub(super) struct ServerTable {
-    #[serde(deserialize_with = "url")]
     pub url: Option<String>,
-    #[serde(deserialize_with = "optional_path")]
     pub token_file: Option<String>,
-    #[serde(deserialize_with = "optional_path")]
     pub ca_file: Option<String>,
-    #[serde(deserialize_with = "optional_path")]
     pub client_cert_file: Option<String>,
-    #[serde(deserialize_with = "optional_path")]
     pub client_key_file: Option<String>,
     pub get_configs: GetConfigs,
     pub service_report: ServiceReport,
-    #[serde(deserialize_with = "request_timeout")]
     pub request_timeout_s: Option<Duration>,
-    #[serde(deserialize_with = "config_update_interval")]
     pub config_update_interval_s: Option<Duration>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+impl FromTable for ServerTable {
+    fn from_table(table: &Table<'_>) -> Result<ServerTable, TomlError> {
+        // In the environment, too, what is empty was not given.
+        let optional_path = |name| table.get(name, rules::optional_path).map(Option::flatten);
+        Ok(ServerTable {
+            url: table.get("url", rules::url)?,
+            token_file: optional_path("token_file")?,
+            ca_file: optional_path("ca_file")?,
+            client_cert_file: optional_path("client_cert_file")?,
+            client_key_file: optional_path("client_key_file")?,
+            get_configs: table.table("get_configs")?.unwrap_or_default(),
+            service_report: table.table("service_report")?.unwrap_or_default(),
+            request_timeout_s: table.get("request_timeout_s", |it| seconds(it, 0.1, 600.0))?,
+            config_update_interval_s: table
+                .get("config_update_interval_s", |it| seconds(it, 1.0, 604_800.0))?,
+        })
+    }
+}
+
+/// `[server.get_configs]`
+#[derive(Debug, Default)]
 pub(super) struct GetConfigs {
-    #[serde(deserialize_with = "url_path")]
     pub path: Option<String>,
-    #[serde(deserialize_with = "method")]
     pub method: Option<Method>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+impl FromTable for GetConfigs {
+    fn from_table(table: &Table<'_>) -> Result<GetConfigs, TomlError> {
+        let methods = [("GET", Method::Get), ("POST", Method::Post)];
+        Ok(GetConfigs {
+            path: table.get("path", rules::url_path)?,
+            method: table.get("method", |it| rules::method(it, &methods))?,
+        })
+    }
+}
+
+/// `[server.service_report]`
+#[derive(Debug, Default)]
 pub(super) struct ServiceReport {
-    #[serde(deserialize_with = "url_path")]
     pub path: Option<String>,
-    // Servers' settings name it, so it may stand here, but it can be nothing else.
-    #[serde(deserialize_with = "post")]
-    #[serde(rename = "method")]
-    pub _method: Option<Method>,
-    #[serde(deserialize_with = "encoding")]
     pub encoding: Option<Encoding>,
-    #[serde(deserialize_with = "attempts")]
     pub attempts: Option<u8>,
     /// By the usual name.
-    #[serde(deserialize_with = "field_names")]
     pub fields: BTreeMap<String, String>,
 }
 
+impl FromTable for ServiceReport {
+    fn from_table(table: &Table<'_>) -> Result<ServiceReport, TomlError> {
+        // Servers' settings name it, so it may stand here, but it can be nothing else.
+        table.get("method", |it| rules::method(it, &[("POST", Method::Post)]))?;
+        let encodings = [("json", Encoding::Json), ("form", Encoding::Form)];
+        Ok(ServiceReport {
+            path: table.get("path", rules::url_path)?,
+            encoding: table.get("encoding", |it| one_of(it, &encodings))?,
+            attempts: table.get("attempts", |it| integer(it, 1, 100, "tries"))?,
+            fields: table.each("fields", rules::field_name)?,
+        })
+    }
+}
+
 /// `[queue]`
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Default)]
 pub(super) struct QueueTable {
-    #[serde(deserialize_with = "max_bytes")]
     pub max_bytes: Option<usize>,
-    #[serde(deserialize_with = "max_age")]
     pub max_age_s: Option<Duration>,
     /// Whether a report is to survive a loss of power.
-    #[serde(deserialize_with = "durability")]
     pub durability: Option<bool>,
-    #[serde(deserialize_with = "sync_interval")]
     pub sync_interval_s: Option<Duration>,
 }
 
+impl FromTable for QueueTable {
+    fn from_table(table: &Table<'_>) -> Result<QueueTable, TomlError> {
+        let durabilities = [("process", false), ("power", true)];
+        Ok(QueueTable {
+            max_bytes: table.get("max_bytes", |it| integer(it, 64 << 10, 1 << 30, "bytes"))?,
+            max_age_s: table
+                .get("max_age_s", |it| integer(it, 1, 31_536_000, "seconds"))?
+                .map(Duration::from_secs),
+            durability: table.get("durability", |it| one_of(it, &durabilities))?,
+            sync_interval_s: table.get("sync_interval_s", |it| seconds(it, 0.1, 3600.0))?,
+        })
+    }
+}
+
 /// A `[[plugin]]`
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[derive(Debug)]
 pub(super) struct PluginTable {
-    #[serde(deserialize_with = "plugin_name")]
     pub name: Option<String>,
-    #[serde(deserialize_with = "command")]
     pub command: Option<Vec<String>>,
-    #[serde(deserialize_with = "format")]
     pub format: Option<Format>,
 }
 
+impl FromTable for PluginTable {
+    fn from_table(table: &Table<'_>) -> Result<PluginTable, TomlError> {
+        let formats = [("json", Format::Json), ("nagios", Format::Nagios)];
+        Ok(PluginTable {
+            name: table.get("name", rules::plugin_name)?,
+            command: table.get("command", rules::command)?,
+            format: table.get("format", |it| one_of(it, &formats))?,
+        })
+    }
+}
+
 /// A `[[board]]`
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[derive(Debug)]
 pub(super) struct BoardTable {
-    #[serde(deserialize_with = "path")]
     pub device: Option<String>,
     pub client_id: Option<ClientName>,
-    #[serde(deserialize_with = "baud_rate")]
     pub baud: Option<u32>,
 }
 
-/// Makes functions for `deserialize_with` from rules. In the environment, too, what is empty was not left out.
-macro_rules! fields {
-    ($($name:ident: $type:ty = $rule:expr;)*) => {$(
-        fn $name<'de, D: Deserializer<'de>>(from: D) -> Result<Option<$type>, D::Error> {
-            by_rule(from, $rule).map(Some)
-        }
-    )*};
-}
-
-/// The same for values that may be empty, which counts as not given.
-macro_rules! optional_fields {
-    ($($name:ident: $type:ty = $rule:expr;)*) => {$(
-        fn $name<'de, D: Deserializer<'de>>(from: D) -> Result<Option<$type>, D::Error> {
-            by_rule(from, $rule)
-        }
-    )*};
-}
-
-fields! {
-    path: String = rules::path;
-    plugins: Vec<String> = rules::plugin_names;
-    plugin_name: String = rules::plugin_name;
-    command: Vec<String> = rules::command;
-    format: Format = |it| one_of(it, &[("json", Format::Json), ("nagios", Format::Nagios)]);
-    plugin_timeout: Duration = |it| seconds(it, 0.1, MAX_TIME_LIMIT.as_secs_f64());
-    first_sample_spread: Duration = |it| seconds(it, 0.0, 604_800.0);
-    services: String = rules::services_document;
-    url: String = rules::url;
-    url_path: String = rules::url_path;
-    method: Method = |it| rules::method(it, &[("GET", Method::Get), ("POST", Method::Post)]);
-    post: Method = |it| rules::method(it, &[("POST", Method::Post)]);
-    field_name: String = rules::field_name;
-    encoding: Encoding = |it| one_of(it, &[("json", Encoding::Json), ("form", Encoding::Form)]);
-    attempts: u8 = |it| integer(it, 1, 100, "tries").map(|it| u8::try_from(it).unwrap_or(u8::MAX));
-    request_timeout: Duration = |it| seconds(it, 0.1, 600.0);
-    config_update_interval: Duration = |it| seconds(it, 1.0, 604_800.0);
-    max_bytes: usize = |it| {
-        let bytes = integer(it, 64 << 10, 1 << 30, "bytes")?;
-        usize::try_from(bytes).map_err(|_| "is more than this machine can address".into())
-    };
-    max_age: Duration = |it| integer(it, 1, 31_536_000, "seconds").map(Duration::from_secs);
-    durability: bool = |it| one_of(it, &[("process", false), ("power", true)]);
-    sync_interval: Duration = |it| seconds(it, 0.1, 3600.0);
-    baud_rate: u32 = baud;
-}
-
-/// Each name with its own place in the file.
-fn field_names<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, String>, D::Error> {
-    #[derive(Deserialize)]
-    struct Name(#[serde(deserialize_with = "field_name")] Option<String>);
-    let names = BTreeMap::<String, Name>::deserialize(from)?;
-    let given = |(field, Name(name))| Some((field, name?));
-    Ok(names.into_iter().filter_map(given).collect())
-}
-
-optional_fields! {
-    user: String = |it| rules::user(it, "for the one who starts the agent");
-    plugin_user: String = |it| rules::user(it, "for the agent's");
-    optional_path: String = rules::optional_path;
+impl FromTable for BoardTable {
+    fn from_table(table: &Table<'_>) -> Result<BoardTable, TomlError> {
+        Ok(BoardTable {
+            device: table.get("device", rules::path)?,
+            client_id: table.get("client_id", ClientName::from_setting)?,
+            baud: table.get("baud", baud)?,
+        })
+    }
 }
 
 #[cfg(test)]

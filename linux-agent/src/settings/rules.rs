@@ -10,10 +10,16 @@ use crate::plugin::is_plugin_name;
 use crate::protocol::is_text;
 use crate::toml_reader::Value;
 
-pub fn integer(value: &Value, min: u64, max: u64, unit: &str) -> Result<u64, String> {
+pub fn integer<N: TryFrom<i128>>(
+    value: &Value,
+    min: i128,
+    max: i128,
+    unit: &str,
+) -> Result<N, String> {
     value
         .as_integer()
         .filter(|number| (min..=max).contains(number))
+        .and_then(|number| N::try_from(number).ok())
         .ok_or_else(|| format!("must be an integer from {min} to {max} ({unit})"))
 }
 
@@ -229,11 +235,9 @@ pub fn below(folder: &Path, path: &str) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::toml_reader::by_rule;
 
     fn value(text: &str) -> Value {
-        let from = toml::de::ValueDeserializer::parse(text).unwrap();
-        by_rule(from, |value| Ok(value.clone())).unwrap()
+        Value::written(text)
     }
 
     #[test]

@@ -112,26 +112,3 @@ fn or_nearest(name: &Option<String>, quote: &str) -> String {
         None => String::new(),
     }
 }
-
-/// Serde's own message for a field of a plain type, as a rule.
-pub(super) fn rule(message: &str) -> String {
-    let message = message.replace('\n', ", ");
-    let expected = ["invalid type: ", "invalid value: ", "invalid length: "]
-        .iter()
-        .find_map(|start| message.strip_prefix(start)?.split_once(", expected "));
-    match expected {
-        Some((_, what)) => format!("must be {}", plainly(what)),
-        None => message,
-    }
-}
-
-fn plainly(what: &str) -> &str {
-    match what {
-        "a boolean" => "true or false",
-        "a string" => "text in quotes",
-        "path string" => "a path in quotes",
-        "a sequence" => "a list like [\"a\", \"b\"]",
-        _ if what == "a map" || what.starts_with("struct ") => "a table",
-        other => other,
-    }
-}

@@ -1,33 +1,37 @@
-//! Reads settings files, those of the agent and those of the collector, into types that derive `Deserialize`.
+//! Reads settings files, those of the agent and those of the collector.
 //!
 //! It stands on the ground floor so that both may use it, and both refuse the same mistake in the same words. Each error
 //! says where (file and line, or the environment variable) and what to write instead. A caller gives
 //!
 //! - a `Schema`: every key there is. A key outside of it is refused and the nearest one named.
-//! - a type whose fields are those keys. Plain types (`bool`, `String`, `Vec<String>`) do. A field with a rule of its own
-//!   reads a `Value` with `by_rule`, and the words of its error follow the key: "must be …".
+//! - a type that takes its keys from a `Table`, each with its rule: a function from a `Value` to what it means. The words
+//!   of a rule's error follow the key: "must be …".
 //!
 //! Rules that span several keys are checked afterwards; `Given::invalid` gives their errors the right place.
+//!
+//! The types do without serde, since `toml`'s deserializer, compiled anew for each type, took 90 KB of the agent.
 
 mod error;
+mod given;
 mod schema;
+mod table;
 mod value;
 
-use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::system::files;
 
 pub use error::{Place, TomlError};
+pub(crate) use given::Given;
 use schema::joined;
 pub(crate) use schema::{As, Key, Replaced, Schema, quoted};
-pub(crate) use value::{Value, by_rule};
+pub(crate) use table::{FromTable, Table};
+pub(crate) use value::{Value, file_path, text, truth};
 
 /// An environment variable that gives a key instead of the file.
 pub(crate) struct Variable {
@@ -35,41 +39,39 @@ pub(crate) struct Variable {
     pub text: String,
 }
 
-/// Which keys a file and the variables gave, and where.
-#[derive(Debug)]
-pub(crate) struct Given {
-    file: PathBuf,
-    keys: BTreeMap<String, GivenKey>,
-}
-
 /// Reads `text` as that of `file`, with `variables` over it.
-pub(crate) fn parse<T: for<'de> Deserialize<'de>>(
+pub(crate) fn parse<T: FromTable>(
     file: &Path,
     text: &str,
     schema: &Schema,
     variables: &[Variable],
 ) -> Result<(T, Given), TomlError> {
+    let (values, given) = parse_values(file, text, schema, variables)?;
+    let read = T::from_table(&Table::root(&given, &values))?;
+    Ok((read, given))
+}
+
+type Values = BTreeMap<String, Value>;
+
+fn parse_values(
+    file: &Path,
+    text: &str,
+    schema: &Schema,
+    variables: &[Variable],
+) -> Result<(Values, Given), TomlError> {
     let mut reader = Reader {
         text,
         schema,
-        given: Given {
-            file: file.to_owned(),
-            keys: BTreeMap::new(),
-        },
+        variable: None,
+        given: Given::new(file),
     };
-    let mut table = DeTable::parse(text)
-        .map_err(|error| reader.syntax_error(&error))?
-        .into_inner();
-    reader.check_table(&Parent::root(), &table)?;
-    for (number, variable) in variables.iter().enumerate() {
-        reader.add_variable(&mut table, number, variable)?;
+    let table = DeTable::parse(text).map_err(|error| reader.syntax_error(&error))?;
+    let mut values = reader.read_table(&KeyPath::root(), table.get_ref())?;
+    for variable in variables {
+        reader.variable = Some(variable.name.clone());
+        reader.add_variable(&mut values, variable)?;
     }
-    let whole = Spanned::new(0..text.len(), table);
-    let values = T::deserialize(toml::de::Deserializer::from(whole));
-    match values {
-        Ok(values) => Ok((values, reader.given)),
-        Err(error) => Err(reader.value_error(&error)),
-    }
+    Ok((values, reader.given))
 }
 
 /// The text of a settings file.
@@ -80,55 +82,16 @@ pub(crate) fn read_text(file: &Path) -> Result<String, TomlError> {
     })
 }
 
-impl Given {
-    /// Whether a key was given. A table was if it stands in the file or one of its keys was given.
-    pub fn has(&self, path: &str) -> bool {
-        self.keys.contains_key(path)
-    }
-
-    /// Where a key was given; for one that was not, where its table begins, else the file.
-    pub fn place(&self, path: &str) -> Place {
-        let mut path = path;
-        loop {
-            if let Some(key) = self.keys.get(path) {
-                return key.place.clone();
-            }
-            match path.rsplit_once('.') {
-                Some((table, _)) => path = table,
-                None => return Place::File(self.file.clone()),
-            }
-        }
-    }
-
-    /// The error that the value of a key breaks a rule, "must be …".
-    pub fn invalid(&self, path: &str, rule: impl Into<String>) -> TomlError {
-        let shown = self.keys.get(path).map(|key| key.shown.clone());
-        TomlError::Invalid {
-            place: self.place(path),
-            key: shown.unwrap_or_else(|| path.to_owned()),
-            rule: rule.into(),
-        }
-    }
-}
-
-/// A key that was given.
-#[derive(Debug)]
-struct GivenKey {
-    /// As errors name it. In lists of tables it has no number: `board.device`.
-    shown: String,
-    place: Place,
-    /// That of the value in the text; behind the text for a variable's.
-    span: Range<usize>,
-}
-
 struct Reader<'a> {
     text: &'a str,
     schema: &'a Schema,
     given: Given,
+    /// The one that is read, once the text is.
+    variable: Option<String>,
 }
 
-/// The table in which keys are looked up.
-struct Parent {
+/// A key or an element of a list, and the table that it may be, in which further keys are looked up.
+struct KeyPath {
     /// In the schema: `hosts.*`, `board[]`.
     pattern: String,
     /// As errors name it: `hosts.web`, `board`.
@@ -137,26 +100,26 @@ struct Parent {
     path: String,
 }
 
-impl Parent {
-    fn root() -> Parent {
-        Parent {
+impl KeyPath {
+    fn root() -> KeyPath {
+        KeyPath {
             pattern: String::new(),
             shown: String::new(),
             path: String::new(),
         }
     }
 
-    fn child(&self, pattern: String, name: &str) -> Parent {
-        Parent {
+    fn child(&self, pattern: String, name: &str) -> KeyPath {
+        KeyPath {
             pattern,
             shown: joined(&self.shown, name),
             path: joined(&self.path, name),
         }
     }
 
-    /// The table at `index` of this list.
-    fn element(&self, index: usize) -> Parent {
-        Parent {
+    /// The element at `index` of this list.
+    fn element(&self, index: usize) -> KeyPath {
+        KeyPath {
             pattern: format!("{}[]", self.pattern),
             shown: self.shown.clone(),
             path: format!("{}.{index}", self.path),
@@ -165,101 +128,101 @@ impl Parent {
 }
 
 impl Reader<'_> {
-    fn check_table(&mut self, parent: &Parent, table: &DeTable<'_>) -> Result<(), TomlError> {
+    fn read_table(&mut self, parent: &KeyPath, table: &DeTable<'_>) -> Result<Values, TomlError> {
+        let mut values = Values::new();
         for (name, value) in table {
-            let place = self.line(name.span().start);
-            let name = quoted(name.get_ref());
-            let pattern = self.schema.find(&parent.pattern, &name);
-            let key = parent.child(pattern.clone().unwrap_or_default(), &name);
-            let Some(pattern) = pattern else {
+            let place = self.place(name.span());
+            let shown = quoted(name.get_ref());
+            let pattern = self.schema.find(&parent.pattern, &shown);
+            let key = parent.child(pattern.clone().unwrap_or_default(), &shown);
+            if pattern.is_none() {
                 return Err(self.schema.refuse(place, &parent.pattern, &key.shown));
-            };
-            self.add(&key, place.clone(), value.span());
-            if self.schema.is_list_of_tables(&pattern) {
-                self.check_list(&key, &place, value)?;
-            } else if self.schema.is_table(&pattern) {
-                let DeValue::Table(table) = value.get_ref() else {
-                    let key = key.shown;
-                    return Err(TomlError::NotATable { place, key });
-                };
-                self.check_table(&key, table)?;
             }
+            let value = self.read_value(&key, place, value)?;
+            values.insert(name.get_ref().to_string(), value);
         }
-        Ok(())
+        Ok(values)
     }
 
-    fn check_list(
+    fn read_value(
         &mut self,
-        key: &Parent,
-        place: &Place,
-        list: &Spanned<DeValue<'_>>,
-    ) -> Result<(), TomlError> {
+        key: &KeyPath,
+        place: Place,
+        value: &Spanned<DeValue<'_>>,
+    ) -> Result<Value, TomlError> {
+        self.add(key, place.clone());
+        if self.schema.is_list_of_tables(&key.pattern) {
+            return self.read_list_of_tables(key, value.get_ref());
+        }
+        match value.get_ref() {
+            DeValue::Table(table) if self.schema.is_table(&key.pattern) => {
+                Ok(Value::Table(self.read_table(key, table)?))
+            }
+            _ if self.schema.is_table(&key.pattern) => {
+                let key = key.shown.clone();
+                Err(TomlError::NotATable { place, key })
+            }
+            value => {
+                for (index, element) in value.as_array().into_iter().flatten().enumerate() {
+                    let place = self.place(element.span());
+                    self.add(&key.element(index), place);
+                }
+                Ok(Value::from_toml(value))
+            }
+        }
+    }
+
+    fn read_list_of_tables(
+        &mut self,
+        key: &KeyPath,
+        list: &DeValue<'_>,
+    ) -> Result<Value, TomlError> {
         let shown = &key.shown;
         let rule = format!("must be a list of tables: give each of them under [[{shown}]]");
-        let DeValue::Array(elements) = list.get_ref() else {
+        let DeValue::Array(elements) = list else {
             return Err(self.given.invalid(&key.path, rule));
         };
+        let mut tables = Vec::new();
         for (index, element) in elements.iter().enumerate() {
             let key = key.element(index);
-            let place = match place {
-                Place::Variable(_) => place.clone(),
-                _ => self.line(element.span().start),
+            let place = self.place(element.span());
+            self.add(&key, place);
+            let DeValue::Table(table) = element.get_ref() else {
+                return Err(self.given.invalid(&key.path, rule));
             };
-            self.add(&key, place, element.span());
-            match element.get_ref() {
-                DeValue::Table(table) => self.check_table(&key, table)?,
-                _ => return Err(self.given.invalid(&key.path, rule)),
-            }
+            tables.push(Value::Table(self.read_table(&key, table)?));
         }
-        Ok(())
+        Ok(Value::List(tables))
     }
 
-    fn add(&mut self, key: &Parent, place: Place, span: Range<usize>) {
-        let given = GivenKey {
-            shown: key.shown.clone(),
-            place,
-            span,
-        };
-        self.given.keys.insert(key.path.clone(), given);
+    fn add(&mut self, key: &KeyPath, place: Place) {
+        self.given.add(&key.path, &key.shown, place);
     }
 
-    /// Puts the value of a variable into `table`.
-    fn add_variable<'t>(
-        &mut self,
-        table: &mut DeTable<'t>,
-        number: usize,
-        variable: &'t Variable,
-    ) -> Result<(), TomlError> {
+    /// Puts the value of a variable into the `values` of the file.
+    fn add_variable(&mut self, values: &mut Values, variable: &Variable) -> Result<(), TomlError> {
         let key = self.schema.of_variable(&variable.name)?;
-        // Behind the text, apart from those of all others.
-        let start = self.text.len() + 1 + 2 * number;
-        let span = start..start + 1;
-        let value = at(&span, schema::value_of(key, &variable.text));
-        let place = Place::Variable(variable.name.clone());
         // What the file says of it no longer counts.
-        let below = format!("{}.", key.path);
-        self.given
-            .keys
-            .retain(|path, _| path != key.path && !path.starts_with(&below));
-        self.check_variable(key, &place, &value)?;
+        self.given.forget(key.path);
+        let place = Place::Variable(variable.name.clone());
+        let value = Spanned::new(0..0, schema::value_of(key, &variable.text));
+        let path = KeyPath::root().child(key.path.to_owned(), key.path);
+        let value = self.read_value(&path, place.clone(), &value)?;
         let mut names = key.path.split('.').peekable();
-        let mut here = table;
+        let mut here = values;
         let mut path = String::new();
         while let Some(name) = names.next() {
             path = joined(&path, name);
-            let spanned = Spanned::new(span.clone(), name.to_owned().into());
             if names.peek().is_none() {
-                here.remove(&spanned);
-                here.insert(spanned, value);
+                here.insert(name.to_owned(), value);
                 return Ok(());
             }
-            let parent = Parent::root().child(String::new(), &path);
             if !self.given.has(&path) {
-                self.add(&parent, place.clone(), span.clone());
+                self.given.add(&path, &path, place.clone());
             }
-            let new = || Spanned::new(span.clone(), DeValue::Table(DeTable::new()));
-            match here.entry(spanned).or_insert_with(new).get_mut() {
-                DeValue::Table(table) => here = table,
+            let new = || Value::Table(Values::new());
+            match here.entry(name.to_owned()).or_insert_with(new) {
+                Value::Table(table) => here = table,
                 // Refused when the file was read.
                 _ => return Ok(()),
             }
@@ -267,31 +230,18 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn check_variable(
-        &mut self,
-        key: &Key,
-        place: &Place,
-        value: &Spanned<DeValue<'_>>,
-    ) -> Result<(), TomlError> {
-        let parent = Parent::root().child(key.path.to_owned(), key.path);
-        self.add(&parent, place.clone(), value.span());
-        if self.schema.is_list_of_tables(key.path) {
-            self.check_list(&parent, place, value)?;
-            // What is below has no lines.
-            let below = format!("{}.", key.path);
-            for (path, given) in &mut self.given.keys {
-                if path.starts_with(&below) {
-                    given.place = place.clone();
-                }
-            }
+    /// Where the bytes `span` of what is read begin. A variable has no lines.
+    fn place(&self, span: Range<usize>) -> Place {
+        match &self.variable {
+            Some(name) => Place::Variable(name.clone()),
+            None => self.line(span.start),
         }
-        Ok(())
     }
 
     fn line(&self, offset_bytes: usize) -> Place {
         let before = self.text.bytes().take(offset_bytes);
         Place::Line {
-            file: self.given.file.clone(),
+            file: self.given.file().to_owned(),
             line: 1 + before.filter(|byte| *byte == b'\n').count(),
         }
     }
@@ -302,51 +252,4 @@ impl Reader<'_> {
             message: error.message().replace('\n', ", "),
         }
     }
-
-    /// The error of a type, which knows the place in the text but not the key.
-    fn value_error(&self, error: &toml::de::Error) -> TomlError {
-        let rule = error::rule(error.message());
-        let span = error.span().unwrap_or(0..0);
-        let around = |key: &&GivenKey| key.span.start <= span.start && span.end <= key.span.end;
-        let keys = self.given.keys.values();
-        // A variable's tables have the span of its key.
-        let innermost = |key: &&GivenKey| (key.span.len(), Reverse(key.shown.len()));
-        match keys.filter(around).min_by_key(innermost) {
-            Some(key) => TomlError::Invalid {
-                place: match &key.place {
-                    Place::Line { .. } => self.line(span.start),
-                    other => other.clone(),
-                },
-                key: key.shown.clone(),
-                rule,
-            },
-            None => TomlError::Syntax {
-                place: self.line(span.start),
-                message: rule,
-            },
-        }
-    }
-}
-
-/// The value with this span for all that is in it.
-fn at<'t>(span: &Range<usize>, value: DeValue<'t>) -> Spanned<DeValue<'t>> {
-    let value = match value {
-        DeValue::Array(mut elements) => {
-            for element in elements.iter_mut() {
-                *element = at(span, element.get_ref().clone());
-            }
-            DeValue::Array(elements)
-        }
-        DeValue::Table(table) => DeValue::Table(
-            table
-                .into_iter()
-                .map(|(name, value)| {
-                    let name = Spanned::new(span.clone(), name.into_inner());
-                    (name, at(span, value.into_inner()))
-                })
-                .collect(),
-        ),
-        other => other,
-    };
-    Spanned::new(span.clone(), value)
 }

@@ -1,9 +1,9 @@
-//! A value as it was written, for fields that have a rule of their own.
+//! A value as it was written, and the rules for plain ones.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::path::PathBuf;
 
-use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use toml::de::DeValue;
 
 /// What a key may be given as.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,17 +18,54 @@ pub(crate) enum Value {
     Other,
 }
 
-/// Reads a field by a rule. The error of `rule` says what the value must be.
-pub(crate) fn by_rule<'de, D: Deserializer<'de>, T>(
-    deserializer: D,
-    rule: impl FnOnce(&Value) -> Result<T, String>,
-) -> Result<T, D::Error> {
-    // The `toml` crate fails only for numbers that no type can hold.
-    let value = Value::deserialize(deserializer).unwrap_or(Value::Other);
-    rule(&value).map_err(D::Error::custom)
+/// Any text.
+pub(crate) fn text(value: &Value) -> Result<String, String> {
+    let text = value.as_str().map(str::to_owned);
+    text.ok_or_else(|| "must be text in quotes".to_owned())
+}
+
+/// Any path.
+pub(crate) fn file_path(value: &Value) -> Result<PathBuf, String> {
+    let path = value.as_str().map(PathBuf::from);
+    path.ok_or_else(|| "must be a path in quotes".to_owned())
+}
+
+/// Yes or no.
+pub(crate) fn truth(value: &Value) -> Result<bool, String> {
+    match value {
+        Value::Bool(truth) => Ok(*truth),
+        _ => Err("must be true or false".to_owned()),
+    }
 }
 
 impl Value {
+    pub(super) fn from_toml(value: &DeValue<'_>) -> Value {
+        match value {
+            DeValue::String(text) => Value::Text(text.clone().into_owned()),
+            DeValue::Integer(number) => {
+                let read = i128::from_str_radix(number.as_str(), number.radix());
+                read.map_or(Value::Other, Value::Integer)
+            }
+            DeValue::Float(number) => match number.as_str().parse::<f64>() {
+                Ok(read) if read.is_finite() || is_word(number.as_str()) => Value::Float(read),
+                _ => Value::Other,
+            },
+            DeValue::Boolean(truth) => Value::Bool(*truth),
+            DeValue::Datetime(_) => Value::Other,
+            DeValue::Array(elements) => {
+                let elements = elements.iter().map(|it| Value::from_toml(it.get_ref()));
+                Value::List(elements.collect())
+            }
+            DeValue::Table(table) => {
+                let entries = table.iter().map(|(name, value)| {
+                    let value = Value::from_toml(value.get_ref());
+                    (name.get_ref().to_string(), value)
+                });
+                Value::Table(entries.collect())
+            }
+        }
+    }
+
     pub fn as_str(&self) -> Option<&str> {
         match self {
             Value::Text(text) => Some(text),
@@ -68,69 +105,47 @@ impl Value {
     }
 }
 
-impl<'de> Deserialize<'de> for Value {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
-        deserializer.deserialize_any(AnyValue)
+/// `inf` and `nan`, which are written out. Other numbers are infinite because no type can hold them.
+fn is_word(number: &str) -> bool {
+    number.ends_with(char::is_alphabetic)
+}
+
+#[cfg(test)]
+impl Value {
+    /// The one that is written so in TOML.
+    pub fn written(text: &str) -> Value {
+        Value::from_toml(DeValue::parse(text).unwrap().get_ref())
     }
 }
 
-struct AnyValue;
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// The key under which the `toml` crate gives a date.
-const DATE: &str = "$__toml_private_datetime";
-
-impl<'de> Visitor<'de> for AnyValue {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value")
-    }
-
-    fn visit_bool<E>(self, truth: bool) -> Result<Value, E> {
-        Ok(Value::Bool(truth))
-    }
-
-    fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
-        Ok(Value::Integer(number.into()))
-    }
-
-    fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
-        Ok(Value::Integer(number.into()))
-    }
-
-    fn visit_i128<E>(self, number: i128) -> Result<Value, E> {
-        Ok(Value::Integer(number))
-    }
-
-    fn visit_u128<E>(self, _: u128) -> Result<Value, E> {
-        Ok(Value::Other)
-    }
-
-    fn visit_f64<E>(self, number: f64) -> Result<Value, E> {
-        Ok(Value::Float(number))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
-        Ok(Value::Text(text.to_owned()))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Value, A::Error> {
-        let mut list = Vec::new();
-        while let Some(element) = elements.next_element()? {
-            list.push(element);
+    #[test]
+    fn numbers_are_read_as_toml_says() {
+        for (text, value) in [
+            ("+1_000", Value::Integer(1000)),
+            ("0xff", Value::Integer(255)),
+            ("0o17", Value::Integer(15)),
+            ("0b101", Value::Integer(5)),
+            ("1_0.5e1", Value::Float(105.0)),
+            ("-inf", Value::Float(f64::NEG_INFINITY)),
+            ("1e999", Value::Other),
+            ("9e99", Value::Float(9e99)),
+            (&"9".repeat(50), Value::Other),
+            ("1979-05-27", Value::Other),
+        ] {
+            assert_eq!(Value::written(text), value, "{text}");
         }
-        Ok(Value::List(list))
+        assert!(matches!(Value::written("nan"), Value::Float(it) if it.is_nan()));
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
-        let mut table = BTreeMap::new();
-        while let Some(name) = entries.next_key::<String>()? {
-            if name == DATE {
-                entries.next_value::<IgnoredAny>()?;
-                return Ok(Value::Other);
-            }
-            table.insert(name, entries.next_value()?);
-        }
-        Ok(Value::Table(table))
+    #[test]
+    fn lists_and_tables_hold_values() {
+        let table = Value::written("{ a = [true, { b = 'c' }] }");
+        let inner = BTreeMap::from([("b".to_owned(), Value::Text("c".to_owned()))]);
+        let list = Value::List(vec![Value::Bool(true), Value::Table(inner)]);
+        assert_eq!(table.as_table().unwrap()["a"], list);
     }
 }

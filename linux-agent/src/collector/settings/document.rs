@@ -5,14 +5,12 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-use serde::{Deserialize, Deserializer};
-
 use super::host::OrderedService;
 use crate::client_name::ClientName;
 use crate::collector::digest::Digest;
 use crate::protocol::{MAX_NAME, is_text};
 use crate::toml_reader::As::{Names, NumberOrName, Text, Toml};
-use crate::toml_reader::{Key, Schema, Value, by_rule};
+use crate::toml_reader::{FromTable, Key, Schema, Table, TomlError, Value, file_path, text, truth};
 
 /// Every key there is.
 pub const SCHEMA: Schema = Schema {
@@ -52,10 +50,7 @@ pub const OF_THE_COLLECTOR: [&str; 8] = [
 ];
 
 /// A file as it is written.
-#[derive(Default, Deserialize)]
-#[serde(default)]
 pub struct Document {
-    #[serde(deserialize_with = "address")]
     pub listen: Option<SocketAddr>,
     pub database: Option<PathBuf>,
     pub require_tokens: bool,
@@ -69,84 +64,114 @@ pub struct Document {
     pub templates: BTreeMap<String, TemplateTable>,
 }
 
+impl FromTable for Document {
+    fn from_table(table: &Table<'_>) -> Result<Document, TomlError> {
+        Ok(Document {
+            listen: table.get("listen", address)?,
+            database: table.get("database", file_path)?,
+            require_tokens: table.get("require_tokens", truth)?.unwrap_or(false),
+            allow_anonymous: table.get("allow_anonymous", truth)?.unwrap_or(false),
+            read_token_file: table.get("read_token_file", file_path)?,
+            tls_cert_file: table.get("tls_cert_file", file_path)?,
+            tls_key_file: table.get("tls_key_file", file_path)?,
+            client_ca_file: table.get("client_ca_file", file_path)?,
+            hosts: table.named_tables("hosts")?,
+            groups: table.named_tables("groups")?,
+            templates: table.named_tables("templates")?,
+        })
+    }
+}
+
 /// `[hosts.NAME]`
-#[derive(Default, Deserialize)]
-#[serde(default)]
 pub struct HostTable {
     pub id: Option<ClientName>,
     pub token_file: Option<PathBuf>,
-    #[serde(deserialize_with = "digest")]
     pub token_sha256: Option<Digest>,
     pub reports_for: Vec<ClientName>,
     pub groups: Vec<String>,
     pub templates: Vec<String>,
 }
 
-/// `[groups.NAME]`
-#[derive(Default, Deserialize)]
-#[serde(default)]
-pub struct GroupTable {
-    pub templates: Vec<String>,
-}
-
-/// `[templates.NAME.services]`
-#[derive(Default, Deserialize)]
-#[serde(default)]
-pub struct TemplateTable {
-    pub services: BTreeMap<String, OrderedService>,
-}
-
-const INTERVAL_S: RangeInclusive<f64> = 0.1..=604_800.0;
-
-impl<'de> Deserialize<'de> for OrderedService {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<OrderedService, D::Error> {
-        by_rule(from, |value| {
-            let pair = value.as_list().and_then(|elements| match elements {
-                [Value::Text(plugin), interval] => Some((plugin, interval.as_number()?)),
-                _ => None,
-            });
-            let Some((plugin, interval_s)) = pair else {
-                return Err(
-                    "must be a plugin and an interval in seconds such as [\"get_linux_cpu\", 15]"
-                        .to_owned(),
-                );
-            };
-            if plugin.is_empty() || !is_text(plugin, MAX_NAME) {
-                return Err(format!(
-                    "must name a plugin in 1 to {MAX_NAME} bytes without control characters"
-                ));
-            }
-            if !INTERVAL_S.contains(&interval_s) {
-                return Err(format!(
-                    "must have an interval within {} to {} s",
-                    INTERVAL_S.start(),
-                    INTERVAL_S.end()
-                ));
-            }
-            Ok(OrderedService {
-                plugin: plugin.clone(),
-                // Within the range above, so it fits.
-                interval_ms: (interval_s * 1000.0).round() as u32,
-            })
+impl FromTable for HostTable {
+    fn from_table(table: &Table<'_>) -> Result<HostTable, TomlError> {
+        Ok(HostTable {
+            id: table.get("id", ClientName::from_setting)?,
+            token_file: table.get("token_file", file_path)?,
+            token_sha256: table.get("token_sha256", digest)?,
+            reports_for: table.list("reports_for", ClientName::from_setting)?,
+            groups: table.list("groups", text)?,
+            templates: table.list("templates", text)?,
         })
     }
 }
 
-fn address<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SocketAddr>, D::Error> {
-    by_rule(from, |value| {
-        let address = value.as_str().and_then(|text| text.parse().ok());
-        address.map(Some).ok_or_else(|| {
-            "must be an IP address and a port from 0 to 65535, such as \"127.0.0.1:9000\" or \"[::1]:9000\""
-                .to_owned()
+/// `[groups.NAME]`
+pub struct GroupTable {
+    pub templates: Vec<String>,
+}
+
+impl FromTable for GroupTable {
+    fn from_table(table: &Table<'_>) -> Result<GroupTable, TomlError> {
+        Ok(GroupTable {
+            templates: table.list("templates", text)?,
         })
+    }
+}
+
+/// `[templates.NAME.services]`
+pub struct TemplateTable {
+    pub services: BTreeMap<String, OrderedService>,
+}
+
+impl FromTable for TemplateTable {
+    fn from_table(table: &Table<'_>) -> Result<TemplateTable, TomlError> {
+        Ok(TemplateTable {
+            services: table.each("services", ordered_service)?,
+        })
+    }
+}
+
+const INTERVAL_S: RangeInclusive<f64> = 0.1..=604_800.0;
+
+fn ordered_service(value: &Value) -> Result<OrderedService, String> {
+    let pair = value.as_list().and_then(|elements| match elements {
+        [Value::Text(plugin), interval] => Some((plugin, interval.as_number()?)),
+        _ => None,
+    });
+    let Some((plugin, interval_s)) = pair else {
+        return Err(
+            "must be a plugin and an interval in seconds such as [\"get_linux_cpu\", 15]"
+                .to_owned(),
+        );
+    };
+    if plugin.is_empty() || !is_text(plugin, MAX_NAME) {
+        return Err(format!(
+            "must name a plugin in 1 to {MAX_NAME} bytes without control characters"
+        ));
+    }
+    if !INTERVAL_S.contains(&interval_s) {
+        return Err(format!(
+            "must have an interval within {} to {} s",
+            INTERVAL_S.start(),
+            INTERVAL_S.end()
+        ));
+    }
+    Ok(OrderedService {
+        plugin: plugin.clone(),
+        // Within the range above, so it fits.
+        interval_ms: (interval_s * 1000.0).round() as u32,
     })
 }
 
-fn digest<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Digest>, D::Error> {
-    by_rule(from, |value| {
-        let digest = value.as_str().and_then(Digest::from_hex);
-        digest
-            .map(Some)
-            .ok_or_else(|| "must be 64 hexadecimal digits, as `sha256sum` prints them".to_owned())
+fn address(value: &Value) -> Result<SocketAddr, String> {
+    let address = value.as_str().and_then(|text| text.parse().ok());
+    address.ok_or_else(|| {
+        "must be an IP address and a port from 0 to 65535, such as \"127.0.0.1:9000\" or \"[::1]:9000\""
+            .to_owned()
     })
+}
+
+fn digest(value: &Value) -> Result<Digest, String> {
+    let digest = value.as_str().and_then(Digest::from_hex);
+    digest.ok_or_else(|| "must be 64 hexadecimal digits, as `sha256sum` prints them".to_owned())
 }
