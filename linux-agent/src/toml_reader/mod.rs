@@ -31,7 +31,7 @@ pub(crate) use given::Given;
 use schema::joined;
 pub(crate) use schema::{As, Key, Replaced, Schema, quoted};
 pub(crate) use table::{FromTable, Table};
-pub(crate) use value::{Value, file_path, text, truth};
+pub(crate) use value::Value;
 
 /// An environment variable that gives a key instead of the file.
 pub(crate) struct Variable {

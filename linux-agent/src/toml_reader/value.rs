@@ -1,7 +1,6 @@
-//! A value as it was written, and the rules for plain ones.
+//! A value as it was written.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use toml::de::DeValue;
 
@@ -16,26 +15,6 @@ pub(crate) enum Value {
     Table(BTreeMap<String, Value>),
     /// A date, or a number that no type can hold.
     Other,
-}
-
-/// Any text.
-pub(crate) fn text(value: &Value) -> Result<String, String> {
-    let text = value.as_str().map(str::to_owned);
-    text.ok_or_else(|| "must be text in quotes".to_owned())
-}
-
-/// Any path.
-pub(crate) fn file_path(value: &Value) -> Result<PathBuf, String> {
-    let path = value.as_str().map(PathBuf::from);
-    path.ok_or_else(|| "must be a path in quotes".to_owned())
-}
-
-/// Yes or no.
-pub(crate) fn truth(value: &Value) -> Result<bool, String> {
-    match value {
-        Value::Bool(truth) => Ok(*truth),
-        _ => Err("must be true or false".to_owned()),
-    }
 }
 
 impl Value {

@@ -10,7 +10,7 @@ use crate::client_name::ClientName;
 use crate::collector::digest::Digest;
 use crate::protocol::{MAX_NAME, is_text};
 use crate::toml_reader::As::{Names, NumberOrName, Text, Toml};
-use crate::toml_reader::{FromTable, Key, Schema, Table, TomlError, Value, file_path, text, truth};
+use crate::toml_reader::{FromTable, Key, Schema, Table, TomlError, Value};
 
 /// Every key there is.
 pub const SCHEMA: Schema = Schema {
@@ -161,6 +161,23 @@ fn ordered_service(value: &Value) -> Result<OrderedService, String> {
         // Within the range above, so it fits.
         interval_ms: (interval_s * 1000.0).round() as u32,
     })
+}
+
+fn text(value: &Value) -> Result<String, String> {
+    let text = value.as_str().map(str::to_owned);
+    text.ok_or_else(|| "must be text in quotes".to_owned())
+}
+
+fn file_path(value: &Value) -> Result<PathBuf, String> {
+    let path = value.as_str().map(PathBuf::from);
+    path.ok_or_else(|| "must be a path in quotes".to_owned())
+}
+
+fn truth(value: &Value) -> Result<bool, String> {
+    match value {
+        Value::Bool(truth) => Ok(*truth),
+        _ => Err("must be true or false".to_owned()),
+    }
 }
 
 fn address(value: &Value) -> Result<SocketAddr, String> {
