@@ -380,9 +380,24 @@ fn no_request_hides_in_another() {
              {ask} HTTP/1.1\r\nHost: a\r\n\r\n"
         ));
         let answer = client.answer().unwrap();
-        assert_eq!(answer.header("connection"), "close");
+        assert_eq!((answer.status, answer.header("connection")), (400, "close"));
         assert!(client.answer().is_none(), "{first}, {second}");
     }
+    assert_eq!(collector.reports("").len(), 0);
+    // One length is as good as the other, and a connection that was kept is looked at too.
+    let mut client = collector.connect();
+    client.send(&format!(
+        "{}{body}",
+        post_head("application/json", body.len())
+    ));
+    assert_eq!(client.answer().unwrap().status, 200);
+    let head = "POST /api/client/service/report/ HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked";
+    client.send(&format!("{head}\r\nContent-Length: 4\r\n\r\n{chunked}"));
+    assert_eq!(client.answer().unwrap().status, 400);
+    let mut client = collector.connect();
+    client.send(&format!("{head}\r\n\r\n{chunked}"));
+    assert_eq!(client.answer().unwrap().status, 200);
+    assert_eq!(collector.reports("").len(), 2);
 }
 
 #[test]

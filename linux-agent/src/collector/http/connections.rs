@@ -28,6 +28,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
 use super::app::{App, Peer};
+use super::heads::{TwoLengths, Watched};
 use super::refusal::{Refusal, Refusals, Refused};
 use crate::collector::tls::HANDSHAKE_TIMEOUT;
 
@@ -115,7 +116,8 @@ impl Connection {
             peer,
             watcher,
         } = self;
-        let service = service_fn(|request| answer(&router, &app, peer, request));
+        let (stream, two_lengths) = Watched::new(stream);
+        let service = service_fn(|request| answer(&router, &app, peer, &two_lengths, request));
         let connection = http.serve_connection(TokioIo::new(stream), service);
         // Whatever else ends a connection is the client's affair; it has its answer or asks again.
         if let Err(error) = watcher.watch(connection).await
@@ -181,18 +183,24 @@ async fn answer(
     router: &TowerToHyperService<Router>,
     app: &App,
     peer: IpAddr,
+    two_lengths: &TwoLengths,
     mut request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
     request.extensions_mut().insert(Peer(peer));
     let is_chunked = request.headers().contains_key(TRANSFER_ENCODING);
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let claimed = request.headers().get("Mote-Client").cloned();
-    let mut response = match has_one_host(&request) {
-        true => router.call(request).await?,
-        false => Refusal::bad("a request needs one Host").into_response(),
+    // What stood before may have chosen the other of two (RFC 9112, 3.2 and 6.1).
+    let mut response = if !has_one_host(&request) {
+        Refusal::bad("a request needs one Host").into_response()
+    } else if is_chunked && two_lengths.found() {
+        Refusal::bad("a request has a Content-Length or a Transfer-Encoding, not both")
+            .into_response()
+    } else {
+        router.call(request).await?
     };
     if is_chunked {
-        // What stood before may have found another length in Content-Length (RFC 9112, 6.1), so nothing follows.
+        // So nothing is behind it that could be taken for a request.
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(CONNECTION, close);
     }
@@ -224,7 +232,6 @@ async fn answer(
     Ok(response)
 }
 
-/// RFC 9112, 3.2: what stood before may have chosen another of two.
 fn has_one_host(request: &Request<Incoming>) -> bool {
     match request.headers().get_all(HOST).iter().count() {
         0 => request.version() < Version::HTTP_11,

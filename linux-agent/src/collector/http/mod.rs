@@ -7,6 +7,8 @@ pub(crate) mod body;
 pub(crate) mod connections;
 pub(crate) mod enroll;
 pub(crate) mod guesses;
+mod heads;
+
 mod overview;
 mod refusal;
 pub(crate) mod reports;
