@@ -1,10 +1,12 @@
-//! Who the board is: the client id that the image was built with, or the unique id of its flash chip, so that one image
+//! Who the board is: the client id that the image was built with, or the unique id of its flash chip (Pico) or
+//! of its own chip (Pico 2), so that one image
 //! serves many boards.
 
 use embassy_rp::Peri;
-use embassy_rp::flash::Flash;
 use embassy_rp::peripherals::FLASH;
 use mote_firmware::ClientId;
+
+use crate::chip::{UNIQUE_BYTES, unique_id};
 
 /// As the server knows the board, and as a host names its port.
 #[derive(Clone, Copy)]
@@ -22,11 +24,7 @@ const BUILT_IN: &str = match option_env!("MOTE_CLIENT_ID") {
 };
 
 const PREFIX: &str = "pico-";
-const UNIQUE_BYTES: usize = 8;
 const NAME_BYTES: usize = PREFIX.len() + 2 * UNIQUE_BYTES;
-
-/// The size of the flash does not matter to its id.
-const FLASH_BYTES: usize = 2 * 1024 * 1024;
 
 /// Finds out who the board is.
 pub fn identity(flash: Peri<'static, FLASH>) -> Identity {
@@ -36,10 +34,7 @@ pub fn identity(flash: Peri<'static, FLASH>) -> Identity {
             serial: BUILT_IN,
         };
     }
-    let mut unique = [0; UNIQUE_BYTES];
-    // It fails only beside another core, which does not run yet; then the id is all zeros.
-    let _ = Flash::<_, _, FLASH_BYTES>::new_blocking(flash).blocking_unique_id(&mut unique);
-    let name = name(unique);
+    let name = name(unique_id(flash));
     Identity {
         client_id: ClientId::Name(name),
         serial: name.strip_prefix(PREFIX).unwrap_or(name),

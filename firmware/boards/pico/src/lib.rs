@@ -1,7 +1,8 @@
-//! mote on the Raspberry Pi Pico: what can be sampled there, its watchdog, and what the images have in common.
+//! mote on the Raspberry Pi Pico and Pico 2: what can be sampled there, its watchdog, and what the images have in common.
 
 #![no_std]
 
+mod chip;
 mod identity;
 mod panic;
 mod reset;
@@ -12,7 +13,6 @@ pub mod usb;
 use embassy_rp::Peri;
 use embassy_rp::adc::{self, Adc, Channel};
 use embassy_rp::gpio::{Level, Output};
-use embassy_rp::pac;
 use embassy_rp::peripherals::{ADC, ADC_TEMP_SENSOR, PIN_25, WATCHDOG};
 use embassy_time::Delay;
 use mote_firmware::{
@@ -27,7 +27,7 @@ pub use sleep::sleeper;
 pub use temperature::{Temperature, Thermometer};
 
 /// Where the firmware sleeps. The chip's timer counts microseconds, asleep or awake.
-pub static LOAD: LoadMeter = LoadMeter::new(|| pac::TIMER.timerawl().read());
+pub static LOAD: LoadMeter = LoadMeter::new(|| chip::TIMER.timerawl().read());
 
 static RAM: Ram = Ram::linked();
 

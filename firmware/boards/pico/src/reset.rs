@@ -1,24 +1,36 @@
-//! Why the board started, and the watchdog (RP2040 datasheet, 4.7 and 2.10.4).
+//! Why the board started, and the watchdog (datasheets: RP2040 4.7, RP2350 12.9).
 
-use embassy_rp::interrupt::{self, InterruptExt};
+use embassy_rp::interrupt::InterruptExt;
 use embassy_rp::pac;
 use mote_firmware::{Reset, crash};
+
+use crate::chip::{
+    CAUSES, POWER_ON, RESET_BY_WATCHDOG, STUCK, TIMER, WATCHDOG_PER_US, chip_reset, stuck_handler,
+};
 
 /// The watchdog resets the board after so many milliseconds without a sampling of what was due.
 pub const WATCHDOG_MS: u32 = 8000;
 
 /// Why the board started.
 ///
-/// The bits are those of `VREG_AND_CHIP_RESET.CHIP_RESET`, with those of `WATCHDOG.REASON` at 0 and 1, where
+/// The bits are those of `CHIP_RESET`, with those of `WATCHDOG.REASON` at 0 and 1, where
 /// the other register has none. The chip's tell of its last reset as a whole and stay as they are when the
 /// watchdog bites: `watchdog+power-on` is a bite some time after power came.
-pub static RESET: Reset = Reset::new(&[
-    (REASON_TIMER, "watchdog"),
-    (REASON_FORCE, "forced"),
-    (POWER_ON, "power-on"),
-    (1 << 16, "run-pin"),
-    (1 << 20, "debugger"),
-]);
+pub static RESET: Reset = Reset::new(&NAMES);
+
+const OWN: [(u32, &str); 2] = [(REASON_TIMER, "watchdog"), (REASON_FORCE, "forced")];
+
+/// The watchdog's own, then those of the chip.
+static NAMES: [(u32, &str); OWN.len() + CAUSES.len()] = {
+    let mut names = [OWN[0]; OWN.len() + CAUSES.len()];
+    names[1] = OWN[1];
+    let mut index = 0;
+    while index < CAUSES.len() {
+        names[OWN.len() + index] = CAUSES[index];
+        index += 1;
+    }
+    names
+};
 
 /// So long before the watchdog bites it is clear that the firmware hangs.
 const HANGS_MS: u32 = 500;
@@ -27,10 +39,6 @@ const ALARM: usize = 3;
 
 const REASON_TIMER: u32 = 1 << 0;
 const REASON_FORCE: u32 = 1 << 1;
-const POWER_ON: u32 = 1 << 8;
-
-/// `HAD_POR`, `HAD_RUN`, `HAD_PSM_RESTART` and `PSM_RESTART_FLAG`: the others are reserved.
-const CHIP_RESET_BITS: u32 = 1 << 8 | 1 << 16 | 1 << 20 | 1 << 24;
 
 /// In the upper half of scratch register 0 while the lower one counts resets by the watchdog. The register
 /// keeps its value over such a reset and is zero after one of the whole chip.
@@ -39,7 +47,7 @@ const COUNTS: u32 = 0x6D6F;
 /// Keeps the cause of the reset and starts the watchdog.
 pub(crate) fn start() {
     let reason = pac::WATCHDOG.reason().read().0 & (REASON_TIMER | REASON_FORCE);
-    let chip = pac::VREG_AND_CHIP_RESET.chip_reset().read().0 & CHIP_RESET_BITS;
+    let chip = chip_reset();
     let kept = pac::WATCHDOG.scratch0().read();
     let resets = match kept >> 16 == COUNTS {
         // The loader, too, starts what it has flashed by the watchdog: before the first start of this
@@ -57,19 +65,19 @@ pub(crate) fn start() {
     select_all();
     feed();
     pac::WATCHDOG.ctrl().modify(|it| it.set_enable(true));
-    pac::TIMER.inte().modify(|it| it.set_alarm(ALARM, true));
+    TIMER.inte().modify(|it| it.set_alarm(ALARM, true));
     // SAFETY: its handler does not come back.
-    unsafe { interrupt::TIMER_IRQ_3.enable() };
+    unsafe { STUCK.enable() };
 }
 
 // The fourth alarm of the timer comes when the watchdog is about to bite, and tells where the firmware hangs. What
 // hangs in an interrupt, or with interrupts masked, it does not see.
 core::arch::global_asm!(
-    ".section .text.TIMER_IRQ_3, \"ax\"",
-    ".global TIMER_IRQ_3",
-    ".type TIMER_IRQ_3,%function",
+    concat!(".section .text.", stuck_handler!(), ", \"ax\""),
+    concat!(".global ", stuck_handler!()),
+    concat!(".type ", stuck_handler!(), ",%function"),
     ".thumb_func",
-    "TIMER_IRQ_3:",
+    concat!(stuck_handler!(), ":"),
     "ldr r0, =__mote_stuck",
     "bx r0",
     ".ltorg",
@@ -77,14 +85,13 @@ core::arch::global_asm!(
 
 /// Gives the schedule another [`WATCHDOG_MS`].
 pub(crate) fn feed() {
-    // It counts down twice a microsecond (erratum RP2040-E1).
-    let load = WATCHDOG_MS * 1000 * 2;
+    let load = WATCHDOG_MS * 1000 * WATCHDOG_PER_US;
     pac::WATCHDOG
         .load()
         .write_value(pac::watchdog::regs::Load(load));
-    let now_us = pac::TIMER.timerawl().read();
+    let now_us = TIMER.timerawl().read();
     let alarm_us = now_us.wrapping_add((WATCHDOG_MS - HANGS_MS) * 1000);
-    pac::TIMER.alarm(ALARM).write_value(alarm_us);
+    TIMER.alarm(ALARM).write_value(alarm_us);
 }
 
 /// Resets the board at once.
@@ -100,5 +107,5 @@ pub(crate) fn force() -> ! {
 fn select_all() {
     pac::PSM
         .wdsel()
-        .write_value(pac::psm::regs::Wdsel(0x0001_FFFC));
+        .write_value(pac::psm::regs::Wdsel(RESET_BY_WATCHDOG));
 }
