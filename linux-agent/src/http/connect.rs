@@ -30,10 +30,12 @@ impl Addresses {
             .last
             .lock()
             .unwrap_or_else(|poisoned| poisoned.into_inner());
-        // A stable sort: the others stay in the order that the name service gave.
-        let mut addresses = addresses.to_vec();
-        addresses.sort_by_key(|address| Some(*address) != *last);
-        let (stream, address) = first_of(&addresses, until)?;
+        // The others stay in the order that the name service gave.
+        let (mut tried, others): (Vec<_>, Vec<_>) = addresses
+            .iter()
+            .partition(|address| Some(**address) == *last);
+        tried.extend(others);
+        let (stream, address) = first_of(&tried, until)?;
         *last = Some(address);
         Ok(stream)
     }

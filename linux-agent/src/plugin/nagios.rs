@@ -24,7 +24,8 @@ pub fn fields(state: i32, output: &[u8]) -> Map<String, Value> {
     let mut fields = Map::new();
     fields.insert("state".to_owned(), state.into());
     fields.insert("text".to_owned(), text.trim().into());
-    let items: Map<String, Value> = Items(performance).chain(Items(more)).collect();
+    let mut items = Map::new();
+    items.extend(Items(performance).chain(Items(more)));
     if !items.is_empty() {
         fields.insert("data".to_owned(), items.into());
     }

@@ -35,7 +35,7 @@ impl Board {
         let entries = entries.into_iter().flatten().flatten().flatten();
         let names = entries.filter_map(|it| it.file_name().into_string().ok());
         let mut boards: Vec<Board> = names.filter_map(|it| self.fits(&it)).collect();
-        boards.sort_by(|a, b| a.device.cmp(&b.device));
+        boards.sort_unstable_by(|a, b| a.device.cmp(&b.device));
         boards
     }
 

@@ -207,11 +207,13 @@ fn json(value: &Value) -> Option<serde_json::Value> {
         Value::Bool(truth) => (*truth).into(),
         Value::Other => return None,
         Value::List(values) => values.iter().map(json).collect::<Option<Vec<_>>>()?.into(),
-        Value::Table(table) => table
-            .iter()
-            .map(|(name, value)| Some((name.clone(), json(value)?)))
-            .collect::<Option<serde_json::Map<_, _>>>()?
-            .into(),
+        Value::Table(table) => {
+            let mut object = serde_json::Map::new();
+            for (name, value) in table {
+                object.insert(name.clone(), json(value)?);
+            }
+            object.into()
+        }
     })
 }
 

@@ -71,16 +71,15 @@ impl<'a> Table<'a> {
         name: &str,
         rule: impl Fn(&Value) -> Result<T, String>,
     ) -> Result<BTreeMap<String, T>, TomlError> {
+        let mut read = BTreeMap::new();
         let Some(table) = self.below(name) else {
-            return Ok(BTreeMap::new());
+            return Ok(read);
         };
-        let entries = table.entries.iter();
-        entries
-            .map(|(name, value)| {
-                let path = joined(&table.path, &quoted(name));
-                Ok((name.clone(), self.checked(&path, rule(value))?))
-            })
-            .collect()
+        for (name, value) in table.entries {
+            let path = joined(&table.path, &quoted(name));
+            read.insert(name.clone(), self.checked(&path, rule(value))?);
+        }
+        Ok(read)
     }
 
     /// `[name]`
@@ -102,10 +101,10 @@ impl<'a> Table<'a> {
     /// Each `[name.ANY]`
     #[cfg(any(test, feature = "serve"))] // The agent has none.
     pub fn named_tables<T: FromTable>(&self, name: &str) -> Result<BTreeMap<String, T>, TomlError> {
-        let Some(parent) = self.below(name) else {
-            return Ok(BTreeMap::new());
-        };
         let mut tables = BTreeMap::new();
+        let Some(parent) = self.below(name) else {
+            return Ok(tables);
+        };
         for (name, value) in parent.entries {
             if let Some(table) = self.at(joined(&parent.path, &quoted(name)), value) {
                 tables.insert(name.clone(), T::from_table(&table)?);

@@ -36,11 +36,12 @@ impl Value {
                 Value::List(elements.collect())
             }
             DeValue::Table(table) => {
-                let entries = table.iter().map(|(name, value)| {
+                let mut entries = BTreeMap::new();
+                for (name, value) in table {
                     let value = Value::from_toml(value.get_ref());
-                    (name.get_ref().to_string(), value)
-                });
-                Value::Table(entries.collect())
+                    entries.insert(name.get_ref().to_string(), value);
+                }
+                Value::Table(entries)
             }
         }
     }
