@@ -6,13 +6,14 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use ureq::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use ureq::http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use ureq::unversioned::transport::Connector;
 use ureq::{Agent, AsSendBody, Body};
 
 use crate::http::access::Access;
 use crate::http::buffers::MAX_HEAD;
 use crate::http::connect::Addresses;
+use crate::http::document::{Tagged, encoding, read_document};
 use crate::http::error::{CallError, CallFault};
 use crate::http::outcome::Outcome;
 use crate::http::redirect::{MAX_REDIRECTS, same_origin};
@@ -21,7 +22,7 @@ use crate::http::resolver::CachingResolver;
 use crate::http::tls;
 use crate::http::transport::TcpConnector;
 use crate::http::words;
-use crate::protocol::{MAX_DOCUMENT, UNKNOWN_CLIENT};
+use crate::protocol::UNKNOWN_CLIENT;
 use crate::settings::{self, Encoding, Server};
 
 /// At most this many bytes of an answer to a report are read, so that the connection can be kept.
@@ -45,6 +46,8 @@ pub struct Client {
     report_url: Uri,
     /// The body of the last answer to a report did not end in time.
     is_endless: AtomicBool,
+    /// This client's last services document, if the server named it.
+    tagged: Mutex<Option<Tagged>>,
 }
 
 /// What a server said to a report.
@@ -89,34 +92,70 @@ impl Client {
             server: server.clone(),
             client_id: client_id.to_owned(),
             is_endless: AtomicBool::new(false),
+            tagged: Mutex::new(None),
         }
     }
 
-    /// Asks which services to monitor. Returns the document's bytes, at most [`MAX_DOCUMENT`].
+    /// Asks which services to monitor. Returns the document's bytes, at most
+    /// [`MAX_DOCUMENT`](crate::protocol::MAX_DOCUMENT). One that the server named
+    /// with an `ETag` is not sent again as long as it stays the same.
     pub fn fetch_config(&self) -> Result<Vec<u8>, CallError> {
-        self.fetch_config_of(&self.client_id)
+        let mut tagged = self
+            .tagged
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let url = &self.config_url(&self.client_id);
+        let tag = tagged.as_ref().map(|it| it.tag.as_str());
+        let mut response = self.ask_config(url, &self.client_id, tag)?;
+        if response.status() == StatusCode::NOT_MODIFIED
+            && let Some(tagged) = &*tagged
+        {
+            return Ok(tagged.document.clone());
+        }
+        *tagged = None;
+        if !response.status().is_success() {
+            return Err(self.refused(url, &mut response, ""));
+        }
+        let document = read_document(url, &mut response)?;
+        if self.server.config_method == settings::Method::Get {
+            *tagged = Tagged::of(response.headers(), &document);
+        }
+        Ok(document)
     }
 
     /// As [`Client::fetch_config`], for another client.
     pub fn fetch_config_of(&self, client_id: &str) -> Result<Vec<u8>, CallError> {
         let url = &self.config_url(client_id);
+        let mut response = self.ask_config(url, client_id, None)?;
+        match response.status().is_success() {
+            true => read_document(url, &mut response),
+            false => Err(self.refused(url, &mut response, "")),
+        }
+    }
+
+    fn ask_config(
+        &self,
+        url: &Uri,
+        client_id: &str,
+        tag: Option<&str>,
+    ) -> Result<Response<Body>, CallError> {
         let timeout = self.server.request_timeout.as_secs_f64().to_string();
         let refresh = self.server.config_update_interval.as_secs_f64().to_string();
         let headers = [
             ("Mote-Client", client_id),
             ("Mote-Request-Timeout", &timeout),
             ("Mote-Config-Interval", &refresh),
+            (header::IF_NONE_MATCH.as_str(), tag.unwrap_or_default()),
         ];
+        let headers = match tag {
+            Some(_) => &headers[..],
+            None => &headers[..3],
+        };
         let method = match self.server.config_method {
             settings::Method::Get => Method::GET,
             settings::Method::Post => Method::POST,
         };
-        let whole = self.server.request_timeout;
-        let mut response = self.call(method, url, &headers, b"", whole)?;
-        if !response.status().is_success() {
-            return Err(self.refused(url, &mut response, ""));
-        }
-        read_document(url, &mut response)
+        self.call(method, url, headers, b"", self.server.request_timeout)
     }
 
     /// Exchanges a one-time code for a document with client id and token. The error for a refused code holds the
@@ -374,25 +413,6 @@ fn run(
     agent.run(request.build())
 }
 
-/// Reads a whole answer of at most [`MAX_DOCUMENT`] bytes that is not encoded.
-fn read_document(url: &Uri, response: &mut Response<Body>) -> Result<Vec<u8>, CallError> {
-    if let Some(encoding) = encoding(response.headers()) {
-        return Err(CallFault::Encoded(encoding).of(url));
-    }
-    let mut document = Vec::new();
-    let limit = MAX_DOCUMENT as u64 + 1;
-    response
-        .body_mut()
-        .as_reader()
-        .take(limit)
-        .read_to_end(&mut document)
-        .map_err(|error| CallFault::Unreachable(ureq::Error::from(error)).of(url))?;
-    if document.len() > MAX_DOCUMENT {
-        return Err(CallFault::TooLarge.of(url));
-    }
-    Ok(document)
-}
-
 /// As much of a plain answer as is looked at for a server's words.
 fn beginning(response: &mut Response<Body>) -> Vec<u8> {
     let mut answer = Vec::new();
@@ -402,13 +422,6 @@ fn beginning(response: &mut Response<Body>) -> Vec<u8> {
         let _ = body.read_to_end(&mut answer);
     }
     answer
-}
-
-/// The encoding of an answer, which nobody asked for.
-fn encoding(headers: &HeaderMap) -> Option<String> {
-    let given = headers.get_all(header::CONTENT_ENCODING).iter();
-    let mut given = given.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-    given.find(|value| !value.trim().eq_ignore_ascii_case("identity"))
 }
 
 fn url(server: &Server, path: &str) -> Uri {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! client ──► ureq ──► transport ──► tls ──► socket        words    what a server says of a refusal
-//!    │                    │                               error    why a call failed, in one sentence
+//!    ├── document         │                               error    why a call failed, in one sentence
 //!    └── access           ├── connect ◄── resolver        outcome  what it meant for the report
 //!        token, TLS       └── buffers
 //! ```
@@ -14,6 +14,7 @@ pub(crate) mod access;
 mod buffers;
 mod client;
 mod connect;
+mod document;
 mod error;
 pub mod outcome;
 mod redirect;
@@ -28,6 +29,7 @@ mod words;
 pub use buffers::{JoinedBuffers, MAX_HEAD, MAX_INTERIM};
 pub(crate) use client::Tried;
 pub use client::{ANSWER_WAIT, Client, MAX_ANSWER, MAX_RETRY_AFTER};
+pub use document::MAX_TAG;
 pub use error::CallError;
 pub use redirect::MAX_REDIRECTS;
 pub use resolver::MAX_ADDRESSES;

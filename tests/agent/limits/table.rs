@@ -68,6 +68,7 @@ fn of_the_agent() -> Vec<(&'static str, String)> {
             format!("{} to {}", Interval::MIN, Interval::MAX),
         ),
         ("services document", size(protocol::MAX_DOCUMENT)),
+        ("its `ETag`", size(http::MAX_TAG)),
         ("its nesting", json::MAX_DEPTH.to_string()),
         (
             "redirects, within the origin only",

@@ -8,6 +8,7 @@ mod orders;
 #[cfg(feature = "serve")]
 mod reference;
 mod reports;
+mod tags;
 
 use mote_test_support::scripted_server::{Answer, Request, Server};
 use mote_test_support::site::{Site, server_settings};
