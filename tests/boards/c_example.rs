@@ -1,16 +1,15 @@
 //! A firmware in C that takes the library in, on the lm3s6965evb in QEMU. An interrupt of its own takes a quarter of
 //! the time by the number of its instructions, so the truth about load is no clock's.
 
-use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
 use mote_test_support::elf::Elf;
 use mote_test_support::need;
-use mote_test_support::qemu::{self, converse, qemu, run};
+use mote_test_support::qemu::{self, qemu, run};
 use serde_json::{Value, json};
 
-use crate::lines::{assert_grid, messages, reports, sealed};
+use crate::lines::{assert_grid, messages, reports, talk};
 
 const PACKAGE: &str = "mote-c-example";
 const TARGET: &str = "thumbv7m-none-eabi";
@@ -27,8 +26,9 @@ fn it_follows_orders() {
         "Count": ["get_counter", 1],
         "Other": ["get_other", 3],
     }});
-    let Some((image, output)) = talk(&orders, |written| reports(written, "Count").len() >= 20)
-    else {
+    let Some((image, output)) = talk(PACKAGE, TARGET, board, &orders, |written| {
+        reports(written, "Count").len() >= 20
+    }) else {
         return;
     };
 
@@ -86,7 +86,7 @@ fn it_says_which_orders_it_refuses_and_keeps_the_old() {
             after.filter(|it| it["service_name"] == "McuLoad").count() >= 3
         })
     };
-    let Some((_, output)) = talk(&orders, done) else {
+    let Some((_, output)) = talk(PACKAGE, TARGET, board, &orders, done) else {
         return;
     };
     let said = messages(&output);
@@ -113,26 +113,6 @@ fn a_run_repeats_to_the_byte() {
     let alive = reports(&first, "Alive").pop().unwrap();
     assert!(alive["data"]["dropped"].as_u64().unwrap() > 0, "{alive}");
     assert_eq!(alive["data"]["reset_cause"], "power-on");
-}
-
-/// Answers as a host does until `done` with what the board wrote; none if the test is skipped.
-fn talk(orders: &Value, done: impl Fn(&[u8]) -> bool) -> Option<(std::path::PathBuf, Vec<u8>)> {
-    let image = need(PACKAGE, qemu::image(PACKAGE, TARGET))?;
-    let mut answered = 0;
-    let output = converse(board(&image), |written, line| {
-        let said = messages(written);
-        for message in said.iter().skip(answered) {
-            if message["get"] == "services" {
-                line.write_all(&sealed(orders)).unwrap();
-            } else if message["seq"].is_u64() {
-                line.write_all(&sealed(&json!({"ack": message["seq"]})))
-                    .unwrap();
-            }
-        }
-        answered = said.len();
-        done(written)
-    });
-    Some((image.clone(), need(PACKAGE, output)?))
 }
 
 fn board(image: &Path) -> Command {

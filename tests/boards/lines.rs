@@ -1,6 +1,38 @@
 //! The lines of boards, taken apart and put together by another road than mote's own.
 
-use serde_json::Value;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use mote_test_support::need;
+use mote_test_support::qemu::{self, converse};
+use serde_json::{Value, json};
+
+/// Answers an image on its machine as a host does, until `done` with what the board wrote; none if the test is skipped.
+pub fn talk(
+    package: &str,
+    target: &str,
+    machine: impl Fn(&Path) -> Command,
+    orders: &Value,
+    done: impl Fn(&[u8]) -> bool,
+) -> Option<(PathBuf, Vec<u8>)> {
+    let image = need(package, qemu::image(package, target))?;
+    let mut answered = 0;
+    let output = converse(machine(&image), |written, line| {
+        let said = messages(written);
+        for message in said.iter().skip(answered) {
+            if message["get"] == "services" {
+                line.write_all(&sealed(orders)).unwrap();
+            } else if message["seq"].is_u64() {
+                line.write_all(&sealed(&json!({"ack": message["seq"]})))
+                    .unwrap();
+            }
+        }
+        answered = said.len();
+        done(written)
+    });
+    Some((image, need(package, output)?))
+}
 
 /// The reports of a service come at equal distances.
 pub fn assert_grid(reports: &[Value], interval_s: u64) {

@@ -9,5 +9,6 @@ mod executors;
 mod gateway;
 mod lines;
 mod load_accuracy;
+mod microbit;
 mod pico;
 mod small_board;
