@@ -12,10 +12,10 @@ use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{self, Receiver, Sender, SyncSender, TrySendError};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use log::{LevelFilter, Log, Metadata, Record};
 use nix::libc;
@@ -35,16 +35,15 @@ const MAX_WAIT_MS: u8 = 100;
 /// A line is formatted elsewhere; this writes it.
 const STACK_BYTES: usize = 64 << 10;
 
-/// How often [`flush`] looks for room.
-const FLUSH_PAUSE: Duration = Duration::from_millis(10);
-
-static TO_THREAD: OnceLock<Waiting> = OnceLock::new();
+static TO_THREAD: OnceLock<Handover> = OnceLock::new();
+/// Lines that wait for the log's thread. A channel with a bound would hold the room for all of them from the start.
+static WAITING: AtomicUsize = AtomicUsize::new(0);
 /// Lines lost since the log said so last.
 static LOST: AtomicU64 = AtomicU64::new(0);
 
-/// Where lines wait for the log's thread.
-struct Waiting {
-    lines: SyncSender<Message>,
+/// The way to the log's thread.
+struct Handover {
+    messages: Sender<Message>,
     /// In a file each line begins with the time. Elsewhere whoever keeps standard error adds it.
     has_time: bool,
 }
@@ -101,33 +100,26 @@ pub fn say(line: Arguments<'_>) {
 }
 
 fn start(sink: Sink) -> io::Result<()> {
-    let (lines, waiting) = mpsc::sync_channel(MAX_WAITING);
+    let (messages, waiting) = mpsc::channel();
     let has_time = matches!(sink, Sink::File(_));
     thread::Builder::new()
         .name("log".to_owned())
         .stack_size(STACK_BYTES)
         .spawn(move || sink.keep(&waiting))?;
     // A process has one log: a second call changes nothing.
-    let _ = TO_THREAD.set(Waiting { lines, has_time });
+    let _ = TO_THREAD.set(Handover { messages, has_time });
     Ok(())
 }
 
 /// Waits until what was said is written, but not for longer than `limit`.
 pub fn flush(limit: Duration) {
-    let Some(Waiting { lines, .. }) = TO_THREAD.get() else {
+    let Some(Handover { messages, .. }) = TO_THREAD.get() else {
         return;
     };
-    let began = Instant::now();
     let (done, written) = mpsc::channel();
-    let mut message = Message::Flush(done);
-    while let Err(TrySendError::Full(back)) = lines.try_send(message) {
-        if began.elapsed() >= limit {
-            return;
-        }
-        message = back;
-        thread::sleep(FLUSH_PAUSE);
+    if messages.send(Message::Flush(done)).is_ok() {
+        let _ = written.recv_timeout(limit);
     }
-    let _ = written.recv_timeout(limit.saturating_sub(began.elapsed()));
 }
 
 /// What the `log` crate's macros call.
@@ -151,16 +143,25 @@ impl Log for Writer {
 fn write(line: Arguments<'_>) {
     let written = match TO_THREAD.get() {
         None => write_at_once(line),
-        Some(Waiting { lines, has_time }) => {
-            let line = match has_time {
-                true => stamped(line),
-                false => plain(line),
-            };
-            lines.try_send(Message::Line(line)).is_ok()
-        }
+        Some(handover) => handover.line(line),
     };
     if !written {
         LOST.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Handover {
+    /// Whether there was room.
+    fn line(&self, line: Arguments<'_>) -> bool {
+        if WAITING.fetch_add(1, Ordering::Relaxed) >= MAX_WAITING {
+            WAITING.fetch_sub(1, Ordering::Relaxed);
+            return false;
+        }
+        let line = match self.has_time {
+            true => stamped(line),
+            false => plain(line),
+        };
+        self.messages.send(Message::Line(line)).is_ok()
     }
 }
 
@@ -189,6 +190,7 @@ impl Sink {
         while let Ok(message) = waiting.recv() {
             match message {
                 Message::Line(line) => {
+                    WAITING.fetch_sub(1, Ordering::Relaxed);
                     self.write(&line);
                     // Lines are lost only while others wait, so another line follows and the loss is noticed.
                     match LOST.swap(0, Ordering::Relaxed) {
