@@ -1,5 +1,6 @@
 //! Processes of a test: none is left behind.
 
+use std::fmt::Write;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -102,13 +103,47 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
+        // Look at it while it lives: it may be what hangs.
+        let threads = std::thread::panicking().then(|| threads(self.id()));
         // Both fail only if it is gone already.
         let _ = self.child.kill();
         let _ = self.child.wait();
-        if std::thread::panicking() {
+        if let Some(threads) = threads {
+            eprintln!("--- threads of {}:\n{threads}", self.name);
             eprintln!("--- output of {}:\n{}---", self.name, self.output());
         }
     }
+}
+
+/// What each thread of a process does: its name, where the kernel keeps it, its system call and the signals that it
+/// blocks. Empty if the process is gone; of a file that cannot be read it says so.
+pub fn threads(pid: u32) -> String {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return String::new();
+    };
+    let mut lines = String::new();
+    for task in tasks.flatten().map(|it| it.path()) {
+        let read = |file: &str| match fs::read_to_string(task.join(file)) {
+            Ok(text) => text.trim().to_owned(),
+            Err(cause) => format!("({cause})"),
+        };
+        let status = read("status");
+        let of_status = |key: &str| {
+            let value = status.lines().find_map(|line| line.strip_prefix(key));
+            value.unwrap_or("?").trim().to_owned()
+        };
+        let _ = writeln!(
+            lines,
+            "{} {}: {}, at {}, call {}, blocks {}",
+            task.file_name().unwrap_or_default().display(),
+            read("comm"),
+            of_status("State:"),
+            read("wchan"),
+            read("syscall"),
+            of_status("SigBlk:")
+        );
+    }
+    lines
 }
 
 /// The agent's program, free of what this environment says to it.
@@ -150,4 +185,23 @@ fn program() -> PathBuf {
         program.display()
     );
     program
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_process_does_is_told_until_it_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let running = Running::start("sleeper", Command::new("sleep").arg("1000"), folder.path());
+        let pid = running.id();
+        let asleep = wait_for("a sleeping process", DEADLINE, || {
+            Some(threads(pid)).filter(|it| it.contains("S (sleeping)"))
+        });
+        assert!(asleep.starts_with(&format!("{pid} sleep: ")), "{asleep}");
+        assert!(asleep.contains(", blocks 0000000000000000"), "{asleep}");
+        drop(running);
+        assert_eq!(threads(pid), "");
+    }
 }
