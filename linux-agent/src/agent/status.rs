@@ -9,6 +9,7 @@ use crate::agent::sampling::Sampling;
 use crate::delivery::Courier;
 use crate::delivery::health::Health;
 use crate::gateway::{Gateway, View};
+use crate::orders::Plugin;
 use crate::settings::Settings;
 use crate::system::clock;
 
@@ -94,7 +95,7 @@ pub struct ServiceStatus {
     pub plugin: String,
     /// In seconds.
     pub interval_s: f64,
-    /// When it was sampled last, in Unix seconds.
+    /// When it was sampled last, in Unix seconds. None: never, as where the plugin is unknown.
     pub last: Option<f64>,
     /// In how many seconds it is sampled next.
     pub next_in_s: Option<f64>,
@@ -180,11 +181,15 @@ impl Status {
                 .entries()
                 .map(|(id, entry)| {
                     let slot = sampling.slot(id);
+                    let is_unknown = matches!(entry.service.plugin, Plugin::Unknown(_));
                     ServiceStatus {
                         name: entry.service.name.as_str().to_owned(),
                         plugin: entry.service.plugin.name().to_owned(),
                         interval_s: seconds(u64::from(entry.service.interval.as_millis())),
-                        last: slot.and_then(|slot| slot.last_unix_ms).map(seconds),
+                        last: slot
+                            .and_then(|slot| slot.last_unix_ms)
+                            .filter(|_| !is_unknown)
+                            .map(seconds),
                         next_in_s: entry.due().map(|due| seconds(due.millis_since(now))),
                         status: slot.and_then(|slot| slot.last_status),
                         missed: entry.missed(),

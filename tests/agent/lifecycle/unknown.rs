@@ -1,4 +1,4 @@
-//! Samples of which nothing is known.
+//! Samples of which nothing is known, and plugins that nobody knows.
 
 use std::fs;
 use std::os::unix::fs::FileExt;
@@ -47,4 +47,29 @@ fn a_sample_of_which_nothing_is_known_is_missed_and_not_sent() {
 
     let said = site.call(&["stop"]);
     assert!(said.out.starts_with("mote stopped, pid "), "{said:?}");
+}
+
+/// Its failure is reported once, and is no sample.
+#[test]
+fn status_tells_of_no_sample_of_a_plugin_that_is_unknown() {
+    let site = Site::new("services = { Odd = [\"no_such_plugin\", 1] }");
+    site.start();
+    site.wait_for_status("the report of it", |status| {
+        (status["reports"]["sampled"].as_u64() > Some(0)).then_some(())
+    });
+    let status = site.status();
+    let odd = service(&status, "Odd");
+    assert_eq!(
+        (&odd["last"], &odd["next_in_s"]),
+        (&Value::Null, &Value::Null)
+    );
+    assert!(odd["status"].as_i64() > Some(0), "{odd}");
+    let text = site.call(&["status"]).out;
+    let row = text.lines().find(|line| line.starts_with("Odd"));
+    let cells: Vec<&str> = row.unwrap().split_whitespace().collect();
+    assert_eq!(
+        cells[..6],
+        ["Odd", "no_such_plugin", "1", "s", "-", "-"],
+        "{text}"
+    );
 }
