@@ -11,6 +11,9 @@ pub const KILL_AFTER: Duration = Duration::from_secs(2);
 /// Plugins that run at a time.
 pub const MAX_RUNNING: usize = 16;
 
+/// So many are started at a time, each in a folder of its own. A file system that hangs holds one up for good.
+pub const MAX_STARTING: usize = 4;
+
 /// A plugin may write this much to its standard output.
 pub const MAX_OUTPUT_BYTES: usize = 64 << 10;
 

@@ -61,6 +61,14 @@ impl Plugins {
         }
     }
 
+    /// The folder of what `name` stands for, as the settings have it.
+    pub fn place(&self, name: &str) -> &Path {
+        match self.command(name) {
+            Some(command) => command.path.parent().unwrap_or(&command.path),
+            None => &self.folder,
+        }
+    }
+
     fn find_in_folder(&self, name: &str) -> Result<PathBuf, PluginError> {
         let folder = fs::canonicalize(&self.folder)
             .map_err(|cause| PluginError::read(&self.folder, cause))?;

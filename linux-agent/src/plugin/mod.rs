@@ -25,7 +25,8 @@ mod wire;
 
 pub use confine::{MAX_FILE_BYTES, MAX_FILES, MAX_MEMORY_BYTES, MAX_PROCESSES};
 pub use limits::{
-    KILL_AFTER, MAX_COMPLAINT_BYTES, MAX_ERROR_BYTES, MAX_OUTPUT_BYTES, MAX_RUNNING, MAX_TIME_LIMIT,
+    KILL_AFTER, MAX_COMPLAINT_BYTES, MAX_ERROR_BYTES, MAX_OUTPUT_BYTES, MAX_RUNNING, MAX_STARTING,
+    MAX_TIME_LIMIT,
 };
 pub use listed::{Format, PluginCommand, PluginError, Plugins, is_plugin_name};
 pub use output::{Ended, PluginData, RunOutcome};

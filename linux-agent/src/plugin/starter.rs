@@ -1,8 +1,9 @@
-//! Starts plugins on a thread of its own: looking at a plugin's file and executing it may hang, with the file system that
-//! it is on.
+//! Starts plugins on threads of its own: looking at a plugin's file and executing it may hang, with the file system that
+//! it is on. Then only the plugins of that folder wait.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
@@ -10,7 +11,7 @@ use std::time::Instant;
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use super::limits::{KILL_AFTER, MAX_RUNNING};
+use super::limits::{KILL_AFTER, MAX_RUNNING, MAX_STARTING};
 use super::listed::Plugins;
 use super::output::RunOutcome;
 use super::running::Running;
@@ -19,21 +20,28 @@ use super::user::PluginUser;
 /// It looks at files, forks and waits.
 const STACK_BYTES: usize = 256 << 10;
 
-/// So many may wait, those that nobody wants any more among them: orders may change while a start hangs.
-const MAX_WAITING: usize = 4 * MAX_RUNNING;
-
 const HANGS: &str =
     "the plugin could not be started in its time: the file system that it is on does not answer";
 
-/// The thread, and the plugins that it has not started yet.
+/// The threads, and the plugins that they have not started yet.
 #[derive(Debug)]
 pub struct Starter {
-    orders: Sender<Order>,
+    account: Option<PluginUser>,
+    threads: Vec<Thread>,
+    tell: Sender<Started>,
     started: Receiver<Started>,
     /// Readable when something has been started.
     wake: Arc<EventFd>,
+    /// The oldest first.
     waiting: Vec<Waiting>,
     next_id: u64,
+}
+
+#[derive(Debug)]
+struct Thread {
+    orders: Sender<Order>,
+    /// What it is starting.
+    busy_with: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -55,9 +63,13 @@ struct Started {
 struct Waiting {
     id: u64,
     slot: usize,
+    /// The folder of the plugin. At a time one thread looks there.
+    place: PathBuf,
     /// When it is given up.
     by: Instant,
     state: State,
+    /// Until a thread has it.
+    order: Option<Order>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,14 +82,28 @@ enum State {
 }
 
 impl Starter {
-    /// A thread that starts plugins as the user `account`, or as this process's. It lives as long as this process: what it
-    /// starts ends with it.
+    /// Starts plugins as the user `account`, or as this process's. Its threads live as long as this process: what they
+    /// start ends with them.
     pub fn new(account: Option<PluginUser>) -> io::Result<Self> {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
-        let wake = Arc::new(EventFd::from_value_and_flags(0, flags)?);
-        let (orders, taken) = mpsc::channel::<Order>();
         let (tell, started) = mpsc::channel();
-        let told = Arc::clone(&wake);
+        let mut starter = Starter {
+            account,
+            threads: Vec::new(),
+            tell,
+            started,
+            wake: Arc::new(EventFd::from_value_and_flags(0, flags)?),
+            waiting: Vec::new(),
+            next_id: 0,
+        };
+        starter.add_thread()?;
+        Ok(starter)
+    }
+
+    fn add_thread(&mut self) -> io::Result<()> {
+        let (orders, taken) = mpsc::channel::<Order>();
+        let (tell, wake) = (self.tell.clone(), Arc::clone(&self.wake));
+        let account = self.account.clone();
         thread::Builder::new()
             .name("plugins".to_owned())
             .stack_size(STACK_BYTES)
@@ -94,20 +120,18 @@ impl Starter {
                     let run = run.map_err(|error| error.to_string());
                     // If nobody listens any more, the run ends with what is sent.
                     let _ = tell.send(Started { id, run });
-                    let _ = told.write(1);
+                    let _ = wake.write(1);
                 }
                 // The results of a process that ends are still read; until then its plugins live.
                 loop {
                     thread::park();
                 }
             })?;
-        Ok(Starter {
+        self.threads.push(Thread {
             orders,
-            started,
-            wake,
-            waiting: Vec::new(),
-            next_id: 0,
-        })
+            busy_with: None,
+        });
+        Ok(())
     }
 
     /// Orders the start of the plugin `name`. A failure is one sentence.
@@ -118,25 +142,57 @@ impl Starter {
         slot: usize,
         now: Instant,
     ) -> Result<(), String> {
-        if self.waiting.len() >= MAX_WAITING {
+        let place = plugins.place(name).to_owned();
+        let hangs = |it: &Waiting| it.place == place && it.by <= now;
+        if self.waiting.iter().any(hangs) {
             return Err(HANGS.to_owned());
         }
         let id = self.next_id;
         self.next_id += 1;
-        self.waiting.push(Waiting {
-            id,
-            slot,
-            by: now + plugins.time_limit + KILL_AFTER,
-            state: State::Wanted,
-        });
-        // The thread does not end.
-        let _ = self.orders.send(Order {
+        let order = Order {
             id,
             plugins: plugins.clone(),
             name: name.to_owned(),
             slot,
+        };
+        self.waiting.push(Waiting {
+            id,
+            slot,
+            place,
+            by: now + plugins.time_limit + KILL_AFTER,
+            state: State::Wanted,
+            order: Some(order),
         });
+        self.hand_over();
         Ok(())
+    }
+
+    /// Gives the oldest orders to threads that are free, none to a second thread for the same folder.
+    fn hand_over(&mut self) {
+        for next in 0..self.waiting.len() {
+            let is_there =
+                |it: &Waiting| Some(&it.place) == self.waiting.get(next).map(|it| &it.place);
+            let mut with_threads = self.waiting.iter().filter(|it| it.order.is_none());
+            if with_threads.any(is_there) {
+                continue;
+            }
+            let is_free = |it: &Thread| it.busy_with.is_none();
+            // Without one more, those that are there follow the orders when they can.
+            if !self.threads.iter().any(is_free)
+                && (self.threads.len() >= MAX_STARTING || self.add_thread().is_err())
+            {
+                return;
+            }
+            let free = self.threads.iter_mut().find(|it| it.busy_with.is_none());
+            let waiting = self.waiting.get_mut(next);
+            if let (Some(thread), Some(waiting)) = (free, waiting)
+                && let Some(order) = waiting.order.take()
+            {
+                thread.busy_with = Some(order.id);
+                // The thread does not end.
+                let _ = thread.orders.send(order);
+            }
+        }
     }
 
     /// Whether a plugin of `slot` waits for its start.
@@ -156,6 +212,8 @@ impl Starter {
 
     /// From now on whatever is started for `slot` is ended at once.
     pub fn stop(&mut self, slot: usize) {
+        self.waiting
+            .retain(|it| it.slot != slot || it.order.is_none());
         for waiting in self.waiting.iter_mut().filter(|it| it.slot == slot) {
             waiting.state = State::Unwanted;
         }
@@ -184,10 +242,13 @@ impl Starter {
         }
         let _ = self.wake.read();
         while let Ok(Started { id, run }) = self.started.try_recv() {
+            for thread in &mut self.threads {
+                thread.busy_with = thread.busy_with.filter(|it| *it != id);
+            }
             let Some(index) = self.waiting.iter().position(|it| it.id == id) else {
                 continue;
             };
-            let Waiting { slot, state, .. } = self.waiting.swap_remove(index);
+            let Waiting { slot, state, .. } = self.waiting.remove(index);
             match run {
                 // Dropped, it is ended.
                 _ if state != State::Wanted => {}
@@ -204,6 +265,10 @@ impl Starter {
             waiting.state = State::GivenUp;
             failed.push(RunOutcome::failed(waiting.slot, HANGS));
         }
+        // A thread would start it for nobody.
+        self.waiting
+            .retain(|it| it.state == State::Wanted || it.order.is_none());
+        self.hand_over();
         (runs, failed)
     }
 }

@@ -228,8 +228,9 @@ fn of_the_agent() -> Vec<(&'static str, String)> {
         (
             "threads: loop, log, 2 that send and store",
             format!(
-                "{}, one each to ask the name service, start plugins and read settings anew, and those that hang for file systems",
-                2 + delivery::WORKERS
+                "{}, up to {} that start plugins, one each to ask the name service and read settings anew, and those that hang for file systems",
+                2 + delivery::WORKERS,
+                plugin::MAX_STARTING
             ),
         ),
         ("open files", super::MAX_FILES.to_string()),

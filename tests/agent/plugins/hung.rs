@@ -41,6 +41,60 @@ fn a_plugin_folder_that_hangs_holds_up_nothing_else() {
     });
 }
 
+/// Of two folders and their plugins none comes back; what is elsewhere runs as ever.
+#[test]
+fn plugins_that_hang_hold_up_none_in_other_folders() {
+    let name = "plugins::hung::plugins_that_hang_hold_up_none_in_other_folders";
+    with_fuse(name, || {
+        let server = Server::new(
+            r#"{"Own": ["own", 0.2], "Own2": ["own2", 0.2], "Other": ["other", 0.2], "Other2": ["other2", 0.2],
+                "Good": ["good", 0.1]}"#,
+        );
+        let keys = "plugins = [\"own\", \"own2\"]\nplugin_dir = \"plugins\"\nplugin_timeout_s = 2";
+        let site = Site::new(&format!("{keys}\n{}", server_settings(&server.url(), "")));
+        let folders = [site.path("plugins"), site.path("elsewhere")];
+        let mut settings = fs::read_to_string(site.path("agent.toml")).unwrap();
+        let program = folders[1].join("other");
+        let commands = [
+            ("other", program.to_str().unwrap()),
+            ("other2", program.to_str().unwrap()),
+            ("good", "/bin/echo"),
+        ];
+        for (name, program) in commands {
+            settings.push_str(&format!(
+                "[[plugin]]\nname = \"{name}\"\ncommand = [{program:?}, \"{{}}\"]\n"
+            ));
+        }
+        fs::write(site.path("agent.toml"), settings).unwrap();
+        for folder in &folders {
+            fs::create_dir(folder).unwrap();
+        }
+        let hung = folders.each_ref().map(|it| Hung::over(it));
+        let mut agent = site.run();
+        for service in ["Own", "Own2", "Other", "Other2"] {
+            let failed = wait_for("a failed start", DEADLINE, || {
+                server.brought(service).first().cloned()
+            });
+            let error = failed["data"]["error"].to_string();
+            assert!(error.contains("does not answer"), "{service}: {error}");
+        }
+        server.wait_for_more("Good", 10);
+        for report in server.brought("Good") {
+            assert_eq!(report["data"]["status"], 0, "{report}");
+        }
+
+        drop(hung);
+        for service in ["Own", "Own2", "Other", "Other2"] {
+            wait_for("a start that does not hang", DEADLINE, || {
+                let reports = server.brought(service);
+                let mut errors = reports.iter().map(|it| it["data"]["error"].to_string());
+                errors.any(|it| it.contains("No such file")).then_some(())
+            });
+        }
+        assert_eq!(agent.terminate().code(), Some(0));
+    });
+}
+
 #[test]
 fn settings_that_hang_hold_up_nothing_else() {
     let name = "plugins::hung::settings_that_hang_hold_up_nothing_else";
