@@ -9,24 +9,26 @@ use mote_test_support::qemu::image_named;
 use serde_json::Value;
 
 /// Half a percentage point.
-const TOLERANCE_PERMILLE: u64 = 5;
+pub const TOLERANCE_PERMILLE: u64 = 5;
+
+/// What is put on, in thousandths, by the thread and by an interrupt.
+pub const LOADS: [(u64, u64); 11] = [
+    (0, 0),
+    (10, 0),
+    (0, 10),
+    (123, 0),
+    (0, 300),
+    (250, 300),
+    (500, 0),
+    (0, 700),
+    (495, 494),
+    (985, 0),
+    (0, 985),
+];
 
 #[test]
 fn load_is_what_was_put_on() {
-    // In thousandths, by the thread and by an interrupt.
-    for (thread, interrupt) in [
-        (0, 0),
-        (10, 0),
-        (0, 10),
-        (123, 0),
-        (0, 300),
-        (250, 300),
-        (500, 0),
-        (0, 700),
-        (495, 494),
-        (985, 0),
-        (0, 985),
-    ] {
+    for (thread, interrupt) in LOADS {
         let arguments = [
             format!("thread={thread}"),
             format!("interrupt={interrupt}"),

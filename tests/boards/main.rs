@@ -9,6 +9,7 @@ mod executors;
 mod gateway;
 mod lines;
 mod load_accuracy;
+mod load_riscv;
 mod microbit;
 mod pico;
 mod small_board;
