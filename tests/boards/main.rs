@@ -12,4 +12,5 @@ mod load_accuracy;
 mod load_riscv;
 mod microbit;
 mod pico;
+mod rtic_example;
 mod small_board;

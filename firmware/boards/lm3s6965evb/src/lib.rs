@@ -84,6 +84,11 @@ pub fn on_tick(handler: fn()) {
     interrupt::free(|cs| ON_TICK.borrow(cs).set(handler));
 }
 
+/// The timer's interrupt is taken: for an application that binds a handler of its own to it.
+pub fn acknowledge_timer() {
+    timer0::acknowledge();
+}
+
 /// The timer's interrupt comes now, if it may interrupt who calls.
 pub fn pend_timer() {
     NVIC::pend(registers::Interrupt::Timer0);
