@@ -82,7 +82,7 @@ impl RunOutcome {
             Ended::Failed(sentence) => return PluginData::failed(Status::FAILED, sentence.clone()),
         };
         if self.format == Format::Nagios && nagios::is_state(ended) {
-            return PluginData::of_check(ended, &self.output);
+            return PluginData::of_check(ended, &self.output, &self.complaint);
         }
         let (own_status, mut fields) = match self.parse() {
             Ok(parsed) => parsed,
@@ -144,8 +144,14 @@ impl PluginData {
     }
 
     /// The state of a check is a field like others. One that could not find out what it was asked has failed.
-    fn of_check(state: i32, output: &[u8]) -> Self {
+    fn of_check(state: i32, output: &[u8], complaint: &str) -> Self {
         let mut fields = nagios::fields(state, output);
+        // A script that dies says why there, and often ends as a CRITICAL check does.
+        if let Some(text) = fields.get_mut("text")
+            && text.as_str() == Some("")
+        {
+            *text = complaint.into();
+        }
         let mut status = Status::OK;
         if state == nagios::UNKNOWN {
             status = Status(state);
@@ -451,6 +457,15 @@ mod tests {
             check(Ended::Exited(3), "check_disk: Could not open\n", ""),
             json!({"status": 3, "state": 3, "text": "check_disk: Could not open", "error": "check_disk: Could not open"})
         );
+        // One that died.
+        for (output, text) in [("", "Can't locate Net/SNMP.pm"), ("x", "x")] {
+            assert_eq!(
+                check(Ended::Exited(2), output, "Can't locate Net/SNMP.pm"),
+                json!({"status": 0, "state": 2, "text": text})
+            );
+        }
+        assert_eq!(check(Ended::Exited(3), "", "no host")["error"], "no host");
+        assert_eq!(check(Ended::Exited(3), "", "")["error"], "state unknown");
         assert_eq!(
             check(Ended::Exited(127), "x", "not found"),
             json!({"status": 127, "error": "not found"})
