@@ -13,6 +13,8 @@
 //! load, RAM and uptime, and an application adds its own probes around it. The load is that of
 //! the core that runs this, interrupts included, if it sleeps in a [`LoadMeter`] and nowhere else.
 //!
+//! The [`LoadMeter`] can be used alone; `examples/load_meter.rs` does.
+//!
 //! Nothing here allocates, panics, formats text with `core::fmt` or uses floating point. (Of what it links, the
 //! writing of digits in serde-json-core has ways to panic that are never taken; `data` must be what
 //! [`mote_core::Envelope::encode`] says.)
