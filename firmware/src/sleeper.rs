@@ -113,6 +113,7 @@ impl DelayNs for Sleeper {
 mod tests {
     use super::*;
     use core::cell::Cell;
+    use std::boxed::Box;
     use std::future::{pending, poll_fn, ready};
 
     std::thread_local! {
@@ -120,18 +121,22 @@ mod tests {
         static ALARM: Cell<Option<u32>> = const { Cell::new(None) };
     }
 
-    /// Each look at it takes a tick: on a host nobody sleeps.
-    static METER: LoadMeter = LoadMeter::new(|| {
-        COUNTER.set(COUNTER.get().wrapping_add(1));
-        COUNTER.get()
-    });
+    /// Each look at it takes a tick: on a host nobody sleeps. Each test runs in a thread, and so has a counter and a
+    /// meter, of its own.
+    fn meter() -> &'static LoadMeter {
+        Box::leak(Box::new(LoadMeter::new(|| {
+            COUNTER.set(COUNTER.get().wrapping_add(1));
+            COUNTER.get()
+        })))
+    }
 
-    fn with_alarm() -> Sleeper {
-        Sleeper::with_alarm(&METER, 1000, |at| ALARM.set(Some(at)))
+    fn with_alarm(meter: &'static LoadMeter) -> Sleeper {
+        Sleeper::with_alarm(meter, 1000, |at| ALARM.set(Some(at)))
     }
 
     #[test]
     fn a_wait_is_as_long_as_it_was_asked_for() {
+        let meter = meter();
         type Wait = fn(&mut Sleeper);
         let cases: [(Wait, u32); 4] = [
             (|it| it.delay_ms(7), 7000),
@@ -140,37 +145,40 @@ mod tests {
             (|it| it.delay_ns(1), 1),
         ];
         for (wait, ticks) in cases {
-            let mut sleeper = with_alarm();
-            let start = METER.now() as u32;
+            let mut sleeper = with_alarm(meter);
+            let start = meter.now() as u32;
             wait(&mut sleeper);
-            let waited = METER.now() as u32 - start;
+            let waited = meter.now() as u32 - start;
             assert!((ticks..ticks + 6).contains(&waited), "{ticks}: {waited}");
         }
     }
 
     #[test]
     fn the_alarm_is_set_for_the_end() {
-        let start = METER.now() as u32;
-        with_alarm().delay_ms(3);
+        let meter = meter();
+        let start = meter.now() as u32;
+        with_alarm(meter).delay_ms(3);
         let at = ALARM.take().unwrap() - start;
         assert!((3000..3004).contains(&at), "{at}");
-        with_alarm().delay_us(10);
+        with_alarm(meter).delay_us(10);
         assert_eq!(ALARM.take(), None, "too short for sleep");
     }
 
     #[test]
     fn between_beats_it_sleeps_as_long_as_it_can() {
-        let mut sleeper = Sleeper::with_beat(&METER, 1000, 500);
-        let mut mark = METER.mark();
+        let meter = meter();
+        let mut sleeper = Sleeper::with_beat(meter, 1000, 500);
+        let mut mark = meter.mark();
         sleeper.delay_us(499);
-        assert_eq!(METER.since(&mut mark).unwrap().wakeups, 0);
+        assert_eq!(meter.since(&mut mark).unwrap().wakeups, 0);
         sleeper.delay_us(500);
-        assert!(METER.since(&mut mark).unwrap().wakeups > 0);
+        assert!(meter.since(&mut mark).unwrap().wakeups > 0);
     }
 
     #[test]
     fn a_future_has_its_time_and_no_more() {
-        let sleeper = with_alarm();
+        let meter = meter();
+        let sleeper = with_alarm(meter);
         assert_eq!(sleeper.block_on(ready(7), 1), Some(7));
         let mut polls = 0;
         let third = poll_fn(|_| {
@@ -182,9 +190,9 @@ mod tests {
             }
         });
         assert_eq!(sleeper.block_on(third, 1), Some(3));
-        let start = METER.now() as u32;
+        let start = meter.now() as u32;
         assert_eq!(sleeper.block_on(pending::<()>(), 2), None);
-        let waited = METER.now() as u32 - start;
+        let waited = meter.now() as u32 - start;
         assert!((2000..2010).contains(&waited), "{waited}");
     }
 }
