@@ -163,6 +163,55 @@ fn what_was_sampled_while_the_server_was_down_arrives_when_it_is_back() {
     assert_no_gap(&django.reports());
 }
 
+/// As where reports go to a Redis that is away for a while.
+#[test]
+fn what_was_sampled_while_the_store_was_away_arrives_when_it_is_back() {
+    let Some(django) = Django::prepare("form") else {
+        return;
+    };
+    let mut server = django.serve();
+    let mut agent = django.start_agent();
+    wait_for("the first reports", DEADLINE, || {
+        agent.assert_running();
+        (django.reports().len() >= 3).then_some(())
+    });
+    django.set_store(false);
+    let away_s = unix_time_s();
+    let answers = |status: u16| {
+        let line = format!("POST /api/client/service/report/ HTTP/1.1\" {status} ");
+        server.output().matches(&line).count()
+    };
+    wait_for("refused reports and a queue", DEADLINE, || {
+        let said = said(&mut django.mote(&["status", "--json"]));
+        let status: Value = serde_json::from_str(&said.out).ok()?;
+        (answers(500) >= 3 && status["reports"]["queued"].as_u64()? >= 30).then_some(())
+    });
+    let back_s = unix_time_s();
+    django.set_store(true);
+
+    let while_away = |it: &&Report| (away_s..back_s).contains(&it.time_s);
+    let stored = wait_for("reports from before and after", DEADLINE, || {
+        agent.assert_running();
+        let stored = django.stored();
+        let behind = stored.iter().any(|it| it.time_s > back_s + 5.0);
+        let mut in_order = stored.clone();
+        in_order.sort_by_key(|it| it.seq);
+        (behind && missing(&in_order).is_empty()).then_some(stored)
+    });
+    assert!(stored.iter().filter(while_away).count() >= 15);
+    // Each service is back before the backlog: a sample of each from the outage's end is among the first.
+    let first = stored.iter().position(|it| it.time_s >= away_s).unwrap();
+    let soon = &stored[first..first + 3 * SERVICES.len()];
+    let middle_s = away_s.midpoint(back_s);
+    for (name, _, _) in SERVICES {
+        let is_fresh = |it: &Report| it.service_name == name && it.time_s > middle_s;
+        assert!(soon.iter().any(is_fresh), "{name}: {soon:#?}");
+    }
+    assert_eq!(agent.terminate().code(), Some(0));
+    assert_no_gap(&django.reports());
+    server.assert_running();
+}
+
 /// When a service was sampled, each sample once however often it was delivered.
 fn times_s(reports: &[Report], service_name: &str) -> Vec<f64> {
     let of_service = reports.iter().filter(|it| it.service_name == service_name);

@@ -100,13 +100,32 @@ impl Django {
 
     /// Every report that the server has stored, in the order in which they were sampled.
     pub fn reports(&self) -> Vec<Report> {
-        let lines = self.manage(&["dump_reports"]);
-        let mut reports: Vec<Report> = lines
-            .lines()
-            .map(|line| Report::parse(line, &self.encoding))
-            .collect();
+        let mut reports = self.stored();
         reports.sort_by_key(|report| report.seq);
         reports
+    }
+
+    /// Every report that the server has stored, in the order in which it was.
+    pub fn stored(&self) -> Vec<Report> {
+        let lines = self.manage(&["dump_reports"]);
+        let reports = lines.lines();
+        reports
+            .map(|it| Report::parse(it, &self.encoding))
+            .collect()
+    }
+
+    /// Takes away what reports are stored in, or brings it back. Meanwhile each is answered with 500; orders are as ever.
+    pub fn set_store(&self, is_there: bool) {
+        let names = ["monitor_servicereport", "away"];
+        let [from, to] = if is_there {
+            [names[1], names[0]]
+        } else {
+            names
+        };
+        let script = format!(
+            "from django.db import connection; connection.cursor().execute('ALTER TABLE {from} RENAME TO {to}')"
+        );
+        self.manage(&["shell", "--command", &script]);
     }
 }
 
