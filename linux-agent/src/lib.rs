@@ -20,7 +20,7 @@ pub mod gateway;
 
 // The server that agents report to.
 #[cfg(feature = "serve")]
-pub mod collector; // only: account, client_name, protocol, toml_reader, system
+pub mod collector; // only: account, client_name, protocol, ranges, toml_reader, system
 
 // What a services document means on this host.
 pub mod orders;
@@ -42,6 +42,9 @@ pub mod plugin;
 
 // Reports that wait, on disk and the next ones in memory.
 pub mod queue;
+
+// Sets of numbers.
+mod ranges;
 
 // What became of all reports: sampled = acknowledged + queued + dropped.
 pub mod account;

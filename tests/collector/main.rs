@@ -7,6 +7,7 @@ mod accounting;
 mod api;
 mod batch;
 mod enrolment;
+mod history;
 mod hung;
 mod limits;
 mod reload;

@@ -106,7 +106,7 @@ fn a_hangup_reads_the_settings_and_does_not_end_the_collector() {
     let path = collector.folder.path().join("server.toml");
     let port = collector.address.port();
     fs::write(&path, TOML.replace(":0", ":1")).unwrap();
-    log_has(&collector, "`listen` and `database` are read at start only");
+    log_has(&collector, "`commit_pause_ms` are read at start only");
     assert_eq!(collector.services("1", "").status, 200);
     assert_eq!(collector.address.port(), port);
     collector.terminate();

@@ -142,9 +142,7 @@ fn only_clients_with_a_certificate_come_in() {
         200
     );
     let reports = rusqlite::Connection::open(collector.folder.path().join("reports.db")).unwrap();
-    let count = reports.query_row("SELECT count(*) FROM reports", [], |row| {
-        row.get::<_, i64>(0)
-    });
+    let count = reports.query_row("SELECT count(*) FROM log", [], |row| row.get::<_, i64>(0));
     assert_eq!(count.unwrap(), 1);
 }
 

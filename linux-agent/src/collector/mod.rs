@@ -17,6 +17,7 @@ mod auth;
 mod digest;
 mod http;
 mod notices;
+mod now;
 mod reload;
 mod report;
 mod settings;
@@ -57,10 +58,17 @@ pub use http::reports::MAX_BODY_BYTES;
 pub use notices::{MAX_LINES, SAY_AGAIN};
 pub use report::MAX_BOOT_BYTES;
 pub use settings::ServerSettings;
-pub use store::database::{MAX_PAGE, MAX_PAGE_BYTES};
+pub use store::history::open::MAX_COLUMNS as MAX_HISTORY_COLUMNS;
+pub use store::history::samples::MAX_NAME_BYTES as MAX_HISTORY_NAME;
+pub use store::history::seal::MAX_CELLS;
+pub use store::history::series::{MAX_BINS, MAX_COLUMNS, MAX_VALUES};
 pub use store::invitation::MAX_PER_HOST;
 pub(crate) use store::invitation::{InviteError, invite, revoke};
+pub use store::numbers::MAX_RANGES;
+pub use store::readers::{MAX_TIME as MAX_QUERY_TIME, MAX_WAITING};
+pub use store::reports::{MAX_PAGE, MAX_PAGE_BYTES};
 pub use store::runs::{MAX_RUNS, MAX_RUNS_IN_ALL};
+pub use store::settings::{Retention, StoreSettings};
 pub use tls::HANDSHAKE_TIMEOUT;
 
 /// A collector that has its address and its database, and has not begun to answer.
@@ -136,7 +144,7 @@ impl Collector {
             .block_on(TcpListener::bind(address))
             .map_err(|cause| ServeError::Listen { address, cause })?;
         let address = listener.local_addr().map_err(ServeError::System)?;
-        let (store, store_thread) = Store::open(&settings.database)?;
+        let (store, store_thread) = Store::open(&settings.database, settings.store)?;
         let rules = runtime.block_on(rules(&settings, address, store.clone()))?;
         Ok(Collector {
             runtime,
@@ -315,9 +323,11 @@ async fn follow_settings(
         match rules(&new, address, app.store.clone()).await {
             Ok(rules) => {
                 log::info!("the settings were read again; hosts: {}", rules.hosts.len());
-                if (new.listen, &new.database) != (settings.listen, &settings.database) {
+                let at_start = |it: &ServerSettings| (it.listen, it.database.clone(), it.store);
+                if at_start(&new) != at_start(&settings) {
                     log::warn!(
-                        "`listen` and `database` are read at start only: restart the collector to change them"
+                        "`listen`, `database`, `keep_…` and `commit_pause_ms` are read at start only: restart the collector to \
+                         change them"
                     );
                 }
                 app.follow(rules);

@@ -68,6 +68,7 @@ pub struct Twin {
 
 #[derive(Default)]
 struct Watched {
+    orders_ms: Option<i64>,
     clock: ClockWindow,
     /// The one that reported last stands at the end.
     runs: Vec<LiveRun>,
@@ -97,6 +98,22 @@ impl Watch {
             return watched.note(arrival);
         }
         hosts.entry(client.clone()).or_default().note(arrival)
+    }
+
+    /// Notes that `client`, which is one of the hosts, got its orders.
+    pub fn note_orders(&self, client: &ClientName, now_ms: i64) {
+        let mut hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(watched) = hosts.get_mut(client) {
+            watched.orders_ms = Some(now_ms);
+        } else {
+            hosts.entry(client.clone()).or_default().orders_ms = Some(now_ms);
+        }
+    }
+
+    /// When `client` got its orders last, since this collector started.
+    pub fn orders_ms(&self, client: &ClientName) -> Option<i64> {
+        let hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        hosts.get(client)?.orders_ms
     }
 
     /// The two agents that report as `client`, if there are two.

@@ -4,10 +4,10 @@ use mote_core::Uptime;
 
 use super::chore::{Chore, Clock, Found, Wanted};
 use super::key::read_whose;
-use super::ranges::Ranges;
 use super::record::{Finished, GivenUp, Record, Restored};
 use super::totals::Totals;
 use super::waiting::Waiting;
+use crate::ranges::Ranges;
 
 /// Memory holds this much of what is on disk, in bytes.
 pub const WINDOW_BYTES: usize = 256 << 10;

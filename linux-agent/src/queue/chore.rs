@@ -2,8 +2,8 @@
 
 use std::io;
 
-use super::ranges::Ranges;
 use super::totals::Totals;
+use crate::ranges::Ranges;
 
 /// Larger buffers are given back to the system, in bytes.
 const MAX_SPARE_BYTES: usize = 64 << 10;

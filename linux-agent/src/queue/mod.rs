@@ -25,7 +25,6 @@ mod disk;
 mod key;
 mod line;
 mod line_reader;
-mod ranges;
 mod record;
 mod segments;
 mod storage;

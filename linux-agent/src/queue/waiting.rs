@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use mote_core::Uptime;
 
 use super::key::Whose;
-use super::ranges::Ranges;
 use super::record::Record;
+use crate::ranges::Ranges;
 
 /// What a report costs in memory beyond its bytes, roughly.
 pub const OVERHEAD_BYTES: usize = 64;

@@ -22,7 +22,9 @@ const WITHOUT_CONSTANT: &[&str] = &[
     "one call with all redirects (`request_timeout_s`)",
     "bytes on disk (`queue.max_bytes`)",
     "age (`queue.max_age_s`)",
-    "reports and runs that are kept",
+    "runs that are kept",
+    "reports that are kept as they came",
+    "history",
 ];
 
 /// As the table writes it: the largest unit that leaves a whole number.
@@ -319,6 +321,34 @@ fn of_the_collector() -> Vec<(&'static str, String)> {
             "codes and tokens of a host",
             format!("{} of each", collector::MAX_PER_HOST),
         ),
+        ("queries that wait", collector::MAX_WAITING.to_string()),
+        ("time of a query", seconds(collector::MAX_QUERY_TIME)),
+        (
+            "numbers of a report that have a history",
+            collector::MAX_HISTORY_COLUMNS.to_string(),
+        ),
+        (
+            "name of a field or an item in the history",
+            format!("{} bytes", collector::MAX_HISTORY_NAME),
+        ),
+        (
+            "numbers in no block yet",
+            format!(
+                "{}, {}",
+                collector::MAX_CELLS,
+                size(collector::MAX_CELLS * size_of::<f64>())
+            ),
+        ),
+        ("bins of a series", collector::MAX_BINS.to_string()),
+        (
+            "columns of a series",
+            format!(
+                "{}, {} bins in all",
+                collector::MAX_COLUMNS,
+                collector::MAX_VALUES
+            ),
+        ),
+        ("gaps within a run", collector::MAX_RANGES.to_string()),
         (
             "page of reports",
             format!(

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::app::Shared;
 use super::refusal::Refusal;
 use crate::client_name::ClientName;
-use crate::collector::store::database::now_ms;
+use crate::collector::now::now_ms;
 use crate::collector::store::runs::ClientRuns;
 use crate::collector::watch::Twin;
 

@@ -11,6 +11,7 @@ use super::guesses::Guesses;
 use crate::client_name::ClientName;
 use crate::collector::auth::Guard;
 use crate::collector::notices::Notices;
+use crate::collector::now::now_ms;
 use crate::collector::settings::host::Host;
 use crate::collector::store::Store;
 use crate::collector::watch::Watch;
@@ -28,6 +29,8 @@ pub struct App {
     pub notices: Notices,
     /// What reports say of the hosts.
     pub watch: Watch,
+    /// When this collector started, in milliseconds since 1970-01-01 00:00 UTC.
+    pub started_ms: i64,
 }
 
 /// What the settings say, for as long as they are in force. A request keeps those that it began with.
@@ -55,6 +58,7 @@ impl App {
             guesses: Guesses::default(),
             notices: Notices::default(),
             watch: Watch::default(),
+            started_ms: now_ms(),
         }
     }
 

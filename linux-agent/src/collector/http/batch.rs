@@ -14,9 +14,9 @@ use serde::Serialize;
 use super::app::{Peer, Shared};
 use super::refusal::{Refusal, Refusals, Refused};
 use super::reports::{MAX_BODY_BYTES, admit, caller};
+use crate::collector::now::now_ms;
 use crate::collector::report::{Report, is_object};
 use crate::collector::store::Unavailable;
-use crate::collector::store::database::now_ms;
 use crate::protocol::{MAX_BATCH_BYTES, MAX_BATCH_REPORTS};
 
 /// What a report takes in memory while it waits for the database, beside the bytes of its line.

@@ -8,10 +8,11 @@ pub(crate) mod connections;
 pub(crate) mod enroll;
 pub(crate) mod guesses;
 mod heads;
-
+mod hosts;
 mod overview;
 mod refusal;
 pub(crate) mod reports;
+mod series;
 mod services;
 
 use std::sync::Arc;
@@ -24,9 +25,11 @@ use accounting::accounting;
 use app::App;
 use batch::receive_batch;
 use enroll::enroll;
+use hosts::hosts;
 use overview::overview;
 use refusal::Refusal;
-use reports::{receive, reports};
+use reports::{kept, receive};
+use series::series;
 use services::services;
 
 /// Everything that the collector answers.
@@ -40,8 +43,10 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/api/client/service/reports", post(receive_batch))
         .route("/api/client/service/reports/", post(receive_batch))
         .route("/api/enroll", post(enroll))
-        .route("/api/reports", get(reports))
+        .route("/api/reports", get(kept))
         .route("/api/accounting", get(accounting))
+        .route("/api/hosts", get(hosts))
+        .route("/api/series", get(series))
         .fallback(no_such_page)
         .method_not_allowed_fallback(no_such_method)
         .with_state(app)

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::app::Shared;
 use super::refusal::Refusal;
-use crate::collector::store::database::Stored;
+use crate::collector::store::reports::Stored;
 use crate::system::clock;
 
 /// Answers with a page of text.
@@ -24,8 +24,8 @@ pub async fn overview(State(app): Shared, headers: HeaderMap) -> Result<Response
     for (id, host) in &*rules.hosts {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "\n{} (client {id})", host.label);
-        let names = host.services.keys().cloned().collect();
-        let latest = app.store.latest(id.clone(), names).await?;
+        let services = host.services.keys().map(|name| (id.clone(), name.clone()));
+        let latest = app.store.latest(services.collect()).await?;
         for (name, report) in host.services.keys().zip(latest) {
             let _ = match report {
                 Some(report) => writeln!(text, "  {name}: {}", in_short(&report, now)),

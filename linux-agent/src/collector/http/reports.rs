@@ -15,9 +15,10 @@ use super::app::{App, Peer, Rules, Shared};
 use super::refusal::Refusal;
 use crate::client_name::ClientName;
 use crate::collector::auth::known::Caller;
+use crate::collector::now::now_ms;
 use crate::collector::report::Report;
 use crate::collector::settings::host::Host;
-use crate::collector::store::database::{self, MAX_PAGE, Page, now_ms};
+use crate::collector::store::reports::{self, MAX_PAGE, Page};
 use crate::collector::watch::{Arrival, Finding};
 use crate::protocol::{MAX_NAME, UNKNOWN_PLUGIN, is_text};
 
@@ -129,7 +130,7 @@ fn say_what_it_shows(app: &App, host: &Host, report: &Report, received_ms: i64, 
     }
 }
 
-/// The parameters of [`reports`].
+/// The parameters of [`kept`].
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReportsQuery {
@@ -141,7 +142,7 @@ pub struct ReportsQuery {
 }
 
 /// `GET /api/reports`: the reports that are kept, oldest first.
-pub async fn reports(
+pub async fn kept(
     State(app): Shared,
     headers: HeaderMap,
     query: Result<Query<ReportsQuery>, QueryRejection>,
@@ -162,7 +163,7 @@ pub async fn reports(
         return Err(Refusal::bad(format!("limit is not within 1 to {MAX_PAGE}")));
     }
     let not_empty = |text: &String| !text.is_empty();
-    let query = database::Query {
+    let query = reports::Query {
         client: query
             .client_id
             .filter(not_empty)
@@ -176,7 +177,7 @@ pub async fn reports(
 }
 
 /// A parameter. An empty one, as an empty form field sends it, counts as absent.
-fn given<T: FromStr>(name: &str, text: Option<&str>) -> Result<Option<T>, Refusal> {
+pub fn given<T: FromStr>(name: &str, text: Option<&str>) -> Result<Option<T>, Refusal> {
     text.filter(|text| !text.is_empty())
         .map(str::parse)
         .transpose()
@@ -185,7 +186,7 @@ fn given<T: FromStr>(name: &str, text: Option<&str>) -> Result<Option<T>, Refusa
 
 /// Whole milliseconds of a time in seconds. Rounds to microseconds first: 1.123 s in binary is a little less than
 /// 1123 ms, and would return the report of that very time again.
-fn whole_ms(seconds: f64) -> i64 {
+pub fn whole_ms(seconds: f64) -> i64 {
     ((seconds * 1e6).round() / 1e3).floor() as i64
 }
 

@@ -12,6 +12,7 @@ use super::app::Shared;
 use super::refusal::Refusal;
 use crate::client_name::ClientName;
 use crate::collector::digest::Digest;
+use crate::collector::now::now_ms;
 use crate::protocol::BATCH;
 
 /// Of the digest of a document so many bytes make its tag.
@@ -33,6 +34,7 @@ pub async fn services(
     let Some(host) = rules.hosts.get(&id) else {
         return Err(Refusal::unknown_client(&id));
     };
+    app.watch.note_orders(&id, now_ms());
     // Nothing in it can fail to be written.
     let document = serde_json::to_vec(host).unwrap_or_default();
     let tag = tag_of(&document);

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::host::OrderedService;
 use crate::client_name::ClientName;
 use crate::collector::digest::Digest;
+use crate::collector::store::settings::{Retention, StoreSettings};
 use crate::protocol::{MAX_NAME, is_text};
 use crate::toml_reader::As::{Names, NumberOrName, Text, Toml};
 use crate::toml_reader::{FromTable, Key, Schema, Table, TomlError, Value};
@@ -17,6 +19,11 @@ pub const SCHEMA: Schema = Schema {
     keys: &[
         Key::new("listen", Text),
         Key::new("database", Text),
+        Key::new("commit_pause_ms", Toml),
+        Key::new("keep_reports_h", Toml),
+        Key::new("keep_points_d", Toml),
+        Key::new("keep_partials_d", Toml),
+        Key::new("keep_mib", Toml),
         Key::new("require_tokens", Toml),
         Key::new("allow_anonymous", Toml),
         Key::new("read_token_file", Text),
@@ -38,9 +45,14 @@ pub const SCHEMA: Schema = Schema {
 };
 
 /// What only the first file may say.
-pub const OF_THE_COLLECTOR: [&str; 8] = [
+pub const OF_THE_COLLECTOR: [&str; 13] = [
     "listen",
     "database",
+    "commit_pause_ms",
+    "keep_reports_h",
+    "keep_points_d",
+    "keep_partials_d",
+    "keep_mib",
     "require_tokens",
     "allow_anonymous",
     "read_token_file",
@@ -53,6 +65,7 @@ pub const OF_THE_COLLECTOR: [&str; 8] = [
 pub struct Document {
     pub listen: Option<SocketAddr>,
     pub database: Option<PathBuf>,
+    pub store: StoreSettings,
     pub require_tokens: bool,
     pub allow_anonymous: bool,
     pub read_token_file: Option<PathBuf>,
@@ -69,6 +82,7 @@ impl FromTable for Document {
         Ok(Document {
             listen: table.get("listen", address)?,
             database: table.get("database", file_path)?,
+            store: store(table)?,
             require_tokens: table.get("require_tokens", truth)?.unwrap_or(false),
             allow_anonymous: table.get("allow_anonymous", truth)?.unwrap_or(false),
             read_token_file: table.get("read_token_file", file_path)?,
@@ -81,6 +95,28 @@ impl FromTable for Document {
         })
     }
 }
+
+fn store(table: &Table<'_>) -> Result<StoreSettings, TomlError> {
+    let default = Retention::default();
+    let hours = table.get("keep_reports_h", within(1..=87_600))?;
+    let days = within(1..=36_500);
+    let points = table.get("keep_points_d", &days)?;
+    let partials = table.get("keep_partials_d", &days)?;
+    let mib = table.get("keep_mib", within(16..=16 << 20))?;
+    let pause_ms = table.get("commit_pause_ms", within(0..=5000))?;
+    Ok(StoreSettings {
+        retention: Retention {
+            reports_ms: hours.map_or(default.reports_ms, |it| it * HOUR_MS),
+            points_ms: points.map_or(default.points_ms, |it| it * 24 * HOUR_MS),
+            partials_ms: partials.map(|it| it * 24 * HOUR_MS),
+            bytes: mib.map_or(default.bytes, |it| it << 20),
+            ..default
+        },
+        commit_pause: Duration::from_millis(pause_ms.unwrap_or(0).unsigned_abs()),
+    })
+}
+
+const HOUR_MS: i64 = 3_600_000;
 
 /// `[hosts.NAME]`
 pub struct HostTable {
@@ -161,6 +197,19 @@ fn ordered_service(value: &Value) -> Result<OrderedService, String> {
         // Within the range above, so it fits.
         interval_ms: (interval_s * 1000.0).round() as u32,
     })
+}
+
+fn within(range: RangeInclusive<i64>) -> impl Fn(&Value) -> Result<i64, String> {
+    move |value| {
+        let number = value.as_integer().filter(|it| range.contains(it));
+        number.ok_or_else(|| {
+            format!(
+                "must be a whole number within {} to {}",
+                range.start(),
+                range.end()
+            )
+        })
+    }
 }
 
 fn text(value: &Value) -> Result<String, String> {

@@ -21,8 +21,23 @@ pub struct Host {
     /// The boards that it may ask and report for, with its own token.
     #[serde(skip)]
     pub reports_for: Vec<ClientName>,
+    /// The groups that it is in.
+    #[serde(skip)]
+    pub groups: Vec<String>,
     /// By service name.
     pub services: BTreeMap<String, OrderedService>,
+    /// Who ordered each service, by its name.
+    #[serde(skip)]
+    pub origins: BTreeMap<String, Origin>,
+}
+
+/// Where the order for a service comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The template that has it.
+    pub template: String,
+    /// The group that has the template; `None` if the host has it itself.
+    pub group: Option<String>,
 }
 
 /// Where a host's token is.

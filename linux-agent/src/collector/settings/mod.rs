@@ -11,6 +11,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use crate::client_name::ClientName;
+use crate::collector::store::settings::StoreSettings;
 use crate::system::places::reports_dir;
 use crate::toml_reader::{self, TomlError, read_text};
 use document::SCHEMA;
@@ -28,6 +29,8 @@ pub struct ServerSettings {
     pub listen: SocketAddr,
     /// The SQLite file that holds the reports; its folder is created if it is missing.
     pub database: PathBuf,
+    /// How long and how much it keeps, and how it writes.
+    pub store: StoreSettings,
     /// Whether hosts without a token are refused too.
     pub require_tokens: bool,
     /// Whether it may listen where others reach it though no host has a token.
@@ -82,12 +85,15 @@ impl ServerSettings {
             label: "this-host".to_owned(),
             token: None,
             reports_for: Vec::new(),
+            groups: Vec::new(),
+            origins: BTreeMap::new(),
             services: BTreeMap::from(services),
         };
         ServerSettings {
             file: None,
             listen,
             database: state_dir.join(DATABASE),
+            store: StoreSettings::default(),
             require_tokens: false,
             allow_anonymous: false,
             read_token_file: None,
@@ -136,6 +142,7 @@ fn resolve(file: &Path, first: Part, further: &[Part]) -> Result<ServerSettings,
         file: Some(file.to_owned()),
         listen: document.listen.unwrap_or(loopback),
         database,
+        store: document.store,
         require_tokens: document.require_tokens,
         allow_anonymous: document.allow_anonymous,
         read_token_file: document.read_token_file.map(|file| folder.join(file)),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use mote_core::Config;
 
 use super::document::{Document, GroupTable, HostTable, OF_THE_COLLECTOR, TemplateTable};
-use super::host::{Host, OrderedService, TokenSource};
+use super::host::{Host, OrderedService, Origin, TokenSource};
 use crate::client_name::ClientName;
 use crate::protocol::{MAX_CLIENT_NAME, MAX_DOCUMENT, MAX_NAME, MAX_SERVICES, is_text};
 use crate::toml_reader::{Given, TomlError, quoted};
@@ -80,11 +80,14 @@ pub fn hosts(
             let rule = format!("is {id}, which `hosts.{}` has already", other.label);
             return Err(part.given.invalid(&key("id"), rule));
         }
+        let (services, origins) = all.services_of(label, table, &mut clashes);
         let host = Host {
             label: label.to_owned(),
             token: token(part, table, &key("token_sha256"))?,
             reports_for: table.reports_for.iter().map(plain).collect(),
-            services: all.services_of(label, table, &mut clashes),
+            groups: table.groups.clone(),
+            services,
+            origins,
         };
         check_followed(&host).map_err(|rule| {
             part.given
@@ -190,7 +193,7 @@ impl<'a> Tables<'a> {
         label: &str,
         table: &HostTable,
         clashes: &mut Vec<Clash>,
-    ) -> BTreeMap<String, OrderedService> {
+    ) -> (BTreeMap<String, OrderedService>, BTreeMap<String, Origin>) {
         let groups = table.groups.iter();
         let groups = groups.filter_map(|group| self.groups.get(group.as_str()));
         let of_groups = groups.flat_map(|(_, group)| &group.templates);
@@ -222,10 +225,26 @@ impl<'a> Tables<'a> {
                 });
             }
         }
-        chosen
-            .into_iter()
-            .map(|(name, (_, service))| (name.to_owned(), service.clone()))
-            .collect()
+        let group_of = |template: &str| {
+            let mut groups = table.groups.iter();
+            groups.find(|group| {
+                let group = self.groups.get(group.as_str());
+                group.is_some_and(|(_, it)| it.templates.iter().any(|it| it == template))
+            })
+        };
+        let chosen = chosen.into_iter().map(|(name, (template, service))| {
+            let is_own = table.templates.iter().any(|it| it == template);
+            let group = if is_own { None } else { group_of(template) };
+            let origin = Origin {
+                template: template.to_owned(),
+                group: group.cloned(),
+            };
+            (
+                (name.to_owned(), service.clone()),
+                (name.to_owned(), origin),
+            )
+        });
+        chosen.unzip()
     }
 }
 

@@ -1,12 +1,10 @@
 //! The database's file, which somebody may delete or replace while it is open.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension, ffi};
 
-use super::database::{Inserter, LATEST};
+use super::file_id::FileId;
 use super::invitation;
 use super::open::{self, BUSY_TIMEOUT, OpenError};
 
@@ -26,12 +24,10 @@ impl DatabaseFile {
         let connection = open::open(path, BUSY_TIMEOUT)?;
         let sqlite = |cause| unusable(path, cause);
         // Check that it has the tables of its version.
-        Inserter::new(&connection).map_err(sqlite)?;
-        connection.prepare(LATEST).map_err(sqlite)?;
         invitation::tokens(&connection).map_err(sqlite)?;
         // SQLite opens its log with the first transaction.
         connection
-            .query_row("SELECT 1 FROM reports LIMIT 1", [], |_| Ok(()))
+            .query_row("SELECT 1 FROM log LIMIT 1", [], |_| Ok(()))
             .optional()
             .map_err(sqlite)?;
         let id = FileId::at(path)
@@ -47,6 +43,11 @@ impl DatabaseFile {
     /// The connection to it.
     pub fn connection(&self) -> &Connection {
         &self.connection
+    }
+
+    /// Which file it is.
+    pub fn id(&self) -> FileId {
+        self.id
     }
 
     /// Whether the path still leads to the file that is open, and to its log: a restart finds what is
@@ -72,22 +73,6 @@ impl DatabaseFile {
                 rusqlite::Error::SqliteFailure(cause, None),
             ))
         }
-    }
-}
-
-#[derive(PartialEq, Eq)]
-struct FileId {
-    device: u64,
-    inode: u64,
-}
-
-impl FileId {
-    fn at(path: &Path) -> Option<FileId> {
-        let metadata = fs::metadata(path).ok()?;
-        Some(FileId {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-        })
     }
 }
 

@@ -7,10 +7,10 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 use thiserror::Error;
 
-use super::database::now_ms;
 use super::open::{self, OpenError};
 use crate::client_name::ClientName;
 use crate::collector::digest::{self, Digest};
+use crate::collector::now::now_ms;
 use crate::collector::settings::ServerSettings;
 
 /// At most this many open codes and this many enrolled tokens of a host; the newest stay. More than one token, so

@@ -118,11 +118,15 @@ fn keep_from_others(path: &Path) {
 /// Prepares a new database. `false`: the file is another program's.
 fn prepare(connection: &mut Connection, busy_timeout: Duration) -> rusqlite::Result<bool> {
     connection.busy_timeout(busy_timeout)?;
+    // Of a new file. What was made without it gives nothing back to the file system.
+    connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     if !schema::prepare(connection)? {
         return Ok(false);
     }
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
+    // What a burst has made of the write-ahead log does not stay for ever.
+    connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
     Ok(true)
 }
 
@@ -179,7 +183,7 @@ mod tests {
             open(&other, BUSY_TIMEOUT),
             Err(OpenError::Foreign(_))
         ));
-        make("PRAGMA user_version = 4").unwrap();
+        make("PRAGMA user_version = 99").unwrap();
         assert!(matches!(
             open(&other, BUSY_TIMEOUT),
             Err(OpenError::Foreign(_))

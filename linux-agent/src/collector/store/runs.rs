@@ -8,24 +8,6 @@ use serde::Serialize;
 
 use crate::client_name::ClientName;
 
-/// Counts a report that was stored: its client, boot and number.
-pub const COUNT_STORED: &str = "
-    INSERT INTO runs (client, boot, first, last, received, duplicates) VALUES (?1, ?2, ?3, ?3, 1, 0)
-    ON CONFLICT (client, boot) DO UPDATE SET
-        first = min(first, ?3), last = max(last, ?3), received = received + 1
-";
-
-/// Counts a report that was there already: its client and boot.
-pub const COUNT_DUPLICATE: &str = "
-    UPDATE runs SET duplicates = duplicates + 1 WHERE client = ?1 AND boot = ?2
-";
-
-/// Counts a report without boot or number, which is in no run: its client.
-pub const COUNT_UNNUMBERED: &str = "
-    INSERT INTO unnumbered (client, received) VALUES (?1, 1)
-    ON CONFLICT (client) DO UPDATE SET received = received + 1
-";
-
 /// At most this many runs of one client in an answer.
 pub const MAX_RUNS: u32 = 1000;
 
@@ -148,7 +130,12 @@ mod tests {
 
     fn store(connection: &Connection, client: &str, boot: &str, seq: i64) {
         connection
-            .execute(COUNT_STORED, params![client, boot, seq])
+            .execute(
+                "INSERT INTO runs (client, boot, first, last, received, duplicates) VALUES (?1, ?2, ?3, ?3, 1, 0)
+                 ON CONFLICT (client, boot) DO UPDATE SET
+                    first = min(first, ?3), last = max(last, ?3), received = received + 1",
+                params![client, boot, seq],
+            )
             .unwrap();
     }
 
@@ -167,7 +154,10 @@ mod tests {
                 store(&connection, "1", &boot, seq);
             }
             connection
-                .execute(COUNT_DUPLICATE, params!["1", boot])
+                .execute(
+                    "UPDATE runs SET duplicates = duplicates + 1 WHERE boot = ?1",
+                    [boot],
+                )
                 .unwrap();
         }
         let account = account(&connection, "1");

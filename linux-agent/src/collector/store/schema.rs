@@ -3,7 +3,7 @@
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 /// `user_version` of a database that has all the tables below.
-const VERSION: i64 = 3;
+const VERSION: i64 = 4;
 
 // `boot` and `seq` identify a report. Older clients send neither, and some boards no `boot`: their reports cannot
 // be told from ones that come again, so all are kept.
@@ -67,6 +67,56 @@ const UNNUMBERED: &str = "
         SELECT client, count(*) FROM reports WHERE boot IS NULL OR seq IS NULL GROUP BY client;
 ";
 
+// Reports are kept in the order in which they came, as they came, in `log`; it has no index, since each would have to be
+// written too. What `reports` has stays there until it is too old. A run's `numbers` are those that have come, such as
+// `0-41 43`; without any they are those in `reports`. `streams.sealed` is the number in `log` up to which reports of that
+// service are in `points` and `partials`; how these blocks are written stands in `history`.
+const HISTORY: &str = "
+    CREATE TABLE streams (
+        id      INTEGER PRIMARY KEY,
+        client  TEXT NOT NULL,
+        service TEXT NOT NULL,
+        sealed  INTEGER NOT NULL,
+        last    INTEGER,
+        last_ms INTEGER,
+        UNIQUE (client, service)
+    ) STRICT;
+    CREATE TABLE log (
+        id          INTEGER PRIMARY KEY,
+        stream      INTEGER NOT NULL,
+        received_ms INTEGER NOT NULL,
+        time        REAL,
+        uptime      REAL,
+        boot        TEXT,
+        seq         INTEGER,
+        data        TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE points (
+        id        INTEGER PRIMARY KEY,
+        stream    INTEGER NOT NULL,
+        first_ms  INTEGER NOT NULL,
+        last_ms   INTEGER NOT NULL,
+        sealed_ms INTEGER NOT NULL,
+        reports   INTEGER NOT NULL,
+        block     BLOB NOT NULL
+    ) STRICT;
+    CREATE INDEX points_of_stream ON points (stream, last_ms, first_ms);
+    CREATE TABLE partials (
+        id        INTEGER PRIMARY KEY,
+        stream    INTEGER NOT NULL,
+        first_ms  INTEGER NOT NULL,
+        last_ms   INTEGER NOT NULL,
+        sealed_ms INTEGER NOT NULL,
+        block     BLOB NOT NULL
+    ) STRICT;
+    CREATE INDEX partials_of_stream ON partials (stream, last_ms, first_ms);
+    CREATE TABLE state (
+        name  TEXT NOT NULL PRIMARY KEY,
+        value INTEGER NOT NULL
+    ) STRICT;
+    ALTER TABLE runs ADD COLUMN numbers TEXT;
+";
+
 /// Gives a new database its tables, and one of an earlier version those that it lacks. `false`: the file is another
 /// program's.
 pub fn prepare(connection: &mut Connection) -> rusqlite::Result<bool> {
@@ -94,7 +144,10 @@ fn complete(transaction: &Transaction<'_>, version: i64) -> rusqlite::Result<()>
     if version < 2 {
         transaction.execute_batch(RUNS_AND_TOKENS)?;
     }
-    transaction.execute_batch(UNNUMBERED)?;
+    if version < 3 {
+        transaction.execute_batch(UNNUMBERED)?;
+    }
+    transaction.execute_batch(HISTORY)?;
     transaction.pragma_update(None, "user_version", VERSION)
 }
 

@@ -7,9 +7,9 @@ use super::table::{Cursor, MAX_DONE_RANGES, REACH, Segments, failed};
 use crate::queue::chore::{Chore, DiskError, StoredReport, Wanted};
 use crate::queue::line::{self, Line};
 use crate::queue::line_reader::Lines;
-use crate::queue::ranges::Ranges;
 use crate::queue::storage::{FileName, Storage};
 use crate::queue::totals::Totals;
+use crate::ranges::Ranges;
 
 impl<S: Storage> Segments<S> {
     /// Reads reports that are neither done nor known, from a number on. What cannot be read is left for another time.

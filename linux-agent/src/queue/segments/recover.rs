@@ -7,9 +7,9 @@ use super::table::{LINE_OVERHEAD, REACH, Segment, Segments, failed};
 use crate::queue::chore::{Clock, DiskError, Found};
 use crate::queue::line::{self, Line};
 use crate::queue::line_reader::Lines;
-use crate::queue::ranges::Ranges;
 use crate::queue::storage::{FileName, Storage};
 use crate::queue::totals::Totals;
+use crate::ranges::Ranges;
 
 /// A report may be at most this much later than the one before and the clock, since none waits longer.
 const YEAR_MS: u64 = 366 * 24 * 3_600_000;

@@ -5,8 +5,8 @@ use std::io;
 use std::ops::Range;
 
 use crate::queue::chore::{Clock, DiskError};
-use crate::queue::ranges::Ranges;
 use crate::queue::totals::Totals;
+use crate::ranges::Ranges;
 
 /// A segment that is longer gets no more reports, in bytes, unless the queue is small.
 pub const MAX_SEGMENT_BYTES: u64 = 1 << 20;

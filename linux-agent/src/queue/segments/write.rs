@@ -7,9 +7,9 @@ use super::table::{
 };
 use crate::queue::chore::{Chore, Clock, DiskError};
 use crate::queue::line;
-use crate::queue::ranges::inclusive;
 use crate::queue::storage::{FileName, Storage};
 use crate::queue::totals::Totals;
+use crate::ranges::inclusive;
 
 impl<S: Storage> Segments<S> {
     /// Does a chore. After an error `chore` says how far it got; the rest may be tried again.

@@ -1,0 +1,268 @@
+//! `GET /api/hosts`: which hosts there are, whether they report, and what they reported last.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::HeaderMap;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::app::{App, Rules, Shared};
+use super::refusal::Refusal;
+use crate::client_name::ClientName;
+use crate::collector::now::now_ms;
+use crate::collector::settings::host::{Host, OrderedService};
+use crate::collector::store::reports::Stored;
+
+/// A report may come this much later than 2.5 of its intervals, in milliseconds: it travels, and gateways wait.
+const TOLERANCE_MS: i64 = 10_000;
+
+/// What the query may say.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Parameters {
+    client_id: Option<String>,
+}
+
+/// Times are in seconds since 1970-01-01 00:00 UTC.
+#[derive(Serialize)]
+pub struct Answer {
+    now: f64,
+    hosts: Vec<HostState>,
+}
+
+#[derive(Serialize)]
+struct HostState {
+    client_id: ClientName,
+    label: String,
+    groups: Vec<String>,
+    /// The host that reports for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    carried_by: Option<ClientName>,
+    state: ReportState,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    late_s: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    boot: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    run_since: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    orders_fetched: Option<f64>,
+    services: Vec<ServiceState>,
+}
+
+#[derive(Serialize)]
+struct ServiceState {
+    name: String,
+    plugin: String,
+    interval_s: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    template: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<String>,
+    state: ReportState,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<Box<RawValue>>,
+}
+
+/// Whether reports come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum ReportState {
+    /// All that are ordered.
+    Reporting,
+    /// Some are late.
+    Late,
+    /// All are late.
+    Silent,
+    /// None ever came.
+    Never,
+}
+
+/// Answers with all hosts of the settings, or with one.
+pub async fn hosts(
+    State(app): Shared,
+    headers: HeaderMap,
+    query: Result<Query<Parameters>, QueryRejection>,
+) -> Result<Json<Answer>, Refusal> {
+    let rules = app.rules();
+    rules
+        .guard
+        .admit_reader(&headers)
+        .await
+        .map_err(Refusal::reader)?;
+    let Query(query) = query.map_err(|cause| Refusal::bad(cause.body_text()))?;
+    let only = query.client_id.filter(|id| !id.is_empty());
+    let only = only.map(|id| ClientName::from_text(&id));
+    let wanted = || {
+        let hosts = rules.hosts.iter();
+        hosts.filter(|(id, _)| only.as_ref().is_none_or(|only| only == *id))
+    };
+    let services = wanted().flat_map(|(id, host)| {
+        let names = host.services.keys();
+        names.map(|name| (id.clone(), name.clone()))
+    });
+    let mut latest = app.store.latest(services.collect()).await?.into_iter();
+    let now_ms = now_ms();
+    let carriers = carriers(&rules);
+    let hosts = wanted().map(|(id, host)| {
+        let reports = latest.by_ref().take(host.services.len()).collect();
+        let mut state = state_of(&app, id, host, reports, now_ms);
+        state.carried_by = carriers.get(id).map(|it| (*it).clone());
+        state
+    });
+    Ok(Json(Answer {
+        hosts: hosts.collect(),
+        now: seconds(now_ms),
+    }))
+}
+
+/// Who reports for each board.
+fn carriers(rules: &Rules) -> BTreeMap<&ClientName, &ClientName> {
+    let hosts = rules.hosts.iter();
+    hosts
+        .flat_map(|(id, host)| host.reports_for.iter().map(move |board| (board, id)))
+        .collect()
+}
+
+fn state_of(
+    app: &App,
+    id: &ClientName,
+    host: &Host,
+    reports: Vec<Option<Stored>>,
+    now_ms: i64,
+) -> HostState {
+    let mut newest: Option<&Stored> = None;
+    let mut services = Vec::with_capacity(host.services.len());
+    let mut late_ms = None;
+    for ((name, ordered), report) in host.services.iter().zip(&reports) {
+        let last_ms = app.store.last(id, name).map(|last| last.received_ms);
+        let last_ms = last_ms.or(report.as_ref().map(|it| (it.received * 1000.0) as i64));
+        let late = late(ordered, last_ms, app.started_ms, now_ms);
+        late_ms = late_ms.max(late);
+        if let Some(report) = report
+            && newest.is_none_or(|it| it.received < report.received)
+        {
+            newest = Some(report);
+        }
+        let origin = host.origins.get(name);
+        services.push(ServiceState {
+            name: name.clone(),
+            plugin: ordered.plugin.clone(),
+            interval_s: f64::from(ordered.interval_ms) / 1000.0,
+            template: origin.map(|it| it.template.clone()),
+            group: origin.and_then(|it| it.group.clone()),
+            state: match (last_ms, late) {
+                (None, _) => ReportState::Never,
+                (Some(_), None) => ReportState::Reporting,
+                (Some(_), Some(_)) => ReportState::Late,
+            },
+            last: last_ms.map(seconds),
+            time: report.as_ref().and_then(|it| it.time),
+            data: report.as_ref().map(|it| it.data.clone()),
+        });
+    }
+    let state = in_all(&services, late_ms.is_some());
+    let last = services.iter().filter_map(|it| it.last).reduce(f64::max);
+    HostState {
+        client_id: id.clone(),
+        label: host.label.clone(),
+        groups: host.groups.clone(),
+        carried_by: None,
+        state,
+        late_s: late_ms.map(seconds),
+        last,
+        boot: newest.and_then(|it| it.boot.clone()),
+        // `uptime` is that of the agent or the board.
+        run_since: newest.and_then(|it| Some(it.time.unwrap_or(it.received) - it.uptime?)),
+        orders_fetched: app.watch.orders_ms(id).map(seconds),
+        services,
+    }
+}
+
+/// What the states of the services mean for their host.
+fn in_all(services: &[ServiceState], is_late: bool) -> ReportState {
+    let are_all = |state| services.iter().all(|it| it.state == state);
+    let reports = services.iter().any(|it| it.state == ReportState::Reporting);
+    match (are_all(ReportState::Never), is_late, reports) {
+        (true, _, _) => ReportState::Never,
+        (_, false, _) => ReportState::Reporting,
+        (_, true, true) => ReportState::Late,
+        (_, true, false) => ReportState::Silent,
+    }
+}
+
+/// By how much a report is late, in milliseconds. While this collector did not run, nothing could come.
+fn late(
+    ordered: &OrderedService,
+    last_ms: Option<i64>,
+    started_ms: i64,
+    now_ms: i64,
+) -> Option<i64> {
+    let since_ms = last_ms.unwrap_or(started_ms).max(started_ms);
+    let allowed_ms = i64::from(ordered.interval_ms) * 5 / 2 + TOLERANCE_MS;
+    let late_ms = now_ms - since_ms - allowed_ms;
+    (late_ms > 0).then_some(late_ms)
+}
+
+fn seconds(ms: i64) -> f64 {
+    ms as f64 / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ORDERED: OrderedService = OrderedService {
+        plugin: String::new(),
+        interval_ms: 4000,
+    };
+
+    #[test]
+    fn a_report_is_late_after_two_and_a_half_intervals_and_ten_seconds() {
+        assert_eq!(late(&ORDERED, Some(0), 0, 20_000), None);
+        assert_eq!(late(&ORDERED, Some(0), 0, 20_001), Some(1));
+        assert_eq!(late(&ORDERED, None, 0, 20_001), Some(1));
+        // The collector was away.
+        assert_eq!(late(&ORDERED, Some(0), 1_000_000, 1_020_000), None);
+        assert_eq!(late(&ORDERED, Some(0), 1_000_000, 1_020_002), Some(2));
+        // Its clock was set back.
+        assert_eq!(late(&ORDERED, Some(1_000_000), 0, 5), None);
+    }
+
+    #[test]
+    fn a_host_is_silent_if_nothing_comes_and_late_if_something_is_missing() {
+        let service = |state| ServiceState {
+            name: String::new(),
+            plugin: String::new(),
+            interval_s: 1.0,
+            template: None,
+            group: None,
+            state,
+            last: None,
+            time: None,
+            data: None,
+        };
+        use ReportState::{Late, Never, Reporting, Silent};
+        for (states, is_late, expected) in [
+            (vec![], false, Never),
+            (vec![Never, Never], true, Never),
+            (vec![Reporting, Never], false, Reporting),
+            (vec![Reporting, Never], true, Late),
+            (vec![Reporting, Late], true, Late),
+            (vec![Late, Late], true, Silent),
+            (vec![Late, Never], true, Silent),
+        ] {
+            let services: Vec<_> = states.iter().copied().map(service).collect();
+            assert_eq!(in_all(&services, is_late), expected, "{states:?}");
+        }
+    }
+}

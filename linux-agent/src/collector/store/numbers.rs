@@ -1,0 +1,379 @@
+//! Which reports of each run have come: no report is stored twice.
+//!
+//! A run is what a client numbers from 0, under one `boot`. The numbers that have come are kept as ranges, in memory for
+//! the runs of the last minutes, and in the table of runs.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::ranges::Ranges;
+
+/// A run with more ranges than this takes no number that would make another one: its gaps have to be filled first.
+pub const MAX_RANGES: usize = 65_536;
+
+/// The runs that reports came from lately.
+#[derive(Default)]
+pub struct Runs {
+    runs: BTreeMap<Name, Run>,
+    unnumbered: BTreeMap<String, i64>,
+    begun: u64,
+}
+
+type Name = (String, String);
+
+#[derive(Default)]
+struct Run {
+    numbers: Ranges,
+    duplicates: i64,
+    /// New runs are written in the order in which they began.
+    begun: u64,
+    is_written: bool,
+    is_idle: bool,
+}
+
+/// Whether a report is to be stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It has not come before.
+    New,
+    /// It has.
+    Duplicate,
+    /// The run has too many gaps.
+    Scattered,
+}
+
+impl Runs {
+    /// Notes a number of a run.
+    pub fn note(
+        &mut self,
+        connection: &Connection,
+        client: &str,
+        boot: &str,
+        seq: u64,
+    ) -> rusqlite::Result<Verdict> {
+        let run = self.run(connection, client, boot)?;
+        if run.numbers.contains(seq) {
+            run.duplicates += 1;
+            run.is_written = false;
+            return Ok(Verdict::Duplicate);
+        }
+        let touches = |it: u64| run.numbers.contains(it);
+        let is_beside = touches(seq.saturating_add(1)) || seq.checked_sub(1).is_some_and(touches);
+        if run.numbers.len() >= MAX_RANGES && !is_beside {
+            return Ok(Verdict::Scattered);
+        }
+        run.numbers.insert(seq..seq.saturating_add(1));
+        run.is_written = false;
+        Ok(Verdict::New)
+    }
+
+    /// Notes a number that is in the log, whether the run has it already or not.
+    pub fn note_again(
+        &mut self,
+        connection: &Connection,
+        client: &str,
+        boot: &str,
+        seq: u64,
+    ) -> rusqlite::Result<()> {
+        let run = self.run(connection, client, boot)?;
+        if run.numbers.insert(seq..seq.saturating_add(1)) > 0 {
+            run.is_written = false;
+        }
+        Ok(())
+    }
+
+    /// Takes back a number that could not be stored.
+    pub fn take_back(&mut self, client: &str, boot: &str, seq: u64, verdict: Verdict) {
+        let Some(run) = self.runs.get_mut(&(client.to_owned(), boot.to_owned())) else {
+            return;
+        };
+        match verdict {
+            Verdict::New => {
+                run.numbers.remove(seq..seq.saturating_add(1));
+            }
+            Verdict::Duplicate => run.duplicates -= 1,
+            Verdict::Scattered => {}
+        }
+    }
+
+    /// Counts a report that is in no run.
+    pub fn count_unnumbered(&mut self, client: &str, count: i64) {
+        match self.unnumbered.get_mut(client) {
+            Some(before) => *before += count,
+            None => {
+                self.unnumbered.insert(client.to_owned(), count);
+            }
+        }
+    }
+
+    fn run(
+        &mut self,
+        connection: &Connection,
+        client: &str,
+        boot: &str,
+    ) -> rusqlite::Result<&mut Run> {
+        let name = (client.to_owned(), boot.to_owned());
+        if !self.runs.contains_key(&name) {
+            let run = match read(connection, client, boot)? {
+                Some(run) => run,
+                None => {
+                    self.begun += 1;
+                    Run {
+                        begun: self.begun,
+                        ..Run::default()
+                    }
+                }
+            };
+            self.runs.insert(name.clone(), run);
+        }
+        let run = self.runs.entry(name).or_default();
+        run.is_idle = false;
+        Ok(run)
+    }
+
+    /// Whether the table has them as they are.
+    pub fn are_written(&self) -> bool {
+        self.unnumbered.is_empty() && self.runs.values().all(|run| run.is_written)
+    }
+
+    /// Whether there are so many that they should be written.
+    pub fn are_many(&self) -> bool {
+        self.runs.len() > 20_000
+    }
+
+    /// Writes what the table has not yet. [`Runs::note_written`] says that it was committed.
+    pub fn write(&self, connection: &Connection) -> rusqlite::Result<()> {
+        let mut runs: Vec<_> = self.runs.iter().filter(|(_, it)| !it.is_written).collect();
+        runs.sort_by_key(|(_, run)| run.begun);
+        for ((client, boot), run) in runs {
+            write(connection, client, boot, run)?;
+        }
+        let mut unnumbered = connection.prepare_cached(
+            "INSERT INTO unnumbered (client, received) VALUES (?1, ?2)
+             ON CONFLICT (client) DO UPDATE SET received = received + ?2",
+        )?;
+        for (client, count) in &self.unnumbered {
+            unnumbered.execute(params![client, count])?;
+        }
+        Ok(())
+    }
+
+    /// Writes one run, so that its duplicates are not forgotten: the log does not have those.
+    pub fn write_one(
+        &self,
+        connection: &Connection,
+        client: &str,
+        boot: &str,
+    ) -> rusqlite::Result<()> {
+        let name = (client.to_owned(), boot.to_owned());
+        match self.runs.get(&name) {
+            Some(run) => write(connection, client, boot, run),
+            None => Ok(()),
+        }
+    }
+
+    /// Everything is written. Runs that were not in use since the last time are forgotten.
+    pub fn note_written(&mut self) {
+        self.unnumbered.clear();
+        self.runs.retain(|_, run| !run.is_idle);
+        for run in self.runs.values_mut() {
+            run.is_written = true;
+            run.is_idle = true;
+        }
+    }
+}
+
+fn read(connection: &Connection, client: &str, boot: &str) -> rusqlite::Result<Option<Run>> {
+    let row = connection
+        .prepare_cached("SELECT numbers, duplicates FROM runs WHERE client = ?1 AND boot = ?2")?
+        .query_row([client, boot], |row| {
+            Ok((row.get::<_, Option<String>>(0)?, row.get(1)?))
+        })
+        .optional()?;
+    let Some((numbers, duplicates)) = row else {
+        return Ok(None);
+    };
+    let numbers = match numbers.as_deref().and_then(parse) {
+        Some(numbers) => numbers,
+        None => of_earlier_version(connection, client, boot)?,
+    };
+    Ok(Some(Run {
+        numbers,
+        duplicates,
+        is_written: true,
+        ..Run::default()
+    }))
+}
+
+fn write(connection: &Connection, client: &str, boot: &str, run: &Run) -> rusqlite::Result<()> {
+    let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    let numbers = &run.numbers;
+    connection
+        .prepare_cached(
+            "INSERT INTO runs (client, boot, first, last, received, duplicates, numbers)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+             ON CONFLICT (client, boot) DO UPDATE SET
+                first = ?3, last = ?4, received = ?5, duplicates = ?6, numbers = ?7",
+        )?
+        .execute(params![
+            client,
+            boot,
+            signed(numbers.first().unwrap_or(0)),
+            signed(numbers.end().saturating_sub(1)),
+            signed(numbers.count()),
+            run.duplicates,
+            text(numbers),
+        ])?;
+    Ok(())
+}
+
+/// The numbers of a run that the table of reports of an earlier version has.
+fn of_earlier_version(
+    connection: &Connection,
+    client: &str,
+    boot: &str,
+) -> rusqlite::Result<Ranges> {
+    let mut numbers = Ranges::default();
+    let mut statement = connection.prepare_cached(
+        "SELECT seq FROM reports WHERE client = ?1 AND boot = ?2 AND seq IS NOT NULL ORDER BY seq",
+    )?;
+    let mut rows = statement.query([client, boot])?;
+    while let Some(row) = rows.next()? {
+        let seq = u64::try_from(row.get::<_, i64>(0)?).unwrap_or(0);
+        numbers.insert(seq..seq.saturating_add(1));
+    }
+    Ok(numbers)
+}
+
+/// Gives runs of an earlier version their numbers, at most `limit` of them. Returns how many there were.
+pub fn complete_earlier(connection: &Connection, limit: u32) -> rusqlite::Result<usize> {
+    let names = connection
+        .prepare_cached("SELECT client, boot FROM runs WHERE numbers IS NULL LIMIT ?1")?
+        .query_map([limit], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<rusqlite::Result<Vec<(String, String)>>>()?;
+    for (client, boot) in &names {
+        let numbers = of_earlier_version(connection, client, boot)?;
+        connection
+            .prepare_cached("UPDATE runs SET numbers = ?3 WHERE client = ?1 AND boot = ?2")?
+            .execute(params![client, boot, text(&numbers)])?;
+    }
+    Ok(names.len())
+}
+
+fn text(numbers: &Ranges) -> String {
+    let mut text = String::new();
+    for range in numbers.iter() {
+        let last = range.end.saturating_sub(1);
+        let space = if text.is_empty() { "" } else { " " };
+        // Writing to a string cannot fail.
+        let _ = match last == range.start {
+            true => write!(text, "{space}{last}"),
+            false => write!(text, "{space}{}-{last}", range.start),
+        };
+    }
+    text
+}
+
+fn parse(text: &str) -> Option<Ranges> {
+    let mut numbers = Ranges::default();
+    for range in text.split_ascii_whitespace() {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
+        numbers.insert(first..last.checked_add(1)?);
+    }
+    Some(numbers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::collector::store::schema;
+
+    fn connection() -> Connection {
+        let mut connection = Connection::open_in_memory().unwrap();
+        assert!(schema::prepare(&mut connection).unwrap());
+        connection
+    }
+
+    fn column(connection: &Connection, sql: &str) -> String {
+        connection.query_row(sql, [], |row| row.get(0)).unwrap()
+    }
+
+    #[test]
+    fn a_number_is_new_once_whatever_was_written_meanwhile() {
+        let connection = connection();
+        let mut runs = Runs::default();
+        for round in 0..3 {
+            for seq in [0, 1, 5, 3, i64::MAX as u64] {
+                let expected = [Verdict::New, Verdict::Duplicate][usize::from(round > 0)];
+                assert_eq!(runs.note(&connection, "1", "a", seq), Ok(expected));
+            }
+            runs.write(&connection).unwrap();
+            runs.note_written();
+            assert!(runs.are_written());
+            let numbers = column(&connection, "SELECT numbers FROM runs");
+            assert_eq!(numbers, "0-1 3 5 9223372036854775807");
+            // The second time, nobody used it meanwhile.
+            runs.note_written();
+            runs.note_written();
+            assert!(runs.runs.is_empty());
+        }
+        let duplicates = column(&connection, "SELECT CAST(duplicates AS TEXT) FROM runs");
+        assert_eq!(duplicates, "10");
+    }
+
+    #[test]
+    fn runs_of_an_earlier_version_are_known() {
+        let connection = connection();
+        connection
+            .execute_batch(
+                "INSERT INTO reports (client, service, data, boot, seq, received_ms)
+                    VALUES ('1', 'A', '{}', 'a', 7, 0), ('1', 'A', '{}', 'a', 8, 0), ('1', 'A', '{}', 'b', 0, 0);
+                 INSERT INTO runs (client, boot, first, last, received, duplicates)
+                    VALUES ('1', 'a', 7, 8, 2, 4), ('1', 'b', 0, 0, 1, 0);",
+            )
+            .unwrap();
+        let mut runs = Runs::default();
+        assert_eq!(runs.note(&connection, "1", "a", 8), Ok(Verdict::Duplicate));
+        assert_eq!(runs.note(&connection, "1", "a", 9), Ok(Verdict::New));
+        runs.write(&connection).unwrap();
+        assert_eq!(complete_earlier(&connection, 10), Ok(1));
+        let all = "SELECT group_concat(numbers || ' x ' || duplicates, ', ') FROM runs";
+        assert_eq!(column(&connection, all), "7-9 x 5, 0 x 0");
+    }
+
+    #[test]
+    fn what_could_not_be_stored_is_taken_back() {
+        let connection = connection();
+        let mut runs = Runs::default();
+        assert_eq!(runs.note(&connection, "1", "a", 3), Ok(Verdict::New));
+        runs.take_back("1", "a", 3, Verdict::New);
+        assert_eq!(runs.note(&connection, "1", "a", 3), Ok(Verdict::New));
+    }
+
+    #[test]
+    fn a_run_of_too_many_gaps_takes_what_fills_them() {
+        let connection = connection();
+        let mut runs = Runs::default();
+        for number in 0..MAX_RANGES as u64 {
+            runs.note(&connection, "1", "a", 3 * number).unwrap();
+        }
+        let mut note = |seq| runs.note(&connection, "1", "a", seq).unwrap();
+        assert_eq!(note(3 * MAX_RANGES as u64 + 7), Verdict::Scattered);
+        assert_eq!(note(0), Verdict::Duplicate);
+        assert_eq!([note(1), note(2)], [Verdict::New; 2]);
+        assert_eq!(note(3 * MAX_RANGES as u64 + 7), Verdict::New);
+    }
+
+    #[test]
+    fn numbers_are_read_as_they_are_written() {
+        for numbers in ["", "0", "0-41 43", "9223372036854775807"] {
+            assert_eq!(text(&parse(numbers).unwrap()), numbers);
+        }
+        for damaged in ["x", "1-", "-1", "1-x", "18446744073709551615"] {
+            assert!(parse(damaged).is_none(), "{damaged}");
+        }
+    }
+}

@@ -1,0 +1,396 @@
+//! The thread that writes. It commits what waits together, and answers all of it then.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use super::file::DatabaseFile;
+use super::history::streams::Shared;
+use super::intake::{Arrived, Intake, Outcome};
+use super::invitation::{self, Enrolled, Redeemed};
+use super::open::OpenError;
+use super::outage::{Outage, Unavailable};
+use super::retention;
+use super::settings::StoreSettings;
+use crate::client_name::ClientName;
+use crate::collector::digest::Digest;
+use crate::collector::now::now_ms;
+use crate::collector::settings::host::Host;
+
+/// How long to wait before trying again to open a database that was deleted or replaced.
+const REOPEN_PAUSE: Duration = Duration::from_secs(1);
+
+/// At most this many reports in one commit.
+const MAX_BATCH: usize = 4096;
+
+/// After a commit of fewer reports than this, more are waited for, if the settings say so.
+const FEW: usize = 32;
+
+/// Chores are looked at this often when nobody asks for anything.
+const CHORE_PAUSE: Duration = Duration::from_secs(1);
+
+/// And not more often than this between requests.
+const LOOK_PAUSE: Duration = Duration::from_millis(100);
+
+/// What a start would have to find in the log is written to the tables at least this often.
+const WRITE_DOWN_PAUSE: Duration = Duration::from_secs(60);
+
+/// Chores that failed are tried again after this time.
+const RETRY_PAUSE: Duration = Duration::from_secs(10);
+
+/// At most this many blocks between two commits.
+const BLOCKS: usize = 8;
+
+pub type Reply<T> = oneshot::Sender<Result<T, Unavailable>>;
+
+/// What the thread is asked to do.
+pub enum Job {
+    /// Store a report.
+    Insert { arrived: Arrived, reply: Reply<()> },
+    /// Write to the tables what is known only in memory and in the log.
+    WriteDown { reply: Reply<()> },
+    /// Give all enrolled tokens.
+    Tokens { reply: Reply<Vec<Enrolled>> },
+    /// Exchange a code for a token.
+    Redeem {
+        code: Digest,
+        token: Digest,
+        hosts: Arc<BTreeMap<ClientName, Host>>,
+        reply: Reply<Redeemed>,
+    },
+}
+
+/// The database, and what is known of it.
+pub struct Writer {
+    file: DatabaseFile,
+    path: PathBuf,
+    settings: StoreSettings,
+    streams: Arc<Shared>,
+    intake: Intake,
+}
+
+/// Why the thread stops answering.
+enum End {
+    /// All handles are gone.
+    NobodyAsks,
+    /// The open file is not the one that a restart would find.
+    Displaced,
+}
+
+impl Writer {
+    /// Opens or creates the database, and reads what it has.
+    pub fn open(
+        path: &Path,
+        settings: StoreSettings,
+        streams: Arc<Shared>,
+    ) -> Result<Writer, OpenError> {
+        let file = DatabaseFile::open(path)?;
+        let intake = Intake::start(file.connection(), Arc::clone(&streams)).map_err(|cause| {
+            OpenError::Sqlite {
+                path: path.to_owned(),
+                cause,
+            }
+        })?;
+        streams.lock().file = Some(file.id());
+        Ok(Writer {
+            file,
+            path: path.to_owned(),
+            settings,
+            streams,
+            intake,
+        })
+    }
+
+    /// Works until all handles are gone.
+    pub fn work(mut self, inbox: &Receiver<Job>) {
+        while let End::Displaced = self.answer(inbox) {
+            log::error!(
+                "{} was deleted or replaced, requests are refused until it can be opened again",
+                self.path.display()
+            );
+            let Writer {
+                file,
+                path,
+                settings,
+                streams,
+                ..
+            } = self;
+            match reopen(file, &path, settings, streams, inbox) {
+                Some(reopened) => self = reopened,
+                None => return,
+            }
+        }
+    }
+
+    /// Dropping a request refuses it.
+    fn answer(&mut self, inbox: &Receiver<Job>) -> End {
+        let name = self.path.display().to_string();
+        let Writer {
+            file,
+            settings,
+            intake,
+            ..
+        } = self;
+        let connection = file.connection();
+        let mut writing = Outage::new(&name, "written", connection);
+        let mut reading = Outage::new(&name, "read", connection);
+        let mut chores = Chores::new(&name, connection, *settings);
+        loop {
+            let mut next = match inbox.recv_timeout(chores.pause()) {
+                Ok(job) => Some(job),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => {
+                    if file.is_in_place() {
+                        chores.finish(intake);
+                    }
+                    return End::NobodyAsks;
+                }
+            };
+            // Tokens are looked up for another request, which will notice.
+            if !matches!(next, Some(Job::Tokens { .. })) && !file.is_in_place() {
+                return End::Displaced;
+            }
+            while let Some(job) = next.take() {
+                // Whoever asked may be gone.
+                match job {
+                    Job::Insert { arrived, reply } => {
+                        let few = !chores.after_few;
+                        let pause = if few {
+                            Duration::ZERO
+                        } else {
+                            settings.commit_pause
+                        };
+                        let (batch, replies, further) = gather(arrived, reply, inbox, pause);
+                        chores.after_few = batch.len() < FEW;
+                        let result = intake.store(connection, &batch);
+                        // SQLite writes to a deleted file without complaint.
+                        if !file.is_in_place() {
+                            return End::Displaced;
+                        }
+                        answer_all(replies, writing.note(result));
+                        next = further;
+                    }
+                    Job::WriteDown { reply } => {
+                        let result = chores.write_down(intake, 0);
+                        let _ = reply.send(writing.note(result));
+                    }
+                    Job::Tokens { reply } => {
+                        let _ = reply.send(reading.note(invitation::tokens(connection)));
+                    }
+                    Job::Redeem {
+                        code,
+                        token,
+                        hosts,
+                        reply,
+                    } => {
+                        let is_host = |id: &ClientName| hosts.contains_key(id);
+                        let result =
+                            invitation::redeem(connection, &code, &token, now_ms(), is_host);
+                        if !file.is_in_place() {
+                            return End::Displaced;
+                        }
+                        let _ = reply.send(writing.note(result));
+                    }
+                }
+            }
+            chores.step(intake);
+        }
+    }
+}
+
+/// The first report and those that wait behind it, up to a request of another kind.
+fn gather(
+    arrived: Arrived,
+    reply: Reply<()>,
+    inbox: &Receiver<Job>,
+    pause: Duration,
+) -> (Vec<Arrived>, Vec<Reply<()>>, Option<Job>) {
+    let end = Instant::now() + pause;
+    let (mut batch, mut replies) = (vec![arrived], vec![reply]);
+    while batch.len() < MAX_BATCH {
+        let left = end.saturating_duration_since(Instant::now());
+        let next = match batch.len() < FEW && !left.is_zero() {
+            true => inbox.recv_timeout(left).ok(),
+            false => inbox.try_recv().ok(),
+        };
+        match next {
+            Some(Job::Insert { arrived, reply }) => {
+                batch.push(arrived);
+                replies.push(reply);
+            }
+            Some(other) => return (batch, replies, Some(other)),
+            None => break,
+        }
+    }
+    (batch, replies, None)
+}
+
+fn answer_all(replies: Vec<Reply<()>>, result: Result<Vec<Outcome>, Unavailable>) {
+    let outcomes = result.unwrap_or_default();
+    let mut outcomes = outcomes.into_iter();
+    for reply in replies {
+        let stored = matches!(outcomes.next(), Some(Outcome::Stored));
+        // Whoever asked may be gone.
+        let _ = reply.send(if stored { Ok(()) } else { Err(Unavailable) });
+    }
+}
+
+/// What there is to do beside requests.
+struct Chores<'a> {
+    name: &'a str,
+    connection: &'a Connection,
+    settings: StoreSettings,
+    /// When the tables were written last.
+    written: Instant,
+    /// When they may be tried again.
+    not_before: Option<Instant>,
+    /// Whether the last commit had few reports.
+    after_few: bool,
+    is_behind: bool,
+    has_failed: bool,
+    looked: Instant,
+}
+
+impl<'a> Chores<'a> {
+    fn new(name: &'a str, connection: &'a Connection, settings: StoreSettings) -> Chores<'a> {
+        Chores {
+            name,
+            connection,
+            settings,
+            written: Instant::now(),
+            not_before: None,
+            after_few: false,
+            is_behind: true,
+            has_failed: false,
+            looked: Instant::now(),
+        }
+    }
+
+    fn pause(&self) -> Duration {
+        match self.is_behind && self.not_before.is_none() {
+            true => Duration::ZERO,
+            false => CHORE_PAUSE,
+        }
+    }
+
+    fn write_down(&mut self, intake: &mut Intake, blocks: usize) -> rusqlite::Result<()> {
+        if intake.is_written() && blocks == 0 {
+            return Ok(());
+        }
+        self.is_behind = intake.write_down(self.connection, now_ms(), blocks)?;
+        self.written = Instant::now();
+        Ok(())
+    }
+
+    /// A little of what is due.
+    fn step(&mut self, intake: &mut Intake) {
+        if self.not_before.is_some_and(|it| Instant::now() < it) {
+            return;
+        }
+        self.not_before = None;
+        if !self.is_behind && self.looked.elapsed() < LOOK_PAUSE {
+            return;
+        }
+        self.looked = Instant::now();
+        let result = self.try_step(intake);
+        self.note(result);
+    }
+
+    fn try_step(&mut self, intake: &mut Intake) -> rusqlite::Result<()> {
+        let now_ms = now_ms();
+        let is_late = self.written.elapsed() >= WRITE_DOWN_PAUSE && !intake.is_written();
+        self.is_behind = false;
+        if is_late || intake.is_due(now_ms) {
+            self.write_down(intake, BLOCKS)?;
+        }
+        let keep = &self.settings.retention;
+        self.is_behind |= retention::step(keep, self.connection, intake, now_ms)?;
+        Ok(())
+    }
+
+    /// Before the end, so that a start has nothing to find in the log.
+    fn finish(&mut self, intake: &mut Intake) {
+        let result = self.write_down(intake, 0);
+        self.note(result);
+    }
+
+    /// Reports go on meanwhile: the log has what is not written elsewhere.
+    fn note(&mut self, result: rusqlite::Result<()>) {
+        match result {
+            Ok(()) if self.has_failed => {
+                log::info!("{}: its history is written again", self.name);
+                self.has_failed = false;
+            }
+            Ok(()) => {}
+            Err(cause) => {
+                self.not_before = Some(Instant::now() + RETRY_PAUSE);
+                if !self.has_failed {
+                    log::error!(
+                        "{}: its history cannot be written, which is tried again: {cause}",
+                        self.name
+                    );
+                }
+                self.has_failed = true;
+            }
+        }
+    }
+}
+
+fn close(file: &mut Option<DatabaseFile>) -> Result<(), OpenError> {
+    if let Some(open) = file {
+        open.empty_log()?;
+    }
+    *file = None;
+    Ok(())
+}
+
+/// Opens the file that is there now, or a new one. Refuses requests until that succeeds. `None`: all handles are
+/// gone.
+fn reopen(
+    displaced: DatabaseFile,
+    path: &Path,
+    settings: StoreSettings,
+    streams: Arc<Shared>,
+    inbox: &Receiver<Job>,
+) -> Option<Writer> {
+    let mut old = Some(displaced);
+    let mut told = String::new();
+    loop {
+        let existed = path.exists();
+        match close(&mut old).and_then(|()| Writer::open(path, settings, Arc::clone(&streams))) {
+            Ok(writer) => {
+                let what = if existed {
+                    "the file that is there now is in use"
+                } else {
+                    "a new file was created; it has none of the earlier reports"
+                };
+                log::warn!("{}: {what}", path.display());
+                return Some(writer);
+            }
+            Err(cause) => {
+                let sentence = cause.to_string();
+                if sentence != told {
+                    log::error!("{sentence}");
+                    told = sentence;
+                }
+            }
+        }
+        let next = Instant::now() + REOPEN_PAUSE;
+        loop {
+            let left = next.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            match inbox.recv_timeout(left) {
+                Ok(job) => drop(job),
+                Err(RecvTimeoutError::Timeout) => break,
+                Err(RecvTimeoutError::Disconnected) => return None,
+            }
+        }
+    }
+}

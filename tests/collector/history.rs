@@ -1,0 +1,212 @@
+//! The history of services, and which hosts report.
+
+use serde_json::{Value, json};
+
+use super::api::report;
+use mote_test_support::collector::Program;
+
+const TOML: &str = r#"
+    listen = "127.0.0.1:0"
+    database = "reports.db"
+    [hosts.web]
+    id = 1
+    groups = ["servers"]
+    templates = ["own"]
+    reports_for = ["pump"]
+    [hosts.pump]
+    templates = ["own"]
+    [groups.servers]
+    templates = ["shared"]
+    [templates.own.services]
+    Net = ["GetNetworkStatus", 1]
+    [templates.shared.services]
+    Net = ["GetNetworkStatus", 60]
+    Slow = ["get_linux_load", 3600]
+"#;
+
+fn now_s() -> f64 {
+    let since = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
+    since.as_millis() as f64 / 1000.0
+}
+
+/// A report of two interfaces, sampled at `time`.
+fn network(seq: u64, time: f64, t_in: f64) -> Value {
+    report(json!({
+        "service_name": "Net", "boot": "b", "seq": seq, "time": time, "uptime": 100,
+        "data": {"status": 0, "data": {"eth0": {"t_in": t_in, "t_out": 1}, "lo": {"t_in": 7}}},
+    }))
+}
+
+fn deliver(collector: &Program, report: &Value) {
+    let answer = collector.report("", report);
+    assert_eq!(answer.status, 200, "{}", answer.body);
+}
+
+fn series(collector: &Program, query: &str) -> Value {
+    let path = format!("/api/series?client_id=1&service=Net&{query}");
+    let answer = collector.get(&path, "");
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    answer.json()
+}
+
+#[test]
+fn a_series_has_what_was_reported_bin_by_bin_after_a_kill_too() {
+    let begin = (now_s() / 60.0).floor() * 60.0 - 600.0;
+    let mut collector = Program::new(TOML);
+    // One a second for five minutes, but for the third; the last ones come first, as after an outage.
+    let mut seqs: Vec<u64> = (0..300).filter(|seq| !(120..180).contains(seq)).collect();
+    seqs.rotate_left(150);
+    for (count, seq) in seqs.into_iter().enumerate() {
+        if count == 200 {
+            collector = Program::start(collector.kill());
+        }
+        deliver(&collector, &network(seq, begin + seq as f64, seq as f64));
+    }
+    let query = format!(
+        "item=eth0&field=t_in&from={begin}&to={}&width=5",
+        begin + 300.0
+    );
+    let answer = series(&collector, &query);
+    let bins = |of: fn(f64) -> f64| {
+        let bins = [0.0, 60.0, 120.0, 180.0, 240.0];
+        json!(bins.map(|it| (it != 120.0).then(|| of(it))))
+    };
+    let times = [0.0, 60.0, 120.0, 180.0, 240.0].map(|it| begin + it);
+    assert_eq!(
+        answer,
+        json!({
+            "client_id": 1, "service": "Net", "from": begin, "to": begin + 300.0, "step": 60.0, "tier": "points",
+            "times": times,
+            "columns": [{
+                "item": "eth0", "field": "t_in",
+                "min": bins(|it| it), "max": bins(|it| it + 59.0), "avg": bins(|it| it + 29.5),
+            }],
+            "columns_left_out": 0,
+            "gaps": [{"from": begin + 119.0, "to": begin + 180.0}],
+        })
+    );
+    let names = series(&collector, &format!("from={begin}"));
+    let names: Vec<(&Value, &Value)> = names["columns"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| (&it["item"], &it["field"]))
+        .collect();
+    let (none, eth0, lo) = (&Value::Null, &json!("eth0"), &json!("lo"));
+    let (status, t_in, t_out) = (&json!("status"), &json!("t_in"), &json!("t_out"));
+    let expected = [(none, status), (eth0, t_in), (eth0, t_out), (lo, t_in)];
+    assert_eq!(names, expected);
+    // Nothing was reported in the last minutes.
+    let recent = series(&collector, "item=lo");
+    let gaps = recent["gaps"].as_array().unwrap();
+    assert_eq!(gaps.last().unwrap()["from"], begin + 299.0);
+}
+
+#[test]
+fn a_question_that_makes_no_sense_is_refused_with_a_reason() {
+    let collector = Program::new(TOML);
+    deliver(&collector, &network(0, now_s(), 1.0));
+    for (query, status, sentence) in [
+        ("service=Net", 400, "client_id is missing"),
+        ("client_id=1", 400, "service is missing"),
+        (
+            "client_id=1&service=x",
+            404,
+            "client 1 never reported the service \"x\"",
+        ),
+        (
+            "client_id=9&service=Net",
+            404,
+            "client 9 never reported the service \"Net\"",
+        ),
+        (
+            "client_id=1&service=Net&from=2&to=2",
+            400,
+            "from is not before to",
+        ),
+        (
+            "client_id=1&service=Net&width=4001",
+            400,
+            "width is not within 1 to 4000",
+        ),
+        (
+            "client_id=1&service=Net&from=-1",
+            400,
+            "from is not a time within 0 to 253402300799 s since 1970-01-01 00:00 UTC",
+        ),
+        (
+            "client_id=1&service=Net&to=x",
+            400,
+            "to is not a number, or out of range",
+        ),
+    ] {
+        let answer = collector.get(&format!("/api/series?{query}"), "");
+        let told = (answer.status, answer.json()["error"].clone());
+        assert_eq!(told, (status, json!(sentence)), "{query}");
+    }
+    // The longest question there is.
+    let answer = series(&collector, "from=0&to=253402300799&width=4000");
+    assert_eq!(answer["tier"], "partials");
+    assert!(answer["times"].as_array().unwrap().len() <= 4000);
+}
+
+#[test]
+fn a_host_shows_what_it_reports_and_who_ordered_it() {
+    let collector = Program::new(TOML);
+    let time = now_s();
+    deliver(&collector, &network(0, time, 1.5));
+    assert_eq!(collector.get("/api/client/config/1", "").status, 200);
+    let answer = collector.get("/api/hosts", "").json();
+    let hosts = answer["hosts"].as_array().unwrap();
+    let [web, pump] = hosts.as_slice() else {
+        panic!("{answer}")
+    };
+    assert!(answer["now"].as_f64().unwrap() >= time);
+    assert!(web["orders_fetched"].as_f64().unwrap() >= time - 1.0);
+    let [net, slow] = web["services"].as_array().unwrap().as_slice() else {
+        panic!("{web}")
+    };
+    assert_eq!(
+        (&web["label"], &web["groups"], &web["state"]),
+        (&json!("web"), &json!(["servers"]), &json!("reporting"))
+    );
+    assert_eq!(web["boot"], "b");
+    assert!((web["run_since"].as_f64().unwrap() - (time - 100.0)).abs() < 0.01);
+    let net_fields = ["name", "plugin", "interval_s", "template", "group", "state"];
+    let orders = |service: &Value| net_fields.map(|it| service[it].clone());
+    assert_eq!(
+        json!(orders(net)),
+        json!(["Net", "GetNetworkStatus", 1.0, "own", null, "reporting"])
+    );
+    assert_eq!(
+        json!(orders(slow)),
+        json!([
+            "Slow",
+            "get_linux_load",
+            3600.0,
+            "shared",
+            "servers",
+            "never"
+        ])
+    );
+    assert_eq!(net["data"]["data"]["eth0"]["t_in"], 1.5);
+    assert_eq!(net["time"], time);
+    assert_eq!(
+        json!([pump["state"], pump["carried_by"]]),
+        json!(["never", 1])
+    );
+    let one = collector.get("/api/hosts?client_id=pump", "").json();
+    assert_eq!(one["hosts"].as_array().unwrap().len(), 1);
+    assert_eq!(one["hosts"][0]["label"], "pump");
+    // A second and a half and ten more after it: nothing else is due yet.
+    mote_test_support::wait_for("silence", mote_test_support::DEADLINE, || {
+        let answer = collector.get("/api/hosts?client_id=1", "").json();
+        let host = &answer["hosts"][0];
+        let late_s = host["late_s"].as_f64();
+        (host["state"] == "silent").then(|| {
+            let since = host["last"].as_f64().unwrap();
+            let late = answer["now"].as_f64().unwrap() - since - 12.5;
+            assert!((late_s.unwrap() - late).abs() < 0.01, "{host}");
+        })
+    });
+}
