@@ -6,16 +6,16 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
 use crate::bench::Bench;
+use mote_test_support::hung::mount_fuse;
 use mote_test_support::namespace::run_in_user_namespace;
 use mote_test_support::{need, wait_for};
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::mount::{MntFlags, umount2};
 use serde_json::{Value, json};
 
 /// Only what hangs takes longer than this.
@@ -122,24 +122,7 @@ struct Server {
 
 impl Server {
     fn mount(point: &Path) -> Self {
-        let device = File::options()
-            .read(true)
-            .write(true)
-            .open("/dev/fuse")
-            .unwrap();
-        let options = format!(
-            "fd={},rootmode=40000,user_id=0,group_id=0",
-            device.as_raw_fd()
-        );
-        let source = Some("mote-test");
-        mount(
-            source,
-            point,
-            Some("fuse"),
-            MsFlags::empty(),
-            Some(options.as_str()),
-        )
-        .unwrap();
+        let device = mount_fuse(point);
         let (send_asked, asked) = channel();
         let (until_answered, answer) = channel();
         thread::spawn(move || serve(&device, &send_asked, &answer));

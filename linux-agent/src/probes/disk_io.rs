@@ -181,10 +181,8 @@ impl Sample for DiskIo {
             items: Items::new(MAX_ITEMS),
             read_at: context.now,
         };
-        match disk_io.sample(context) {
-            Ok(_) | Err(ProbeError::NothingKnown) => Ok(disk_io),
-            Err(error) => Err(error),
-        }
+        ProbeError::unless_nothing_known(disk_io.sample(context))?;
+        Ok(disk_io)
     }
 
     fn report(

@@ -151,10 +151,8 @@ impl Sample for Network {
             items: Items::new(MAX_ITEMS),
             read_at: context.now,
         };
-        match network.sample(context) {
-            Ok(_) | Err(ProbeError::NothingKnown) => Ok(network),
-            Err(error) => Err(error),
-        }
+        ProbeError::unless_nothing_known(network.sample(context))?;
+        Ok(network)
     }
 
     fn report(

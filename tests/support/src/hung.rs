@@ -16,29 +16,34 @@ pub struct Hung<'a> {
     device: Option<File>,
 }
 
+/// Mounts a FUSE file system over `folder` for the server that reads and writes what this gives. One that does not
+/// hangs.
+pub fn mount_fuse(folder: &Path) -> File {
+    let device = File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/fuse")
+        .unwrap();
+    let options = format!(
+        "fd={},rootmode=40000,user_id=0,group_id=0",
+        device.as_raw_fd()
+    );
+    mount(
+        Some("mote-test"),
+        folder,
+        Some("fuse"),
+        MsFlags::MS_NOSUID | MsFlags::MS_NODEV,
+        Some(options.as_str()),
+    )
+    .unwrap();
+    device
+}
+
 impl<'a> Hung<'a> {
     pub fn over(folder: &'a Path) -> Self {
-        let device = File::options()
-            .read(true)
-            .write(true)
-            .open("/dev/fuse")
-            .unwrap();
-        let options = format!(
-            "fd={},rootmode=40000,user_id=0,group_id=0",
-            device.as_raw_fd()
-        );
-        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-        mount(
-            Some("hung"),
-            folder,
-            Some("fuse"),
-            flags,
-            Some(options.as_str()),
-        )
-        .unwrap();
         Hung {
             folder,
-            device: Some(device),
+            device: Some(mount_fuse(folder)),
         }
     }
 }

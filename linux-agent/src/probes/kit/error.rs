@@ -60,6 +60,16 @@ pub enum ProbeError {
 }
 
 impl ProbeError {
+    /// The error of a first sample, which takes the baseline and knows of no rate yet.
+    pub(crate) fn unless_nothing_known<T>(first: Result<T, ProbeError>) -> Result<(), ProbeError> {
+        match first {
+            Ok(_) | Err(ProbeError::NothingKnown) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl ProbeError {
     pub(crate) fn read(path: &Path, cause: io::Error) -> Self {
         ProbeError::Read {
             path: path.to_owned(),
