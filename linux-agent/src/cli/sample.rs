@@ -16,7 +16,7 @@ use crate::system::clock;
 const LEFTOVERS_TIME: Duration = Duration::from_secs(1);
 
 /// A report, and whether the sample in it is one.
-pub(super) struct Report<'a> {
+pub(super) struct SampledReport<'a> {
     pub bytes: &'a [u8],
     pub is_well: bool,
 }
@@ -29,7 +29,7 @@ pub(super) fn sample(
     services: &[(&str, &str)],
     boot: &str,
     wait: Duration,
-    mut take: impl FnMut(&str, &Report<'_>) -> Result<(), Failed>,
+    mut take: impl FnMut(&str, &SampledReport<'_>) -> Result<(), Failed>,
 ) -> Result<(), Failed> {
     let mut context = Context::new();
     let samplers: Vec<_> = services
@@ -66,7 +66,7 @@ pub(super) fn sample(
             (false, failure.unwrap_or(0))
         });
         let bytes = buffer.get(..length).unwrap_or_default();
-        take(service, &Report { bytes, is_well })?;
+        take(service, &SampledReport { bytes, is_well })?;
     }
     Ok(())
 }

@@ -6,9 +6,9 @@ use mote_core::Uptime;
 use mote_core::frame::{self, Receiver};
 
 use super::document::DocumentError;
-use super::line::{self, MAX_LINE, Message, Rejected, Report};
+use super::line::{self, BoardReport, MAX_LINE, Message, Rejected};
 use super::orders::BoardOrders;
-use super::run::{Runs, Sample, Verdict};
+use super::run::{BoardRuns, BoardSample, Verdict};
 use crate::queue::Whose;
 use crate::settings::ClientName;
 use crate::system::ids::new_boot_id;
@@ -32,7 +32,7 @@ pub struct Arrival {
 pub struct Board {
     client_id: ClientName,
     receiver: Receiver<MAX_LINE>,
-    runs: Runs,
+    runs: BoardRuns,
     boot: String,
     stamped: Vec<u8>,
     outgoing: Vec<u8>,
@@ -67,7 +67,7 @@ impl Board {
         Board {
             client_id,
             receiver: Receiver::new(),
-            runs: Runs::default(),
+            runs: BoardRuns::default(),
             boot: new_boot_id(),
             stamped: Vec::new(),
             outgoing: Vec::new(),
@@ -171,8 +171,8 @@ impl Board {
     }
 }
 
-fn sample_of(report: &Report<'_>) -> Sample {
-    Sample {
+fn sample_of(report: &BoardReport<'_>) -> BoardSample {
+    BoardSample {
         seq: report.seq,
         uptime_s: report.uptime_s,
         after_ms: report.after_ms,

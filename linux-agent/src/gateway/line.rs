@@ -31,7 +31,7 @@ pub const MAX_FAULT: usize = 64;
 #[derive(Debug)]
 pub enum Message<'a> {
     /// A sample.
-    Report(Report<'a>),
+    Report(BoardReport<'a>),
     /// It asks for its services document.
     Ask {
         /// Its uptime now, in seconds.
@@ -48,7 +48,7 @@ pub enum Message<'a> {
 
 /// A sample of a board.
 #[derive(Debug)]
-pub struct Report<'a> {
+pub struct BoardReport<'a> {
     /// The name of its service.
     pub service: Cow<'a, str>,
     /// The board's uptime when it was sampled, in seconds.
@@ -96,7 +96,7 @@ pub fn stamp(text: &[u8], unix_ms: u64, boot: Option<&str>, out: &mut Vec<u8>) {
     out.push(b'}');
 }
 
-impl Report<'_> {
+impl BoardReport<'_> {
     /// A hash of what was sampled. It tells a report that comes again from another one with the same number.
     pub fn digest(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
@@ -206,7 +206,7 @@ impl<'a> Fields<'a> {
                     && boot.as_ref().is_none_or(|boot| is_text(boot, MAX_BOOT))
                     && is_data(data);
                 is_good.then(|| {
-                    Message::Report(Report {
+                    Message::Report(BoardReport {
                         service: service.clone(),
                         uptime_s: *uptime_s,
                         after_ms: after_ms as u16,

@@ -10,7 +10,7 @@ pub const WINDOW: u32 = 64;
 
 /// What is known of one report of a board.
 #[derive(Clone, Copy, Debug)]
-pub struct Sample {
+pub struct BoardSample {
     /// Its number.
     pub seq: u32,
     /// The board's uptime when it was sampled, in seconds.
@@ -38,10 +38,10 @@ pub enum Verdict {
 
 /// What is known of the run that a board is in, and of the reports that are missing.
 #[derive(Clone, Debug, Default)]
-pub struct Runs {
+pub struct BoardRuns {
     timing: Timing,
     /// The report with the highest number.
-    highest: Option<Sample>,
+    highest: Option<BoardSample>,
     window: Window,
     /// This run's beginning was seen, so its reports count from 0.
     from_zero: bool,
@@ -52,10 +52,10 @@ pub struct Runs {
 
 /// The numbers up to the highest, each in the place of its remainder.
 #[derive(Clone, Debug)]
-struct Window([Slot; WINDOW as usize]);
+struct Window([SeqMark; WINDOW as usize]);
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Slot {
+enum SeqMark {
     /// From before this run was known. Not counted as a gap.
     #[default]
     Before,
@@ -66,14 +66,14 @@ enum Slot {
     },
 }
 
-enum Place {
+enum SeqPlace {
     Restarted,
     Ahead,
     Late,
     Duplicate,
 }
 
-impl Runs {
+impl BoardRuns {
     /// From now on, what is noted may have lain unread for this many milliseconds, so its arrival says less about
     /// when it was sent.
     pub fn may_have_lain(&mut self, lain_ms: u64) {
@@ -81,17 +81,17 @@ impl Runs {
     }
 
     /// Notes a report that arrived at `now`.
-    pub fn report(&mut self, sample: Sample, now: Uptime) -> Verdict {
+    pub fn report(&mut self, sample: BoardSample, now: Uptime) -> Verdict {
         let (uptime_ms, age_ms) = (millis(sample.uptime_s), millis(sample.age_s));
         let place = self.place(&sample, now);
         match place {
-            Place::Duplicate => {}
-            Place::Restarted => {
+            SeqPlace::Duplicate => {}
+            SeqPlace::Restarted => {
                 self.restart();
                 self.add(sample);
             }
-            Place::Ahead => self.add(sample),
-            Place::Late => {
+            SeqPlace::Ahead => self.add(sample),
+            SeqPlace::Late => {
                 if self.window.is_missing(sample.seq) || self.is_outside(sample.seq) {
                     self.missing = self.missing.saturating_sub(1);
                 }
@@ -105,9 +105,9 @@ impl Runs {
         let uptime_ms = uptime_ms + i64::from(after_ms);
         self.timing.set(uptime_ms, age_ms, now);
         match place {
-            Place::Duplicate => Verdict::Duplicate,
-            Place::Restarted => Verdict::NewRun,
-            Place::Ahead | Place::Late => Verdict::New,
+            SeqPlace::Duplicate => Verdict::Duplicate,
+            SeqPlace::Restarted => Verdict::NewRun,
+            SeqPlace::Ahead | SeqPlace::Late => Verdict::New,
         }
     }
 
@@ -133,14 +133,14 @@ impl Runs {
         self.missing
     }
 
-    fn place(&self, sample: &Sample, now: Uptime) -> Place {
+    fn place(&self, sample: &BoardSample, now: Uptime) -> SeqPlace {
         let Some(highest) = self.highest else {
-            return Place::Ahead;
+            return SeqPlace::Ahead;
         };
         if let (Some(run), Some(other)) = (sample.run, highest.run)
             && run != other
         {
-            return Place::Restarted;
+            return SeqPlace::Restarted;
         }
         // Only the age that a board gives tells a kept report from a fresh one.
         let said_ms = millis(sample.uptime_s) + millis(sample.age_s);
@@ -148,34 +148,36 @@ impl Runs {
         let is_late = if sample.seq > highest.seq {
             let goes_back = sample.uptime_s.saturating_add(SLACK_S) < highest.uptime_s;
             return match goes_back || sample.age_s > 0 && is_behind {
-                true => Place::Restarted,
-                false => Place::Ahead,
+                true => SeqPlace::Restarted,
+                false => SeqPlace::Ahead,
             };
         } else if self.is_outside(sample.seq) {
             sample.age_s > 0 && !is_behind && sample.uptime_s <= highest.uptime_s
         } else {
             match self.window.get(sample.seq) {
-                Slot::Seen { uptime_s, digest } => {
+                SeqMark::Seen { uptime_s, digest } => {
                     return match (uptime_s, digest) == (sample.uptime_s, sample.digest) {
-                        true => Place::Duplicate,
-                        false => Place::Restarted,
+                        true => SeqPlace::Duplicate,
+                        false => SeqPlace::Restarted,
                     };
                 }
-                Slot::Missing => self.fits(sample, highest.seq) && !(sample.age_s > 0 && is_behind),
-                Slot::Before => !is_behind,
+                SeqMark::Missing => {
+                    self.fits(sample, highest.seq) && !(sample.age_s > 0 && is_behind)
+                }
+                SeqMark::Before => !is_behind,
             }
         };
         match is_late {
-            true => Place::Late,
-            false => Place::Restarted,
+            true => SeqPlace::Late,
+            false => SeqPlace::Restarted,
         }
     }
 
     /// Whether a sample is not older than those before it nor younger than those after it.
-    fn fits(&self, sample: &Sample, highest: u32) -> bool {
+    fn fits(&self, sample: &BoardSample, highest: u32) -> bool {
         let lowest = highest.saturating_sub(WINDOW - 1);
         let uptime_at = |seq| match self.window.get(seq) {
-            Slot::Seen { uptime_s, .. } => Some(uptime_s),
+            SeqMark::Seen { uptime_s, .. } => Some(uptime_s),
             _ => None,
         };
         let before = (lowest..sample.seq).rev().find_map(uptime_at);
@@ -190,7 +192,7 @@ impl Runs {
             .is_some_and(|highest| highest.seq.saturating_sub(seq) >= WINDOW)
     }
 
-    fn add(&mut self, sample: Sample) {
+    fn add(&mut self, sample: BoardSample) {
         let first_new = match self.highest {
             Some(highest) => highest.seq.saturating_add(1),
             None if self.from_zero => 0,
@@ -206,45 +208,45 @@ impl Runs {
     }
 
     fn restart(&mut self) {
-        *self = Runs {
+        *self = BoardRuns {
             from_zero: true,
             missing: self.missing,
             lain_ms: self.lain_ms,
-            ..Runs::default()
+            ..BoardRuns::default()
         };
     }
 }
 
 impl Default for Window {
     fn default() -> Self {
-        Window([Slot::Before; WINDOW as usize])
+        Window([SeqMark::Before; WINDOW as usize])
     }
 }
 
 impl Window {
-    fn get(&self, seq: u32) -> Slot {
+    fn get(&self, seq: u32) -> SeqMark {
         let Window(slots) = self;
         let slot = slots.get((seq % WINDOW) as usize);
         slot.copied().unwrap_or_default()
     }
 
     fn is_missing(&self, seq: u32) -> bool {
-        self.get(seq) == Slot::Missing
+        self.get(seq) == SeqMark::Missing
     }
 
     fn miss(&mut self, seq: u32) {
-        self.set(seq, Slot::Missing);
+        self.set(seq, SeqMark::Missing);
     }
 
-    fn see(&mut self, sample: &Sample) {
-        let slot = Slot::Seen {
+    fn see(&mut self, sample: &BoardSample) {
+        let slot = SeqMark::Seen {
             uptime_s: sample.uptime_s,
             digest: sample.digest,
         };
         self.set(sample.seq, slot);
     }
 
-    fn set(&mut self, seq: u32, slot: Slot) {
+    fn set(&mut self, seq: u32, slot: SeqMark) {
         if let Some(place) = self.0.get_mut((seq % WINDOW) as usize) {
             *place = slot;
         }
@@ -262,8 +264,8 @@ mod tests {
         Uptime::from_millis(1_000_000_000 + u64::from(seconds) * 1000)
     }
 
-    fn sample(seq: u32, uptime_s: u32, age_s: u32) -> Sample {
-        Sample {
+    fn sample(seq: u32, uptime_s: u32, age_s: u32) -> BoardSample {
+        BoardSample {
             seq,
             uptime_s,
             after_ms: 0,
@@ -274,8 +276,8 @@ mod tests {
     }
 
     /// A board that was reset at 0 s and has reported up to number 19 at 100 s.
-    fn runs() -> Runs {
-        let mut runs = Runs::default();
+    fn runs() -> BoardRuns {
+        let mut runs = BoardRuns::default();
         for seq in 0..20 {
             let uptime_s = 5 + 5 * seq;
             let verdict = runs.report(sample(seq, uptime_s, 0), at(uptime_s));
@@ -285,7 +287,7 @@ mod tests {
     }
 
     /// In seconds after the reset.
-    fn instant(runs: &Runs, uptime_s: u32, now: Uptime) -> f64 {
+    fn instant(runs: &BoardRuns, uptime_s: u32, now: Uptime) -> f64 {
         (runs.instant(uptime_s, 0, now) - 1_000_000_000) as f64 / 1000.0
     }
 
@@ -317,7 +319,7 @@ mod tests {
         for (uptime_s, is_new) in [(200, false), (195, false), (194, true), (0, true)] {
             assert_eq!(runs().ask(uptime_s, at(200)), is_new, "{uptime_s}");
         }
-        assert!(!Runs::default().ask(0, at(0)));
+        assert!(!BoardRuns::default().ask(0, at(0)));
         // Unless it lay unread; but less than was seen before is a reset.
         for (uptime_s, is_new) in [(104, true), (110, false), (96, true)] {
             let mut runs = runs();
@@ -345,7 +347,7 @@ mod tests {
             (sample(0, 5, 125), Duplicate),
             // Another sample of that number.
             (
-                Sample {
+                BoardSample {
                     digest: 1,
                     ..sample(0, 5, 0)
                 },
@@ -364,7 +366,7 @@ mod tests {
         ] {
             assert_eq!(runs().report(it, now), verdict, "{it:?}");
         }
-        let run = |id| Sample {
+        let run = |id| BoardSample {
             run: Some(id),
             ..sample(20, 105, 0)
         };
@@ -401,7 +403,7 @@ mod tests {
 
     #[test]
     fn what_was_sampled_before_the_agent_came_is_no_gap() {
-        let mut runs = Runs::default();
+        let mut runs = BoardRuns::default();
         assert_eq!(runs.report(sample(1000, 5000, 0), at(5000)), Verdict::New);
         assert_eq!(runs.report(sample(990, 4950, 50), at(5000)), Verdict::New);
         assert_eq!(
@@ -418,7 +420,7 @@ mod tests {
         let ends = [0, 1, 63, 64, u32::MAX - 1, u32::MAX];
         let instants = [0, 1, 1_000_000_000, u64::MAX - 1, u64::MAX];
         for now in instants {
-            let mut runs = Runs::default();
+            let mut runs = BoardRuns::default();
             for seq in ends {
                 for uptime_s in ends {
                     for age_s in ends {

@@ -100,13 +100,13 @@ pub fn state(stat: &[u8]) -> Option<u8> {
 
 /// Counters since boot, of which the kernel may lack some.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Counters {
+pub struct StatCounters {
     forks: Option<u64>,
     context_switches: Option<u64>,
 }
 
 /// Reads the counters in the text of `/proc/stat`, which must not be cut.
-pub fn parse(stat: &[u8]) -> Result<Counters, Malformed> {
+pub fn parse(stat: &[u8]) -> Result<StatCounters, Malformed> {
     let value = |name: &[u8]| {
         let mut found = lines(stat).map(words).filter_map(|mut words| {
             (words.next()? == name).then_some(())?;
@@ -114,7 +114,7 @@ pub fn parse(stat: &[u8]) -> Result<Counters, Malformed> {
         });
         found.next()
     };
-    let counters = Counters {
+    let counters = StatCounters {
         forks: value(b"processes"),
         context_switches: value(b"ctxt"),
     };
@@ -130,7 +130,7 @@ pub(crate) struct Processes {
     stat: SourceFile,
     procfs: OwnedFd,
     roots: Roots,
-    last: Counters,
+    last: StatCounters,
     last_at: Instant,
 }
 
@@ -211,7 +211,7 @@ impl Processes {
     }
 }
 
-fn read_counters(stat: &SourceFile, context: &mut Context) -> Result<Counters, ProbeError> {
+fn read_counters(stat: &SourceFile, context: &mut Context) -> Result<StatCounters, ProbeError> {
     parse(stat.read(&mut context.scratch)?).map_err(|malformed| stat.malformed(malformed))
 }
 

@@ -123,11 +123,11 @@ pub(crate) struct Tcp {
     /// worth a report.
     snmp: Option<SourceFile>,
     netstat: Option<SourceFile>,
-    last: Counters,
+    last: TcpCounters,
 }
 
 #[derive(Clone, Copy)]
-struct Counters {
+struct TcpCounters {
     retransmits: Option<u64>,
     listen_overflows: Option<u64>,
     at: Instant,
@@ -185,12 +185,12 @@ fn counters(
     snmp: Option<&SourceFile>,
     netstat: Option<&SourceFile>,
     context: &mut Context,
-) -> Result<Counters, ProbeError> {
+) -> Result<TcpCounters, ProbeError> {
     let mut read = |file: Option<&SourceFile>, table: &[u8], name: &[u8]| match file {
         Some(file) => Ok(counter(file.read(&mut context.scratch)?, table, name)),
         None => Ok::<_, ProbeError>(None),
     };
-    Ok(Counters {
+    Ok(TcpCounters {
         retransmits: read(snmp, b"Tcp:", b"RetransSegs")?,
         listen_overflows: read(netstat, b"TcpExt:", b"ListenOverflows")?,
         at: context.now,

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use mote_agent::gateway::run::{Runs, Sample, Verdict, WINDOW};
+use mote_agent::gateway::run::{BoardRuns, BoardSample, Verdict, WINDOW};
 use mote_core::Uptime;
 use proptest::prelude::*;
 
@@ -67,7 +67,7 @@ struct Model {
     /// The uptime that the last reset ended.
     lost_ms: u64,
     // The gateway, and what it is to have.
-    runs: Runs,
+    runs: BoardRuns,
     id: u32,
     run_of_id: BTreeMap<u32, u32>,
     /// Of each run, what arrived and from which number on it should.
@@ -90,7 +90,7 @@ impl Model {
             joined: true,
             asked: false,
             lost_ms: u64::MAX,
-            runs: Runs::default(),
+            runs: BoardRuns::default(),
             id: 0,
             run_of_id: BTreeMap::new(),
             arrived: BTreeMap::new(),
@@ -190,7 +190,7 @@ impl Model {
     fn arrives(&mut self, kept: Kept, lost: u32) -> Result<bool, TestCaseError> {
         let now = Uptime::from_millis(self.now_ms);
         let age_ms = self.uptime_ms() - kept.uptime_ms;
-        let sample = Sample {
+        let sample = BoardSample {
             seq: kept.seq,
             uptime_s: u32::try_from(kept.uptime_ms / 1000).unwrap(),
             // A board says it of some services only.

@@ -39,7 +39,7 @@ pub const BUDGET: Duration = Duration::from_millis(100);
 pub struct FilesystemData {
     /// What it is, such as `ext4` or `nfs4`.
     #[serde(rename = "type")]
-    type_name: Shared,
+    type_name: SharedText,
     /// 1 if nothing can be written.
     read_only: u8,
     /// In bytes.
@@ -74,7 +74,7 @@ impl FilesystemData {
     /// Without sizes.
     fn new(target: &Target) -> Self {
         FilesystemData {
-            type_name: Shared(Arc::clone(&target.type_name)),
+            type_name: SharedText(Arc::clone(&target.type_name)),
             read_only: target.read_only.into(),
             size: None,
             used: None,
@@ -108,9 +108,9 @@ impl FilesystemData {
 
 /// A text that many samples share, so that none allocates it.
 #[derive(Clone, Debug, PartialEq)]
-struct Shared(Arc<str>);
+struct SharedText(Arc<str>);
 
-impl Serialize for Shared {
+impl Serialize for SharedText {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.0)
     }

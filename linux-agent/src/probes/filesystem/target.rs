@@ -109,16 +109,16 @@ pub fn ask(target: &Target) -> Answer {
     }
 }
 
-struct Place {
+struct Found {
     device: (u32, u32),
     /// Also where the kernel does not tell (before 5.8).
     is_mount_point: bool,
 }
 
 /// Asks for no more than the kernel knows by itself, so that no server is asked.
-fn look_at(path: &CStr) -> Result<Place, Errno> {
+fn look_at(path: &CStr) -> Result<Found, Errno> {
     match statx(CWD, path, AtFlags::STATX_DONT_SYNC, StatxFlags::empty()) {
-        Ok(found) => Ok(Place {
+        Ok(found) => Ok(Found {
             device: (found.stx_dev_major, found.stx_dev_minor),
             is_mount_point: found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)
                 || !found
@@ -129,7 +129,7 @@ fn look_at(path: &CStr) -> Result<Place, Errno> {
         Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => {
             let device = stat(path)?.st_dev;
             let number = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
-            Ok(Place {
+            Ok(Found {
                 device: (number(major(device)), number(minor(device))),
                 is_mount_point: true,
             })
