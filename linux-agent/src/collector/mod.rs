@@ -8,7 +8,8 @@
 //! POST /api/client/service/reports   many, a line of JSON each
 //! GET  /api/reports                  the reports kept: client_id, service, since, after, limit
 //! GET  /api/accounting               received, duplicates and gaps of each run: client_id
-//! GET  /                             what was reported last, for people
+//! GET  /                             what was reported last, for people: a page, or text
+//! GET  /page/{name}                  the files of the page
 //! ```
 //!
 //! One thread answers requests, another owns the database, a third looks after the settings.
@@ -18,10 +19,12 @@ mod digest;
 mod http;
 mod notices;
 mod now;
+mod page;
 mod reload;
 mod report;
 mod settings;
 mod store;
+mod tag;
 mod tls;
 mod watch;
 

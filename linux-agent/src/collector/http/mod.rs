@@ -6,6 +6,7 @@ pub(crate) mod batch;
 pub(crate) mod body;
 pub(crate) mod connections;
 pub(crate) mod enroll;
+mod files;
 pub(crate) mod guesses;
 mod heads;
 mod hosts;
@@ -25,6 +26,7 @@ use accounting::accounting;
 use app::App;
 use batch::receive_batch;
 use enroll::enroll;
+use files::file;
 use hosts::hosts;
 use overview::overview;
 use refusal::Refusal;
@@ -36,6 +38,7 @@ use services::services;
 pub fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/", get(overview))
+        .route("/page/{name}", get(file))
         .route("/api/client/config/{id}", get(services))
         .route("/api/client/config/{id}/", get(services))
         .route("/api/client/service/report", post(receive))

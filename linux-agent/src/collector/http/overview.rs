@@ -1,17 +1,18 @@
-//! `GET /`: what was reported last, for people.
+//! `GET /`: what was reported last, for people: the page for browsers, text for others.
 
 use std::fmt::Write as _;
 
 use axum::extract::State;
-use axum::http::header::{CONTENT_TYPE, HeaderMap, REFRESH, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{CONTENT_TYPE, HeaderMap, REFRESH, VARY, X_CONTENT_TYPE_OPTIONS};
 use axum::response::{IntoResponse, Response};
 
 use super::app::Shared;
 use super::refusal::Refusal;
+use crate::collector::page;
 use crate::collector::store::reports::Stored;
 use crate::system::clock;
 
-/// Answers with a page of text.
+/// Answers with the page, or with text.
 pub async fn overview(State(app): Shared, headers: HeaderMap) -> Result<Response, Refusal> {
     let rules = app.rules();
     rules
@@ -19,6 +20,11 @@ pub async fn overview(State(app): Shared, headers: HeaderMap) -> Result<Response
         .admit_reader(&headers)
         .await
         .map_err(Refusal::reader)?;
+    if page::is_wanted(&headers)
+        && let Some(document) = page::document(&headers)
+    {
+        return Ok(document);
+    }
     let now = clock::unix_ms() as f64 / 1000.0;
     let mut text = String::from("mote collector: what was reported last (times in UTC)\n");
     for (id, host) in &*rules.hosts {
@@ -36,6 +42,7 @@ pub async fn overview(State(app): Shared, headers: HeaderMap) -> Result<Response
     let headers = [
         (CONTENT_TYPE, "text/plain; charset=utf-8"),
         (REFRESH, "2"),
+        (VARY, "Accept"),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ];
     Ok((headers, text).into_response())

@@ -1,0 +1,23 @@
+//! `GET /page/{name}`: what the page is made of. Everybody may have it, as it is in every copy of the program.
+
+use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+
+use super::refusal::Refusal;
+use crate::collector::page;
+
+/// Answers with a file.
+pub async fn file(
+    headers: HeaderMap,
+    name: Result<Path<String>, PathRejection>,
+) -> Result<Response, Refusal> {
+    let Path(name) = name.map_err(|cause| Refusal::bad(cause.body_text()))?;
+    page::file(&name, &headers).ok_or_else(|| {
+        Refusal::new(
+            StatusCode::NOT_FOUND,
+            format!("the page has no file {name:?}"),
+        )
+    })
+}

@@ -1,0 +1,131 @@
+// Which view the address asks for, the poll that keeps it fresh, and what stands above all views.
+
+import { ask } from "./api.js";
+import { el, setText } from "./dom.js";
+import { HostView } from "./host.js";
+import { HostsView } from "./hosts.js";
+import { clock, count, duration, stateInWords, zone } from "./words.js";
+
+const POLL_MS = 2000;
+const SLOWEST_POLL_MS = 15_000;
+
+const main = document.getElementById("main");
+const summary = document.getElementById("summary");
+const away = document.getElementById("away");
+const said = document.getElementById("said");
+const clockLine = document.getElementById("clock");
+
+let view;
+/// What the collector told last, and when by this machine's clock.
+let told;
+let toldAt;
+let failure;
+let timer;
+let failures = 0;
+let states;
+
+/// The name of the view, its argument, and the parameters.
+function route() {
+  const [path, query = ""] = location.hash.replace(/^#/, "").split("?");
+  const [name = "", argument = ""] = path.split("/").slice(1);
+  let id = argument;
+  try {
+    id = decodeURIComponent(argument);
+  } catch {
+    // Not an address of ours; no host has this id.
+  }
+  return { name, id, key: `${name}/${argument}`, parameters: new URLSearchParams(query) };
+}
+
+function show() {
+  const { name, id, key, parameters } = route();
+  if (view && view.key === key) {
+    view.follow(parameters);
+  } else {
+    view?.destroy();
+    const change = (next, isStep = false) => {
+      const query = next.toString();
+      const address = `#/${key === "/" ? "" : key}${query ? `?${query}` : ""}`;
+      if (isStep) location.hash = address;
+      else {
+        history.replaceState(null, "", address);
+        show();
+      }
+    };
+    const isNew = view !== undefined;
+    view = name === "host" ? new HostView(id, parameters, change) : new HostsView(parameters, change);
+    view.key = key;
+    main.replaceChildren(told ? view.element : el("p", { class: "empty" }, "Asking the collector…"));
+    if (isNew) {
+      scrollTo(0, 0);
+      main.focus({ preventScroll: true });
+    }
+  }
+  update();
+}
+
+function update() {
+  updateAway();
+  if (!told) return;
+  if (view.element.parentNode !== main) main.replaceChildren(view.element);
+  view.update(told);
+  document.title = view.title;
+  updateSummary();
+}
+
+function updateSummary() {
+  const bad = told.hosts.filter((it) => it.state !== "reporting");
+  const list = bad.slice(0, 3).map((it) => `${it.label} ${stateInWords(it, told.now)}`);
+  const more = bad.length > 3 ? ` and ${bad.length - 3} more` : "";
+  const all = count(told.hosts.length, "host");
+  setText(summary, bad.length === 0 ? `${all}, all reporting` : `${bad.length} of ${all} with a problem: ${list.join(", ")}${more}`);
+  summary.classList.toggle("bad", bad.length > 0);
+  // Read out only what changed, never a running time.
+  const now = new Map(told.hosts.map((it) => [it.client_id, it]));
+  const changed = states ? told.hosts.filter((it) => states.has(it.client_id) && states.get(it.client_id) !== it.state) : [];
+  states = new Map([...now].map(([id, it]) => [id, it.state]));
+  if (changed.length > 0) setText(said, changed.slice(0, 5).map((it) => `${it.label} is ${it.state}`).join(", "));
+}
+
+function updateAway() {
+  const isAway = failure !== undefined;
+  away.hidden = !isAway;
+  document.body.classList.toggle("is-away", isAway && told !== undefined);
+  if (!isAway) return;
+  const age = told ? ` What you see is ${duration((performance.now() - toldAt) / 1000)} old, of ${clock(told.now)}.` : "";
+  setText(away, `${failure}${age} It is asked again every few seconds.`);
+  if (!told) main.replaceChildren(el("p", { class: "empty" }, "Nothing to show yet."));
+}
+
+function updateClock() {
+  setText(clockLine, `${clock(Date.now() / 1000)} ${zone}`);
+  if (failure !== undefined) updateAway();
+}
+
+async function poll() {
+  clearTimeout(timer);
+  const asked = performance.now();
+  try {
+    told = await ask("api/hosts");
+    toldAt = performance.now();
+    failure = undefined;
+    failures = 0;
+  } catch (error) {
+    failure = error.message;
+    failures += 1;
+  }
+  update();
+  // The poll takes a tenth of the time at most, of this machine and of the collector. Nobody looks at a hidden tab.
+  const pause = Math.max(POLL_MS * 2 ** failures, 10 * (performance.now() - asked));
+  if (!document.hidden) timer = setTimeout(poll, Math.min(pause, SLOWEST_POLL_MS));
+}
+
+addEventListener("hashchange", show);
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) clearTimeout(timer);
+  else poll();
+});
+setInterval(updateClock, 1000);
+updateClock();
+show();
+poll();
