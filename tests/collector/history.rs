@@ -1,9 +1,13 @@
 //! The history of services, and which hosts report.
 
+use std::net::SocketAddr;
+
+use mote_agent::collector::MAX_SERVICES_OF_CLIENT;
 use serde_json::{Value, json};
 
 use super::api::report;
 use mote_test_support::collector::Program;
+use mote_test_support::http::{Answer, Client};
 
 const TOML: &str = r#"
     listen = "127.0.0.1:0"
@@ -209,4 +213,34 @@ fn a_host_shows_what_it_reports_and_who_ordered_it() {
             assert!((late_s.unwrap() - late).abs() < 0.01, "{host}");
         })
     });
+}
+
+#[test]
+fn a_client_invents_only_so_many_services() {
+    let collector = Program::new(TOML);
+    let named = |name: &str| {
+        let report = report(json!({"service_name": name, "data": {"a": 1}}));
+        collector.report("", &report).status
+    };
+    let lines: Vec<String> = (0..MAX_SERVICES_OF_CLIENT)
+        .map(|number| report(json!({"service_name": number.to_string()})).to_string())
+        .collect();
+    for lines in lines.chunks(1000) {
+        let path = "/api/client/service/reports";
+        let answer = post_lines(collector.address, path, &lines.join("\n"));
+        assert_eq!(answer.json()["exceptions"], json!([]));
+    }
+    assert_eq!(named("7"), 200);
+    assert_eq!(named("one more"), 400);
+    // What is ordered is taken.
+    assert_eq!(named("Net"), 200);
+}
+
+fn post_lines(address: SocketAddr, path: &str, lines: &str) -> Answer {
+    let mut client = Client::connect(address);
+    client.send(&format!(
+        "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{lines}",
+        lines.len()
+    ));
+    client.answer().unwrap()
 }

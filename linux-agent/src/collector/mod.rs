@@ -57,7 +57,7 @@ pub use http::connections::{
 };
 pub use http::enroll::MAX_BODY_BYTES as MAX_ENROLMENT_BYTES;
 pub use http::guesses::MAX_DELAY as MAX_GUESS_DELAY;
-pub use http::reports::MAX_BODY_BYTES;
+pub use http::reports::{MAX_BODY_BYTES, MAX_SERVICES_OF_CLIENT};
 pub use notices::{MAX_LINES, SAY_AGAIN};
 pub use report::MAX_BOOT_BYTES;
 pub use settings::ServerSettings;

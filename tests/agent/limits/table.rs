@@ -339,6 +339,10 @@ fn of_the_collector() -> Vec<(&'static str, String)> {
                 size(collector::MAX_CELLS * size_of::<f64>())
             ),
         ),
+        (
+            "services that a client has reported",
+            collector::MAX_SERVICES_OF_CLIENT.to_string(),
+        ),
         ("bins of a series", collector::MAX_BINS.to_string()),
         (
             "columns of a series",

@@ -25,6 +25,9 @@ use crate::protocol::{MAX_NAME, UNKNOWN_PLUGIN, is_text};
 /// Largest body of a report, in bytes.
 pub const MAX_BODY_BYTES: usize = 256 << 10;
 
+/// A client may report this many services that nobody orders.
+pub const MAX_SERVICES_OF_CLIENT: usize = 1024;
+
 const DEFAULT_PAGE: u32 = 1000;
 
 /// `POST /api/client/service/report/`: keeps one report.
@@ -78,6 +81,20 @@ pub fn admit(
     let Some(host) = rules.hosts.get(client) else {
         return Err(Refusal::unknown_client(client));
     };
+    let (service, is_ordered) = (
+        &report.service_name,
+        host.services.contains_key(&report.service_name),
+    );
+    if !is_ordered
+        && app.store.services_of(client) >= MAX_SERVICES_OF_CLIENT
+        && app.store.last(client, service).is_none()
+    {
+        let sentence = format!(
+            "client {client} has reported {MAX_SERVICES_OF_CLIENT} services already, and {service:?} is neither one of \
+             them nor ordered"
+        );
+        return Err(Refusal::bad(sentence).of(client));
+    }
     say_what_it_shows(app, host, report, received_ms, peer);
     Ok(())
 }

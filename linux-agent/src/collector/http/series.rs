@@ -154,6 +154,9 @@ fn question(query: Parameters, now_ms: i64) -> Result<Question, Refusal> {
 
 /// Where nothing was reported for more than 2.5 intervals: those of the orders, or else those that reports mostly have.
 fn gaps(series: &Series, from_ms: i64, to_ms: i64, ordered_ms: Option<i64>) -> Vec<Gap> {
+    if to_ms <= from_ms {
+        return Vec::new();
+    }
     let usual_ms = ordered_ms.or_else(|| median_distance(&series.times));
     let Some(usual_ms) = usual_ms else {
         return vec![Gap {

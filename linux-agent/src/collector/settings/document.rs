@@ -108,7 +108,8 @@ fn store(table: &Table<'_>) -> Result<StoreSettings, TomlError> {
         retention: Retention {
             reports_ms: hours.map_or(default.reports_ms, |it| it * HOUR_MS),
             points_ms: points.map_or(default.points_ms, |it| it * 24 * HOUR_MS),
-            partials_ms: partials.map(|it| it * 24 * HOUR_MS),
+            // They are what is left of points, so they stay as long at least.
+            partials_ms: partials.map(|it| it.max(points.unwrap_or(0)) * 24 * HOUR_MS),
             bytes: mib.map_or(default.bytes, |it| it << 20),
             ..default
         },

@@ -4,6 +4,7 @@
 //! process and a power failure. What the tables of runs and streams have may be older: a start reads the log from where
 //! they were written last.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow, Transaction, TransactionBehavior};
@@ -12,7 +13,7 @@ use serde_json::value::RawValue;
 
 use super::history::open::Row;
 use super::history::seal;
-use super::history::streams::{Shared, Stream, Streams};
+use super::history::streams::{Last, Shared, Stream, Streams};
 use super::numbers::{Runs, Verdict};
 use crate::client_name::ClientName;
 use crate::collector::report::Report;
@@ -177,11 +178,14 @@ impl Intake {
             batch.next += 1;
             batch.ids.push(Some((id, stream)));
         }
-        for (Arrived { report, .. }, verdict) in arrived.iter().zip(&batch.verdicts) {
-            if let (Some((boot, _)), Some(Verdict::Duplicate)) = (numbered(report), verdict) {
-                let client = report.client_id.to_string();
-                self.runs.write_one(&transaction, &client, boot)?;
-            }
+        let verdicts = arrived.iter().zip(&batch.verdicts);
+        let again = verdicts.filter(|(_, verdict)| **verdict == Some(Verdict::Duplicate));
+        let again = again.filter_map(|(Arrived { report, .. }, _)| {
+            let (boot, _) = numbered(report)?;
+            Some((report.client_id.to_string(), boot))
+        });
+        for (client, boot) in again.collect::<BTreeSet<_>>() {
+            self.runs.write_one(&transaction, &client, boot)?;
         }
         transaction.commit()
     }
@@ -219,14 +223,13 @@ impl Intake {
     /// What was committed is known from now on.
     fn note(&mut self, arrived: &[Arrived], batch: Batch) -> Vec<Outcome> {
         self.next = batch.next;
-        let mut streams = self.streams.lock();
         for (id, client, service) in batch.new_streams {
             let stream = Stream {
                 client: client.to_string(),
                 service,
                 ..Stream::default()
             };
-            streams.add(id, stream);
+            self.streams.lock().add(id, stream);
         }
         for (
             Arrived {
@@ -238,7 +241,11 @@ impl Intake {
         {
             let Some((id, stream)) = *place else { continue };
             let time_ms = time_ms(report.time, *received_ms);
-            streams.push(stream, Row { id, time_ms }, *received_ms, &report.data);
+            // Readers may look in between.
+            let row = Row { id, time_ms };
+            self.streams
+                .lock()
+                .push(stream, row, *received_ms, &report.data);
             self.log_bytes += report.data.get().len() as i64 + ROW_BYTES;
             if numbered(report).is_none() {
                 self.runs.count_unnumbered(&report.client_id.to_string(), 1);
@@ -267,11 +274,14 @@ impl Intake {
         }
         self.runs.write(&transaction)?;
         // What is sealed now counts as open once more, which costs a start no more than a look at it.
-        let open = {
+        let (open, changed) = {
             let streams = self.streams.lock();
-            streams.write_last(&transaction)?;
-            streams.sealed_through(last)
+            (
+                streams.sealed_through(last),
+                streams.changed_last(self.written_through),
+            )
         };
+        write_last(&transaction, &changed)?;
         for (name, value) in [
             (WRITTEN, last),
             (NEXT, self.next),
@@ -292,7 +302,7 @@ impl Intake {
 
     /// Whether a block is due, or so much else that a start should not have to find it in the log.
     pub fn is_due(&self, now_ms: i64) -> bool {
-        self.runs.are_many() || !seal::due(&self.streams.lock(), now_ms, 1).is_empty()
+        self.runs.are_many() || seal::is_any_due(&self.streams.lock(), now_ms)
     }
 
     /// Whether the tables have everything.
@@ -303,6 +313,14 @@ impl Intake {
     /// How large the log is, more or less, in bytes.
     pub fn log_bytes(&self) -> i64 {
         self.log_bytes
+    }
+
+    /// Writes that this much of the log is removed, with its removal.
+    pub fn write_removed(transaction: &Transaction<'_>, bytes: i64) -> rusqlite::Result<()> {
+        transaction
+            .prepare_cached("UPDATE state SET value = value - ?2 WHERE name = ?1")?
+            .execute(params![LOG_BYTES, bytes])?;
+        Ok(())
     }
 
     /// Notes that this much of the log was removed.
@@ -361,6 +379,16 @@ fn insert(
             ":seq": report.seq,
             ":data": report.data.get(),
         })?;
+    Ok(())
+}
+
+/// Writes what a start needs to know of the last reports of streams.
+fn write_last(connection: &Connection, changed: &[(i64, Last)]) -> rusqlite::Result<()> {
+    let mut update =
+        connection.prepare_cached("UPDATE streams SET last = ?2, last_ms = ?3 WHERE id = ?1")?;
+    for (stream, last) in changed {
+        update.execute(params![stream, last.id, last.received_ms])?;
+    }
     Ok(())
 }
 

@@ -38,7 +38,7 @@ use intake::Arrived;
 use invitation::{Enrolled, Redeemed};
 use open::OpenError;
 use readers::Readers;
-use reports::{Page, Query, Stored};
+use reports::{MAX_PAGE_BYTES, Page, Query, Stored};
 use runs::ClientRuns;
 use settings::StoreSettings;
 use writer::{Job, Reply, Writer};
@@ -61,7 +61,7 @@ impl Store {
     ) -> Result<(Store, JoinHandle<()>), OpenError> {
         let streams = Arc::new(Shared::default());
         let (jobs, inbox) = mpsc::channel();
-        let writer = Writer::open(path, settings, Arc::clone(&streams))?;
+        let writer = Writer::open(path, settings, Arc::clone(&streams), 0)?;
         let thread = std::thread::Builder::new()
             .name("store".to_owned())
             .spawn(move || writer.work(&inbox))
@@ -105,7 +105,13 @@ impl Store {
         streams.get(streams.id(client, service)?)?.last
     }
 
-    /// The report of each of these services that was received last, unless it is too old to be kept.
+    /// How many services a client has reported so far.
+    pub fn services_of(&self, client: &ClientName) -> usize {
+        self.streams.lock().services_of(client)
+    }
+
+    /// The report of each of these services that was received last, unless it is too old to be kept, or those before it
+    /// are [`MAX_PAGE_BYTES`] already.
     pub async fn latest(
         &self,
         services: Vec<(ClientName, String)>,
@@ -117,12 +123,19 @@ impl Store {
         let last: Vec<_> = last.collect();
         self.readers
             .read(move |connection| {
-                last.iter()
-                    .map(|(client, service, last)| match last {
+                let mut bytes = 0;
+                let latest = last.iter().map(|(client, service, last)| {
+                    if bytes >= MAX_PAGE_BYTES {
+                        return Ok(None);
+                    }
+                    let report = match last {
                         Some(last) => reports::in_log(connection, last.id),
                         None => reports::latest_of_earlier_version(connection, client, service),
-                    })
-                    .collect()
+                    }?;
+                    bytes += report.as_ref().map_or(0, |it| it.data.get().len());
+                    Ok(report)
+                });
+                latest.collect()
             })
             .await
     }

@@ -11,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use crate::ranges::Ranges;
 
 /// A run with more ranges than this takes no number that would make another one: its gaps have to be filled first.
-pub const MAX_RANGES: usize = 65_536;
+pub const MAX_RANGES: usize = 16_384;
 
 /// The runs that reports came from lately.
 #[derive(Default)]
@@ -140,12 +140,18 @@ impl Runs {
 
     /// Whether there are so many that they should be written.
     pub fn are_many(&self) -> bool {
-        self.runs.len() > 20_000
+        let ranges = self.runs.values().map(|run| 1 + run.numbers.len());
+        ranges.sum::<usize>() > 1 << 20
     }
 
     /// Writes what the table has not yet. [`Runs::note_written`] says that it was committed.
     pub fn write(&self, connection: &Connection) -> rusqlite::Result<()> {
-        let mut runs: Vec<_> = self.runs.iter().filter(|(_, it)| !it.is_written).collect();
+        // A run whose first report could not be stored has not begun.
+        let has_begun = |run: &Run| !run.numbers.is_empty() || run.duplicates > 0;
+        let runs = self.runs.iter();
+        let mut runs: Vec<_> = runs
+            .filter(|(_, run)| !run.is_written && has_begun(run))
+            .collect();
         runs.sort_by_key(|(_, run)| run.begun);
         for ((client, boot), run) in runs {
             write(connection, client, boot, run)?;

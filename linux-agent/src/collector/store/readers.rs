@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
@@ -22,8 +23,11 @@ pub const MAX_WAITING: usize = 128;
 /// A query that takes longer is broken off.
 pub const MAX_TIME: Duration = Duration::from_secs(10);
 
+/// How often a thread looks whether the file is still the one to read.
+const LOOK_PAUSE: Duration = Duration::from_millis(500);
+
 /// Steps of SQLite's machine after which it is asked whether anybody still waits.
-const STEPS: i32 = 10_000;
+const STEPS: i32 = 200;
 
 /// A handle on the threads. They end when the last copy is gone.
 #[derive(Clone)]
@@ -91,6 +95,8 @@ fn bounded<T>(
     is_over: Arc<AtomicBool>,
     work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
 ) -> Result<T, Unavailable> {
+    // What an outage has taken away comes back with each query.
+    let _ = connection.busy_timeout(BUSY_TIMEOUT);
     let end = Instant::now() + MAX_TIME;
     let watch = Arc::clone(&is_over);
     let is_enough = move || watch.load(Ordering::Relaxed) || Instant::now() >= end;
@@ -106,23 +112,60 @@ fn bounded<T>(
 }
 
 fn work(inbox: &Mutex<mpsc::Receiver<Job>>, path: &Path, streams: &Shared) {
-    let mut open = connect_to(streams.lock().file, path);
+    let of_writer = streams.lock().file;
+    let mut open = Open::new(of_writer, path, streams);
     loop {
-        let job = inbox.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(job) = job else { return };
+        let inbox = inbox.lock().unwrap_or_else(PoisonError::into_inner);
+        let job = inbox.recv_timeout(LOOK_PAUSE);
+        drop(inbox);
         // Of a file that took the place of another one, the writer has to know the streams first.
         let of_writer = streams.lock().file;
-        let in_place = FileId::at(path).filter(|id| Some(*id) == of_writer);
-        if open.as_ref().map(|(_, id)| *id) != in_place {
-            open = connect_to(in_place, path);
+        let in_place = of_writer.filter(|(id, _)| FileId::at(path) == Some(*id));
+        if open.as_ref().map(|it| it.file) != in_place {
+            // First the old one goes.
+            drop(open.take());
+            open = Open::new(in_place, path, streams);
         }
-        job(open.as_ref().map(|(connection, _)| connection));
+        match job {
+            Ok(job) => job(open.as_ref().map(|it| &it.connection)),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
     }
 }
 
-fn connect_to(file: Option<FileId>, path: &Path) -> Option<(Connection, FileId)> {
-    let file = file?;
-    Some((connect(path)?, file))
+/// A connection to a file. The writer opens no other one until all are gone.
+struct Open<'s> {
+    connection: Connection,
+    file: (FileId, u64),
+    _counted: Counted<'s>,
+}
+
+struct Counted<'s>(&'s Shared);
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.readers.fetch_sub(1, Ordering::Release);
+    }
+}
+
+impl<'s> Open<'s> {
+    fn new(file: Option<(FileId, u64)>, path: &Path, streams: &'s Shared) -> Option<Open<'s>> {
+        let file = file?;
+        streams.readers.fetch_add(1, Ordering::AcqRel);
+        let counted = Counted(streams);
+        // Counted first: what the writer gives up from now on, it waits for.
+        if streams.lock().file != Some(file) {
+            return None;
+        }
+        let connection = connect(path)?;
+        let is_it = FileId::at(path) == Some(file.0);
+        is_it.then_some(Open {
+            connection,
+            file,
+            _counted: counted,
+        })
+    }
 }
 
 fn connect(path: &Path) -> Option<Connection> {
@@ -158,7 +201,7 @@ mod tests {
         let path = folder.path().join("reports.db");
         drop(open::open(&path, BUSY_TIMEOUT).unwrap());
         let streams = Arc::new(Shared::default());
-        streams.lock().file = FileId::at(&path);
+        streams.lock().file = FileId::at(&path).map(|id| (id, 0));
         (folder, Readers::start(&path, &streams).unwrap())
     }
 

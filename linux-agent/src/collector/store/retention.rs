@@ -9,6 +9,9 @@ use super::settings::Retention;
 /// At most this many reports go in one step, and a tenth as many blocks.
 const STEP: u32 = 2000;
 
+/// Or of so many bytes.
+const STEP_BYTES: i64 = 8 << 20;
+
 /// Free pages are given back to the file system if they are more than one in this many.
 const FREE_SHARE: i64 = 4;
 
@@ -30,8 +33,16 @@ pub fn step(
     };
     let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
     let through = intake.dispensable_through();
+    let earlier_before = match is_too_large {
+        true => i64::MAX,
+        false => now_ms - retention.reports_ms,
+    };
+    let mut removed = earlier_step(&transaction, earlier_before)?;
     let bytes = remove_reports(&transaction, log_before, through)?;
-    let mut removed = earlier_step(&transaction, now_ms - retention.reports_ms)? || bytes > 0;
+    if bytes > 0 {
+        Intake::write_removed(&transaction, bytes)?;
+    }
+    removed |= bytes > 0;
     // The largest and oldest goes first: reports, then points, then what is left of them.
     let points_before = match is_too_large && !removed {
         true => i64::MAX,
@@ -74,6 +85,9 @@ fn remove_reports(
         }
         last = Some(row.get::<_, i64>(0)?);
         bytes += row.get::<_, i64>(2)? + ROW_BYTES;
+        if bytes >= STEP_BYTES {
+            break;
+        }
     }
     if let Some(last) = last {
         transaction
@@ -98,7 +112,8 @@ fn earlier_step(transaction: &Transaction<'_>, before_ms: i64) -> rusqlite::Resu
     let removed = transaction
         .prepare_cached(
             "DELETE FROM reports WHERE id IN
-                (SELECT id FROM reports WHERE received_ms < ?1 ORDER BY id LIMIT ?2)",
+                (SELECT id FROM (SELECT id, received_ms FROM reports ORDER BY id LIMIT ?2)
+                 WHERE received_ms < ?1)",
         )?
         .execute(params![before_ms, STEP])?;
     Ok(removed > 0)

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,9 @@ use crate::collector::settings::host::Host;
 /// How long to wait before trying again to open a database that was deleted or replaced.
 const REOPEN_PAUSE: Duration = Duration::from_secs(1);
 
+/// And before looking again whether readers have closed it.
+const READERS_PAUSE: Duration = Duration::from_millis(20);
+
 /// At most this many reports in one commit.
 const MAX_BATCH: usize = 4096;
 
@@ -44,7 +48,7 @@ const WRITE_DOWN_PAUSE: Duration = Duration::from_secs(60);
 const RETRY_PAUSE: Duration = Duration::from_secs(10);
 
 /// At most this many blocks between two commits.
-const BLOCKS: usize = 8;
+const BLOCKS: usize = 32;
 
 pub type Reply<T> = oneshot::Sender<Result<T, Unavailable>>;
 
@@ -71,6 +75,8 @@ pub struct Writer {
     path: PathBuf,
     settings: StoreSettings,
     streams: Arc<Shared>,
+    /// How many were opened before this one.
+    generation: u64,
     intake: Intake,
 }
 
@@ -88,6 +94,7 @@ impl Writer {
         path: &Path,
         settings: StoreSettings,
         streams: Arc<Shared>,
+        generation: u64,
     ) -> Result<Writer, OpenError> {
         let file = DatabaseFile::open(path)?;
         let intake = Intake::start(file.connection(), Arc::clone(&streams)).map_err(|cause| {
@@ -96,12 +103,15 @@ impl Writer {
                 cause,
             }
         })?;
-        streams.lock().file = Some(file.id());
+        let mut opened = streams.lock();
+        opened.file = Some((file.id(), generation));
+        drop(opened);
         Ok(Writer {
             file,
             path: path.to_owned(),
             settings,
             streams,
+            generation,
             intake,
         })
     }
@@ -113,14 +123,9 @@ impl Writer {
                 "{} was deleted or replaced, requests are refused until it can be opened again",
                 self.path.display()
             );
-            let Writer {
-                file,
-                path,
-                settings,
-                streams,
-                ..
-            } = self;
-            match reopen(file, &path, settings, streams, inbox) {
+            // Readers close it too: they would go on with a log that is no more.
+            self.streams.lock().file = None;
+            match reopen(self, inbox) {
                 Some(reopened) => self = reopened,
                 None => return,
             }
@@ -351,18 +356,25 @@ fn close(file: &mut Option<DatabaseFile>) -> Result<(), OpenError> {
 
 /// Opens the file that is there now, or a new one. Refuses requests until that succeeds. `None`: all handles are
 /// gone.
-fn reopen(
-    displaced: DatabaseFile,
-    path: &Path,
-    settings: StoreSettings,
-    streams: Arc<Shared>,
-    inbox: &Receiver<Job>,
-) -> Option<Writer> {
-    let mut old = Some(displaced);
+fn reopen(displaced: Writer, inbox: &Receiver<Job>) -> Option<Writer> {
+    let Writer {
+        file,
+        path,
+        settings,
+        streams,
+        generation,
+        ..
+    } = displaced;
+    let (mut old, next) = (Some(file), generation + 1);
     let mut told = String::new();
+    while streams.readers.load(Ordering::Acquire) > 0 {
+        refuse(inbox, READERS_PAUSE).ok()?;
+    }
     loop {
         let existed = path.exists();
-        match close(&mut old).and_then(|()| Writer::open(path, settings, Arc::clone(&streams))) {
+        let writer = close(&mut old)
+            .and_then(|()| Writer::open(&path, settings, Arc::clone(&streams), next));
+        match writer {
             Ok(writer) => {
                 let what = if existed {
                     "the file that is there now is in use"
@@ -380,17 +392,24 @@ fn reopen(
                 }
             }
         }
-        let next = Instant::now() + REOPEN_PAUSE;
-        loop {
-            let left = next.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
-            }
-            match inbox.recv_timeout(left) {
-                Ok(job) => drop(job),
-                Err(RecvTimeoutError::Timeout) => break,
-                Err(RecvTimeoutError::Disconnected) => return None,
-            }
+        refuse(inbox, REOPEN_PAUSE).ok()?;
+    }
+}
+
+/// Refuses what is asked for in this time. An error: all handles are gone.
+fn refuse(inbox: &Receiver<Job>, pause: Duration) -> Result<(), Disconnected> {
+    let end = Instant::now() + pause;
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(());
+        }
+        match inbox.recv_timeout(left) {
+            Ok(job) => drop(job),
+            Err(RecvTimeoutError::Timeout) => return Ok(()),
+            Err(RecvTimeoutError::Disconnected) => return Err(Disconnected),
         }
     }
 }
+
+struct Disconnected;

@@ -13,6 +13,8 @@ pub const MAX_COLUMNS: usize = 8192;
 #[derive(Clone, Default)]
 pub struct Open {
     rows: Vec<Row>,
+    /// When each came, in milliseconds since 1970-01-01 00:00 UTC.
+    received: Vec<i64>,
     columns: Vec<Column>,
     /// Where a column is, by its item and field with a zero byte in between.
     places: HashMap<Box<str>, usize>,
@@ -39,6 +41,19 @@ pub struct Column {
     values: Vec<f64>,
 }
 
+/// What a row takes beside its values, and a column, in values.
+const ROW_CELLS: usize = 3;
+const COLUMN_CELLS: usize = 16;
+
+/// An item and a field are kept twice.
+fn name_cells(item: &str, field: &str) -> usize {
+    COLUMN_CELLS + (item.len() + field.len()) / 4
+}
+
+fn place(item: &str, field: &str) -> Box<str> {
+    format!("{item}\0{field}").into_boxed_str()
+}
+
 impl Column {
     /// The value of a row, or no number.
     pub fn value(&self, row: usize) -> f64 {
@@ -48,8 +63,10 @@ impl Column {
 
 impl Open {
     /// Adds a report.
-    pub fn push(&mut self, row: Row, data: &RawValue) {
+    pub fn push(&mut self, row: Row, received_ms: i64, data: &RawValue) {
         let at = self.rows.len();
+        self.received.push(received_ms);
+        self.cells += ROW_CELLS;
         self.rows.push(row);
         let Open {
             columns,
@@ -62,12 +79,13 @@ impl Open {
         samples::each(data, &mut |item, field, value| {
             let is_it = |it: &Column| *it.item == *item && *it.field == *field;
             if !columns.get(expected).is_some_and(is_it) {
-                let place = format!("{item}\0{field}").into_boxed_str();
+                let place = place(item, field);
                 expected = match places.get(&place) {
                     Some(place) => *place,
                     None if columns.len() >= MAX_COLUMNS => return,
                     None => {
                         places.insert(place, columns.len());
+                        *cells += name_cells(item, field);
                         columns.push(Column {
                             item: item.into(),
                             field: field.into(),
@@ -100,7 +118,12 @@ impl Open {
         &self.columns
     }
 
-    /// How many values are kept, those of reports without one included.
+    /// When the first of them came.
+    pub fn since_ms(&self) -> Option<i64> {
+        self.received.first().copied()
+    }
+
+    /// What is kept, in values of 8 bytes: values, those of reports without one included, rows, and names.
     pub fn cells(&self) -> usize {
         self.cells
     }
@@ -113,11 +136,20 @@ impl Open {
             return;
         }
         self.rows.drain(..gone);
+        self.received.drain(..gone);
         for column in &mut self.columns {
             let gone = gone.min(column.values.len());
             column.values.drain(..gone);
         }
-        self.cells = self.columns.iter().map(|it| it.values.len()).sum();
+        // Items that are no more would fill up all columns.
+        self.columns.retain(|it| !it.values.is_empty());
+        let columns = self.columns.iter().enumerate();
+        self.places = columns
+            .map(|(at, it)| (place(&it.item, &it.field), at))
+            .collect();
+        let columns = self.columns.iter();
+        let cells = columns.map(|it| it.values.len() + name_cells(&it.item, &it.field));
+        self.cells = cells.sum::<usize>() + self.rows.len() * ROW_CELLS;
     }
 }
 
@@ -129,7 +161,7 @@ mod tests {
         let mut open = Open::default();
         for (id, data) in (1..).zip(reports) {
             let data = RawValue::from_string((*data).to_owned()).unwrap();
-            open.push(Row { id, time_ms: id }, &data);
+            open.push(Row { id, time_ms: id }, 0, &data);
         }
         open
     }
@@ -152,11 +184,20 @@ mod tests {
         assert_eq!(values(&open, "a"), [Some(1.0), None, Some(6.0), None]);
         assert_eq!(values(&open, "b"), [Some(2.0), Some(3.0), None, None]);
         assert_eq!(values(&open, "c"), [None, Some(4.0), Some(5.0), None]);
-        assert_eq!(open.cells(), 3 + 2 + 3);
+        assert_eq!(open.cells(), 3 + 2 + 3 + 4 * ROW_CELLS + 3 * COLUMN_CELLS);
         open.forget_through(1);
         assert_eq!(values(&open, "a"), [None, Some(6.0), None]);
-        assert_eq!(open.cells(), 2 + 1 + 2);
-        open.forget_through(4);
+        assert_eq!(open.cells(), 2 + 1 + 2 + 3 * ROW_CELLS + 3 * COLUMN_CELLS);
+        open.forget_through(2);
+        assert_eq!(
+            (values(&open, "a"), open.columns().len()),
+            (vec![Some(6.0), None], 2)
+        );
+        let data = RawValue::from_string(r#"{"b": 8, "a": 9}"#.to_owned()).unwrap();
+        open.push(Row { id: 5, time_ms: 5 }, 0, &data);
+        assert_eq!(values(&open, "a"), [Some(6.0), None, Some(9.0)]);
+        assert_eq!(values(&open, "b"), [None, None, Some(8.0)]);
+        open.forget_through(5);
         assert!(open.columns().is_empty() && open.cells() == 0);
     }
 

@@ -3,6 +3,8 @@
 //! A block holds the times of its rows in milliseconds, in their order, then for each column its item, its field and its
 //! values. Where a report has no value there stands no number (NaN).
 
+use std::ops::Range;
+
 use super::codec::{self, Damaged, Reader, Writer};
 use super::open::Open;
 
@@ -27,10 +29,10 @@ pub struct Column {
 }
 
 impl Points {
-    /// What has been reported, in the order of time.
-    pub fn of(open: &Open, is_wanted: impl Fn(&str, &str) -> bool) -> Points {
+    /// The reports in these rows, in the order of time.
+    pub fn of(open: &Open, range: Range<usize>, is_wanted: impl Fn(&str, &str) -> bool) -> Points {
         let rows = open.rows();
-        let mut order: Vec<usize> = (0..rows.len()).collect();
+        let mut order: Vec<usize> = (range.start..range.end.min(rows.len())).collect();
         let time = |row: &usize| rows.get(*row).map_or(0, |it| it.time_ms);
         order.sort_by_key(time);
         let columns = open.columns().iter();
@@ -101,9 +103,9 @@ mod tests {
             let mut open = Open::default();
             for (id, (time_ms, data)) in (1..).zip(&reports) {
                 let data = RawValue::from_string(serde_json::to_string(data).unwrap()).unwrap();
-                open.push(Row { id, time_ms: *time_ms }, &data);
+                open.push(Row { id, time_ms: *time_ms }, 0, &data);
             }
-            let points = Points::decode(&Points::of(&open, |_, _| true).encode().unwrap(), |_, _| true).unwrap();
+            let points = Points::decode(&Points::of(&open, 0..usize::MAX, |_, _| true).encode().unwrap(), |_, _| true).unwrap();
             let mut sorted = reports.clone();
             sorted.sort_by_key(|(time_ms, _)| *time_ms);
             prop_assert!(points.times.iter().eq(sorted.iter().map(|(time_ms, _)| time_ms)));

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 /// The longest name of an item or a field, in bytes. What has a longer one has no history.
@@ -46,6 +46,11 @@ impl Value<'_> {
         if has_name && self.item.len() <= MAX_NAME_BYTES && value.is_finite() {
             (self.found)(self.item, self.key, value);
         }
+    }
+
+    /// Whether the item of what stands in this value has too long a name: then it need not be made.
+    fn is_too_deep(&self) -> bool {
+        self.item.len() + self.key.len() > MAX_NAME_BYTES
     }
 
     /// The item of what stands in this value.
@@ -102,6 +107,10 @@ impl<'de> Visitor<'de> for Value<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        if self.is_too_deep() {
+            while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+            return Ok(());
+        }
         let item = self.inside().into_owned();
         while let Some(Key(key)) = map.next_key()? {
             map.next_value_seed(Value {
@@ -115,6 +124,10 @@ impl<'de> Visitor<'de> for Value<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        if self.is_too_deep() {
+            while list.next_element::<IgnoredAny>()?.is_some() {}
+            return Ok(());
+        }
         let item = self.inside().into_owned();
         for position in 0_usize.. {
             let element = list.next_element_seed(Value {

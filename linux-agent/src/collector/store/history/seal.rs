@@ -1,5 +1,7 @@
 //! Open reports become blocks.
 
+use std::cmp::Reverse;
+
 use rusqlite::{Connection, params};
 
 use super::codec::Damaged;
@@ -30,25 +32,45 @@ pub fn due(streams: &Streams, now_ms: i64, limit: usize) -> Vec<Sealing> {
 
 fn due_with(streams: &Streams, now_ms: i64, limit: usize, max_cells: usize) -> Vec<Sealing> {
     let is_crowded = streams.cells() > max_cells;
-    let is_due = |stream: &Stream| {
-        let reports = stream.open.rows().len();
-        // A clock that was set back makes none wait for longer.
-        let is_old = (now_ms - stream.open_since_ms).unsigned_abs() >= MAX_AGE_MS.unsigned_abs();
-        reports >= MAX_REPORTS || (reports > 0 && (is_old || is_crowded))
-    };
-    let due = streams.iter().filter(|(_, stream)| is_due(stream));
-    due.take(limit)
-        .filter_map(|(id, stream)| Sealing::of(id, stream))
+    let due = streams.iter();
+    let mut due: Vec<_> = due
+        .filter(|(_, stream)| is_due(stream, now_ms, is_crowded))
+        .collect();
+    // Half of them the longest, half the oldest, so that none waits for ever.
+    due.sort_by_key(|(_, stream)| Reverse(stream.open.rows().len()));
+    let rest = due.split_off((limit / 2).max(1).min(due.len()));
+    let mut rest = rest;
+    rest.sort_by_key(|(_, stream)| stream.open.since_ms());
+    let due = due.into_iter().chain(rest).take(limit);
+    due.filter_map(|(id, stream)| Sealing::of(id, stream))
         .collect()
 }
 
+/// Whether any stream is due.
+pub fn is_any_due(streams: &Streams, now_ms: i64) -> bool {
+    let is_crowded = streams.cells() > MAX_CELLS;
+    let mut all = streams.iter();
+    all.any(|(_, stream)| is_due(stream, now_ms, is_crowded))
+}
+
+fn is_due(stream: &Stream, now_ms: i64, is_crowded: bool) -> bool {
+    let Some(since_ms) = stream.open.since_ms() else {
+        return false;
+    };
+    // A clock that was set back makes none wait for longer.
+    let is_old = now_ms.abs_diff(since_ms) >= MAX_AGE_MS.unsigned_abs();
+    stream.open.rows().len() >= MAX_REPORTS || is_old || is_crowded
+}
+
 impl Sealing {
-    /// All open reports of a stream.
-    pub fn of(id: i64, stream: &Stream) -> Option<Sealing> {
+    /// The oldest open reports of a stream, as many as a block has.
+    fn of(id: i64, stream: &Stream) -> Option<Sealing> {
+        let rows = stream.open.rows();
+        let last = rows.get(..rows.len().min(MAX_REPORTS))?.last()?;
         Some(Sealing {
             stream: id,
-            through: stream.open.rows().last()?.id,
-            points: Points::of(&stream.open, |_, _| true),
+            through: last.id,
+            points: Points::of(&stream.open, 0..MAX_REPORTS, |_, _| true),
         })
     }
 
@@ -117,8 +139,7 @@ mod tests {
                 );
             }
         }
-        let cells = 2 * MAX_REPORTS - 1;
-        assert_eq!(streams.cells(), cells);
+        let cells = streams.cells();
         let due = |now_ms, max_cells| -> Vec<i64> {
             let due = due_with(&streams, now_ms, 9, max_cells);
             due.iter().map(|it| it.stream).collect()

@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use rusqlite::{Connection, params};
 use serde::Serialize;
 
+use super::open::Open;
 use super::partials::{self, Partial, Partials};
 use super::points::Points;
+use super::seal::MAX_REPORTS;
 use super::streams::Shared;
 use crate::client_name::ClientName;
 
@@ -18,6 +20,9 @@ pub const MAX_COLUMNS: usize = 256;
 
 /// At most this many values in an answer: bins by columns.
 pub const MAX_VALUES: usize = 250_000;
+
+/// At most this many columns beyond those are counted.
+const MAX_LEFT_OUT: usize = 65_536;
 
 /// A question.
 #[derive(Clone, Debug)]
@@ -98,7 +103,9 @@ pub fn read(
     let mut series = Series::new(question, tier(&snapshot, id, question)?);
     match series.tier {
         Tier::Points => {
-            series.add_points(&Points::of(&open, is_wanted));
+            for points in in_parts(&open, is_wanted) {
+                series.add_points(&points);
+            }
             let sql =
                 "SELECT block FROM points WHERE stream = ?1 AND last_ms >= ?2 AND first_ms < ?3";
             series.read_blocks(&snapshot, sql, id, |series, block| {
@@ -108,7 +115,9 @@ pub fn read(
             })?;
         }
         Tier::Partials => {
-            series.add_partials(&Partials::of(&Points::of(&open, is_wanted)));
+            for points in in_parts(&open, is_wanted) {
+                series.add_partials(&Partials::of(&points));
+            }
             let sql =
                 "SELECT block FROM partials WHERE stream = ?1 AND last_ms >= ?2 AND first_ms < ?3";
             series.read_blocks(&snapshot, sql, id, |series, block| {
@@ -121,6 +130,12 @@ pub fn read(
     series.times.sort_unstable();
     series.times.dedup();
     Ok(Some(series))
+}
+
+/// In parts as large as blocks.
+fn in_parts(open: &Open, is_wanted: impl Fn(&str, &str) -> bool) -> impl Iterator<Item = Points> {
+    let starts = (0..open.rows().len()).step_by(MAX_REPORTS);
+    starts.map(move |start| Points::of(open, start..start + MAX_REPORTS, &is_wanted))
 }
 
 /// Points, if bins are shorter than partials, and there are points.
@@ -154,15 +169,15 @@ fn ceil(number: i64, divisor: i64) -> i64 {
 
 impl Series {
     fn new(question: &Question, tier: Tier) -> Series {
-        let length_ms = (question.to_ms - question.from_ms).max(1);
         let bins = i64::from(question.bins.clamp(1, MAX_BINS));
         let unit_ms = match tier {
             Tier::Points => 1,
             Tier::Partials => partials::LENGTH_MS,
         };
         // Bins of partials begin with one.
-        let step_ms = ceil(ceil(length_ms, bins), unit_ms) * unit_ms;
         let from_ms = question.from_ms.div_euclid(unit_ms) * unit_ms;
+        let length_ms = (question.to_ms - from_ms).max(1);
+        let step_ms = ceil(ceil(length_ms, bins), unit_ms) * unit_ms;
         Series {
             tier,
             from_ms,
@@ -204,7 +219,9 @@ impl Series {
         let is_full = self.columns.len() >= MAX_COLUMNS
             || (self.columns.len() + 1).saturating_mul(self.bins) > MAX_VALUES;
         if is_full && !self.columns.contains_key(&name) {
-            self.left_out.insert(name);
+            if self.left_out.len() < MAX_LEFT_OUT {
+                self.left_out.insert(name);
+            }
             return None;
         }
         let bins = self.bins;

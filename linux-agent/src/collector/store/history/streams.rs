@@ -1,9 +1,10 @@
 //! What is known of each service of each client: its place in the database, its last report, and those in no block yet.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 use serde_json::value::RawValue;
 
 use super::open::{Open, Row};
@@ -12,13 +13,17 @@ use crate::collector::store::file_id::FileId;
 
 /// The services of all clients. The writer changes them after each commit, readers look.
 #[derive(Default)]
-pub struct Shared(Mutex<Streams>);
+pub struct Shared {
+    streams: Mutex<Streams>,
+    /// How many readers have the file open.
+    pub readers: AtomicUsize,
+}
 
 /// See [`Shared`].
 #[derive(Default)]
 pub struct Streams {
-    /// The file that they are in.
-    pub file: Option<FileId>,
+    /// The file that they are in, and how many were opened before it. `None`: none is open.
+    pub file: Option<(FileId, u64)>,
     ids: BTreeMap<ClientName, BTreeMap<String, i64>>,
     streams: BTreeMap<i64, Stream>,
     cells: usize,
@@ -37,8 +42,6 @@ pub struct Stream {
     pub last: Option<Last>,
     /// The reports in no block yet.
     pub open: Open,
-    /// When the first of those came, in milliseconds since 1970-01-01 00:00 UTC.
-    pub open_since_ms: i64,
 }
 
 /// A report that was stored.
@@ -54,7 +57,7 @@ impl Shared {
     /// The streams, for a moment.
     pub fn lock(&self) -> MutexGuard<'_, Streams> {
         // What is known is right even if a thread panicked.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -127,11 +130,8 @@ impl Streams {
         if id <= stream.sealed {
             return;
         }
-        if stream.open.rows().is_empty() {
-            stream.open_since_ms = received_ms;
-        }
         let before = stream.open.cells();
-        stream.open.push(row, data);
+        stream.open.push(row, received_ms, data);
         self.cells += stream.open.cells() - before;
     }
 
@@ -153,16 +153,14 @@ impl Streams {
         first.min().map_or(last, |first| first - 1)
     }
 
-    /// Writes what a start needs to know of their last reports.
-    pub fn write_last(&self, connection: &Connection) -> rusqlite::Result<()> {
-        let mut update = connection.prepare_cached(
-            "UPDATE streams SET last = ?2, last_ms = ?3 WHERE id = ?1 AND last IS NOT ?2",
-        )?;
-        for (id, stream) in self.iter() {
-            if let Some(last) = stream.last {
-                update.execute(params![id, last.id, last.received_ms])?;
-            }
-        }
-        Ok(())
+    /// The last reports of those that had one after this number of the log.
+    pub fn changed_last(&self, after: i64) -> Vec<(i64, Last)> {
+        let last = self.iter().filter_map(|(id, it)| Some((id, it.last?)));
+        last.filter(|(_, last)| last.id > after).collect()
+    }
+
+    /// How many services a client has reported.
+    pub fn services_of(&self, client: &ClientName) -> usize {
+        self.ids.get(client).map_or(0, BTreeMap::len)
     }
 }
