@@ -29,6 +29,9 @@ const REOPEN_PAUSE: Duration = Duration::from_secs(1);
 /// And before looking again whether readers have closed it.
 const READERS_PAUSE: Duration = Duration::from_millis(20);
 
+/// How long to wait for readers at the end.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// At most this many reports in one commit.
 const MAX_BATCH: usize = 4096;
 
@@ -129,6 +132,21 @@ impl Writer {
                 Some(reopened) => self = reopened,
                 None => return,
             }
+        }
+        self.close();
+    }
+
+    /// Leaves the file as one that may be copied: nothing of it is in the write-ahead log.
+    fn close(self) {
+        self.streams.lock().file = None;
+        let end = Instant::now() + CLOSE_TIMEOUT;
+        while self.streams.readers.load(Ordering::Acquire) > 0 && Instant::now() < end {
+            std::thread::sleep(READERS_PAUSE);
+        }
+        if self.file.is_in_place()
+            && let Err(error) = self.file.empty_log()
+        {
+            log::warn!("{error}; the files beside it belong to it");
         }
     }
 
