@@ -1,7 +1,7 @@
 //! The uplink under random reports, answers and times: what it may do is told from outside, by what was
 //! pushed, sent and answered.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use mote_agent::account::Account;
@@ -531,12 +531,19 @@ struct Client {
     taken: BTreeMap<(u64, u64), u32>,
     /// Times of those that were taken behind a newer one of their service, by service.
     backlog: Vec<Vec<u64>>,
+    /// Those that the server failed on or refused for doubt. Each waits on its own account, while others go on.
+    failed_on: BTreeSet<(u64, u64)>,
 }
 
 #[derive(Clone, Copy, Default)]
 struct Newest {
     sampled: Option<u64>,
     taken: Option<u64>,
+}
+
+/// When a report was sampled.
+fn sampled(record: &Record) -> u64 {
+    u64::from_le_bytes(*record.report.first_chunk().unwrap())
 }
 
 impl Client {
@@ -551,6 +558,7 @@ impl Client {
             backlog: vec![Vec::new(); intervals_ms.len()],
             intervals_ms,
             taken: BTreeMap::new(),
+            failed_on: BTreeSet::new(),
         }
     }
 
@@ -575,8 +583,12 @@ impl Client {
                 && let Next::Send(record) = self.uplink.next(Uptime::from_millis(self.now))
             {
                 let outcome = answer(self.now);
-                if outcome == Outcome::Acknowledged {
-                    self.take(&record);
+                match outcome {
+                    Outcome::Acknowledged => self.take(&record),
+                    Outcome::Failed | Outcome::Doubtful => {
+                        self.failed_on.insert((record.service, sampled(&record)));
+                    }
+                    _ => {}
                 }
                 free_at = self.now + self.call_ms;
                 let at = Uptime::from_millis(free_at);
@@ -587,11 +599,12 @@ impl Client {
     }
 
     fn take(&mut self, record: &Record) {
-        let sampled = u64::from_le_bytes(*record.report.first_chunk().unwrap());
+        let sampled = sampled(record);
         *self.taken.entry((record.service, sampled)).or_default() += 1;
         let service = record.service as usize;
         let newest = &mut self.newest[service].taken;
-        if newest.is_some_and(|it| it > sampled) {
+        let was_failed_on = self.failed_on.contains(&(record.service, sampled));
+        if newest.is_some_and(|it| it > sampled) && !was_failed_on {
             self.backlog[service].push(sampled);
         }
         *newest = Some(sampled.max(newest.unwrap_or_default()));
@@ -620,7 +633,7 @@ impl Client {
                 }
             }
         }
-        // The backlog comes oldest first, nothing is lost, and nothing comes twice.
+        // The backlog comes oldest first but for what waits on its own account, nothing is lost, and nothing comes twice.
         for backlog in &self.backlog {
             assert!(backlog.is_sorted(), "{backlog:?}");
         }
