@@ -84,7 +84,9 @@ fn a_queue_of_1_gib_costs_no_more_at_the_start_than_an_empty_one() {
 fn a_backlog_of_64_mib_goes_out_whole_through_a_window() {
     let port = free_port();
     let url = format!("http://127.0.0.1:{port}");
-    let site = Site::new(&server_settings(&url, ""));
+    // What is sampled until the server's word is followed has room beside it.
+    let settings = server_settings(&url, "");
+    let site = Site::new(&format!("{settings}\n[queue]\nmax_bytes = 268435456"));
     // Reports that came 800 times a second are sent as fast as the server takes them. The server orders nothing to
     // be sampled, so that only the backlog is measured.
     let many: Vec<String> = (0..80)
