@@ -104,12 +104,13 @@ fn store(table: &Table<'_>) -> Result<StoreSettings, TomlError> {
     let partials = table.get("keep_partials_d", &days)?;
     let mib = table.get("keep_mib", within(16..=16 << 20))?;
     let pause_ms = table.get("commit_pause_ms", within(0..=5000))?;
+    let points_ms = points.map_or(default.points_ms, |it| it * 24 * HOUR_MS);
     Ok(StoreSettings {
         retention: Retention {
             reports_ms: hours.map_or(default.reports_ms, |it| it * HOUR_MS),
-            points_ms: points.map_or(default.points_ms, |it| it * 24 * HOUR_MS),
+            points_ms,
             // They are what is left of points, so they stay as long at least.
-            partials_ms: partials.map(|it| it.max(points.unwrap_or(0)) * 24 * HOUR_MS),
+            partials_ms: partials.map(|it| points_ms.max(it * 24 * HOUR_MS)),
             bytes: mib.map_or(default.bytes, |it| it << 20),
             ..default
         },
