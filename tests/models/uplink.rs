@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use mote_agent::account::Account;
+use mote_agent::delivery::uplink::together::{Fate, MAX_TOGETHER, MAX_TOGETHER_BYTES};
 use mote_agent::delivery::uplink::{
     ATTEMPTS, CATCH_UP, DOUBTFUL_TRIES, MAX_DELAY_MS, MAX_DISTANCE_MS, Next, Uplink, WAY_TRIES,
 };
@@ -35,6 +36,12 @@ enum Step {
     /// between finds it in flight.
     Send {
         outcome: Outcome,
+        after_ms: u64,
+        pushes: usize,
+    },
+    /// The same with as many as go along, each of which has one of these fates.
+    SendTogether {
+        fates: Vec<Fate>,
         after_ms: u64,
         pushes: usize,
     },
@@ -90,18 +97,39 @@ fn steps(services: usize) -> impl Strategy<Value = Vec<Step>> {
         Outcome::Unreachable,
     ];
     let serve = (1..90usize, select(fails_on), select(failures));
+    let ends = select(vec![
+        Fate::Ended(Outcome::Acknowledged),
+        Fate::Ended(Outcome::Acknowledged),
+        Fate::Ended(Outcome::Acknowledged),
+        Fate::Ended(Outcome::Refused),
+        Fate::GoesAlone,
+    ]);
+    let fates = prop_oneof![
+        4 => prop::collection::vec(ends, MAX_TOGETHER),
+        1 => Just(vec![Fate::GoesAlone; MAX_TOGETHER]),
+        1 => Just(unreachable()),
+    ];
+    let together = (fates, select(vec![0, 0, 3, 5000]), select(vec![0, 0, 1, 3]));
     let step = prop_oneof![
         12 => push.prop_map(|(length, service)| Step::Push { length, service }),
         3 => (0..3000u64).prop_map(Step::Pass),
         1 => (0..200_000u64).prop_map(Step::Pass),
         10 => Just(Step::PassToWait),
         20 => send.prop_map(|(outcome, after_ms, pushes)| Step::Send { outcome, after_ms, pushes }),
+        15 => together.prop_map(|(fates, after_ms, pushes)| Step::SendTogether { fates, after_ms, pushes }),
         1 => serve.prop_map(move |(seconds, fails_on, failure)| Step::Serve {
             seconds, services, fails_on, failure
         }),
         1 => Just(Step::RetryNow),
     ];
     prop::collection::vec(step, 1..200)
+}
+
+/// What the agent knows of reports whose request did not get there.
+fn unreachable() -> Vec<Fate> {
+    let mut fates = vec![Fate::Stayed; MAX_TOGETHER];
+    fates[0] = Fate::Ended(Outcome::Unreachable);
+    fates
 }
 
 proptest! {
@@ -161,6 +189,10 @@ struct Outside {
     /// By number, which is by age, too.
     waiting: BTreeMap<u32, Report>,
     in_flight: Option<Report>,
+    /// Those in the same request with it.
+    along: BTreeMap<u32, Report>,
+    /// Those that have to go alone.
+    alone: BTreeSet<u32>,
     services: [Service; SERVICES],
     account: Account,
     /// The uplink's last word on when to come again.
@@ -212,6 +244,8 @@ impl Outside {
             attempts,
             waiting: BTreeMap::new(),
             in_flight: None,
+            along: BTreeMap::new(),
+            alone: BTreeSet::new(),
             services: Default::default(),
             account: Account::default(),
             wait: Uptime::from_millis(0),
@@ -247,6 +281,15 @@ impl Outside {
                     self.delivered(record, outcome);
                 }
             }
+            Step::SendTogether {
+                ref fates,
+                after_ms,
+                pushes,
+            } => {
+                if let Some(record) = self.next() {
+                    self.send_together(record, fates, after_ms, pushes);
+                }
+            }
             Step::Serve {
                 seconds,
                 services,
@@ -268,6 +311,67 @@ impl Outside {
             }
         }
         self.compare();
+    }
+
+    fn send_together(&mut self, first: Record, fates: &[Fate], after_ms: u64, pushes: usize) {
+        let mut batch = match self.uplink.together(first, self.at()) {
+            Ok(batch) => batch,
+            Err(first) => return self.delivered(first, Outcome::Acknowledged),
+        };
+        assert!((2..=MAX_TOGETHER).contains(&batch.len()));
+        let bytes: usize = batch.iter().map(|it| it.report.len() + 1).sum();
+        assert!(bytes <= MAX_TOGETHER_BYTES);
+        for (nth, record) in batch.iter().enumerate() {
+            let id = id(record);
+            if nth > 0 {
+                let report = self.waiting.remove(&id).expect("only what waits is sent");
+                self.along.insert(id, report);
+            }
+            let report = self
+                .along
+                .get(&id)
+                .or(self.in_flight.as_ref())
+                .expect("one of them");
+            assert!(!self.alone.contains(&id), "{id} does not go alone");
+            assert!(
+                report.failed_at.is_none() && !self.services[report.service].failed,
+                "{report:?}"
+            );
+        }
+        self.compare();
+        for _ in 0..pushes {
+            self.push(10, batch[0].service as usize);
+        }
+        self.now += after_ms;
+        assert!(self.uplink_waits(), "two requests in flight");
+        for (record, fate) in batch.drain(..).zip(fates) {
+            let id = id(&record);
+            if let Some(report) = self.along.remove(&id) {
+                assert!(self.in_flight.replace(report).is_none());
+            }
+            match fate {
+                Fate::Ended(outcome) => {
+                    let one =
+                        |uplink: &mut Uplink, record, at| uplink.delivered_one(record, *fate, at);
+                    self.ended(record, *outcome, one);
+                }
+                Fate::GoesAlone | Fate::Stayed => {
+                    assert!(!self.uplink.delivered_one(record, *fate, self.at()));
+                    if *fate == Fate::GoesAlone {
+                        self.alone.insert(id);
+                    }
+                    let report = self.in_flight.take().expect("one in flight");
+                    self.queue(id, report);
+                    self.compare();
+                }
+            }
+        }
+        self.uplink.all_delivered(batch);
+        self.compare();
+    }
+
+    fn uplink_waits(&mut self) -> bool {
+        matches!(self.uplink.next(self.at()), Next::Wait(Uptime::NEVER))
     }
 
     fn serve(&mut self, fails_on: FailsOn, failure: Outcome) {
@@ -381,9 +485,22 @@ impl Outside {
     }
 
     fn delivered(&mut self, record: Record, outcome: Outcome) {
+        self.ended(record, outcome, |uplink, record, at| {
+            uplink.delivered(record, outcome, at)
+        });
+    }
+
+    fn ended(
+        &mut self,
+        record: Record,
+        outcome: Outcome,
+        delivered: impl Fn(&mut Uplink, Record, Uptime) -> bool,
+    ) {
         let id = id(&record);
+        self.alone.remove(&id);
         let mut report = self.in_flight.take().expect("one in flight");
-        let is_given_up = self.uplink.delivered(record, outcome, self.at());
+        let at = self.at();
+        let is_given_up = delivered(&mut self.uplink, record, at);
         let mut dead = BTreeMap::new();
         while let Some(record) = self.uplink.take_dead() {
             dead.insert(self::id(&record), ());
@@ -473,7 +590,7 @@ impl Outside {
 
     /// The account balances, and each of its numbers is what was seen from here.
     fn compare(&mut self) {
-        let in_flight = usize::from(self.in_flight.is_some());
+        let in_flight = usize::from(self.in_flight.is_some()) + self.along.len();
         self.account.queued = (self.waiting.len() + in_flight) as u64;
         let account = self.uplink.account();
         assert_eq!(account, self.account);

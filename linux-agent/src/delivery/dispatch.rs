@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use mote_core::Uptime;
 
+use super::uplink::together::Fate;
 use super::uplink::{Next, Uplink};
 use crate::http::outcome::Outcome;
 use crate::queue::{Chore, Record};
@@ -27,6 +28,8 @@ pub struct Dispatcher<E> {
     pub uplink: Uplink,
     /// Whether there is a server. Without one reports stay in the queue.
     pub has_server: bool,
+    /// Whether the server takes several reports in one request.
+    pub takes_many: bool,
     orders: OrdersCall<E>,
     boards: Boards<E>,
     /// The newest services document that is not on disk, and when to try.
@@ -46,6 +49,8 @@ pub enum Job {
     FetchFor(String),
     /// Deliver a report, then [`Dispatcher::delivered`].
     Deliver(Record),
+    /// Deliver several in one request, then [`Dispatcher::delivered_one`] for each and [`Dispatcher::all_delivered`].
+    DeliverAll(Vec<Record>),
     /// Nothing to do before this instant, unless something changes.
     Wait(Uptime),
     /// Nothing to do any more.
@@ -90,6 +95,7 @@ impl<E> Dispatcher<E> {
         Dispatcher {
             uplink,
             has_server,
+            takes_many: false,
             orders: OrdersCall::Idle,
             boards: Boards {
                 wanted: VecDeque::new(),
@@ -229,6 +235,21 @@ impl<E> Dispatcher<E> {
         self.uplink.delivered(record, outcome, now)
     }
 
+    /// Takes what became of one report of several. Returns as [`Dispatcher::delivered`].
+    pub fn delivered_one(&mut self, record: Record, fate: Fate, now: Uptime) -> bool {
+        // There is no time to send it anew; what its own request has to say may still come.
+        if fate == Fate::Stayed && matches!(self.closing, Closing::Until(_)) {
+            self.closing = Closing::Flush;
+        }
+        self.uplink.delivered_one(record, fate, now)
+    }
+
+    /// Takes the list of the reports of a request that is over.
+    pub fn all_delivered(&mut self, batch: Vec<Record>) {
+        self.is_calling = false;
+        self.uplink.all_delivered(batch);
+    }
+
     /// Begins the end: delivers what waits until `end`, then leaves the rest to the disk.
     pub fn close(&mut self, end: Uptime) {
         self.closing = Closing::Until(end);
@@ -304,7 +325,13 @@ impl<E> Dispatcher<E> {
         match self.uplink.next(now) {
             Next::Send(record) => {
                 self.is_calling = true;
-                Ok(Job::Deliver(record))
+                if !self.takes_many {
+                    return Ok(Job::Deliver(record));
+                }
+                Ok(match self.uplink.together(record, now) {
+                    Ok(batch) => Job::DeliverAll(batch),
+                    Err(record) => Job::Deliver(record),
+                })
             }
             Next::Wait(_) if is_closing => Err(Uptime::NEVER),
             Next::Wait(until) if !self.boards.wanted.is_empty() => Err(until.min(boards_at)),

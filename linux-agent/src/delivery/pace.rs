@@ -109,7 +109,7 @@ impl Pace {
     }
 
     /// The shortest gap between two sends while there is a backlog.
-    fn distance_ms(&self) -> u32 {
+    pub fn distance_ms(&self) -> u32 {
         ((f64::from(self.backlog_gap_ms) / CATCH_UP) as u32).min(MAX_DISTANCE_MS)
     }
 }

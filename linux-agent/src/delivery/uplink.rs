@@ -22,10 +22,12 @@ use super::failing::{FailingServices, Said};
 use super::pace::Pace;
 use crate::account::Account;
 use crate::http::outcome::Outcome;
-use crate::queue::{Chore, GivenUp, Queue, Record, Restored, Totals, Whose};
+use crate::queue::{Chore, GivenUp, Landed, Queue, Record, Restored, Totals, Whose};
 
 pub use super::failing::MAX_FAILING;
 pub use super::pace::{CATCH_UP, MAX_DELAY_MS, MAX_DISTANCE_MS};
+
+pub mod together;
 
 /// A report is given up after this many failures that may be its own while the server takes others, unless the
 /// settings say otherwise.
@@ -61,13 +63,15 @@ pub struct Uplink {
     hold_until: Uptime,
     /// The server has taken nothing since it was left alone.
     is_out: bool,
-    /// When the report on its way was sent.
+    /// When what is on its way was sent, and how many reports of it are not back.
     in_flight: Option<Uptime>,
+    flying: u64,
+    /// The memory of a request with many.
+    batch: Vec<Record>,
     /// The report that failed last, if one failure is enough to give it up once the next one is taken.
     spent: Option<u64>,
-    /// How many reports this run forgot, and whether the one on its way is among them.
+    /// How many reports this run forgot.
     forgotten: u64,
-    forgot_in_flight: bool,
     /// Dead letters that are not kept in the file yet.
     dead: VecDeque<Record>,
 }
@@ -93,9 +97,10 @@ impl Uplink {
             hold_until: Uptime::from_millis(0),
             is_out: false,
             in_flight: None,
+            flying: 0,
+            batch: Vec::new(),
             spent: None,
             forgotten: 0,
-            forgot_in_flight: false,
             dead: VecDeque::new(),
         }
     }
@@ -164,9 +169,7 @@ impl Uplink {
 
     /// Gives up the reports that only memory has, since the agent ends.
     pub fn forget(&mut self) {
-        let was_lost = self.queue.flying_is_lost();
         let count = self.queue.forget();
-        self.forgot_in_flight |= self.queue.flying_is_lost() && !was_lost;
         self.account.dropped.forgotten += count;
         self.forgotten += count;
     }
@@ -197,6 +200,7 @@ impl Uplink {
         match self.take(now) {
             Some(record) => {
                 self.in_flight = Some(now);
+                self.flying = 1;
                 Next::Send(record)
             }
             None => Next::Wait(self.ready_at(now)),
@@ -206,12 +210,18 @@ impl Uplink {
     /// Takes how the delivery of a report from [`Uplink::next`] ended. Returns whether reports are given up.
     pub fn delivered(&mut self, record: Record, outcome: Outcome, now: Uptime) -> bool {
         let sent = self.in_flight.take().unwrap_or(now);
+        self.flying = 0;
+        self.settle(record, outcome, sent, now)
+    }
+
+    fn settle(&mut self, mut record: Record, outcome: Outcome, sent: Uptime, now: Uptime) -> bool {
         let took_ms = now.millis_since(sent);
-        if self.queue.landed() {
-            // It was given up meanwhile: there was no room on disk, or the agent ends.
-            if std::mem::take(&mut self.forgot_in_flight) {
-                return false;
-            }
+        let landed = self.queue.landed(&mut record);
+        record.is_alone = false;
+        if landed == Landed::Forgotten {
+            return false;
+        }
+        if landed == Landed::Lost {
             if outcome == Outcome::Acknowledged {
                 self.account.dropped.overflow -= 1;
                 self.account.acknowledged += 1;
@@ -260,9 +270,9 @@ impl Uplink {
 
     /// Where all reports are.
     pub fn account(&self) -> Account {
-        let is_in_flight = self.in_flight.is_some() && !self.queue.flying_is_lost();
+        let flying = self.flying.saturating_sub(self.queue.flying_gone());
         Account {
-            queued: self.queue.len() + u64::from(is_in_flight),
+            queued: self.queue.len() + flying,
             ..self.account
         }
     }

@@ -10,7 +10,9 @@ use nix::sys::eventfd::EventFd;
 use super::dead::DeadLetters;
 use super::dispatch::{Dispatcher, Job};
 use super::health::Health;
-use crate::http::{CallError, Client};
+use super::uplink::together::Fate;
+use crate::http::outcome::Outcome;
+use crate::http::{CallError, Client, Together};
 use crate::queue::{Chore, Disk, Folder, Record};
 use crate::system::clock;
 use crate::system::fault::Fault;
@@ -76,9 +78,10 @@ impl Shared {
             let now = clock::uptime();
             state.note_stall(now);
             let mut spare = state.spare.take();
+            let client = state.client.clone();
+            state.dispatcher.takes_many = client.as_ref().is_some_and(|it| it.takes_many());
             let job = state.dispatcher.next(now, clock::unix_ms(), &mut spare);
             state.spare = spare;
-            let client = state.client.clone();
             state = match (job, client) {
                 (Job::Wait(until), _) => self.wait(state, now, until),
                 (Job::End, _) => {
@@ -199,8 +202,33 @@ impl Shared {
                     self.bury_all(state, &reason);
                 }
             }
+            Job::DeliverAll(batch) => self.deliver_all(batch, client),
             Job::Chore(_) | Job::Wait(_) | Job::End => {}
         }
+    }
+
+    fn deliver_all(&self, mut batch: Vec<Record>, client: &Client) {
+        let began = Instant::now();
+        let mut said = client.post_reports(batch.iter().map(|it| it.report.as_slice()));
+        let took = began.elapsed();
+        for (nth, record) in batch.drain(..).enumerate() {
+            let (fate, error) = fate_of(&mut said, nth);
+            let mut state = self.lock();
+            // A report that failed before may be given up because this one is taken.
+            let reason = match &error {
+                Some(error) => Some(error.to_string()),
+                None => state.health.delivery.reason().map(str::to_owned),
+            };
+            if let Fate::Ended(outcome) = fate {
+                state.health.note_delivery(outcome, error.as_ref(), took);
+            }
+            let now = clock::uptime();
+            let given_up = state.dispatcher.delivered_one(record, fate, now);
+            if let (true, Some(reason)) = (given_up, reason) {
+                self.bury_all(state, &reason);
+            }
+        }
+        self.lock().dispatcher.all_delivered(batch);
     }
 
     /// Keeps what was given up for `reason`, and says so of the first.
@@ -237,6 +265,22 @@ impl Shared {
         };
         state.dispatcher.uplink.buried(record);
         state
+    }
+}
+
+/// What became of one of several reports, and why.
+fn fate_of(said: &mut Together, nth: usize) -> (Fate, Option<CallError>) {
+    match said {
+        Together::Answered(fates) => match fates.get_mut(nth).and_then(Option::take) {
+            Some((outcome, error)) => (Fate::Ended(outcome), error),
+            None => (Fate::GoesAlone, None),
+        },
+        // One of them is enough to know that.
+        Together::Unreachable(error) => match error.take() {
+            Some(error) => (Fate::Ended(Outcome::Unreachable), Some(error)),
+            None => (Fate::Stayed, None),
+        },
+        Together::Nothing => (Fate::GoesAlone, None),
     }
 }
 

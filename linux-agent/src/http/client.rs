@@ -15,6 +15,7 @@ use crate::http::buffers::MAX_HEAD;
 use crate::http::connect::Addresses;
 use crate::http::document::{Tagged, encoding, read_document};
 use crate::http::error::{CallError, CallFault};
+use crate::http::offer::{BATCH_PATH, Batches};
 use crate::http::outcome::Outcome;
 use crate::http::redirect::{MAX_REDIRECTS, same_origin};
 use crate::http::report_body::body_of;
@@ -41,13 +42,15 @@ pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 /// A client of one server. It keeps its connection.
 pub struct Client {
     session: Mutex<Session>,
-    server: Server,
+    pub(super) server: Server,
     client_id: String,
     report_url: Uri,
     /// The body of the last answer to a report did not end in time.
     is_endless: AtomicBool,
     /// This client's last services document, if the server named it.
     tagged: Mutex<Option<Tagged>>,
+    /// Requests with many reports.
+    pub(super) batches: Batches,
 }
 
 /// What a server said to a report.
@@ -93,6 +96,7 @@ impl Client {
             client_id: client_id.to_owned(),
             is_endless: AtomicBool::new(false),
             tagged: Mutex::new(None),
+            batches: Batches::new(url(server, BATCH_PATH)),
         }
     }
 
@@ -107,6 +111,7 @@ impl Client {
         let url = &self.config_url(&self.client_id);
         let tag = tagged.as_ref().map(|it| it.tag.as_str());
         let mut response = self.ask_config(url, &self.client_id, tag)?;
+        self.batches.note_offer(response.headers());
         if response.status() == StatusCode::NOT_MODIFIED
             && let Some(tagged) = &*tagged
         {
@@ -214,25 +219,8 @@ impl Client {
             return (Outcome::Acknowledged, None);
         }
         let error = self.refused(&self.report_url, &mut response, "");
-        let outcome = match status {
-            // These are about the token or the time, not the report.
-            StatusCode::UNAUTHORIZED
-            | StatusCode::FORBIDDEN
-            | StatusCode::REQUEST_TIMEOUT
-            | StatusCode::TOO_MANY_REQUESTS => error.outcome(),
-            // So is the id that mote's collector does not know.
-            _ if response.headers().contains_key(UNKNOWN_CLIENT) => error.outcome(),
-            // A wrong address, a server that was set up wrongly, a limit on the way.
-            StatusCode::NOT_FOUND
-            | StatusCode::METHOD_NOT_ALLOWED
-            | StatusCode::PAYLOAD_TOO_LARGE
-            | StatusCode::MISDIRECTED_REQUEST
-            | StatusCode::TOO_EARLY => Outcome::Doubtful,
-            _ if status.is_client_error() => Outcome::Refused,
-            StatusCode::INTERNAL_SERVER_ERROR | StatusCode::NOT_IMPLEMENTED => Outcome::Failed,
-            // Whoever is in between, or the server for all.
-            _ => error.outcome(),
-        };
+        let is_unknown = response.headers().contains_key(UNKNOWN_CLIENT);
+        let outcome = verdict(status, is_unknown).unwrap_or(error.outcome());
         (outcome, Some(error))
     }
 
@@ -292,7 +280,7 @@ impl Client {
     }
 
     /// An error with its reason, if known. Files that the server refused are read again before the next call.
-    fn explained(&self, error: CallError, words: Option<String>) -> CallError {
+    pub(super) fn explained(&self, error: CallError, words: Option<String>) -> CallError {
         let mut session = self.session();
         let access = &mut session.access;
         let token_file = access.token_file().map(|it| it.display().to_string());
@@ -326,7 +314,7 @@ impl Client {
     }
 
     /// Sends one request and follows redirects within the origin, with the same method and body.
-    fn call(
+    pub(super) fn call(
         &self,
         method: Method,
         url: &Uri,
@@ -422,6 +410,29 @@ fn beginning(response: &mut Response<Body>) -> Vec<u8> {
         let _ = body.read_to_end(&mut answer);
     }
     answer
+}
+
+/// What a status other than 2xx means for a report. `None`: it is about the token, the time or the way.
+pub(super) fn verdict(status: StatusCode, is_unknown_client: bool) -> Option<Outcome> {
+    match status {
+        // These are about the token or the time, not the report.
+        StatusCode::UNAUTHORIZED
+        | StatusCode::FORBIDDEN
+        | StatusCode::REQUEST_TIMEOUT
+        | StatusCode::TOO_MANY_REQUESTS => None,
+        // So is the id that mote's collector does not know.
+        _ if is_unknown_client => None,
+        // A wrong address, a server that was set up wrongly, a limit on the way.
+        StatusCode::NOT_FOUND
+        | StatusCode::METHOD_NOT_ALLOWED
+        | StatusCode::PAYLOAD_TOO_LARGE
+        | StatusCode::MISDIRECTED_REQUEST
+        | StatusCode::TOO_EARLY => Some(Outcome::Doubtful),
+        _ if status.is_client_error() => Some(Outcome::Refused),
+        StatusCode::INTERNAL_SERVER_ERROR | StatusCode::NOT_IMPLEMENTED => Some(Outcome::Failed),
+        // Whoever is in between, or the server for all.
+        _ => None,
+    }
 }
 
 fn url(server: &Server, path: &str) -> Uri {

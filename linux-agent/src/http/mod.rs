@@ -11,11 +11,13 @@
 //! Nothing here decompresses: an encoded answer is refused, so there is no other size to bound.
 
 pub(crate) mod access;
+mod batch;
 mod buffers;
 mod client;
 mod connect;
 mod document;
 mod error;
+mod offer;
 pub mod outcome;
 mod redirect;
 mod report_body;
@@ -26,6 +28,7 @@ pub(crate) mod tls;
 mod transport;
 mod words;
 
+pub use batch::{AGAIN_AFTER, Together};
 pub use buffers::{JoinedBuffers, MAX_HEAD, MAX_INTERIM};
 pub(crate) use client::Tried;
 pub use client::{ANSWER_WAIT, Client, MAX_ANSWER, MAX_RETRY_AFTER};

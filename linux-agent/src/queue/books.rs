@@ -3,6 +3,7 @@
 use mote_core::Uptime;
 
 use super::chore::{Chore, Clock, Found, Wanted};
+use super::flying::Flying;
 use super::key::read_whose;
 use super::record::{Finished, GivenUp, Record, Restored};
 use super::totals::Totals;
@@ -40,7 +41,7 @@ pub struct Books {
     done: Ranges,
     /// Numbers of reports that were taken out and are not done yet.
     out: Ranges,
-    /// The report that is on its way to the server.
+    /// The reports that are on their way to the server.
     pub flying: Flying,
     /// All numbers below were given up for want of room.
     lost_below: u64,
@@ -56,18 +57,6 @@ pub struct Books {
     pub retry_at: Option<Uptime>,
     /// Since when there is something that is not synced.
     dirty: Option<Uptime>,
-}
-
-/// A report on its way to the server.
-#[derive(Debug, Default)]
-pub struct Flying {
-    pub number: Option<u64>,
-    /// Only memory has it.
-    pub is_unstored: bool,
-    /// It was given up meanwhile.
-    pub is_lost: bool,
-    /// Its number, if it got to the disk meanwhile.
-    stored: Option<u64>,
 }
 
 impl Books {
@@ -219,27 +208,22 @@ impl Books {
     }
 
     /// Notes that a report that was taken out is back.
-    pub fn note_back(&mut self, record: &mut Record) {
+    pub fn note_back(&mut self, record: &Record) {
         if let Some(number) = record.number {
             self.out.remove(number..number + 1);
-            record.stored |= self.flying.stored == Some(number);
         }
     }
 
-    /// Notes that a report is on its way to the server.
-    pub fn note_flying(&mut self, record: &Record) {
-        self.flying = Flying {
-            number: record.number,
-            is_unstored: !record.stored,
-            ..Flying::default()
-        };
-    }
-
-    /// Notes that it is back from the server. Returns whether it was given up meanwhile.
-    pub fn note_landed(&mut self) -> bool {
-        self.flying.number = None;
-        self.flying.is_unstored = false;
-        std::mem::take(&mut self.flying.is_lost)
+    /// Gives up the reports on their way that only memory has. Returns how many.
+    pub fn forget_flying(&mut self) -> u64 {
+        let mut flying = std::mem::take(&mut self.flying);
+        let mut count = 0;
+        for number in flying.forget() {
+            self.note_done(number);
+            count += 1;
+        }
+        self.flying = flying;
+        count
     }
 
     /// Notes that a report on disk left memory and is to be read again.
@@ -353,10 +337,7 @@ impl Books {
         for (number, ..) in chore.entries.iter().take(chore.stored) {
             stored.insert(*number..number + 1);
         }
-        if self.flying.number.is_some_and(|it| stored.contains(it)) {
-            self.flying.is_unstored = false;
-            self.flying.stored = self.flying.number;
-        }
+        self.flying.mark_stored(&stored);
         waiting.mark_stored(&stored);
     }
 
@@ -369,11 +350,9 @@ impl Books {
         let below = 0..self.lost_below;
         // These were done meanwhile, so they are accounted for already.
         let done_meanwhile = self.done.remove(below.clone());
-        let flying = &mut self.flying;
-        let is_lost = flying.number.is_some_and(|it| below.contains(&it)) && !flying.is_lost;
-        flying.is_lost |= is_lost;
+        let lost_flying = self.flying.lose_below(self.lost_below);
         // The others that were taken out are accounted for when they come back.
-        let out = self.out.remove(below) - u64::from(is_lost);
+        let out = self.out.remove(below) - lost_flying;
         self.undone = self.undone.saturating_sub(chore.lost - done_meanwhile);
         waiting.drop_below(chore.lost_below);
         chore.lost - done_meanwhile - out
@@ -392,6 +371,7 @@ impl Books {
                 is_late: false,
                 tries: 0,
                 way_tries: 0,
+                is_alone: false,
                 taken_when_failed: 0,
                 // No report is from the future, no matter what its line says.
                 queued_ms: found.at_ms.min(now_ms),

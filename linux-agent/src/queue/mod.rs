@@ -22,6 +22,7 @@
 mod books;
 mod chore;
 mod disk;
+mod flying;
 mod key;
 mod line;
 mod line_reader;
@@ -38,6 +39,7 @@ use mote_core::Uptime;
 pub use books::WINDOW_BYTES;
 pub use chore::{Chore, DiskError};
 pub use disk::Disk;
+pub use flying::Landed;
 pub use key::Whose;
 pub use record::{Finished, GivenUp, Record, Restored};
 pub use segments::MAX_DONE_RANGES;
@@ -104,7 +106,7 @@ impl Queue {
     }
 
     /// Puts a report that could not be delivered back to its place.
-    pub fn put_back(&mut self, mut record: Record, now: Uptime) -> GivenUp {
+    pub fn put_back(&mut self, record: Record, now: Uptime) -> GivenUp {
         if self.is_lost(&record) {
             self.waiting.recycle(record);
             let overflow = 1;
@@ -114,7 +116,7 @@ impl Queue {
             };
         }
         if let Some(books) = &mut self.books {
-            books.note_back(&mut record);
+            books.note_back(&record);
         }
         self.waiting.put_back(record);
         self.enforce(now)
@@ -139,19 +141,20 @@ impl Queue {
         let (index, _) = ready.min_by_key(|(_, it)| order(it))?;
         let record = self.take_at(index)?;
         if let Some(books) = &mut self.books {
-            books.note_flying(&record);
+            books.flying.note(&record);
         }
         Some(record)
     }
 
-    /// The report that was on its way is back. Gives whether it was given up meanwhile, and counted as such.
-    pub fn landed(&mut self) -> bool {
-        self.books.as_mut().is_some_and(Books::note_landed)
+    /// A report that was on its way is back. Gives whether it was given up meanwhile, and counted as such.
+    pub fn landed(&mut self, record: &mut Record) -> Landed {
+        let books = self.books.as_mut();
+        books.map_or(Landed::Here, |it| it.flying.land(record))
     }
 
-    /// Whether the report that is on its way was given up meanwhile.
-    pub fn flying_is_lost(&self) -> bool {
-        self.books.as_ref().is_some_and(|it| it.flying.is_lost)
+    /// How many of the reports that are on their way were given up meanwhile.
+    pub fn flying_gone(&self) -> u64 {
+        self.books.as_ref().map_or(0, |it| it.flying.gone())
     }
 
     /// An outage is over: the newest reports are due, whatever they waited for.
@@ -178,10 +181,10 @@ impl Queue {
         self.waiting.recycle(record);
     }
 
-    /// Reports that only memory has; that on its way to the server is one of them if it is not on disk.
+    /// Reports that only memory has; those on their way to the server are among them if they are not on disk.
     pub fn unstored(&self) -> u64 {
-        let flying = self.books.as_ref().is_some_and(|it| it.flying.is_unstored);
-        self.waiting.unstored() as u64 + u64::from(flying)
+        let flying = self.books.as_ref().map_or(0, |it| it.flying.unstored());
+        self.waiting.unstored() as u64 + flying
     }
 
     /// Gives up the reports that only memory has, since the agent ends. Returns how many. The disk is to be told as
@@ -192,15 +195,7 @@ impl Queue {
             self.give_up(index);
             count += 1;
         }
-        if let Some(books) = &mut self.books
-            && std::mem::take(&mut books.flying.is_unstored)
-            && !books.flying.is_lost
-        {
-            books.flying.is_lost = true;
-            books.note_done(books.flying.number);
-            count += 1;
-        }
-        count
+        count + self.books.as_mut().map_or(0, Books::forget_flying)
     }
 
     /// When the disk has something to do: now, or at the instant that is returned. `idle`: there is nothing else to

@@ -23,6 +23,8 @@ pub struct Record {
     pub tries: u8,
     /// Those that failed because of the way to the server.
     pub way_tries: u8,
+    /// It was in a request with others that did not say what became of it: the next one brings nothing else.
+    pub is_alone: bool,
     /// How many reports the server had taken when this one failed last.
     pub taken_when_failed: u64,
     /// When it was queued, by the queue's clock.

@@ -89,10 +89,10 @@ fn a_report_that_was_sent_while_there_was_no_disk_counts_until_it_is_back() {
     chore(&mut queue, true);
     queue.push(b"a", of(0), at(0));
     chore(&mut queue, false);
-    let a = first(&mut queue);
+    let mut a = first(&mut queue);
     chore(&mut queue, true);
     assert!(!queue.is_stored(at(0)));
-    queue.landed();
+    queue.landed(&mut a);
     queue.put_back(a, at(0));
     assert!(!queue.is_stored(at(0)));
     chore(&mut queue, true);

@@ -118,6 +118,7 @@ impl Waiting {
             is_late: false,
             tries: 0,
             way_tries: 0,
+            is_alone: false,
             taken_when_failed: 0,
             queued_ms: self.queue_ms(now),
             number: None,

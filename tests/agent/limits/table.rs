@@ -100,6 +100,18 @@ fn of_the_agent() -> Vec<(&'static str, String)> {
             "answer to a report, as far as it is read",
             bytes(http::MAX_ANSWER),
         ),
+        (
+            "reports of one request, where the server takes several",
+            format!(
+                "{}, {}",
+                uplink::together::MAX_TOGETHER,
+                size(uplink::together::MAX_TOGETHER_BYTES)
+            ),
+        ),
+        (
+            "single reports after an answer to several that means nothing",
+            seconds(http::AGAIN_AFTER),
+        ),
         ("`Retry-After`", seconds(http::MAX_RETRY_AFTER)),
         (
             "delay after failures",

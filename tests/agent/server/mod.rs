@@ -9,6 +9,7 @@ mod orders;
 mod reference;
 mod reports;
 mod tags;
+mod together;
 
 use mote_test_support::scripted_server::{Answer, Request, Server};
 use mote_test_support::site::{Site, server_settings};

@@ -17,6 +17,7 @@ use crate::disk::{Fault, MemoryFolder};
 use mote_agent::account::Account;
 use mote_agent::delivery::dispatch::{Dispatcher, Job};
 use mote_agent::delivery::uplink::Uplink;
+use mote_agent::delivery::uplink::together::{Fate, MAX_TOGETHER, MAX_TOGETHER_BYTES};
 use mote_agent::http::outcome::Outcome;
 use mote_agent::orders::{self, HostMonitor};
 use mote_agent::queue::{Chore, Disk, Queue, Whose};
@@ -133,6 +134,7 @@ struct Totals {
     clock_jumps: u64,
     suspends: u64,
     unanswered: u64,
+    together: u64,
     overflow: u64,
     expired: u64,
     refused: u64,
@@ -142,7 +144,7 @@ struct Totals {
 }
 
 impl Totals {
-    fn each(&self) -> [(&'static str, u64); 18] {
+    fn each(&self) -> [(&'static str, u64); 19] {
         [
             ("sampled", self.sampled),
             ("delivered", self.delivered),
@@ -156,6 +158,7 @@ impl Totals {
             ("clock jumps", self.clock_jumps),
             ("suspends", self.suspends),
             ("unanswered", self.unanswered),
+            ("several in one request", self.together),
             ("overflow", self.overflow),
             ("expired", self.expired),
             ("refused", self.refused),
@@ -181,6 +184,7 @@ impl std::iter::Sum for Totals {
             sum.clock_jumps += it.clock_jumps;
             sum.suspends += it.suspends;
             sum.unanswered += it.unanswered;
+            sum.together += it.together;
             sum.overflow += it.overflow;
             sum.expired += it.expired;
             sum.refused += it.refused;
@@ -214,6 +218,13 @@ enum Work {
     Chore(Box<Chore>, bool, Box<Disk<MemoryFolder>>),
     Fetch(Result<Vec<u8>, ()>),
     Deliver(mote_agent::queue::Record, Outcome),
+    DeliverAll(Vec<mote_agent::queue::Record>, Vec<Fate>),
+}
+
+fn bury(agent: &mut Agent) {
+    while let Some(record) = agent.dispatcher.uplink.take_dead() {
+        agent.dispatcher.uplink.buried(record);
+    }
 }
 
 /// What is known of a sampled report from outside.
@@ -517,6 +528,7 @@ impl World {
                 continue;
             }
             let agent = &mut self.agent;
+            agent.dispatcher.takes_many = self.server.takes_many;
             match agent.dispatcher.next(now, self.unix_ms, &mut agent.spare) {
                 Job::Wait(until) => at = at.min(until.as_millis()),
                 Job::End => {}
@@ -573,6 +585,22 @@ impl World {
                     work: Work::Deliver(record, outcome),
                 }
             }
+            Job::DeliverAll(batch) => {
+                assert!((2..=MAX_TOGETHER).contains(&batch.len()));
+                let reports: Vec<&[u8]> = batch.iter().map(|it| it.report.as_slice()).collect();
+                let bytes: usize = reports.iter().map(|it| it.len() + 1).sum();
+                assert!(bytes <= MAX_TOGETHER_BYTES);
+                let (takes, fates) = self.server.post_all(&reports);
+                self.totals.together += 1;
+                self.tell(|| {
+                    let ids: Vec<_> = reports.iter().map(|it| id(it)).collect();
+                    format!("posts {ids:?}: {fates:?} after {takes} ms")
+                });
+                Busy {
+                    until: self.uptime + takes,
+                    work: Work::DeliverAll(batch, fates),
+                }
+            }
             Job::FetchFor(_) | Job::Wait(_) | Job::End => unreachable!("no boards here"),
         }
     }
@@ -619,9 +647,14 @@ impl World {
             Work::Fetch(answer) => agent.dispatcher.fetched(answer),
             Work::Deliver(record, outcome) => {
                 agent.dispatcher.delivered(record, outcome, now);
-                while let Some(record) = agent.dispatcher.uplink.take_dead() {
-                    agent.dispatcher.uplink.buried(record);
+                bury(agent);
+            }
+            Work::DeliverAll(mut batch, fates) => {
+                for (record, fate) in batch.drain(..).zip(fates) {
+                    agent.dispatcher.delivered_one(record, fate, now);
+                    bury(agent);
                 }
+                agent.dispatcher.all_delivered(batch);
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use mote_agent::delivery::uplink::together::Fate;
 use mote_agent::http::outcome::Outcome;
 
 use mote_test_support::dice::Dice;
@@ -62,6 +63,8 @@ pub struct Server {
     is_fair: bool,
     /// Whether it has anything to be monitored.
     pub has_services: bool,
+    /// Whether it offers to take several reports in one request.
+    pub takes_many: bool,
     reports: BTreeMap<(String, u32), Vec<u8>>,
     duplicates: u64,
 }
@@ -73,12 +76,14 @@ impl Server {
             state: State::Well,
             is_fair,
             has_services: true,
+            takes_many: false,
             reports: BTreeMap::new(),
             duplicates: 0,
         }
     }
 
     pub fn change(&mut self) {
+        self.takes_many = self.dice.one_in(2);
         let fair = [
             State::Well,
             State::Slow,
@@ -129,7 +134,7 @@ impl Server {
     /// How long an answer takes, and what it is.
     pub fn post(&mut self, report: &[u8]) -> (u64, Outcome) {
         let busy = Outcome::Busy { retry_after: None };
-        let is_one = report.windows(9).any(|it| it == b"\"Disk\",\"d");
+        let is_one = is_of_the_one(report);
         match self.state {
             State::Well => self.take(5, report),
             State::Slow => {
@@ -162,6 +167,55 @@ impl Server {
             State::RefusesOne if is_one => (5, Outcome::Refused),
             State::HangsOnOne if is_one => (TIMEOUT_MS, Outcome::Unanswered),
             State::FailsOnOne | State::RefusesOne | State::HangsOnOne => self.take(5, report),
+        }
+    }
+
+    /// The same of several reports: what its answer tells the agent of each.
+    pub fn post_all(&mut self, reports: &[&[u8]]) -> (u64, Vec<Fate>) {
+        let nothing = vec![Fate::GoesAlone; reports.len()];
+        match self.state {
+            State::Late => {
+                for report in reports {
+                    self.take(0, report);
+                }
+                (TIMEOUT_MS, nothing)
+            }
+            State::Hangs => (TIMEOUT_MS, nothing),
+            State::Gone => {
+                let first = Fate::Ended(Outcome::Unreachable);
+                let others = reports.iter().skip(1).map(|_| Fate::Stayed);
+                (0, std::iter::once(first).chain(others).collect())
+            }
+            // Its worker dies with it; how far that was, nobody knows.
+            State::HangsOnOne if reports.iter().any(|it| is_of_the_one(it)) => {
+                let first = self.dice.below(reports.len() as u64) as usize;
+                for report in reports.iter().take(first).filter(|it| !is_of_the_one(it)) {
+                    self.take(0, report);
+                }
+                (TIMEOUT_MS, nothing)
+            }
+            State::Lies if self.dice.one_in(3) => (1, nothing),
+            State::Lies => {
+                let fates = reports.iter().map(|it| self.fate(it)).collect();
+                (1, fates)
+            }
+            _ => {
+                let answers: Vec<_> = reports.iter().map(|it| self.post(it)).collect();
+                let takes = answers.iter().map(|(takes, _)| *takes).max();
+                let fates = answers.into_iter().map(|(_, outcome)| match outcome {
+                    Outcome::Acknowledged | Outcome::Refused => Fate::Ended(outcome),
+                    _ => Fate::GoesAlone,
+                });
+                (takes.unwrap_or(0), fates.collect())
+            }
+        }
+    }
+
+    fn fate(&mut self, report: &[u8]) -> Fate {
+        match self.dice.below(4) {
+            0 => Fate::Ended(Outcome::Refused),
+            1 => Fate::GoesAlone,
+            _ => Fate::Ended(self.take(1, report).1),
         }
     }
 
@@ -198,4 +252,9 @@ impl Server {
         };
         text.into_bytes()
     }
+}
+
+/// Whether it is of the service that alone fares badly.
+fn is_of_the_one(report: &[u8]) -> bool {
+    report.windows(9).any(|it| it == b"\"Disk\",\"d")
 }

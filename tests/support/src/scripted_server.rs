@@ -88,6 +88,24 @@ impl Request {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{self:?}: {error}"))
     }
 
+    /// Whether it brings several reports.
+    pub fn is_of_many(&self) -> bool {
+        self.path == "/api/client/service/reports"
+    }
+
+    /// All reports that it brings.
+    pub fn reports(&self) -> Vec<Value> {
+        if !self.is_of_many() {
+            return vec![self.report()];
+        }
+        let lines = self.body.split(|byte| *byte == b'\n');
+        let lines = lines.filter(|line| !line.is_empty());
+        let read = |line| serde_json::from_slice(line);
+        lines
+            .map(|line| read(line).unwrap_or_else(|error| panic!("{self:?}: {error}")))
+            .collect()
+    }
+
     /// The values of a header, whose name is in small letters.
     pub fn values(&self, name: &str) -> Vec<&str> {
         let of_name = self.headers.iter().filter(|(it, _)| it == name);
@@ -96,7 +114,7 @@ impl Request {
 
     /// The service whose report it brings.
     pub fn is_report_of(&self, service: &str) -> bool {
-        !self.asks_for_orders() && self.report()["service_name"] == service
+        !self.asks_for_orders() && !self.is_of_many() && self.report()["service_name"] == service
     }
 }
 
@@ -111,6 +129,19 @@ impl Answer {
             headers: Vec::new(),
             body: body.into(),
         }
+    }
+
+    /// The lines that it says were not taken, of several reports.
+    fn exceptions(&self) -> Vec<u64> {
+        let Answer::Http { body, .. } = self else {
+            return Vec::new();
+        };
+        let body: Value = serde_json::from_slice(body).unwrap_or_default();
+        let exceptions = body["exceptions"].as_array().cloned().unwrap_or_default();
+        exceptions
+            .iter()
+            .filter_map(|it| it["line"].as_u64())
+            .collect()
     }
 
     pub fn with_header(self, name: &'static str, value: impl Into<String>) -> Answer {
@@ -325,11 +356,13 @@ impl Shared {
         if request.path.starts_with("/api/enroll") {
             return;
         }
-        let report = request.report();
-        if answer.acknowledges() {
-            seen.acknowledged.push(report.clone());
+        let excepted = answer.exceptions();
+        for (index, report) in request.reports().into_iter().enumerate() {
+            if answer.acknowledges() && !excepted.contains(&(index as u64 + 1)) {
+                seen.acknowledged.push(report.clone());
+            }
+            seen.reports.push(report);
         }
-        seen.reports.push(report);
     }
 }
 
