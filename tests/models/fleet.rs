@@ -3,17 +3,21 @@
 //!
 //! A request takes no time here, which is the hardest case: nothing but the rules spreads the load.
 
-use std::fmt;
+mod loads;
+
 use std::ops::Range;
 
+use mote_agent::delivery::uplink::together::Fate;
 use mote_agent::delivery::uplink::{Next, Uplink};
 use mote_agent::http::outcome::Outcome;
-use mote_agent::queue::{Queue, Whose};
+use mote_agent::queue::{Queue, Record, Whose};
 use mote_core::{
     Action, ClientId, Config, Interval, Monitor, MonitorSettings, Name, Service, Uptime,
     client_hash,
 };
 use mote_test_support::dice::Dice;
+
+use loads::{Load, Loads};
 
 const SERVICES: usize = 4;
 const REFRESH_S: u32 = 300;
@@ -39,6 +43,8 @@ struct Scenario {
     outage: Option<Outcome>,
     /// So many seconds after the outage no client has a backlog.
     drained_s: usize,
+    /// The server takes several reports in one request.
+    batches: bool,
     /// The interval of a client's nth service.
     interval_ms: fn(&mut Dice, usize) -> u32,
 }
@@ -50,10 +56,45 @@ fn an_unreachable_server_is_not_run_down() {
         clients: 100_000,
         outage: Some(Outcome::Unreachable),
         drained_s: DRAINED_S,
+        batches: false,
         interval_ms: half_to_one_minute,
     }
     .run();
     load.assert_peaks();
+}
+
+/// Nearly the same loads in reports, and fewer requests: services have phases of their own, so mostly a backlog goes
+/// together.
+#[test]
+fn a_server_that_takes_batches_is_not_run_down() {
+    let scenario = Scenario {
+        name: "services of 15, 30, 60 and 60 s for all, with batches or without, server unreachable",
+        clients: 20_000,
+        outage: Some(Outcome::Unreachable),
+        drained_s: DRAINED_S,
+        batches: true,
+        interval_ms: |_, service| [15_000, 30_000, 60_000, 60_000][service],
+    };
+    let batched = scenario.run();
+    let single = Scenario {
+        batches: false,
+        ..scenario
+    }
+    .run();
+    for bin in [1, 10] {
+        let (many, one) = (
+            batched.peak(batched.after(), bin),
+            single.peak(single.after(), bin),
+        );
+        let limit = one + MAX_ADDED * single.mean(STEADY_S);
+        assert!(many <= limit, "{bin} s: {many:.0}/s, one by one {one:.0}/s");
+    }
+    let requests = |loads: &Loads| -> u64 {
+        let after = &loads.0[loads.after()];
+        after.iter().map(|it| u64::from(it.requests)).sum()
+    };
+    let (many, one) = (requests(&batched), requests(&single));
+    assert!(many < one, "{many} requests with batches, {one} without");
 }
 
 #[test]
@@ -63,6 +104,7 @@ fn a_busy_server_is_not_run_down() {
         clients: 100_000,
         outage: Some(Outcome::Busy { retry_after: None }),
         drained_s: DRAINED_S,
+        batches: false,
         interval_ms: half_to_one_minute,
     }
     .run();
@@ -76,6 +118,7 @@ fn a_mixed_fleet_does_not_run_its_server_down() {
         clients: 10_000,
         outage: Some(Outcome::Unreachable),
         drained_s: SLOWLY_DRAINED_S,
+        batches: false,
         // As many services in each factor of the range.
         interval_ms: |dice, _| {
             let exponent = dice.below(1 << 20) as f64 / f64::from(1 << 20);
@@ -95,6 +138,7 @@ fn a_fleet_in_step_is_little_worse_after_an_outage() {
         clients: 20_000,
         outage: Some(Outcome::Unreachable),
         drained_s: DRAINED_S,
+        batches: false,
         interval_ms: |_, service| [15_000, 30_000, 60_000, 60_000][service],
     };
     let load = scenario.run();
@@ -123,6 +167,7 @@ fn a_slow_fleet_does_not_run_its_server_down() {
         clients: 50_000,
         outage: Some(Outcome::Unreachable),
         drained_s: SLOWLY_DRAINED_S,
+        batches: false,
         interval_ms: |dice, _| (600 + dice.below(601) as u32) * 1000,
     }
     .run();
@@ -145,7 +190,8 @@ impl Scenario {
         for number in 1..=self.clients {
             let intervals_ms = std::array::from_fn(|nth| (self.interval_ms)(&mut dice, nth));
             late += u32::from(
-                !Client::new(number, intervals_ms).live(&mut server, OUTAGE_S.end + self.drained_s),
+                !Client::new(number, intervals_ms, self.batches)
+                    .live(&mut server, OUTAGE_S.end + self.drained_s),
             );
         }
         let loads = Loads(server.load);
@@ -155,75 +201,11 @@ impl Scenario {
     }
 }
 
-/// What the server saw, second by second.
-struct Loads(Vec<Load>);
-
-/// Requests of one second.
-#[derive(Clone, Copy, Default)]
-struct Load {
-    reports: u32,
-    fetches: u32,
-}
-
-impl Loads {
-    /// From the end of the outage to the end of all.
-    fn after(&self) -> Range<usize> {
-        OUTAGE_S.end..self.0.len()
-    }
-
-    fn mean(&self, seconds: Range<usize>) -> f64 {
-        let load = &self.0[seconds];
-        let requests = load.iter().map(|it| f64::from(it.reports + it.fetches));
-        requests.sum::<f64>() / load.len() as f64
-    }
-
-    /// Requests a second in the busiest of all bins of so many seconds.
-    fn peak(&self, seconds: Range<usize>, bin: usize) -> f64 {
-        let bins = seconds.step_by(bin).map(|from| self.mean(from..from + bin));
-        bins.fold(0.0, f64::max)
-    }
-
-    fn assert_peaks(&self) {
-        for bin in [1, 10] {
-            let limit = self.peak(STEADY_S, bin) + MAX_ADDED * self.mean(STEADY_S);
-            let peak = self.peak(self.after(), bin);
-            assert!(
-                peak <= limit,
-                "{bin} s: {peak:.0} requests/s, at most {limit:.0}"
-            );
-        }
-    }
-}
-
-impl fmt::Display for Loads {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mean = self.mean(STEADY_S);
-        writeln!(
-            f,
-            "  mean {mean:.0} requests/s; times that at the peak of 1 s and of 10 s:"
-        )?;
-        for (when, seconds) in [
-            ("power-on", 0..60),
-            ("steady", STEADY_S),
-            ("outage", OUTAGE_S),
-            ("recovery", self.after()),
-        ] {
-            let [one, ten] = [1, 10].map(|bin| self.peak(seconds.clone(), bin) / mean);
-            let fetches = self.0[seconds].iter().map(|it| it.fetches).max();
-            let fetches = fetches.unwrap_or_default();
-            writeln!(
-                f,
-                "  {when:9}{one:6.2}{ten:6.2}, at most {fetches} fetches in 1 s"
-            )?;
-        }
-        Ok(())
-    }
-}
-
 struct Client {
     monitor: Monitor<(), SERVICES, 1>,
     uplink: Uplink,
     intervals_ms: [u32; SERVICES],
+    batches: bool,
     /// What the server has from this client.
     received: Received,
 }
@@ -245,7 +227,7 @@ impl Received {
 }
 
 impl Client {
-    fn new(number: u32, intervals_ms: [u32; SERVICES]) -> Self {
+    fn new(number: u32, intervals_ms: [u32; SERVICES], batches: bool) -> Self {
         let client = client_hash(ClientId::Number(number));
         let settings = MonitorSettings {
             client,
@@ -256,6 +238,7 @@ impl Client {
             monitor: Monitor::new(settings, Uptime::from_millis(0)),
             uplink: Uplink::new(Queue::new(1 << 20, 86_400_000), client),
             intervals_ms,
+            batches,
             received: Received::default(),
         }
     }
@@ -305,16 +288,45 @@ impl Client {
         loop {
             match self.uplink.next(now) {
                 Next::Send(record) => {
-                    server.load_at(now).reports += 1;
-                    let outcome = server.answer(now);
-                    if outcome == Outcome::Acknowledged {
-                        self.received.take(&record.report);
+                    let together = match self.batches {
+                        true => self.uplink.together(record, now),
+                        false => Err(record),
+                    };
+                    server.load_at(now).requests += 1;
+                    match together {
+                        Ok(batch) => self.send_all(batch, now, server),
+                        Err(record) => {
+                            let outcome = self.send(&record, now, server);
+                            self.uplink.delivered(record, outcome, now);
+                        }
                     }
-                    self.uplink.delivered(record, outcome, now);
                 }
                 Next::Wait(until) => return until.min(self.monitor.poll_at()).as_millis(),
             }
         }
+    }
+
+    fn send(&mut self, record: &Record, now: Uptime, server: &mut Server) -> Outcome {
+        server.load_at(now).reports += 1;
+        let outcome = server.answer(now);
+        if outcome == Outcome::Acknowledged {
+            self.received.take(&record.report);
+        }
+        outcome
+    }
+
+    fn send_all(&mut self, mut batch: Vec<Record>, now: Uptime, server: &mut Server) {
+        for (nth, record) in batch.drain(..).enumerate() {
+            let outcome = self.send(&record, now, server);
+            let fate = match outcome {
+                Outcome::Acknowledged => Fate::Ended(outcome),
+                Outcome::Unreachable if nth == 0 => Fate::Ended(outcome),
+                Outcome::Unreachable => Fate::Stayed,
+                _ => Fate::GoesAlone,
+            };
+            self.uplink.delivered_one(record, fate, now);
+        }
+        self.uplink.all_delivered(batch);
     }
 
     fn document(&self) -> Config<(), SERVICES, 1> {

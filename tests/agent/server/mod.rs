@@ -6,6 +6,8 @@ mod away;
 mod documents;
 mod orders;
 #[cfg(feature = "serve")]
+mod real_batches;
+#[cfg(feature = "serve")]
 mod reference;
 mod reports;
 mod tags;
