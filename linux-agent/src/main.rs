@@ -12,9 +12,9 @@ use log::LevelFilter;
 use mote_agent::cli::crash;
 use mote_agent::cli::outcome::{Failed, exit};
 use mote_agent::cli::source::Source;
-use mote_agent::cli::{check, enroll, probe, process, status};
 #[cfg(feature = "serve")]
-use mote_agent::cli::{collector, demo};
+use mote_agent::cli::{backup, collector, demo, export, hosts, instant};
+use mote_agent::cli::{check, enroll, probe, process, status};
 use mote_agent::system;
 use nix::sys::signal::Signal;
 
@@ -146,6 +146,53 @@ enum Command {
         /// Take away the tokens that it has enrolled, and its codes
         #[arg(long, conflicts_with = "valid_for_s")]
         revoke: bool,
+    },
+    /// Show which hosts report to this machine's collector, or one host with its services
+    #[cfg(feature = "serve")]
+    Hosts {
+        /// The name of its table in the settings, or its id
+        host: Option<String>,
+        /// Only those that do not report as they should
+        #[arg(long)]
+        problems: bool,
+        /// As a JSON document
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the history of a service from this machine's collector
+    #[cfg(feature = "serve")]
+    Export {
+        /// The name of the host's table in the settings, or its id
+        host: String,
+        /// The service
+        service: String,
+        /// This item only, such as a disk or an interface
+        #[arg(long)]
+        item: Option<String>,
+        /// This field only
+        #[arg(long)]
+        field: Option<String>,
+        /// The first instant: 8h (ago), 22:00, 2026-11-25, "2026-11-25 22:00", @SECONDS [default: an hour before the end]
+        #[arg(long, value_name = "T", value_parser = instant::parse)]
+        from: Option<f64>,
+        /// The end [default: now]
+        #[arg(long, value_name = "T", value_parser = instant::parse)]
+        to: Option<f64>,
+        /// At most this many rows, 1 to 4000
+        #[arg(long, value_name = "N", default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=4000))]
+        rows: u32,
+        /// A row for each time and column, for spreadsheets
+        #[arg(long, conflicts_with = "json")]
+        csv: bool,
+        /// As a JSON document
+        #[arg(long)]
+        json: bool,
+    },
+    /// Copy the collector's database to a new file, while the collector runs
+    #[cfg(feature = "serve")]
+    Backup {
+        /// The copy
+        file: PathBuf,
     },
     /// Collect and report on this machine, with nothing to configure
     #[cfg(feature = "serve")]
@@ -301,6 +348,37 @@ fn dispatch(Cli { global, command }: Cli) -> Result<u8, Failed> {
             let valid_for = Duration::from_secs(u64::from(valid_for_s));
             collector::invite(&source, &host, valid_for, revoke)
         }
+        #[cfg(feature = "serve")]
+        Command::Hosts {
+            host,
+            problems,
+            json,
+        } => hosts::hosts(&source, host.as_deref(), problems, json),
+        #[cfg(feature = "serve")]
+        Command::Export {
+            host,
+            service,
+            item,
+            field,
+            from,
+            to,
+            rows,
+            csv,
+            json,
+        } => {
+            let wanted = export::Wanted {
+                host: &host,
+                service: &service,
+                item: item.as_deref(),
+                field: field.as_deref(),
+                from,
+                to,
+                rows,
+            };
+            export::export(&source, &wanted, export::Form::of(csv, json))
+        }
+        #[cfg(feature = "serve")]
+        Command::Backup { file } => backup::backup(&source, &file),
         #[cfg(feature = "serve")]
         Command::Demo { state } => demo::demo(&source, state.as_deref()),
     }?;

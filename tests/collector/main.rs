@@ -6,6 +6,7 @@
 mod accounting;
 mod api;
 mod batch;
+mod commands;
 mod enrolment;
 mod history;
 mod hung;

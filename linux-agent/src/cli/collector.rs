@@ -69,7 +69,7 @@ pub fn invite(
     say(&collector::invite(&settings, host, valid_for).map_err(fail)?)
 }
 
-fn server_settings(source: &Source) -> Result<ServerSettings, Failed> {
+pub(super) fn server_settings(source: &Source) -> Result<ServerSettings, Failed> {
     let file = match &source.file {
         Some(file) => file.clone(),
         None => SERVER_FILES

@@ -1,5 +1,9 @@
 //! What the commands do. Each ends in an exit code and, if it failed, one sentence.
 
+#[cfg(feature = "serve")]
+pub mod ask;
+#[cfg(feature = "serve")]
+pub mod backup;
 pub mod check;
 #[cfg(feature = "serve")]
 pub mod collector;
@@ -8,9 +12,17 @@ pub mod crash;
 #[cfg(feature = "serve")]
 pub mod demo;
 pub mod enroll;
+#[cfg(feature = "serve")]
+pub mod export;
+#[cfg(feature = "serve")]
+pub mod hosts;
+#[cfg(feature = "serve")]
+pub mod instant;
 pub mod outcome;
 pub mod probe;
 pub mod process;
 mod sample;
 pub mod source;
 pub mod status;
+#[cfg(feature = "serve")]
+mod table;

@@ -23,18 +23,21 @@ mod page;
 mod reload;
 mod report;
 mod settings;
+pub(crate) mod socket;
 mod store;
 mod tag;
 mod tls;
 mod watch;
 
+use std::fs;
 use std::io;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use thiserror::Error;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch::Sender;
@@ -44,7 +47,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::system::secret::SecretError;
 use auth::Guard;
 use http::app::{App, Rules};
-use http::connections;
+use http::connections::{self, Listeners};
 use reload::{Loaded, Reloader, Watched};
 use store::Store;
 use store::open::OpenError;
@@ -53,7 +56,7 @@ use tls::TlsFilesError;
 pub use http::batch::MAX_SENTENCE;
 pub use http::body::{BODY_TIMEOUT, MAX_BODIES_BYTES};
 pub use http::connections::{
-    IDLE_TIMEOUT, MAX_CONNECTIONS, MAX_HEAD_BYTES, STOP_TIMEOUT, WRITE_TIMEOUT,
+    IDLE_TIMEOUT, MAX_CONNECTIONS, MAX_HEAD_BYTES, MAX_OWN_CONNECTIONS, STOP_TIMEOUT, WRITE_TIMEOUT,
 };
 pub use http::enroll::MAX_BODY_BYTES as MAX_ENROLMENT_BYTES;
 pub use http::guesses::MAX_DELAY as MAX_GUESS_DELAY;
@@ -61,6 +64,7 @@ pub use http::reports::{MAX_BODY_BYTES, MAX_SERVICES_OF_CLIENT};
 pub use notices::{MAX_LINES, SAY_AGAIN};
 pub use report::MAX_BOOT_BYTES;
 pub use settings::ServerSettings;
+pub(crate) use store::backup::backup;
 pub use store::history::open::MAX_COLUMNS as MAX_HISTORY_COLUMNS;
 pub use store::history::samples::MAX_NAME_BYTES as MAX_HISTORY_NAME;
 pub use store::history::seal::MAX_CELLS;
@@ -79,7 +83,7 @@ pub use tls::HANDSHAKE_TIMEOUT;
 /// It has its own runtime: its functions block, and must not be called from tasks of another one.
 pub struct Collector {
     runtime: Runtime,
-    listener: TcpListener,
+    listeners: Listeners,
     address: SocketAddr,
     app: Arc<App>,
     tls: Sender<Option<TlsAcceptor>>,
@@ -110,6 +114,11 @@ pub enum ServeError {
     /// The database cannot be used.
     #[error(transparent)]
     Store(#[from] OpenError),
+    /// Two would not know of each other's reports.
+    #[error(
+        "another collector runs with the database {}; stop it, or name another file", .0.display()
+    )]
+    Running(PathBuf),
     /// Everybody could report and read.
     #[error(
         "whoever reaches {0} could report as any host and read everything, since no host has a token; set \
@@ -143,15 +152,20 @@ impl Collector {
         };
         let tls = settings.tls.as_ref().map(tls::acceptor).transpose()?;
         let address = settings.listen;
-        let listener = runtime
+        let port = runtime
             .block_on(TcpListener::bind(address))
             .map_err(|cause| ServeError::Listen { address, cause })?;
-        let address = listener.local_addr().map_err(ServeError::System)?;
+        let address = port.local_addr().map_err(ServeError::System)?;
+        if socket::connect(&settings.database).is_ok() {
+            return Err(ServeError::Running(settings.database));
+        }
         let (store, store_thread) = Store::open(&settings.database, settings.store)?;
+        let socket = runtime.block_on(async { own_socket(&settings.database) })?;
+        let listeners = Listeners { port, socket };
         let rules = runtime.block_on(rules(&settings, address, store.clone()))?;
         Ok(Collector {
             runtime,
-            listener,
+            listeners,
             address,
             app: Arc::new(App::new(rules, store)),
             tls: Sender::new(tls),
@@ -183,7 +197,7 @@ impl Collector {
     pub fn run(self, stop: impl Future<Output = ()>) {
         let Collector {
             runtime,
-            listener,
+            listeners,
             app,
             tls,
             settings,
@@ -193,16 +207,21 @@ impl Collector {
             address,
         } = self;
         let encryption = tls.subscribe();
+        let (has_socket, database) = (listeners.socket.is_some(), settings.database.clone());
         let router = http::router(Arc::clone(&app));
         runtime.block_on(async {
             let reload =
                 follow_settings(settings, watched, hangups, address, Arc::clone(&app), tls);
-            let serve = connections::accept_until(stop, listener, encryption, router, app);
+            let serve = connections::accept_until(stop, listeners, encryption, router, app);
             tokio::select! {
                 () = serve => {}
                 () = reload => {}
             }
         });
+        if has_socket {
+            // A file that stays does no harm: the next collector replaces it.
+            let _ = fs::remove_file(socket::path_of(&database));
+        }
         // Ends the connections that are left, and with the last of them the store. A token file on a dead file
         // server is not waited for.
         runtime.shutdown_timeout(STOP_TIMEOUT);
@@ -245,6 +264,26 @@ impl Handle {
         let _ = self.stop.send(());
         if self.thread.join().is_err() {
             log::error!("the collector's thread has panicked");
+        }
+    }
+}
+
+/// Reports matter more than commands, so a collector without a socket runs too.
+fn own_socket(database: &Path) -> Result<Option<UnixListener>, ServeError> {
+    let socket = match socket::listen(database) {
+        Ok(Some(socket)) => UnixListener::from_std(socket),
+        Ok(None) => return Err(ServeError::Running(database.to_owned())),
+        Err(cause) => Err(cause),
+    };
+    match socket {
+        Ok(socket) => Ok(Some(socket)),
+        Err(cause) => {
+            let path = socket::path_of(database);
+            log::warn!(
+                "commands such as `mote hosts` cannot ask this collector: {}: {cause}",
+                path.display()
+            );
+            Ok(None)
         }
     }
 }

@@ -26,7 +26,7 @@ mod socket;
 #[cfg_attr(not(feature = "tls"), path = "tls/absent.rs")]
 pub(crate) mod tls;
 mod transport;
-mod words;
+pub(crate) mod words;
 
 pub use batch::{AGAIN_AFTER, Together};
 pub use buffers::{JoinedBuffers, MAX_HEAD, MAX_INTERIM};

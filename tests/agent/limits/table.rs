@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mote_agent::agent::control;
-use mote_agent::cli::enroll;
+use mote_agent::cli::{ask, enroll};
 use mote_agent::delivery::{dead, uplink};
 use mote_agent::gateway::{board, line, run};
 use mote_agent::probes::kit::items;
@@ -288,6 +288,11 @@ fn of_the_collector() -> Vec<(&'static str, String)> {
     use mote_agent::collector;
     vec![
         ("connections", collector::MAX_CONNECTIONS.to_string()),
+        (
+            "connections of commands on its machine, besides",
+            collector::MAX_OWN_CONNECTIONS.to_string(),
+        ),
+        ("answer that such a command reads", bytes(ask::MAX_ANSWER)),
         (
             "head of a request",
             format!("{}, 100 headers", size(collector::MAX_HEAD_BYTES)),

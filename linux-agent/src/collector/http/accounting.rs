@@ -1,12 +1,11 @@
 //! `GET /api/accounting`: what has become of the reports of each host.
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
-use axum::http::HeaderMap;
+use axum::extract::State;
 use serde::{Deserialize, Serialize};
 
 use super::app::Shared;
+use super::reader::{Asked, Reader};
 use super::refusal::Refusal;
 use crate::client_name::ClientName;
 use crate::collector::now::now_ms;
@@ -39,16 +38,9 @@ pub struct Parameters {
 /// Answers with the accounts of all hosts of the settings, or of one client, which may be gone from the settings.
 pub async fn accounting(
     State(app): Shared,
-    headers: HeaderMap,
-    query: Result<Query<Parameters>, QueryRejection>,
+    Reader { rules }: Reader,
+    Asked(query): Asked<Parameters>,
 ) -> Result<Json<Answer>, Refusal> {
-    let rules = app.rules();
-    rules
-        .guard
-        .admit_reader(&headers)
-        .await
-        .map_err(Refusal::reader)?;
-    let Query(query) = query.map_err(|cause| Refusal::bad(cause.body_text()))?;
     let clients = match query.client_id.filter(|id| !id.is_empty()) {
         Some(id) => vec![ClientName::from_text(&id)],
         None => rules.hosts.keys().cloned().collect(),

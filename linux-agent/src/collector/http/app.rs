@@ -48,6 +48,10 @@ pub type Shared = State<Arc<App>>;
 #[derive(Clone, Copy)]
 pub struct Peer(pub IpAddr);
 
+/// A request came over the collector's own socket, which only its user and root may open.
+#[derive(Clone, Copy)]
+pub struct Owner;
+
 impl App {
     /// With the rules that hold at first.
     pub fn new(rules: Rules, store: Store) -> App {

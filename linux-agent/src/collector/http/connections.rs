@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,12 +22,12 @@ use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::TcpUserTimeout;
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
-use super::app::{App, Peer};
+use super::app::{App, Owner, Peer};
 use super::heads::{TwoLengths, Watched};
 use super::refusal::{Refusal, Refusals, Refused};
 use crate::collector::tls::HANDSHAKE_TIMEOUT;
@@ -35,6 +35,9 @@ use crate::collector::tls::HANDSHAKE_TIMEOUT;
 /// At most this many connections at a time; more wait to be accepted. With the database's files this stays below
 /// 1024, the usual limit of open files.
 pub const MAX_CONNECTIONS: usize = 960;
+
+/// At most this many of them over the collector's own socket, beside the others.
+pub const MAX_OWN_CONNECTIONS: usize = 16;
 
 /// How long a connection may be idle, and how long the head of a request may take. Agents that report once a minute
 /// keep their connection.
@@ -55,17 +58,26 @@ const MAX_PATH_SHOWN: usize = 100;
 /// Pause before accepting again after the system was out of memory or files.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
-/// Takes connections and answers on each until `stop` is done, then lets requests under way end. A new connection is
-/// encrypted as `tls` says at that time.
+/// Where connections come in.
+pub struct Listeners {
+    /// From agents and people.
+    pub port: TcpListener,
+    /// From commands on this machine.
+    pub socket: Option<UnixListener>,
+}
+
+/// Takes connections and answers on each until `stop` is done, then lets requests under way end. A new connection to
+/// the port is encrypted as `tls` says at that time.
 pub async fn accept_until(
     stop: impl Future<Output = ()>,
-    listener: TcpListener,
+    listeners: Listeners,
     tls: watch::Receiver<Option<TlsAcceptor>>,
     router: Router,
     app: Arc<App>,
 ) {
     let connections = GracefulShutdown::new();
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let own_slots = Arc::new(Semaphore::new(MAX_OWN_CONNECTIONS));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(IDLE_TIMEOUT)
@@ -73,18 +85,28 @@ pub async fn accept_until(
         // Bytes that are read ahead count for no body.
         .max_buf_size(2 * MAX_HEAD_BYTES);
     let mut stop = pin!(stop);
+    let connection = |peer, is_owner| Connection {
+        http: http.clone(),
+        router: TowerToHyperService::new(router.clone()),
+        app: Arc::clone(&app),
+        peer,
+        is_owner,
+        watcher: connections.watcher(),
+    };
     loop {
         let (stream, peer, slot) = tokio::select! {
-            accepted = accept(&listener, &slots) => accepted,
+            accepted = accept(&listeners.port, &slots) => accepted,
+            (stream, slot) = accept_owner(listeners.socket.as_ref(), &own_slots) => {
+                let connection = connection(IpAddr::from(Ipv4Addr::LOCALHOST), true);
+                tokio::spawn(async move {
+                    connection.serve(stream).await;
+                    drop(slot);
+                });
+                continue;
+            }
             () = &mut stop => break,
         };
-        let connection = Connection {
-            http: http.clone(),
-            router: TowerToHyperService::new(router.clone()),
-            app: Arc::clone(&app),
-            peer,
-            watcher: connections.watcher(),
-        };
+        let connection = connection(peer, false);
         let tls = tls.borrow().clone();
         tokio::spawn(async move {
             match tls {
@@ -94,7 +116,7 @@ pub async fn accept_until(
             drop(slot);
         });
     }
-    drop(listener);
+    drop(listeners);
     let _ = tokio::time::timeout(STOP_TIMEOUT, connections.shutdown()).await;
 }
 
@@ -104,6 +126,7 @@ struct Connection {
     router: TowerToHyperService<Router>,
     app: Arc<App>,
     peer: IpAddr,
+    is_owner: bool,
     watcher: Watcher,
 }
 
@@ -114,10 +137,17 @@ impl Connection {
             router,
             app,
             peer,
+            is_owner,
             watcher,
         } = self;
         let (stream, two_lengths) = Watched::new(stream);
-        let service = service_fn(|request| answer(&router, &app, peer, &two_lengths, request));
+        let service = service_fn(|mut request: Request<Incoming>| {
+            request.extensions_mut().insert(Peer(peer));
+            if is_owner {
+                request.extensions_mut().insert(Owner);
+            }
+            answer(&router, &app, peer, &two_lengths, request)
+        });
         let connection = http.serve_connection(TokioIo::new(stream), service);
         // Whatever else ends a connection is the client's affair; it has its answer or asks again.
         if let Err(error) = watcher.watch(connection).await
@@ -184,9 +214,8 @@ async fn answer(
     app: &App,
     peer: IpAddr,
     two_lengths: &TwoLengths,
-    mut request: Request<Incoming>,
+    request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
-    request.extensions_mut().insert(Peer(peer));
     let is_chunked = request.headers().contains_key(TRANSFER_ENCODING);
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let claimed = request.headers().get("Mote-Client").cloned();
@@ -236,6 +265,26 @@ fn has_one_host(request: &Request<Incoming>) -> bool {
     match request.headers().get_all(HOST).iter().count() {
         0 => request.version() < Version::HTTP_11,
         count => count == 1,
+    }
+}
+
+/// Never done without a socket.
+async fn accept_owner(
+    listener: Option<&UnixListener>,
+    slots: &Arc<Semaphore>,
+) -> (UnixStream, Option<OwnedSemaphorePermit>) {
+    let Some(listener) = listener else {
+        return std::future::pending().await;
+    };
+    let slot = Arc::clone(slots).acquire_owned().await.ok();
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return (stream, slot),
+            Err(cause) => {
+                log::warn!("cannot accept connections of this machine's commands: {cause}");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
     }
 }
 

@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
-use axum::http::HeaderMap;
+use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::app::{App, Rules, Shared};
+use super::reader::{Asked, Reader};
 use super::refusal::Refusal;
 use crate::client_name::ClientName;
 use crate::collector::now::now_ms;
@@ -90,16 +89,9 @@ enum ReportState {
 /// Answers with all hosts of the settings, or with one.
 pub async fn hosts(
     State(app): Shared,
-    headers: HeaderMap,
-    query: Result<Query<Parameters>, QueryRejection>,
+    Reader { rules }: Reader,
+    Asked(query): Asked<Parameters>,
 ) -> Result<Json<Answer>, Refusal> {
-    let rules = app.rules();
-    rules
-        .guard
-        .admit_reader(&headers)
-        .await
-        .map_err(Refusal::reader)?;
-    let Query(query) = query.map_err(|cause| Refusal::bad(cause.body_text()))?;
     let only = query.client_id.filter(|id| !id.is_empty());
     let only = only.map(|id| ClientName::from_text(&id));
     let wanted = || {

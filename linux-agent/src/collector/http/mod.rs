@@ -11,6 +11,7 @@ pub(crate) mod guesses;
 mod heads;
 mod hosts;
 mod overview;
+mod reader;
 mod refusal;
 pub(crate) mod reports;
 mod series;

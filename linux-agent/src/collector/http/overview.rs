@@ -7,19 +7,18 @@ use axum::http::header::{CONTENT_TYPE, HeaderMap, REFRESH, VARY, X_CONTENT_TYPE_
 use axum::response::{IntoResponse, Response};
 
 use super::app::Shared;
+use super::reader::Reader;
 use super::refusal::Refusal;
 use crate::collector::page;
 use crate::collector::store::reports::Stored;
 use crate::system::clock;
 
 /// Answers with the page, or with text.
-pub async fn overview(State(app): Shared, headers: HeaderMap) -> Result<Response, Refusal> {
-    let rules = app.rules();
-    rules
-        .guard
-        .admit_reader(&headers)
-        .await
-        .map_err(Refusal::reader)?;
+pub async fn overview(
+    State(app): Shared,
+    Reader { rules }: Reader,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
     if page::is_wanted(&headers)
         && let Some(document) = page::document(&headers)
     {

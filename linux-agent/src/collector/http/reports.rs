@@ -4,14 +4,14 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use axum::body::Body;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::json;
 
 use super::app::{App, Peer, Rules, Shared};
+use super::reader::{Asked, Reader};
 use super::refusal::Refusal;
 use crate::client_name::ClientName;
 use crate::collector::auth::known::Caller;
@@ -161,16 +161,9 @@ pub struct ReportsQuery {
 /// `GET /api/reports`: the reports that are kept, oldest first.
 pub async fn kept(
     State(app): Shared,
-    headers: HeaderMap,
-    query: Result<Query<ReportsQuery>, QueryRejection>,
+    _: Reader,
+    Asked(query): Asked<ReportsQuery>,
 ) -> Result<Json<Page>, Refusal> {
-    let rules = app.rules();
-    rules
-        .guard
-        .admit_reader(&headers)
-        .await
-        .map_err(Refusal::reader)?;
-    let Query(query) = query.map_err(|cause| Refusal::bad(cause.body_text()))?;
     let since = given::<f64>("since", query.since.as_deref())?;
     if !since.is_none_or(f64::is_finite) {
         return Err(Refusal::bad("since is not a finite number"));

@@ -1,12 +1,12 @@
 //! `GET /api/series`: the history of a service.
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::State;
+use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use super::app::Shared;
+use super::reader::{Asked, Reader};
 use super::refusal::Refusal;
 use super::reports::{given, whole_ms};
 use crate::client_name::ClientName;
@@ -79,16 +79,9 @@ fn is_zero(number: &usize) -> bool {
 /// Answers with the columns of a service, each in bins of equal length.
 pub async fn series(
     State(app): Shared,
-    headers: HeaderMap,
-    query: Result<Query<Parameters>, QueryRejection>,
+    Reader { rules }: Reader,
+    Asked(query): Asked<Parameters>,
 ) -> Result<Json<Answer>, Refusal> {
-    let rules = app.rules();
-    rules
-        .guard
-        .admit_reader(&headers)
-        .await
-        .map_err(Refusal::reader)?;
-    let Query(query) = query.map_err(|cause| Refusal::bad(cause.body_text()))?;
     let question = question(query, now_ms())?;
     let (client_id, service) = (question.client.clone(), question.service.clone());
     let (from_ms, to_ms) = (question.from_ms, question.to_ms);

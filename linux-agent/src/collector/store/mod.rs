@@ -5,6 +5,7 @@
 //!             48 h, as it came                  240 of a service, or 1 h    400 days; for ever
 //! ```
 
+pub(crate) mod backup;
 pub(crate) mod file;
 mod file_id;
 pub(crate) mod history;

@@ -1,0 +1,43 @@
+//! What every answer to a reader begins with: whether it may read, and what it asks for.
+
+use std::sync::Arc;
+
+use axum::extract::{FromRequestParts, Query};
+use axum::http::request::Parts;
+use serde::de::DeserializeOwned;
+
+use super::app::{App, Owner, Rules};
+use super::refusal::Refusal;
+
+/// Somebody who may read, with the rules that the request keeps.
+pub struct Reader {
+    /// Those in force when it began.
+    pub rules: Arc<Rules>,
+}
+
+impl FromRequestParts<Arc<App>> for Reader {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Reader, Refusal> {
+        let rules = app.rules();
+        if parts.extensions.get::<Owner>().is_none() {
+            let admitted = rules.guard.admit_reader(&parts.headers).await;
+            admitted.map_err(Refusal::reader)?;
+        }
+        Ok(Reader { rules })
+    }
+}
+
+/// What stands behind the `?`. It comes after [`Reader`] among the arguments of an answer, so that a stranger learns
+/// nothing of what may stand there.
+pub struct Asked<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequestParts<Arc<App>> for Asked<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Asked<T>, Refusal> {
+        let query = Query::from_request_parts(parts, app).await;
+        let Query(asked) = query.map_err(|cause| Refusal::bad(cause.body_text()))?;
+        Ok(Asked(asked))
+    }
+}
