@@ -13,8 +13,10 @@ use mote_agent::cli::crash;
 use mote_agent::cli::outcome::{Failed, exit};
 use mote_agent::cli::source::Source;
 #[cfg(feature = "serve")]
-use mote_agent::cli::{backup, collector, demo, export, hosts, instant};
+use mote_agent::cli::{backup, collector, demo, export, hosts, instant, passwd};
 use mote_agent::cli::{check, enroll, probe, process, status};
+#[cfg(feature = "serve")]
+use mote_agent::collector::Role;
 use mote_agent::system;
 use nix::sys::signal::Signal;
 
@@ -193,6 +195,15 @@ enum Command {
     Backup {
         /// The copy
         file: PathBuf,
+    },
+    /// Print a user for the collector's settings, with the hash of a password from the terminal or a line of standard input
+    #[cfg(feature = "serve")]
+    Passwd {
+        /// The user's name
+        name: String,
+        /// What the user may do
+        #[arg(long, default_value = "admin", value_parser = ["admin", "viewer"])]
+        role: String,
     },
     /// Collect and report on this machine, with nothing to configure
     #[cfg(feature = "serve")]
@@ -379,6 +390,11 @@ fn dispatch(Cli { global, command }: Cli) -> Result<u8, Failed> {
         }
         #[cfg(feature = "serve")]
         Command::Backup { file } => backup::backup(&source, &file),
+        #[cfg(feature = "serve")]
+        Command::Passwd { name, role } => {
+            let is_admin = role == "admin";
+            passwd::passwd(&name, if is_admin { Role::Admin } else { Role::Viewer })
+        }
         #[cfg(feature = "serve")]
         Command::Demo { state } => demo::demo(&source, state.as_deref()),
     }?;

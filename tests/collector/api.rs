@@ -208,7 +208,7 @@ fn an_ordinary_http_client_keeps_its_connection() {
 
     let mut client = collector.connect();
     for _ in 0..20 {
-        client.send("GET /api/client/config/1 HTTP/1.1\r\nHost: x\r\n\r\n");
+        client.send("GET /api/client/config/1 HTTP/1.1\r\nHost: localhost\r\n\r\n");
         assert_eq!(client.answer().unwrap().status, 200);
     }
 }
@@ -308,7 +308,7 @@ fn json_is_json_whatever_its_type_says() {
     }
     let mut client = collector.connect();
     client.send(&format!(
-        "POST /api/client/service/report/ HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}",
+        "POST /api/client/service/report/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     ));
     assert_eq!(client.answer().unwrap().status, 200);
@@ -341,7 +341,7 @@ fn a_body_may_be_256_kib_and_not_one_byte_more() {
 
     let mut client = collector.connect();
     client.send(&format!(
-        "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+        "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
          Transfer-Encoding: chunked\r\n\r\n"
     ));
     for _ in 0..5 {
@@ -361,11 +361,11 @@ fn no_request_hides_in_another() {
         client.answer().unwrap().status
     };
     let ask = "GET /api/client/config/1";
-    assert_eq!(status(&format!("{ask} HTTP/1.1\r\nHost: a")), 200);
+    assert_eq!(status(&format!("{ask} HTTP/1.1\r\nHost: localhost")), 200);
     assert_eq!(status(&format!("{ask} HTTP/1.0")), 200);
     assert_eq!(status(&format!("{ask} HTTP/1.1")), 400);
     for version in ["1.0", "1.1"] {
-        let two = format!("{ask} HTTP/{version}\r\nHost: a\r\nHost: b");
+        let two = format!("{ask} HTTP/{version}\r\nHost: localhost\r\nHost: 127.0.0.1");
         assert_eq!(status(&two), 400);
     }
 
@@ -376,8 +376,8 @@ fn no_request_hides_in_another() {
     for [first, second] in [lengths, [lengths[1], lengths[0]]] {
         let mut client = collector.connect();
         client.send(&format!(
-            "POST /api/client/service/report/ HTTP/1.1\r\nHost: a\r\n{first}\r\n{second}\r\n\r\n{chunked}\
-             {ask} HTTP/1.1\r\nHost: a\r\n\r\n"
+            "POST /api/client/service/report/ HTTP/1.1\r\nHost: localhost\r\n{first}\r\n{second}\r\n\r\n{chunked}\
+             {ask} HTTP/1.1\r\nHost: localhost\r\n\r\n"
         ));
         let answer = client.answer().unwrap();
         assert_eq!((answer.status, answer.header("connection")), (400, "close"));
@@ -391,7 +391,7 @@ fn no_request_hides_in_another() {
         post_head("application/json", body.len())
     ));
     assert_eq!(client.answer().unwrap().status, 200);
-    let head = "POST /api/client/service/report/ HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked";
+    let head = "POST /api/client/service/report/ HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked";
     client.send(&format!("{head}\r\nContent-Length: 4\r\n\r\n{chunked}"));
     assert_eq!(client.answer().unwrap().status, 400);
     let mut client = collector.connect();
@@ -440,7 +440,7 @@ fn slow_clients_do_not_hold_up_the_others_nor_the_end() {
     for half in [
         "",
         "POST /api/client/service/rep",
-        "GET / HTTP/1.1\r\nHost: x\r\n",
+        "GET / HTTP/1.1\r\nHost: localhost\r\n",
         &post_head("application/json", 1000),
     ] {
         for _ in 0..20 {
@@ -806,7 +806,7 @@ fn settings(folder: &Path) -> ServerSettings {
 
 pub(crate) fn post_head(kind: &str, bytes: usize) -> String {
     format!(
-        "POST /api/client/service/report/ HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\n\
+        "POST /api/client/service/report/ HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n\
          Content-Length: {bytes}\r\n\r\n"
     )
 }
@@ -851,7 +851,7 @@ impl Running {
 
     fn get(&self, path: &str) -> Answer {
         let mut client = self.connect();
-        client.send(&format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"));
+        client.send(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
         client.answer().unwrap()
     }
 
@@ -859,7 +859,7 @@ impl Running {
         let mut client = self.connect();
         let bytes = body.len();
         client.send(&format!(
-            "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\n\
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n\
              Content-Length: {bytes}\r\n\r\n{body}"
         ));
         client.answer().unwrap()

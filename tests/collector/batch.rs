@@ -32,7 +32,7 @@ fn lines(reports: impl IntoIterator<Item = Value>) -> String {
 fn post(collector: &Program, path: &str, head: &str, body: &[u8]) -> Answer {
     let mut client = Client::connect(collector.address);
     client.send(&format!(
-        "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\n{head}Content-Length: {}\r\n\r\n",
+        "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\n{head}Content-Length: {}\r\n\r\n",
         body.len()
     ));
     client.stream.write_all(body).unwrap();
@@ -251,8 +251,9 @@ fn batches_share_the_room_of_all_bodies() {
     let slow = |bytes: usize| {
         let mut stream = TcpStream::connect(collector.address).unwrap();
         let body = "x".repeat(bytes - 1);
-        let head =
-            format!("POST {REPORT} HTTP/1.1\r\nHost: x\r\nContent-Length: {bytes}\r\n\r\n{body}");
+        let head = format!(
+            "POST {REPORT} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {bytes}\r\n\r\n{body}"
+        );
         stream.write_all(head.as_bytes()).unwrap();
         stream
     };
@@ -354,7 +355,7 @@ fn who_has_the_services_document_is_told_so() {
     let ask = |head: &str| {
         let mut client = Client::connect(collector.address);
         client.send(&format!(
-            "GET /api/client/config/2 HTTP/1.1\r\nHost: x\r\n{head}\r\n"
+            "GET /api/client/config/2 HTTP/1.1\r\nHost: localhost\r\n{head}\r\n"
         ));
         client.answer().unwrap()
     };
@@ -385,6 +386,6 @@ fn who_has_the_services_document_is_told_so() {
     assert_ne!(changed.header("etag"), tag);
     // Who may not have it learns nothing from its tag.
     let mut client = Client::connect(collector.address);
-    client.send("GET /api/client/config/7 HTTP/1.1\r\nHost: x\r\nIf-None-Match: *\r\n\r\n");
+    client.send("GET /api/client/config/7 HTTP/1.1\r\nHost: localhost\r\nIf-None-Match: *\r\n\r\n");
     assert_eq!(client.answer().unwrap().status, 404);
 }

@@ -239,7 +239,7 @@ fn a_client_invents_only_so_many_services() {
 fn post_lines(address: SocketAddr, path: &str, lines: &str) -> Answer {
     let mut client = Client::connect(address);
     client.send(&format!(
-        "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{lines}",
+        "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{lines}",
         lines.len()
     ));
     client.answer().unwrap()

@@ -49,12 +49,12 @@ const TOKEN: &str = "token-of-the-web-host";
 /// The head of a report whose body has so many bytes, and what it begins with.
 fn post(bytes: usize, body: &str) -> String {
     format!(
-        "POST /api/client/service/report/ HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+        "POST /api/client/service/report/ HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
          Connection: close\r\nContent-Length: {bytes}\r\n\r\n{body}"
     )
 }
 
-const ASK: &[u8] = b"GET /api/client/config/1 HTTP/1.1\r\nHost: x\r\n\r\n";
+const ASK: &[u8] = b"GET /api/client/config/1 HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
 #[test]
 fn connections_beyond_the_bound_wait_until_others_end() {
@@ -160,8 +160,8 @@ fn bodies_of_strangers_take_no_room() {
         })
         .collect();
     let with_token = post(MAX_BODY_BYTES, SMALL).replace(
-        "Host: x",
-        &format!("Host: x\r\nAuthorization: Bearer {TOKEN}"),
+        "Host: localhost",
+        &format!("Host: localhost\r\nAuthorization: Bearer {TOKEN}"),
     );
     let mut stream = connect(&collector);
     let padding = " ".repeat(MAX_BODY_BYTES - SMALL.len());
@@ -180,7 +180,7 @@ fn bodies_of_strangers_take_no_room() {
 fn post_half(collector: &Program) -> TcpStream {
     let mut stream = connect(collector);
     let head = format!(
-        "POST /api/client/service/report/ HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+        "POST /api/client/service/report/ HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
          Expect: 100-continue\r\nContent-Length: {}\r\n\r\n",
         HALVES.concat().len()
     );
@@ -237,7 +237,7 @@ fn an_answer_that_nobody_reads_is_cut() {
         let mut stream = connect(&collector);
         write!(
             stream,
-            "POST /api/client/service/report/ HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+            "POST /api/client/service/report/ HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
              Connection: close\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         )
@@ -256,7 +256,7 @@ fn an_answer_that_nobody_reads_is_cut() {
     let mut stream = connect(&collector);
     // Far more than the kernel keeps for one who does not read.
     for _ in 0..10 {
-        let ask = b"GET /api/reports?limit=10000 HTTP/1.1\r\nHost: x\r\n\r\n";
+        let ask = b"GET /api/reports?limit=10000 HTTP/1.1\r\nHost: localhost\r\n\r\n";
         stream.write_all(ask).unwrap();
     }
     let pages = 10 * 20 * text.len();
@@ -278,7 +278,7 @@ fn an_answer_that_nobody_reads_is_cut() {
 #[test]
 fn clients_that_do_nothing_have_their_time() {
     let collector = collector("", "");
-    let post = b"POST /api/client/service/report/ HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+    let post = b"POST /api/client/service/report/ HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
                  Content-Length: 100\r\n\r\n{";
     let cases: [(&str, &[u8], Duration, &str); 4] = [
         ("nothing", b"", IDLE_TIMEOUT, ""),

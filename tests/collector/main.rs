@@ -3,6 +3,7 @@
 // clippy.toml allows these in tests, but clippy does not count a test's helpers as such.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod access;
 mod accounting;
 mod api;
 mod batch;
@@ -13,5 +14,6 @@ mod hung;
 mod limits;
 mod reload;
 mod said;
+mod sessions;
 mod tls;
 mod tokens;

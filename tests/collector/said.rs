@@ -50,7 +50,7 @@ fn who_is_refused_is_said_with_client_and_reason_and_not_each_time() {
 
     let mut client = Client::connect(collector.address);
     client.send(&format!(
-        "POST {REPORT} HTTP/1.1\r\nHost: x\r\nMote-Client: web\r\nContent-Length: 1\r\n\r\nx"
+        "POST {REPORT} HTTP/1.1\r\nHost: localhost\r\nMote-Client: web\r\nContent-Length: 1\r\n\r\nx"
     ));
     assert_eq!(client.answer().unwrap().status, 400);
     let line = &lines(&collector, "says to be client web")[0];

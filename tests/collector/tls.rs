@@ -159,7 +159,7 @@ fn plain_text_and_handshakes_that_hang_disturb_nobody() {
     }
     // Who speaks HTTP hears what is wrong, in HTTP.
     let mut client = Client::connect(address);
-    client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    client.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
     let answer = client.answer().unwrap();
     assert_eq!(answer.status, 421);
     let error = "this port speaks TLS; use https:// in the address";

@@ -233,7 +233,7 @@ fn what_is_compressed_or_has_too_large_a_head_is_refused() {
     let send = |lines: &str| {
         let mut client = Client::connect(collector.address);
         client.send(&format!(
-            "POST {REPORT} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n{lines}\
+            "POST {REPORT} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{lines}\
              Content-Length: {}\r\n\r\n{body}",
             body.len()
         ));

@@ -15,7 +15,9 @@ const BUDGET: u64 = 150 << 10;
 
 fn get(collector: &Program, path: &str, headers: &str) -> Answer {
     let mut client = Client::connect(collector.address);
-    client.send(&format!("GET {path} HTTP/1.1\r\nHost: x\r\n{headers}\r\n"));
+    client.send(&format!(
+        "GET {path} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n"
+    ));
     client.answer().unwrap()
 }
 

@@ -11,12 +11,15 @@ use super::source::Source;
 use crate::collector::{self, Collector, InviteError, ServeError, ServerSettings};
 use crate::system::log;
 use crate::system::notify::Manager;
+use crate::system::privileges;
 
 const SERVER_FILES: [&str; 2] = ["conf/server.toml", "/etc/mote/server.toml"];
 
 /// The collector, until SIGTERM or SIGINT.
 pub fn serve(source: &Source) -> Result<(), Failed> {
     let settings = server_settings(source)?;
+    // Before the first secret is read.
+    privileges::hide_memory().map_err(|error| failed(exit::FAILED, error))?;
     log::to_standard_error().map_err(|error| failed(exit::FAILED, error))?;
     let collector = Collector::bind(settings).map_err(|error| match error {
         ServeError::Anonymous(_) | ServeError::Secret(_) | ServeError::Tls(_) => {
@@ -36,6 +39,14 @@ pub fn serve(source: &Source) -> Result<(), Failed> {
         "mote serve: {scheme}://{}/",
         collector.local_addr()
     ))?;
+    if let Some(link) = collector
+        .link()
+        .map_err(|error| failed(exit::FAILED, error))?
+    {
+        say(&format!(
+            "There are no users, so only this machine may look. From elsewhere, open this link once, within an hour:\n  {link}"
+        ))?;
+    }
     collector.run(async {
         Manager::from_env().tell("READY=1");
         tokio::select! {

@@ -19,6 +19,8 @@ pub mod hosts;
 #[cfg(feature = "serve")]
 pub mod instant;
 pub mod outcome;
+#[cfg(feature = "serve")]
+pub mod passwd;
 pub mod probe;
 pub mod process;
 mod sample;

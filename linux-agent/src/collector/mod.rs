@@ -6,6 +6,9 @@
 //! GET  /api/client/config/{id}       the services of a host, as JSON
 //! POST /api/client/service/report/   one report, as JSON or as form fields
 //! POST /api/client/service/reports   many, a line of JSON each
+//! GET  /api/me                       who asks, and how to become somebody
+//! POST /api/login                    a name and a password for a session; /api/logout ends it
+//! POST /api/enter                    the code in the link of the start for a session
 //! GET  /api/reports                  the reports kept: client_id, service, since, after, limit
 //! GET  /api/accounting               received, duplicates and gaps of each run: client_id
 //! GET  /                             what was reported last, for people: a page, or text
@@ -20,6 +23,7 @@ mod http;
 mod notices;
 mod now;
 mod page;
+pub(crate) mod password;
 mod reload;
 mod report;
 mod settings;
@@ -46,13 +50,17 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::system::secret::SecretError;
 use auth::Guard;
+use auth::sessions::Sessions;
 use http::app::{App, Rules};
 use http::connections::{self, Listeners};
+use http::hashing::Hashing;
 use reload::{Loaded, Reloader, Watched};
 use store::Store;
 use store::open::OpenError;
 use tls::TlsFilesError;
 
+pub use auth::attempts::MAX_WAIT as MAX_LOGIN_WAIT;
+pub use auth::sessions::MAX_PER_USER as MAX_SESSIONS;
 pub use http::batch::MAX_SENTENCE;
 pub use http::body::{BODY_TIMEOUT, MAX_BODIES_BYTES};
 pub use http::connections::{
@@ -60,10 +68,15 @@ pub use http::connections::{
 };
 pub use http::enroll::MAX_BODY_BYTES as MAX_ENROLMENT_BYTES;
 pub use http::guesses::MAX_DELAY as MAX_GUESS_DELAY;
+pub use http::hashing::{MAX_HASHING, MAX_WAITING as MAX_LOGINS};
 pub use http::reports::{MAX_BODY_BYTES, MAX_SERVICES_OF_CLIENT};
+pub use http::session::MAX_BODY_BYTES as MAX_LOGIN_BYTES;
 pub use notices::{MAX_LINES, SAY_AGAIN};
+pub(crate) use password::{LENGTH as PASSWORD_BYTES, PasswordHash};
 pub use report::MAX_BOOT_BYTES;
 pub use settings::ServerSettings;
+pub use settings::access::Role;
+pub(crate) use settings::access::is_user_name;
 pub(crate) use store::backup::backup;
 pub use store::history::open::MAX_COLUMNS as MAX_HISTORY_COLUMNS;
 pub use store::history::samples::MAX_NAME_BYTES as MAX_HISTORY_NAME;
@@ -163,11 +176,13 @@ impl Collector {
         let socket = runtime.block_on(async { own_socket(&settings.database) })?;
         let listeners = Listeners { port, socket };
         let rules = runtime.block_on(rules(&settings, address, store.clone()))?;
+        let sessions = runtime.block_on(Sessions::start(store.clone(), now::now_ms()));
+        let hashing = Hashing::new().map_err(ServeError::System)?;
         Ok(Collector {
             runtime,
             listeners,
             address,
-            app: Arc::new(App::new(rules, store)),
+            app: Arc::new(App::new(rules, store, sessions, hashing)),
             tls: Sender::new(tls),
             settings,
             watched,
@@ -179,6 +194,23 @@ impl Collector {
     /// The address that it listens on. If the settings say port 0, the system chose one.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The address with a code that lets in whoever opens it first, if nobody could look from elsewhere otherwise.
+    pub fn link(&self) -> Result<Option<String>, ServeError> {
+        let access = &self.app.rules().access;
+        let is_local = self.address.ip().to_canonical().is_loopback();
+        if is_local || !access.users.is_empty() || self.settings.read_token_file.is_some() {
+            return Ok(None);
+        }
+        let code = self.app.link.make().map_err(ServeError::System)?;
+        let scheme = if self.has_tls() { "https" } else { "http" };
+        let address = self.address;
+        let at = match (address.ip().is_unspecified(), http::machine()) {
+            (true, name) if !name.is_empty() => format!("{name}:{}", address.port()),
+            _ => address.to_string(),
+        };
+        Ok(Some(format!("{scheme}://{at}/#/enter/{code}")))
     }
 
     /// Does what needs the runtime, such as taking signals.
@@ -323,7 +355,14 @@ async fn rules(
              and tls_key_file, or listen on loopback"
         );
     }
-    Ok(Rules { hosts, guard })
+    let access = Arc::clone(&settings.access);
+    let has_tls = settings.tls.is_some();
+    Ok(Rules {
+        hosts,
+        guard,
+        access,
+        has_tls,
+    })
 }
 
 /// Never done. Requests under way keep the rules that they began with, and connections their encryption.

@@ -76,6 +76,11 @@ pub fn settle(user: Option<&str>, state_dir: &Path) -> Result<(), PrivilegeError
         verify(&user)?;
     }
     set_no_new_privs(true).map_err(step("giving up setuid programs"))?;
+    hide_memory()
+}
+
+/// This process leaves no core dump, and only root can see its memory.
+pub fn hide_memory() -> Result<(), PrivilegeError> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(step("hiding its memory"))
 }
 
@@ -89,7 +94,7 @@ pub fn keep_only(kept: CapabilitySet) -> Result<(), PrivilegeError> {
     }
     set_no_new_privs(true).map_err(step("giving up setuid programs"))?;
     limit_capabilities(kept)?;
-    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(step("hiding its memory"))
+    hide_memory()
 }
 
 /// Whether this is root, although it need not be.

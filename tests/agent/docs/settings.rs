@@ -29,7 +29,11 @@ fn example(file: &str) -> BTreeMap<String, Value> {
         match bare {
             // In place of a server: it cannot be beside it.
             Some(bare) if bare.starts_with("services = ") => "",
-            Some(bare) if is_key(bare) || ["[[board]]", "[[plugin]]"].contains(&bare) => bare,
+            Some(bare)
+                if is_key(bare) || ["[[board]]", "[[plugin]]", "[users.ada]"].contains(&bare) =>
+            {
+                bare
+            }
             _ => line,
         }
     });
@@ -207,7 +211,7 @@ fn an_unknown_key_is_answered_with_the_nearest() {
 #[cfg(feature = "serve")]
 fn general(key: &str) -> String {
     let mut parts: Vec<_> = key.split('.').collect();
-    if ["templates", "groups", "hosts"].contains(&parts[0]) && parts.len() > 2 {
+    if ["templates", "groups", "hosts", "users"].contains(&parts[0]) && parts.len() > 2 {
         parts[1] = "NAME";
         // Whatever a service is called.
         parts.truncate(3);

@@ -93,7 +93,9 @@ impl Program {
             value => format!("Authorization: {value}\r\n"),
         };
         let mut client = Client::connect(self.address);
-        client.send(&format!("GET {path} HTTP/1.1\r\nHost: x\r\n{line}\r\n"));
+        client.send(&format!(
+            "GET {path} HTTP/1.1\r\nHost: localhost\r\n{line}\r\n"
+        ));
         client.answer().unwrap()
     }
 
@@ -145,7 +147,7 @@ pub fn post(address: SocketAddr, path: &str, token: &str, body: &Value) -> Answe
     };
     let mut client = Client::connect(address);
     client.send(&format!(
-        "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n{authorization}\
+        "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{authorization}\
          Content-Length: {}\r\n\r\n{body}",
         body.len()
     ));

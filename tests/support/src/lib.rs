@@ -18,6 +18,7 @@ pub mod qemu;
 pub mod scripted_server;
 pub mod site;
 pub mod strace;
+pub mod users;
 
 use std::io::Write;
 use std::net::TcpListener;

@@ -34,8 +34,8 @@ pub struct Known {
 
 /// Who may read reports.
 pub enum Reader {
-    /// No token is asked for.
-    Anybody,
+    /// There is no such token.
+    Nobody,
     /// Whoever has this token; nobody if it could not be read yet.
     Holder(Option<Digest>),
 }
@@ -125,11 +125,13 @@ impl Known {
         }
     }
 
-    /// Whether a request may read reports.
-    pub fn admit_reader(&self, presented: &Presented) -> Result<(), Denied> {
+    /// Whether a request has the token of readers. `false`: there is none.
+    pub fn admit_reader(&self, presented: &Presented) -> Result<bool, Denied> {
         match (&self.reader, presented) {
-            (Reader::Anybody, _) => Ok(()),
-            (Reader::Holder(Some(own)), Presented::Token(digest)) if digest.matches(own) => Ok(()),
+            (Reader::Nobody, _) => Ok(false),
+            (Reader::Holder(Some(own)), Presented::Token(digest)) if digest.matches(own) => {
+                Ok(true)
+            }
             _ => Err(Denied::Unauthorized),
         }
     }
@@ -251,7 +253,7 @@ mod tests {
             &hosts(),
             require_tokens,
             Vec::new(),
-            Reader::Anybody,
+            Reader::Nobody,
             enrolled,
         )
     }

@@ -3,8 +3,11 @@
 //! A host's tokens are the one in the settings and those that it has enrolled. Their digests are kept in memory, so
 //! that a report costs no query. Changes in files and in the database are noticed within [`RENEW_AFTER`].
 
+pub(crate) mod attempts;
 mod authorization;
 pub(crate) mod known;
+pub(crate) mod link;
+pub(crate) mod sessions;
 mod token_files;
 
 use std::collections::BTreeMap;
@@ -74,8 +77,8 @@ impl Guard {
         Caller::new(known, &Presented::by_agent(headers))
     }
 
-    /// Whether a request may read reports.
-    pub async fn admit_reader(&self, headers: &HeaderMap) -> Result<(), Denied> {
+    /// Whether a request has the token of readers. `false`: there is none.
+    pub async fn admit_reader(&self, headers: &HeaderMap) -> Result<bool, Denied> {
         let known = self.known().await?;
         known.admit_reader(&Presented::by_reader(headers))
     }
@@ -118,7 +121,7 @@ impl Guard {
             // The store has logged why. The known tokens stay.
             (Err(_), Some(known)) => known.enrolled().to_vec(),
         };
-        let (mut given, mut reader) = (Vec::new(), Reader::Anybody);
+        let (mut given, mut reader) = (Vec::new(), Reader::Nobody);
         for (holder, digest) in cache.files.digests() {
             match holder {
                 Some(host) => given.push((host.clone(), digest.cloned())),

@@ -8,10 +8,15 @@ use axum::extract::State;
 
 use super::body::Room;
 use super::guesses::Guesses;
+use super::hashing::Hashing;
 use crate::client_name::ClientName;
 use crate::collector::auth::Guard;
+use crate::collector::auth::attempts::Attempts;
+use crate::collector::auth::link::Link;
+use crate::collector::auth::sessions::Sessions;
 use crate::collector::notices::Notices;
 use crate::collector::now::now_ms;
+use crate::collector::settings::access::Access;
 use crate::collector::settings::host::Host;
 use crate::collector::store::Store;
 use crate::collector::watch::Watch;
@@ -25,6 +30,14 @@ pub struct App {
     pub room: Room,
     /// Recent wrong codes.
     pub guesses: Guesses,
+    /// Recent wrong passwords.
+    pub attempts: Attempts,
+    /// Where passwords are compared.
+    pub hashing: Hashing,
+    /// Who has logged in.
+    pub sessions: Sessions,
+    /// The link of this start.
+    pub link: Link,
     /// What the log says of clients.
     pub notices: Notices,
     /// What reports say of the hosts.
@@ -37,8 +50,12 @@ pub struct App {
 pub struct Rules {
     /// Every host of the settings.
     pub hosts: Arc<BTreeMap<ClientName, Host>>,
-    /// Who may have which answer.
+    /// Which hosts and programs may have which answer.
     pub guard: Guard,
+    /// Which people may, and how requests may come.
+    pub access: Arc<Access>,
+    /// Whether connections are encrypted.
+    pub has_tls: bool,
 }
 
 /// The same for all requests.
@@ -48,18 +65,18 @@ pub type Shared = State<Arc<App>>;
 #[derive(Clone, Copy)]
 pub struct Peer(pub IpAddr);
 
-/// A request came over the collector's own socket, which only its user and root may open.
-#[derive(Clone, Copy)]
-pub struct Owner;
-
 impl App {
     /// With the rules that hold at first.
-    pub fn new(rules: Rules, store: Store) -> App {
+    pub fn new(rules: Rules, store: Store, sessions: Sessions, hashing: Hashing) -> App {
         App {
             rules: RwLock::new(Arc::new(rules)),
             store,
             room: Room::default(),
             guesses: Guesses::default(),
+            attempts: Attempts::default(),
+            hashing,
+            sessions,
+            link: Link::default(),
             notices: Notices::default(),
             watch: Watch::default(),
             started_ms: now_ms(),

@@ -27,9 +27,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
-use super::app::{App, Owner, Peer};
+use super::app::{App, Peer};
 use super::heads::{TwoLengths, Watched};
 use super::refusal::{Refusal, Refusals, Refused};
+use super::way::Way;
 use crate::collector::tls::HANDSHAKE_TIMEOUT;
 
 /// At most this many connections at a time; more wait to be accepted. With the database's files this stays below
@@ -142,11 +143,16 @@ impl Connection {
         } = self;
         let (stream, two_lengths) = Watched::new(stream);
         let service = service_fn(|mut request: Request<Incoming>| {
-            request.extensions_mut().insert(Peer(peer));
-            if is_owner {
-                request.extensions_mut().insert(Owner);
-            }
-            answer(&router, &app, peer, &two_lengths, request)
+            let rules = app.rules();
+            let way = match is_owner {
+                true => Way::of_owner(),
+                false => Way::of(request.headers(), peer, &rules.access, rules.has_tls),
+            };
+            let checked = way.check(&request, &rules.access);
+            let client = way.client;
+            request.extensions_mut().insert(Peer(client));
+            request.extensions_mut().insert(way);
+            answer(&router, &app, client, &two_lengths, checked, request)
         });
         let connection = http.serve_connection(TokioIo::new(stream), service);
         // Whatever else ends a connection is the client's affair; it has its answer or asks again.
@@ -214,6 +220,7 @@ async fn answer(
     app: &App,
     peer: IpAddr,
     two_lengths: &TwoLengths,
+    checked: Result<(), Refusal>,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
     let is_chunked = request.headers().contains_key(TRANSFER_ENCODING);
@@ -225,6 +232,8 @@ async fn answer(
     } else if is_chunked && two_lengths.found() {
         Refusal::bad("a request has a Content-Length or a Transfer-Encoding, not both")
             .into_response()
+    } else if let Err(refusal) = checked {
+        refusal.into_response()
     } else {
         router.call(request).await?
     };

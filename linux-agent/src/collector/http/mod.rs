@@ -8,6 +8,7 @@ pub(crate) mod connections;
 pub(crate) mod enroll;
 mod files;
 pub(crate) mod guesses;
+pub(crate) mod hashing;
 mod heads;
 mod hosts;
 mod overview;
@@ -16,6 +17,9 @@ mod refusal;
 pub(crate) mod reports;
 mod series;
 mod services;
+pub(crate) mod session;
+mod way;
+mod who;
 
 use std::sync::Arc;
 
@@ -34,6 +38,9 @@ use refusal::Refusal;
 use reports::{kept, receive};
 use series::series;
 use services::services;
+use session::{enter, login, logout, me};
+
+pub(crate) use way::machine;
 
 /// Everything that the collector answers.
 pub fn router(app: Arc<App>) -> Router {
@@ -47,6 +54,10 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/api/client/service/reports", post(receive_batch))
         .route("/api/client/service/reports/", post(receive_batch))
         .route("/api/enroll", post(enroll))
+        .route("/api/me", get(me))
+        .route("/api/login", post(login))
+        .route("/api/logout", post(logout))
+        .route("/api/enter", post(enter))
         .route("/api/reports", get(kept))
         .route("/api/accounting", get(accounting))
         .route("/api/hosts", get(hosts))

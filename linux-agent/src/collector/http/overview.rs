@@ -16,14 +16,18 @@ use crate::system::clock;
 /// Answers with the page, or with text.
 pub async fn overview(
     State(app): Shared,
-    Reader { rules }: Reader,
     headers: HeaderMap,
+    reader: Result<Reader, Refusal>,
 ) -> Result<Response, Refusal> {
+    // The document holds nothing of the hosts, and has the form to log in. Where there is only the token of readers, the
+    // browser asks for that.
     if page::is_wanted(&headers)
+        && !matches!(&reader, Err(refusal) if refusal.asks_for_password())
         && let Some(document) = page::document(&headers)
     {
         return Ok(document);
     }
+    let Reader { rules } = reader?;
     let now = clock::unix_ms() as f64 / 1000.0;
     let mut text = String::from("mote collector: what was reported last (times in UTC)\n");
     for (id, host) in &*rules.hosts {

@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, Query};
+use axum::http::StatusCode;
 use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
 
-use super::app::{App, Owner, Rules};
+use super::app::{App, Rules};
 use super::refusal::Refusal;
+use super::way::Way;
+use super::who::{self, Person};
 
 /// Somebody who may read, with the rules that the request keeps.
 pub struct Reader {
@@ -20,12 +23,21 @@ impl FromRequestParts<Arc<App>> for Reader {
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Reader, Refusal> {
         let rules = app.rules();
-        if parts.extensions.get::<Owner>().is_none() {
-            let admitted = rules.guard.admit_reader(&parts.headers).await;
-            admitted.map_err(Refusal::reader)?;
-        }
+        person(app, &rules, parts).await?;
         Ok(Reader { rules })
     }
+}
+
+async fn person(app: &App, rules: &Rules, parts: &Parts) -> Result<Person, Refusal> {
+    let way: Option<&Way> = parts.extensions.get();
+    // Each request has one.
+    let unknown = || {
+        Refusal::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "it is not known where this comes from",
+        )
+    };
+    who::person(app, rules, &parts.headers, way.ok_or_else(unknown)?).await
 }
 
 /// What stands behind the `?`. It comes after [`Reader`] among the arguments of an answer, so that a stranger learns

@@ -96,6 +96,14 @@ impl Refusal {
             .of(id)
     }
 
+    /// Whether a browser asks the person for a password then.
+    pub fn asks_for_password(&self) -> bool {
+        let header = self.header.as_ref();
+        header.is_some_and(|(name, value)| {
+            name == WWW_AUTHENTICATE && value.as_bytes().starts_with(b"Basic")
+        })
+    }
+
     /// Whether the answer says that no host has the client's id.
     pub fn is_unknown_client(&self) -> bool {
         let name = self.header.as_ref().map(|(name, _)| name);

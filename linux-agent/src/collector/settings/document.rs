@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::access::Access;
 use super::host::OrderedService;
 use crate::client_name::ClientName;
 use crate::collector::digest::Digest;
@@ -30,6 +31,11 @@ pub const SCHEMA: Schema = Schema {
         Key::new("tls_cert_file", Text),
         Key::new("tls_key_file", Text),
         Key::new("client_ca_file", Text),
+        Key::new("trusted_proxies", Toml),
+        Key::new("proxy_user_header", Text),
+        Key::new("host_names", Toml),
+        Key::new("users.*.role", Text),
+        Key::new("users.*.password", Text),
         Key::new("hosts.*.id", NumberOrName),
         Key::new("hosts.*.token_file", Text),
         Key::new("hosts.*.token_sha256", Text),
@@ -45,7 +51,7 @@ pub const SCHEMA: Schema = Schema {
 };
 
 /// What only the first file may say.
-pub const OF_THE_COLLECTOR: [&str; 13] = [
+pub const OF_THE_COLLECTOR: [&str; 17] = [
     "listen",
     "database",
     "commit_pause_ms",
@@ -59,6 +65,10 @@ pub const OF_THE_COLLECTOR: [&str; 13] = [
     "tls_cert_file",
     "tls_key_file",
     "client_ca_file",
+    "trusted_proxies",
+    "proxy_user_header",
+    "host_names",
+    "users",
 ];
 
 /// A file as it is written.
@@ -72,6 +82,7 @@ pub struct Document {
     pub tls_cert_file: Option<PathBuf>,
     pub tls_key_file: Option<PathBuf>,
     pub client_ca_file: Option<PathBuf>,
+    pub access: Access,
     pub hosts: BTreeMap<String, HostTable>,
     pub groups: BTreeMap<String, GroupTable>,
     pub templates: BTreeMap<String, TemplateTable>,
@@ -89,6 +100,7 @@ impl FromTable for Document {
             tls_cert_file: table.get("tls_cert_file", file_path)?,
             tls_key_file: table.get("tls_key_file", file_path)?,
             client_ca_file: table.get("client_ca_file", file_path)?,
+            access: Access::read(table)?,
             hosts: table.named_tables("hosts")?,
             groups: table.named_tables("groups")?,
             templates: table.named_tables("templates")?,

@@ -1,5 +1,6 @@
 //! `conf/server.toml` and the files in `conf/server.d`: which hosts there are, and which services each of them monitors.
 
+pub(crate) mod access;
 mod document;
 pub(crate) mod host;
 mod resolve;
@@ -9,11 +10,13 @@ use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::client_name::ClientName;
 use crate::collector::store::settings::StoreSettings;
 use crate::system::places::reports_dir;
 use crate::toml_reader::{self, TomlError, read_text};
+use access::Access;
 use document::SCHEMA;
 use host::{Host, OrderedService};
 use resolve::Part;
@@ -39,6 +42,8 @@ pub struct ServerSettings {
     pub read_token_file: Option<PathBuf>,
     /// The files for TLS. `None`: plain HTTP.
     pub tls: Option<TlsFiles>,
+    /// Who may look, and how requests may come.
+    pub access: Arc<Access>,
     /// Every host that may ask and report.
     pub hosts: BTreeMap<ClientName, Host>,
     /// Templates that disagree, and which one wins.
@@ -98,6 +103,7 @@ impl ServerSettings {
             allow_anonymous: false,
             read_token_file: None,
             tls: None,
+            access: Arc::default(),
             hosts: BTreeMap::from([(ClientName::Number(1), host)]),
             clashes: Vec::new(),
         }
@@ -129,6 +135,7 @@ const FURTHER: &str = "d";
 
 fn resolve(file: &Path, first: Part, further: &[Part]) -> Result<ServerSettings, TomlError> {
     let (hosts, clashes) = resolve::hosts(&first, further)?;
+    resolve::check_access(&first)?;
     let tls = resolve::tls(&first)?;
     let Part {
         document, folder, ..
@@ -147,6 +154,7 @@ fn resolve(file: &Path, first: Part, further: &[Part]) -> Result<ServerSettings,
         allow_anonymous: document.allow_anonymous,
         read_token_file: document.read_token_file.map(|file| folder.join(file)),
         tls,
+        access: Arc::new(document.access),
         hosts,
         clashes,
     })

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use mote_core::Config;
 
+use super::access::{MAX_USER, is_user_name};
 use super::document::{Document, GroupTable, HostTable, OF_THE_COLLECTOR, TemplateTable};
 use super::host::{Host, OrderedService, Origin, TokenSource};
 use crate::client_name::ClientName;
@@ -131,6 +132,20 @@ pub fn tls(part: &Part) -> Result<Option<TlsFiles>, TomlError> {
             Err(part.given.invalid(missing, rule))
         }
     }
+}
+
+/// Whether people can come as the settings say.
+pub fn check_access(part: &Part) -> Result<(), TomlError> {
+    let access = &part.document.access;
+    if let Some(name) = access.users.keys().find(|name| !is_user_name(name)) {
+        let rule = format!("must have a name of 1 to {MAX_USER} bytes without control characters");
+        return Err(part.given.invalid(&format!("users.{}", quoted(name)), rule));
+    }
+    if access.proxy_user_header.is_some() && access.trusted_proxies.is_empty() {
+        let rule = "is of use only with trusted_proxies, since anybody can send that header";
+        return Err(part.given.invalid("proxy_user_header", rule));
+    }
+    Ok(())
 }
 
 /// Whether a file beside the first says what only that may say.

@@ -19,6 +19,7 @@ pub(crate) mod reports;
 mod retention;
 pub(crate) mod runs;
 pub(crate) mod schema;
+pub(crate) mod sessions;
 pub(crate) mod settings;
 mod writer;
 
@@ -27,6 +28,7 @@ use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
+use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::digest::Digest;
@@ -171,6 +173,23 @@ impl Store {
             reply,
         })
         .await
+    }
+
+    /// Reads from tables other than those of reports.
+    pub async fn look_up<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, Unavailable> {
+        self.readers.read(work).await
+    }
+
+    /// Changes tables other than those of reports, whole or not at all.
+    pub async fn change(
+        &self,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<()> + Send + 'static,
+    ) -> Result<(), Unavailable> {
+        let work = Box::new(work);
+        self.ask(|reply| Job::Change { work, reply }).await
     }
 
     async fn ask<T>(&self, job: impl FnOnce(Reply<T>) -> Job) -> Result<T, Unavailable> {

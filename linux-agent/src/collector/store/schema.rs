@@ -117,6 +117,17 @@ const HISTORY: &str = "
     ALTER TABLE runs ADD COLUMN numbers TEXT;
 ";
 
+// Of a session there is only the digest of its token; `proof` is that of what let its user in.
+const SESSIONS: &str = "
+    CREATE TABLE sessions (
+        id         INTEGER PRIMARY KEY AUTOINCREMENT,
+        digest     BLOB NOT NULL UNIQUE,
+        user       TEXT,
+        proof      BLOB NOT NULL,
+        expires_ms INTEGER NOT NULL
+    ) STRICT;
+";
+
 /// Gives a new database its tables, and one of an earlier version those that it lacks. `false`: the file is another
 /// program's.
 pub fn prepare(connection: &mut Connection) -> rusqlite::Result<bool> {
@@ -148,6 +159,7 @@ fn complete(transaction: &Transaction<'_>, version: i64) -> rusqlite::Result<()>
         transaction.execute_batch(UNNUMBERED)?;
     }
     transaction.execute_batch(HISTORY)?;
+    transaction.execute_batch(SESSIONS)?;
     transaction.pragma_update(None, "user_version", VERSION)
 }
 

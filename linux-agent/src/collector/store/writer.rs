@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use rusqlite::Connection;
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::oneshot;
 
 use super::file::DatabaseFile;
@@ -70,7 +70,11 @@ pub enum Job {
         hosts: Arc<BTreeMap<ClientName, Host>>,
         reply: Reply<Redeemed>,
     },
+    /// Change other tables, in a transaction.
+    Change { work: Work, reply: Reply<()> },
 }
+
+pub type Work = Box<dyn FnOnce(&Connection) -> rusqlite::Result<()> + Send>;
 
 /// The database, and what is known of it.
 pub struct Writer {
@@ -219,11 +223,24 @@ impl Writer {
                         }
                         let _ = reply.send(writing.note(result));
                     }
+                    Job::Change { work, reply } => {
+                        let result = change(connection, work);
+                        if !file.is_in_place() {
+                            return End::Displaced;
+                        }
+                        let _ = reply.send(writing.note(result));
+                    }
                 }
             }
             chores.step(intake);
         }
     }
+}
+
+fn change(connection: &Connection, work: Work) -> rusqlite::Result<()> {
+    let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
+    work(&transaction)?;
+    transaction.commit()
 }
 
 /// The first report and those that wait behind it, up to a request of another kind.

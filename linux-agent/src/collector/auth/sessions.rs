@@ -1,0 +1,239 @@
+//! Who has logged in. The browser has a token, and only its digest is kept, here and in the database.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use axum::http::header::{COOKIE, HeaderMap};
+
+use crate::collector::digest::{self, Digest};
+use crate::collector::settings::access::Access;
+use crate::collector::store::sessions::{self, Session};
+use crate::collector::store::{Store, Unavailable};
+
+/// A session ends after this time, in seconds: 30 days.
+pub const LIFE_S: i64 = 30 * 86_400;
+
+/// One that the link of the start opens ends after this time, in seconds.
+const LIFE_OF_LINK_S: i64 = 86_400;
+
+/// A user has at most this many sessions; the oldest goes.
+pub const MAX_PER_USER: usize = 32;
+
+const COOKIE_NAME: &str = "mote_session";
+
+/// All sessions that are open.
+pub struct Sessions {
+    store: Store,
+    open: Mutex<HashMap<Vec<u8>, Session>>,
+}
+
+/// Who a session is of.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// A user of the settings.
+    User(String),
+    /// Whoever had the link of the start.
+    Link,
+}
+
+impl Sessions {
+    /// With those that were open before the start.
+    pub async fn start(store: Store, now_ms: i64) -> Sessions {
+        let read = store.look_up(move |connection| sessions::read(connection, now_ms));
+        // If the database cannot be read now, they log in again.
+        let open = read.await.unwrap_or_default().into_iter();
+        let open = open.map(|it| (it.digest.as_bytes().to_vec(), it)).collect();
+        Sessions {
+            store,
+            open: Mutex::new(open),
+        }
+    }
+
+    /// Opens one for `user`, or without one for whoever had the link of the start. Gives its token.
+    pub async fn open(
+        &self,
+        user: Option<&str>,
+        proof: Digest,
+        now_ms: i64,
+    ) -> Result<String, Unavailable> {
+        let token = new_token().map_err(|_| Unavailable)?;
+        let life_s = if user.is_some() {
+            LIFE_S
+        } else {
+            LIFE_OF_LINK_S
+        };
+        let session = Session {
+            digest: Digest::of(token.as_bytes()),
+            user: user.map(str::to_owned),
+            proof,
+            expires_ms: now_ms + life_s * 1000,
+        };
+        let over = self.too_many(&session.user, now_ms);
+        let stored = session.clone();
+        let change = self.store.change(move |connection| {
+            for digest in &over {
+                sessions::remove(connection, digest)?;
+            }
+            sessions::add(connection, &stored, now_ms)
+        });
+        change.await?;
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.insert(session.digest.as_bytes().to_vec(), session);
+        Ok(token)
+    }
+
+    /// Whose session a request shows, if that is as good as when it was opened.
+    pub fn holder(&self, headers: &HeaderMap, access: &Access, now_ms: i64) -> Option<Holder> {
+        let digest = Digest::of(presented(headers)?.as_bytes());
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let session = open.get(digest.as_bytes())?;
+        if session.expires_ms <= now_ms {
+            return None;
+        }
+        let Some(name) = &session.user else {
+            // The link is for the time before there are users.
+            return access.users.is_empty().then_some(Holder::Link);
+        };
+        let hash = access.users.get(name)?.password.as_ref()?;
+        let is_same = hash.digest().matches(&session.proof);
+        is_same.then(|| Holder::User(name.clone()))
+    }
+
+    /// Ends the session that a request shows.
+    pub async fn close(&self, headers: &HeaderMap) -> Result<(), Unavailable> {
+        let Some(token) = presented(headers) else {
+            return Ok(());
+        };
+        let digest = Digest::of(token.as_bytes());
+        {
+            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            if open.remove(digest.as_bytes()).is_none() {
+                return Ok(());
+            }
+        }
+        let change = move |connection: &rusqlite::Connection| sessions::remove(connection, &digest);
+        self.store.change(change).await
+    }
+
+    /// Forgets those that are over, and those of `user` that a further one would be too many for.
+    fn too_many(&self, user: &Option<String>, now_ms: i64) -> Vec<Digest> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|_, it| it.expires_ms > now_ms);
+        let own = open.values().filter(|it| it.user == *user);
+        let mut own: Vec<(i64, Digest)> =
+            own.map(|it| (it.expires_ms, it.digest.clone())).collect();
+        own.sort_by_key(|(expires_ms, _)| *expires_ms);
+        let over = (own.len() + 1).saturating_sub(MAX_PER_USER);
+        let over: Vec<Digest> = own
+            .into_iter()
+            .take(over)
+            .map(|(_, digest)| digest)
+            .collect();
+        for digest in &over {
+            open.remove(digest.as_bytes());
+        }
+        over
+    }
+}
+
+/// What makes a browser keep a session's token. Scripts never see it, and other sites cannot use it.
+pub fn cookie(token: &str, is_secure: bool) -> String {
+    with_attributes(
+        &format!("{COOKIE_NAME}={token}; Max-Age={LIFE_S}"),
+        is_secure,
+    )
+}
+
+/// What makes a browser forget it.
+pub fn no_cookie(is_secure: bool) -> String {
+    with_attributes(&format!("{COOKIE_NAME}=; Max-Age=0"), is_secure)
+}
+
+fn with_attributes(cookie: &str, is_secure: bool) -> String {
+    let secure = if is_secure { "; Secure" } else { "" };
+    format!("{cookie}; Path=/; HttpOnly; SameSite=Strict{secure}")
+}
+
+/// Whether a request shows a session, be it a good one or not.
+pub fn is_presented(headers: &HeaderMap) -> bool {
+    presented(headers).is_some()
+}
+
+fn presented(headers: &HeaderMap) -> Option<&str> {
+    let cookies = headers.get_all(COOKIE).iter();
+    cookies
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(';'))
+        .filter_map(|cookie| cookie.trim().split_once('='))
+        .find(|(name, _)| *name == COOKIE_NAME)
+        .map(|(_, token)| token)
+}
+
+/// 256 random bits in hexadecimal.
+pub fn new_token() -> std::io::Result<String> {
+    let bytes = digest::random::<32>()?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+    use crate::collector::password::PasswordHash;
+    use crate::collector::settings::access::{Role, User};
+    use crate::collector::store::settings::StoreSettings;
+
+    #[test]
+    fn a_user_has_so_many_sessions_for_so_long() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("reports.db");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let mut access = Access::default();
+        let password = PasswordHash::of("correct horse").unwrap();
+        let proof = password.digest();
+        for name in ["ada", "bob"] {
+            let user = User {
+                role: Role::Viewer,
+                password: Some(password.clone()),
+            };
+            access.users.insert(name.to_owned(), user);
+        }
+        let is_open = |sessions: &Sessions, token: &str, now_ms| {
+            let cookie = HeaderValue::from_str(&format!("{COOKIE_NAME}={token}")).unwrap();
+            let headers = HeaderMap::from_iter([(COOKIE, cookie)]);
+            sessions.holder(&headers, &access, now_ms).is_some()
+        };
+        let start = || {
+            let (store, thread) = Store::open(&path, StoreSettings::default()).unwrap();
+            (runtime.block_on(Sessions::start(store, 0)), thread)
+        };
+        let (sessions, thread) = start();
+        let open = |user, now_ms| {
+            let session = sessions.open(Some(user), proof.clone(), now_ms);
+            runtime.block_on(session).unwrap()
+        };
+        let of_bob = open("bob", 0);
+        let tokens: Vec<String> = (0..=MAX_PER_USER as i64)
+            .map(|ms| open("ada", ms))
+            .collect();
+        let check = |sessions: &Sessions| {
+            assert!(!is_open(sessions, &tokens[0], 100));
+            for token in tokens.iter().skip(1).chain([&of_bob]) {
+                assert!(is_open(sessions, token, 100));
+            }
+            assert!(is_open(sessions, &of_bob, LIFE_S * 1000 - 1));
+            assert!(!is_open(sessions, &of_bob, LIFE_S * 1000));
+        };
+        check(&sessions);
+        drop(sessions);
+        thread.join().unwrap();
+        let (sessions, thread) = start();
+        check(&sessions);
+        drop(sessions);
+        thread.join().unwrap();
+    }
+}
