@@ -28,16 +28,16 @@ def measure(pids, seconds):
 
     Whole seconds hold as many rounds of one second, whatever their phase.
     """
-    before = {name: (_cpu_ms(pid), _wakeups(pid)) for name, pid in pids.items()}
+    before = {name: (cpu_ms(pid), _wakeups(pid)) for name, pid in pids.items()}
     began = time.monotonic()
     time.sleep(seconds)
     elapsed = time.monotonic() - began
     costs = {}
     for name, pid in pids.items():
         cpu_ms, wakeups = before[name]
-        rss_mib, private_mib = _memory_mib(pid)
+        rss_mib, private_mib = memory_mib(pid)
         costs[name] = Cost(
-            cpu_ms=(_cpu_ms(pid) - cpu_ms) / elapsed,
+            cpu_ms=(cpu_ms(pid) - cpu_ms) / elapsed,
             wakeups=(_wakeups(pid) - wakeups) / elapsed,
             rss_mib=rss_mib,
             private_mib=private_mib,
@@ -93,7 +93,8 @@ def _counts(summary):
             yield int(words[3])
 
 
-def _cpu_ms(pid):
+def cpu_ms(pid):
+    """Since it started, user and kernel, all threads."""
     clock = ctypes.c_int()
     error = _libc.clock_getcpuclockid(pid, ctypes.byref(clock))
     if error:
@@ -105,10 +106,21 @@ def _wakeups(pid):
     return sum(_number(task / "status", "voluntary_ctxt_switches") for task in _tasks(pid))
 
 
-def _memory_mib(pid):
+def memory_mib(pid):
+    """Resident, and private."""
     rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
     kib = {name: int(size) for name, size in re.findall(r"^(\w+):\s+(\d+) kB", rollup, re.M)}
     return kib["Rss"] / 1024, (kib["Private_Clean"] + kib["Private_Dirty"]) / 1024
+
+
+def peak_mib(pid):
+    """The most that was resident."""
+    return _number(f"/proc/{pid}/status", "VmHWM") / 1024
+
+
+def written_bytes(pid):
+    """What it has made the system write to disks."""
+    return _number(f"/proc/{pid}/io", "write_bytes")
 
 
 def _tasks(pid):

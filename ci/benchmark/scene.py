@@ -7,6 +7,7 @@ import shutil
 import signal
 import statistics
 import subprocess
+import sys
 import threading
 import time
 import urllib.request
@@ -67,6 +68,13 @@ def copied(executable, folder, name):
 @contextmanager
 def collector(executable, folder, clients):
     """The collector on a free port, which it gives; `clients` maps ids to services and intervals."""
+    with collector_process(executable, folder, clients) as (_, port):
+        yield port
+
+
+@contextmanager
+def collector_process(executable, folder, clients):
+    """The same with its process, which may be ended within."""
     lines = ['listen = "127.0.0.1:0"', 'database = "reports.db"']
     for client, services in clients.items():
         lines += [f"[templates.t{client}.services]"]
@@ -75,8 +83,8 @@ def collector(executable, folder, clients):
     settings = folder / "server.toml"
     settings.write_text("\n".join(lines) + "\n")
     with logged([executable, "serve", "--config", settings], folder) as (process, log):
-        address = _wait(process, log, lambda: _after(log.read_text(), "http://127.0.0.1:"))
-        yield int(address.rstrip("/\n"))
+        address = wait(process, log, lambda: after(log.read_text(), "http://127.0.0.1:"))
+        yield process, int(address.rstrip("/\n"))
 
 
 @contextmanager
@@ -98,7 +106,7 @@ def logged(arguments, folder):
                 # What was asked of a process that has gone.
                 if process.poll() is None:
                     raise
-            if process.poll() is not None:
+            if process.poll() not in (None, -signal.SIGKILL):
                 raise Failed(f"{_name(process)} has ended ({process.returncode}) {_last_words(log)}")
 
 
@@ -114,6 +122,14 @@ def received(port, client, since_s):
             return count
         count += sum(report["data"]["status"] == 0 for report in page["reports"])
         after = page["next"]
+
+
+def stop(number, _):
+    """Ends the script on a signal."""
+    # A second signal must not disturb the end of what the first one ends.
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, signal.SIG_IGN)
+    sys.exit(128 + number)
 
 
 def start_ms(executable, folder, repetitions, window_s):
@@ -156,7 +172,7 @@ def two_pieces_rate(executable, folder, seconds):
     state.mkdir()
     with _server(orders, lambda: at_s.append(time.monotonic()), in_one_piece=False) as port:
         with logged([executable, "run", "--config", _agent_toml(state, 1, port)], state) as (process, log):
-            _wait(process, log, lambda: at_s)
+            wait(process, log, lambda: at_s)
             began_s = time.monotonic()
             time.sleep(seconds)
             return sum(at >= began_s for at in at_s) / (time.monotonic() - began_s)
@@ -215,7 +231,8 @@ def _environment():
     return own | {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
 
 
-def _wait(process, log, attempt):
+def wait(process, log, attempt):
+    """What `attempt` gives, once that is something."""
     deadline = time.monotonic() + DEADLINE_S
     while time.monotonic() < deadline and process.poll() is None:
         if found := attempt():
@@ -233,7 +250,7 @@ def _last_words(log):
     return f"and said: {text[-1000:]}" if text else "and said nothing"
 
 
-def _after(text, before):
+def after(text, before):
     """The rest of the line after `before`, once the line is whole."""
     _, _, rest = text.partition(before)
     line, newline, _ = rest.partition("\n")
