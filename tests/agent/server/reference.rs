@@ -163,35 +163,38 @@ fn what_was_sampled_while_the_server_was_down_arrives_when_it_is_back() {
     assert_no_gap(&django.reports());
 }
 
-/// As where reports go to a Redis that is away for a while.
+/// Reports go to a Redis of the server's, and its triggers look at each.
 #[test]
-fn what_was_sampled_while_the_store_was_away_arrives_when_it_is_back() {
-    let Some(django) = Django::prepare("form") else {
+fn what_was_sampled_while_redis_was_away_arrives_when_it_is_back() {
+    let Some(django) = Django::prepare_with_redis("form") else {
         return;
     };
+    let redis = django.serve_redis();
     let mut server = django.serve();
     let mut agent = django.start_agent();
     wait_for("the first reports", DEADLINE, || {
         agent.assert_running();
-        (django.reports().len() >= 3).then_some(())
+        (django.reports().len() >= 6).then_some(())
     });
-    django.set_store(false);
+    // KILL, while reports arrive; orders go on, and each report is answered with 500.
+    drop(redis);
     let away_s = unix_time_s();
     let answers = |status: u16| {
         let line = format!("POST /api/client/service/report/ HTTP/1.1\" {status} ");
         server.output().matches(&line).count()
     };
-    wait_for("refused reports and a queue", DEADLINE, || {
+    wait_for("failed reports and a queue", DEADLINE, || {
         let said = said(&mut django.mote(&["status", "--json"]));
         let status: Value = serde_json::from_str(&said.out).ok()?;
         (answers(500) >= 3 && status["reports"]["queued"].as_u64()? >= 30).then_some(())
     });
     let back_s = unix_time_s();
-    django.set_store(true);
+    let mut redis = django.serve_redis();
 
     let while_away = |it: &&Report| (away_s..back_s).contains(&it.time_s);
     let stored = wait_for("reports from before and after", DEADLINE, || {
         agent.assert_running();
+        redis.assert_running();
         let stored = django.stored();
         let behind = stored.iter().any(|it| it.time_s > back_s + 5.0);
         let mut in_order = stored.clone();
@@ -209,6 +212,14 @@ fn what_was_sampled_while_the_store_was_away_arrives_when_it_is_back() {
     }
     assert_eq!(agent.terminate().code(), Some(0));
     assert_no_gap(&django.reports());
+    // A trigger that could not be worked out would have answered 500 to all that follows.
+    let triggers = django.manage(&["dump_triggers"]);
+    let states: Vec<Value> = triggers
+        .lines()
+        .map(|it| serde_json::from_str(it).unwrap())
+        .collect();
+    let raised: Vec<_> = states.iter().map(|it| it["is_raised"].as_bool()).collect();
+    assert_eq!(raised, [Some(false), Some(true)], "{triggers}");
     server.assert_running();
 }
 

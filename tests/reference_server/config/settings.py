@@ -2,6 +2,7 @@
 
 REFERENCE_DATABASE  path of the SQLite file; by default db.sqlite3 in the current folder.
 REFERENCE_ENCODING  "form" or "json": how this server reads a report.
+REFERENCE_REDIS     port of a Redis on this machine: reports go there, and triggers are worked out from them.
 """
 
 import os
@@ -18,6 +19,9 @@ if REPORT_ENCODING not in ("form", "json"):
     raise ImproperlyConfigured(
         f"REFERENCE_ENCODING is {REPORT_ENCODING!r}: set it to form or json."
     )
+
+# None: reports go to the database.
+REDIS_PORT = int(os.environ.get("REFERENCE_REDIS", 0)) or None
 
 INSTALLED_APPS = ["monitor"]
 MIDDLEWARE = [

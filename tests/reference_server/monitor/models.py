@@ -1,4 +1,5 @@
 from django.db import models
+from django.db.models import Q
 
 
 class Service(models.Model):
@@ -12,11 +13,21 @@ class Service(models.Model):
         return self.name
 
 
+class Trigger(models.Model):
+    """Raised while the mean of an item over the newest reports of a service is above a bound."""
+
+    service_name = models.CharField(max_length=64)
+    item = models.CharField(max_length=64)
+    reports = models.PositiveIntegerField()
+    above = models.FloatField()
+
+
 class Template(models.Model):
     """A set of services that is given to hosts and to groups as a whole."""
 
     name = models.CharField(max_length=64, unique=True)
     services = models.ManyToManyField(Service)
+    triggers = models.ManyToManyField(Trigger, blank=True)
 
     def __str__(self):
         return self.name
@@ -49,6 +60,15 @@ class Host(models.Model):
                 for service in template.services.order_by("id"):
                     merged[service.name] = [service.plugin_name, service.interval]
         return merged
+
+    def triggers(self, service_name):
+        """Those of all its templates that look at this service."""
+        templates = Template.objects.filter(
+            Q(host=self) | Q(hostgroup__host=self)
+        ).distinct()
+        return Trigger.objects.filter(
+            template__in=templates, service_name=service_name
+        ).distinct()
 
 
 class ServiceReport(models.Model):

@@ -6,6 +6,7 @@ from django.shortcuts import get_object_or_404
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET, require_POST
 
+from . import in_redis
 from .models import Host, ServiceReport
 
 
@@ -29,9 +30,12 @@ def service_report(request):
     except (ValueError, TypeError) as error:
         return HttpResponseBadRequest(f"The report cannot be read: {error}.\n")
     host = get_object_or_404(Host, pk=client_id)
-    ServiceReport.objects.create(
-        host=host, service_name=service_name, data=data, extra=fields
-    )
+    if settings.REDIS_PORT:
+        in_redis.store(host, service_name, data, fields)
+    else:
+        ServiceReport.objects.create(
+            host=host, service_name=service_name, data=data, extra=fields
+        )
     return JsonResponse({"stored": True})
 
 

@@ -1,6 +1,8 @@
 //! The reference server, driven through its management commands.
 
 use std::fs;
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -15,16 +17,32 @@ pub struct Django {
     folder: TempDir,
     port: u16,
     encoding: String,
+    /// Where its Redis listens, if it keeps reports in one.
+    redis_port: Option<u16>,
 }
 
 impl Django {
     /// Makes the database with host 1 in it; `None` if the test is skipped.
     pub fn prepare(encoding: &str) -> Option<Django> {
+        Django::make(encoding, None)
+    }
+
+    /// The same, with reports and triggers in [`Django::serve_redis`].
+    pub fn prepare_with_redis(encoding: &str) -> Option<Django> {
+        let found = run(Command::new("redis-server").arg("--version"));
+        let found =
+            found.map_err(|it| format!("redis-server: {it}; Debian's package redis-server has it"));
+        need("reference_server", found)?;
+        Django::make(encoding, Some(free_port()))
+    }
+
+    fn make(encoding: &str, redis_port: Option<u16>) -> Option<Django> {
         let django = Django {
             python: need_python()?,
             folder: TempDir::new().unwrap(),
             port: free_port(),
             encoding: encoding.to_owned(),
+            redis_port,
         };
         django.manage(&["migrate", "--run-syncdb", "--verbosity", "0"]);
         django.manage(&["create_fixture"]);
@@ -45,7 +63,36 @@ impl Django {
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .env("PYTHONUNBUFFERED", "1")
             .env_remove("DJANGO_SETTINGS_MODULE");
+        if let Some(port) = self.redis_port {
+            command.env("REFERENCE_REDIS", port.to_string());
+        }
         command
+    }
+
+    /// Starts its Redis, with what it had before, and waits until it listens. Dropped, it is killed. What it has
+    /// acknowledged is on disk.
+    pub fn serve_redis(&self) -> Running {
+        let port = self
+            .redis_port
+            .expect("a server that was prepared with Redis");
+        let mut command = Command::new("redis-server");
+        command
+            .args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--dir"])
+            .arg(self.folder.path())
+            .args([
+                "--save",
+                "",
+                "--appendonly",
+                "yes",
+                "--appendfsync",
+                "always",
+            ]);
+        let mut redis = Running::start("redis", &mut command, self.folder.path());
+        wait_for("Redis", DEADLINE, || {
+            redis.assert_running();
+            pings(port).ok()
+        });
+        redis
     }
 
     /// Runs one of its management commands and gives what it prints.
@@ -113,20 +160,18 @@ impl Django {
             .map(|it| Report::parse(it, &self.encoding))
             .collect()
     }
+}
 
-    /// Takes away what reports are stored in, or brings it back. Meanwhile each is answered with 500; orders are as ever.
-    pub fn set_store(&self, is_there: bool) {
-        let names = ["monitor_servicereport", "away"];
-        let [from, to] = if is_there {
-            [names[1], names[0]]
-        } else {
-            names
-        };
-        let script = format!(
-            "from django.db import connection; connection.cursor().execute('ALTER TABLE {from} RENAME TO {to}')"
-        );
-        self.manage(&["shell", "--command", &script]);
+/// Whether a Redis has read what is on disk, and answers.
+fn pings(port: u16) -> io::Result<()> {
+    let mut redis = TcpStream::connect(("127.0.0.1", port))?;
+    redis.write_all(b"PING\r\n")?;
+    let mut answer = [0; 5];
+    redis.read_exact(&mut answer)?;
+    if &answer == b"+PONG" {
+        return Ok(());
     }
+    Err(io::ErrorKind::WouldBlock.into())
 }
 
 /// One line of `dump_reports`.

@@ -1,7 +1,7 @@
 from django.core.management.base import BaseCommand
 from django.db import transaction
 
-from monitor.models import Host, HostGroup, Service, Template
+from monitor.models import Host, HostGroup, Service, Template, Trigger
 
 
 class Command(BaseCommand):
@@ -15,6 +15,12 @@ class Command(BaseCommand):
                 name="LinuxCPU", plugin_name="get_linux_cpu", interval=1
             ),
         )
+        of_host.triggers.add(
+            # It is never raised, and the next one always is.
+            Trigger.objects.create(
+                service_name="LinuxCPU", item="iowait", reports=3, above=1000
+            ),
+        )
         of_group = Template.objects.create(name="Linux basics")
         of_group.services.add(
             Service.objects.create(
@@ -22,6 +28,11 @@ class Command(BaseCommand):
             ),
             Service.objects.create(
                 name="LinuxNetwork", plugin_name="GetNetworkStatus", interval=2
+            ),
+        )
+        of_group.triggers.add(
+            Trigger.objects.create(
+                service_name="LinuxMemory", item="MemUsage_p", reports=3, above=0
             ),
         )
         group = HostGroup.objects.create(name="Linux")
