@@ -11,8 +11,14 @@ pub const KILL_AFTER: Duration = Duration::from_secs(2);
 /// Plugins that run at a time.
 pub const MAX_RUNNING: usize = 16;
 
-/// So many are started at a time, each in a folder of its own. A file system that hangs holds one up for good.
+/// So many are started at a time, each in a folder of its own.
 pub const MAX_STARTING: usize = 4;
+
+/// A start that takes longer hangs with its file system, perhaps for good, and is none of those.
+pub const START_HANGS_AFTER: Duration = Duration::from_secs(1);
+
+/// So many may hang, each in a folder of its own and with its thread, before plugins of other folders wait, too.
+pub const MAX_HANGING: usize = 16;
 
 /// A plugin may write this much to its standard output.
 pub const MAX_OUTPUT_BYTES: usize = 64 << 10;

@@ -1,5 +1,6 @@
 //! Starts plugins on threads of its own: looking at a plugin's file and executing it may hang, with the file system that
-//! it is on. Then only the plugins of that folder wait.
+//! it is on. Then only the plugins of that folder wait: a thread that hangs is left to its folder, and another one takes
+//! its place.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -11,7 +12,7 @@ use std::time::Instant;
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use super::limits::{KILL_AFTER, MAX_RUNNING, MAX_STARTING};
+use super::limits::{KILL_AFTER, MAX_HANGING, MAX_RUNNING, MAX_STARTING, START_HANGS_AFTER};
 use super::listed::Plugins;
 use super::output::RunOutcome;
 use super::running::Running;
@@ -22,6 +23,9 @@ const STACK_BYTES: usize = 256 << 10;
 
 const HANGS: &str =
     "the plugin could not be started in its time: the file system that it is on does not answer";
+
+const CROWDED: &str = "the plugin could not be started in its time: too many folders of plugins are on file systems \
+                       that do not answer";
 
 /// The threads, and the plugins that they have not started yet.
 #[derive(Debug)]
@@ -34,14 +38,16 @@ pub struct Starter {
     wake: Arc<EventFd>,
     /// The oldest first.
     waiting: Vec<Waiting>,
+    /// When one that waits may get a thread beside those that hang.
+    more_at: Option<Instant>,
     next_id: u64,
 }
 
 #[derive(Debug)]
 struct Thread {
     orders: Sender<Order>,
-    /// What it is starting.
-    busy_with: Option<u64>,
+    /// What it is starting, and since when.
+    busy_with: Option<(u64, Instant)>,
 }
 
 #[derive(Debug)]
@@ -75,7 +81,7 @@ struct Waiting {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Wanted,
-    /// It was reported as a failure, but still counts: its service is not started again meanwhile.
+    /// It was reported as a failure; its service is not started again meanwhile.
     GivenUp,
     /// What is started ends at once.
     Unwanted,
@@ -94,6 +100,7 @@ impl Starter {
             started,
             wake: Arc::new(EventFd::from_value_and_flags(0, flags)?),
             waiting: Vec::new(),
+            more_at: None,
             next_id: 0,
         };
         starter.add_thread()?;
@@ -163,12 +170,13 @@ impl Starter {
             state: State::Wanted,
             order: Some(order),
         });
-        self.hand_over();
+        self.hand_over(now);
         Ok(())
     }
 
     /// Gives the oldest orders to threads that are free, none to a second thread for the same folder.
-    fn hand_over(&mut self) {
+    fn hand_over(&mut self, now: Instant) {
+        self.more_at = None;
         for next in 0..self.waiting.len() {
             let is_there =
                 |it: &Waiting| Some(&it.place) == self.waiting.get(next).map(|it| &it.place);
@@ -179,8 +187,9 @@ impl Starter {
             let is_free = |it: &Thread| it.busy_with.is_none();
             // Without one more, those that are there follow the orders when they can.
             if !self.threads.iter().any(is_free)
-                && (self.threads.len() >= MAX_STARTING || self.add_thread().is_err())
+                && (!self.may_have_more(now) || self.add_thread().is_err())
             {
+                self.more_at = self.hang_at().filter(|at| *at > now).min();
                 return;
             }
             let free = self.threads.iter_mut().find(|it| it.busy_with.is_none());
@@ -188,26 +197,35 @@ impl Starter {
             if let (Some(thread), Some(waiting)) = (free, waiting)
                 && let Some(order) = waiting.order.take()
             {
-                thread.busy_with = Some(order.id);
+                thread.busy_with = Some((order.id, now));
                 // The thread does not end.
                 let _ = thread.orders.send(order);
             }
         }
     }
 
-    /// Whether a plugin of `slot` waits for its start.
+    fn may_have_more(&self, now: Instant) -> bool {
+        let hanging = self.hang_at().filter(|at| *at <= now).count();
+        self.threads.len() < MAX_STARTING + hanging.min(MAX_HANGING)
+    }
+
+    /// When each thread that starts something hangs.
+    fn hang_at(&self) -> impl Iterator<Item = Instant> {
+        let since = self.threads.iter().filter_map(|it| it.busy_with);
+        since.map(|(_, since)| since + START_HANGS_AFTER)
+    }
+
+    /// Whether a plugin of `slot` waits for its start, or was given up and hangs.
     pub fn has(&self, slot: usize) -> bool {
-        self.counted().any(|it| it.slot == slot)
+        let waiting = self.waiting.iter();
+        let mut wanted = waiting.filter(|it| it.state != State::Unwanted);
+        wanted.any(|it| it.slot == slot)
     }
 
     /// How many wait.
     pub fn count(&self) -> usize {
-        self.counted().count()
-    }
-
-    fn counted(&self) -> impl Iterator<Item = &Waiting> {
         let waiting = self.waiting.iter();
-        waiting.filter(|it| it.state != State::Unwanted)
+        waiting.filter(|it| it.state == State::Wanted).count()
     }
 
     /// From now on whatever is started for `slot` is ended at once.
@@ -224,10 +242,11 @@ impl Starter {
         (!self.waiting.is_empty()).then(|| self.wake.as_fd())
     }
 
-    /// When the next is to be given up.
+    /// When to attend though nothing has been started: the next is to be given up, or may get a thread.
     pub fn deadline(&self) -> Option<Instant> {
         let due = self.waiting.iter().filter(|it| it.state == State::Wanted);
-        due.map(|it| it.by).min()
+        let given_up = due.map(|it| it.by).min();
+        given_up.into_iter().chain(self.more_at).min()
     }
 
     /// What has been started, and what could not be.
@@ -243,7 +262,7 @@ impl Starter {
         let _ = self.wake.read();
         while let Ok(Started { id, run }) = self.started.try_recv() {
             for thread in &mut self.threads {
-                thread.busy_with = thread.busy_with.filter(|it| *it != id);
+                thread.busy_with = thread.busy_with.filter(|(it, _)| *it != id);
             }
             let Some(index) = self.waiting.iter().position(|it| it.id == id) else {
                 continue;
@@ -257,18 +276,25 @@ impl Starter {
                 Err(sentence) => failed.push(RunOutcome::failed(slot, sentence)),
             }
         }
+        let with_threads = self.waiting.iter().filter(|it| it.order.is_none());
+        let asked: Vec<PathBuf> = with_threads.map(|it| it.place.clone()).collect();
         for waiting in self
             .waiting
             .iter_mut()
             .filter(|it| it.state == State::Wanted && it.by <= now)
         {
             waiting.state = State::GivenUp;
-            failed.push(RunOutcome::failed(waiting.slot, HANGS));
+            let why = if asked.contains(&waiting.place) {
+                HANGS
+            } else {
+                CROWDED
+            };
+            failed.push(RunOutcome::failed(waiting.slot, why));
         }
         // A thread would start it for nobody.
         self.waiting
             .retain(|it| it.state == State::Wanted || it.order.is_none());
-        self.hand_over();
+        self.hand_over(now);
         (runs, failed)
     }
 }

@@ -41,25 +41,30 @@ fn a_plugin_folder_that_hangs_holds_up_nothing_else() {
     });
 }
 
-/// Of two folders and their plugins none comes back; what is elsewhere runs as ever.
+/// Of seven folders and their plugins none comes back, more than are started at a time; what is elsewhere runs as ever.
 #[test]
 fn plugins_that_hang_hold_up_none_in_other_folders() {
     let name = "plugins::hung::plugins_that_hang_hold_up_none_in_other_folders";
     with_fuse(name, || {
         let server = Server::new(
             r#"{"Own": ["own", 0.2], "Own2": ["own2", 0.2], "Other": ["other", 0.2], "Other2": ["other2", 0.2],
+                "A": ["a", 0.2], "B": ["b", 0.2], "C": ["c", 0.2], "D": ["d", 0.2], "E": ["e", 0.2],
                 "Good": ["good", 0.1]}"#,
         );
+        let hanging = ["Own", "Own2", "Other", "Other2", "A", "B", "C", "D", "E"];
         let keys = "plugins = [\"own\", \"own2\"]\nplugin_dir = \"plugins\"\nplugin_timeout_s = 2";
         let site = Site::new(&format!("{keys}\n{}", server_settings(&server.url(), "")));
-        let folders = [site.path("plugins"), site.path("elsewhere")];
+        let alone = ["a", "b", "c", "d", "e"];
+        let mut folders = vec![site.path("plugins"), site.path("elsewhere")];
+        folders.extend(alone.map(|it| site.path(it)));
         let mut settings = fs::read_to_string(site.path("agent.toml")).unwrap();
         let program = folders[1].join("other");
-        let commands = [
-            ("other", program.to_str().unwrap()),
-            ("other2", program.to_str().unwrap()),
-            ("good", "/bin/echo"),
+        let mut commands = vec![
+            ("other", program.clone()),
+            ("other2", program),
+            ("good", "/bin/echo".into()),
         ];
+        commands.extend(alone.map(|it| (it, site.path(it).join("check"))));
         for (name, program) in commands {
             settings.push_str(&format!(
                 "[[plugin]]\nname = \"{name}\"\ncommand = [{program:?}, \"{{}}\"]\n"
@@ -69,9 +74,9 @@ fn plugins_that_hang_hold_up_none_in_other_folders() {
         for folder in &folders {
             fs::create_dir(folder).unwrap();
         }
-        let hung = folders.each_ref().map(|it| Hung::over(it));
+        let hung: Vec<Hung> = folders.iter().map(|it| Hung::over(it)).collect();
         let mut agent = site.run();
-        for service in ["Own", "Own2", "Other", "Other2"] {
+        for service in hanging {
             let failed = wait_for("a failed start", DEADLINE, || {
                 server.brought(service).first().cloned()
             });
@@ -84,7 +89,7 @@ fn plugins_that_hang_hold_up_none_in_other_folders() {
         }
 
         drop(hung);
-        for service in ["Own", "Own2", "Other", "Other2"] {
+        for service in hanging {
             wait_for("a start that does not hang", DEADLINE, || {
                 let reports = server.brought(service);
                 let mut errors = reports.iter().map(|it| it["data"]["error"].to_string());
