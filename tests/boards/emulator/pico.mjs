@@ -21,6 +21,9 @@ Ends with standard input, or on TERM.
 
 const CHUNK_NANOS = 20e6;
 const MAX_BACKLOG_BYTES = 4096;
+// A host that stood still for longer does not make up for it: whoever talks to the board had no time either.
+const MAX_LAG_NANOS = 250e6;
+const MAX_PAUSE_MS = 100;
 
 function main() {
   let options;
@@ -85,17 +88,20 @@ class Output {
 
 function realTime(board, output, endNanos, speed) {
   const start = process.hrtime.bigint();
+  let lostNanos = 0;
   let timer;
   const turn = () => {
     clearTimeout(timer);
-    const now = Math.min(Number(process.hrtime.bigint() - start) * speed, endNanos);
+    const passed = Number(process.hrtime.bigint() - start) * speed;
+    lostNanos = Math.max(lostNanos, passed - board.nanos - MAX_LAG_NANOS * speed);
+    const now = Math.min(passed - lostNanos, endNanos);
     // In pieces, so that input is seen while a slow host catches up.
     board.runUntil(Math.min(now, board.nanos + CHUNK_NANOS));
     listenAgain(board);
     output.write();
     if (board.nanos >= endNanos) return process.exit(0);
     const behind = now - board.nanos;
-    const pauseMs = behind > 0 ? 0 : Math.min(Math.max(board.sleepNanos / 1e6 / speed, 1), 1000);
+    const pauseMs = behind > 0 ? 0 : Math.min(Math.max(board.sleepNanos / 1e6 / speed, 1), MAX_PAUSE_MS);
     timer = setTimeout(turn, pauseMs);
   };
   listen(board, turn);
