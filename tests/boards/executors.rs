@@ -1,4 +1,5 @@
-//! Embassy's executor for tasks in interrupts beside mote's own: they link, and the load meter sees both.
+//! An executor for tasks in an interrupt beside that of the main program: each wakes the other's tasks, and the load meter
+//! sees both.
 
 use std::process::Stdio;
 

@@ -9,10 +9,9 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use cortex_m::interrupt::InterruptNumber;
 use cortex_m_rt::entry;
 use cortex_m_semihosting::debug;
-use embassy_executor::InterruptExecutor;
 use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
 use embassy_sync::signal::Signal;
-use mote_firmware::embassy::Executor;
+use mote_firmware::embassy::{Executor, InterruptExecutor};
 use mote_lm3s6965evb as board;
 
 /// How long each task works after a tick: a tenth of the time between two, in rounds of two instructions of 8 ns.
@@ -29,8 +28,6 @@ static DONE: AtomicU32 = AtomicU32::new(0);
 #[derive(Clone, Copy)]
 enum Interrupt {
     Timer0 = 19,
-    /// A timer that is not in use.
-    Timer2 = 23,
 }
 
 // SAFETY: the numbers are those of the data sheet, and stay.
@@ -48,8 +45,8 @@ fn main() -> ! {
         end(false)
     };
     board::start(peripherals);
-    let spawner = IN_INTERRUPT.start(Interrupt::Timer0);
-    let Ok(task) = works_in_interrupt() else {
+    let (Some(spawner), Ok(task)) = (IN_INTERRUPT.start(Interrupt::Timer0), works_in_interrupt())
+    else {
         end(false)
     };
     spawner.spawn(task);
@@ -59,7 +56,7 @@ fn main() -> ! {
         // SAFETY: this is the handler of the interrupt that it was started with.
         unsafe { IN_INTERRUPT.on_interrupt() };
     });
-    let executor = EXECUTOR.insert(Executor::woken_by(Interrupt::Timer2));
+    let executor = EXECUTOR.insert(Executor::new());
     executor.run(&board::LOAD, |spawner| match works_in_main_program() {
         Ok(task) => spawner.spawn(task),
         Err(_) => end(false),
