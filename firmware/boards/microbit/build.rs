@@ -13,6 +13,5 @@ fn main() -> io::Result<()> {
     println!("cargo::rustc-link-search={}", out.display());
     println!("cargo::rustc-link-arg-bins=-Tlink.x");
     println!("cargo::rerun-if-changed={memory}");
-    println!("cargo::rerun-if-env-changed=MOTE_CLIENT_ID");
     Ok(())
 }

@@ -10,10 +10,8 @@ mod usart;
 use cortex_m::peripheral::NVIC;
 use cortex_m_rt::{entry, exception};
 use heapless::spsc::Queue;
-use mote_firmware::{
-    Board, ClientId, Context, Failed, LoadMark, LoadMeter, Mcu, McuPlugin, McuSample, Node, Ram,
-    Reset, Settings, Sleeper, SysTick, Uptime, run_blocking,
-};
+use mote_firmware::{LoadMeter, Mcu, Node, Ram, Reset, Sleeper, SysTick, Uptime, run_blocking};
+use mote_small_board::{Probes, SERVICES, settings};
 
 use chip::{HZ, Interrupt};
 
@@ -42,51 +40,14 @@ fn main() -> ! {
     // SAFETY: the handler shares nothing with the loop but what is made for that.
     unsafe { NVIC::unmask(Interrupt::Usart1) };
 
-    let mut probes = Probes(Mcu::new(&LOAD, &RAM, &RESET));
-    let services = [
-        ("McuLoad", "get_mcu_load", 5),
-        ("McuRam", "get_mcu_ram", 60),
-        ("Alive", "host_alive_check", 60),
-    ];
-    NODE.start(Settings::of(ClientId::Number(7)), &services, now());
+    let mut probes = Probes::new(Mcu::new(&LOAD, &RAM, &RESET), chip::feed_watchdog);
+    NODE.start(settings(), &SERVICES, now());
     let sleeper = Sleeper::with_beat(&LOAD, HZ / 1000, HZ / BEAT_HZ);
     run_blocking(NODE, &mut probes, now, sleeper, line)
 }
 
 fn now() -> Uptime {
     Uptime::from_millis(LOAD.now() / u64::from(HZ / 1000))
-}
-
-/// Those of every microcontroller; an application adds its own here.
-struct Probes(Mcu);
-
-impl Board for Probes {
-    type Plugin = McuPlugin;
-    type Baseline = LoadMark;
-    type Sample = McuSample;
-
-    const NO_BASELINE: LoadMark = Mcu::NO_BASELINE;
-
-    fn plugin(name: &str) -> Option<McuPlugin> {
-        Mcu::plugin(name)
-    }
-
-    fn start(&mut self, plugin: McuPlugin, now: Uptime) -> LoadMark {
-        self.0.start(plugin, now)
-    }
-
-    fn sample(
-        &mut self,
-        plugin: McuPlugin,
-        baseline: &mut LoadMark,
-        context: &Context,
-    ) -> Result<McuSample, Failed> {
-        self.0.sample(plugin, baseline, context)
-    }
-
-    fn feed(&mut self) {
-        chip::feed_watchdog();
-    }
 }
 
 #[exception]
@@ -98,12 +59,4 @@ fn SysTick() {
 #[exception]
 unsafe fn DefaultHandler(_number: i16) {
     usart::interrupt();
-}
-
-/// The watchdog ends it.
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    loop {
-        cortex_m::asm::nop();
-    }
 }
