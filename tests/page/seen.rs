@@ -18,7 +18,7 @@ fn now() -> f64 {
         .as_secs_f64()
 }
 
-fn url(collector: &Program, view: &str) -> String {
+pub fn url(collector: &Program, view: &str) -> String {
     format!("http://{}/{view}", collector.address)
 }
 
@@ -36,7 +36,7 @@ fn assert_quiet(browser: &Browser) {
 }
 
 /// Keeps what is seen, for people to look at.
-fn picture(browser: &Browser, name: &str) {
+pub fn picture(browser: &Browser, name: &str) {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("page");
     std::fs::create_dir_all(&folder).unwrap();
     browser.picture(&folder.join(format!("{name}.png")));

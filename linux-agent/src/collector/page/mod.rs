@@ -1,13 +1,17 @@
 //! The page that browsers get: files that are part of the program. What they show, they ask the API for.
 
+use std::io::Write as _;
 use std::sync::LazyLock;
 
 use axum::http::StatusCode;
 use axum::http::header::{
-    ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderMap, HeaderName,
-    HeaderValue, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT, ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY,
+    CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue, REFERRER_POLICY, VARY,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use axum::response::{IntoResponse, Response};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 
 use super::tag;
 
@@ -37,12 +41,13 @@ macro_rules! files {
     };
 }
 
-static FILES: [File; 20] = files! {
+static FILES: [File; 21] = files! {
     HTML "index.html" "index.html",
     PICTURE "icon.svg" "icon.svg",
     STYLE "style.css" "style.css",
     SCRIPT "main.js" "main.js",
     SCRIPT "api.js" "api.js",
+    SCRIPT "session.js" "session.js",
     SCRIPT "dom.js" "dom.js",
     SCRIPT "words.js" "words.js",
     SCRIPT "units.js" "units.js",
@@ -60,9 +65,45 @@ static FILES: [File; 20] = files! {
     TEXT "uplot-licence.txt" "uplot/LICENSE",
 };
 
-/// The tags of [`FILES`], by which browsers ask whether theirs is still good.
-static TAGS: LazyLock<Vec<HeaderValue>> =
-    LazyLock::new(|| FILES.iter().map(|it| tag::of(it.bytes)).collect());
+/// A file as it is sent to those who take gzip, and the tags by which browsers ask whether theirs is still good.
+struct Ready {
+    tag: HeaderValue,
+    packed: Vec<u8>,
+    packed_tag: HeaderValue,
+}
+
+/// Of each of [`FILES`].
+static READY: LazyLock<Vec<Ready>> = LazyLock::new(|| {
+    let each = FILES.iter().map(|file| {
+        let packed = packed(file.bytes);
+        Ready {
+            tag: tag::of(file.bytes),
+            packed_tag: tag::of(&packed),
+            packed,
+        }
+    });
+    each.collect()
+});
+
+fn packed(bytes: &[u8]) -> Vec<u8> {
+    let mut packed = GzEncoder::new(Vec::new(), Compression::best());
+    // Writing to memory does not fail.
+    let _ = packed.write_all(bytes);
+    packed.finish().unwrap_or_default()
+}
+
+fn takes_gzip(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(ACCEPT_ENCODING).into_iter();
+    values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|coding| {
+            let mut parts = coding.split(';').map(str::trim);
+            let is_gzip = parts.next() == Some("gzip");
+            let weight = parts.next().and_then(|it| it.strip_prefix("q="));
+            is_gzip && weight.and_then(|it| it.parse().ok()) != Some(0.0)
+        })
+}
 
 /// Whether who asks is a browser, or says at least that it reads HTML.
 pub fn is_wanted(headers: &HeaderMap) -> bool {
@@ -79,7 +120,7 @@ pub fn document(headers: &HeaderMap) -> Option<Response> {
     // Others get text at the same address.
     response
         .headers_mut()
-        .insert(VARY, HeaderValue::from_static("Accept"));
+        .insert(VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
     Some(response)
 }
 
@@ -89,20 +130,32 @@ pub fn file(name: &str, headers: &HeaderMap) -> Option<Response> {
 }
 
 fn answer(name: &str, headers: &HeaderMap) -> Option<Response> {
-    let (file, tag) = FILES.iter().zip(&*TAGS).find(|(it, _)| it.name == name)?;
-    let shared: [(HeaderName, HeaderValue); 5] = [
+    let (file, ready) = FILES.iter().zip(&*READY).find(|(it, _)| it.name == name)?;
+    let is_packed = takes_gzip(headers);
+    let tag = match is_packed {
+        true => &ready.packed_tag,
+        false => &ready.tag,
+    };
+    let shared: [(HeaderName, HeaderValue); 6] = [
         (ETAG, tag.clone()),
         // Kept, and asked about each time: after an upgrade nobody runs half of each version.
         (CACHE_CONTROL, HeaderValue::from_static("no-cache")),
         (CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),
         (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
         (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (VARY, HeaderValue::from_static("Accept-Encoding")),
     ];
     Some(match tag::is_known(headers, tag) {
         true => (StatusCode::NOT_MODIFIED, shared).into_response(),
         false => {
             let kind = [(CONTENT_TYPE, HeaderValue::from_static(file.kind))];
-            (shared, kind, file.bytes).into_response()
+            match is_packed {
+                true => {
+                    let coding = [(CONTENT_ENCODING, HeaderValue::from_static("gzip"))];
+                    (shared, kind, coding, ready.packed.as_slice()).into_response()
+                }
+                false => (shared, kind, file.bytes).into_response(),
+            }
         }
     })
 }

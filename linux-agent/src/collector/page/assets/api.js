@@ -15,10 +15,20 @@ export class Failure extends Error {
 export async function ask(path, parameters = {}, signal = undefined) {
   const given = Object.entries(parameters).filter(([, value]) => value !== undefined);
   const query = new URLSearchParams(given).toString();
+  return call(query ? `${path}?${query}` : path, {}, signal);
+}
+
+/// Sends `body` as JSON, and gives the JSON of the answer.
+export async function send(path, body = {}) {
+  return call(path, { method: "POST", body: JSON.stringify(body) });
+}
+
+async function call(address, options, signal) {
   const limit = AbortSignal.timeout(PATIENCE_MS);
   let answer;
   try {
-    answer = await fetch(query ? `${path}?${query}` : path, {
+    answer = await fetch(address, {
+      ...options,
       headers: { Accept: "application/json" },
       signal: signal ? AbortSignal.any([signal, limit]) : limit,
     });

@@ -4,6 +4,7 @@ import { ask } from "./api.js";
 import { el, setText } from "./dom.js";
 import { HostView } from "./host.js";
 import { HostsView } from "./hosts.js";
+import { LoginView, enter, told as session, whoAmI } from "./session.js";
 import { clock, count, duration, stateInWords, zone } from "./words.js";
 
 const POLL_MS = 2000;
@@ -23,6 +24,8 @@ let failure;
 let timer;
 let failures = 0;
 let states;
+/// Whether the collector has said who this is.
+let isKnown = false;
 
 /// The name of the view, its argument, and the parameters.
 function route() {
@@ -37,8 +40,20 @@ function route() {
   return { name, id, key: `${name}/${argument}`, parameters: new URLSearchParams(query) };
 }
 
+/// Shows what the address asks for, or the form to log in.
 function show() {
   const { name, id, key, parameters } = route();
+  if (name === "enter") {
+    // By the link of the start. Its code does not stay in the address.
+    history.replaceState(null, "", "#/");
+    enter(id).then(askAgain);
+    return;
+  }
+  if (!isKnown) return;
+  if (session.me === undefined) {
+    showLogin();
+    return;
+  }
   if (view && view.key === key) {
     view.follow(parameters);
   } else {
@@ -64,9 +79,29 @@ function show() {
   update();
 }
 
+function showLogin() {
+  if (!(view instanceof LoginView)) {
+    view?.destroy();
+    view = new LoginView(askAgain);
+    main.replaceChildren(view.element);
+    view.focus();
+  }
+  view.update();
+  setText(summary, "");
+  document.title = view.title;
+}
+
+/// Forgets who this is and what was seen, and asks.
+function askAgain() {
+  isKnown = false;
+  told = undefined;
+  states = undefined;
+  poll();
+}
+
 function update() {
   updateAway();
-  if (!told) return;
+  if (!told || !view || view instanceof LoginView) return;
   if (view.element.parentNode !== main) main.replaceChildren(view.element);
   view.update(told);
   document.title = view.title;
@@ -94,7 +129,7 @@ function updateAway() {
   if (!isAway) return;
   const age = told ? ` What you see is ${duration((performance.now() - toldAt) / 1000)} old, of ${clock(told.now)}.` : "";
   setText(away, `${failure}${age} It is asked again every few seconds.`);
-  if (!told) main.replaceChildren(el("p", { class: "empty" }, "Nothing to show yet."));
+  if (!told && !(view instanceof LoginView)) main.replaceChildren(el("p", { class: "empty" }, "Nothing to show yet."));
 }
 
 function updateClock() {
@@ -106,18 +141,28 @@ async function poll() {
   clearTimeout(timer);
   const asked = performance.now();
   try {
-    told = await ask("api/hosts");
+    if (!isKnown) {
+      await whoAmI();
+      isKnown = true;
+    }
+    if (session.me !== undefined) told = await ask("api/hosts");
     toldAt = performance.now();
     failure = undefined;
     failures = 0;
   } catch (error) {
-    failure = error.message;
     failures += 1;
+    // Logged out elsewhere, or no user any more.
+    if (error.status === 401 || error.status === 403) {
+      isKnown = false;
+      told = undefined;
+    } else failure = error.message;
   }
+  if (view === undefined || view instanceof LoginView || session.me === undefined) show();
   update();
   // The poll takes a tenth of the time at most, of this machine and of the collector. Nobody looks at a hidden tab.
   const pause = Math.max(POLL_MS * 2 ** failures, 10 * (performance.now() - asked));
-  if (!document.hidden) timer = setTimeout(poll, Math.min(pause, SLOWEST_POLL_MS));
+  const isOut = isKnown && session.me === undefined;
+  if (!document.hidden && !isOut) timer = setTimeout(poll, Math.min(pause, SLOWEST_POLL_MS));
 }
 
 addEventListener("hashchange", show);
@@ -127,5 +172,5 @@ document.addEventListener("visibilitychange", () => {
 });
 setInterval(updateClock, 1000);
 updateClock();
-show();
-poll();
+if (route().name === "enter") show();
+else poll();
