@@ -24,6 +24,9 @@ pub const BATCH: &str = "mote-batch";
 /// report is lost for it.
 pub(crate) const UNKNOWN_CLIENT: &str = "mote-unknown-client";
 
+/// The probe of what an agent counts of its own reports; the collector reads its `queued`.
+pub const AGENT_HEALTH: &str = "get_agent_health";
+
 /// How the `error` ends that an agent reports for a plugin which it does not have.
 pub(crate) const UNKNOWN_PLUGIN: &str =
     "is neither a probe of this agent nor listed in its setting `plugins`";

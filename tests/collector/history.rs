@@ -86,7 +86,9 @@ fn a_series_has_what_was_reported_bin_by_bin_after_a_kill_too() {
                 "min": bins(|it| it), "max": bins(|it| it + 59.0), "avg": bins(|it| it + 29.5),
             }],
             "columns_left_out": 0,
-            "gaps": [{"from": begin + 119.0, "to": begin + 180.0}],
+            "gaps": [
+                {"from": begin + 119.0, "to": begin + 180.0, "cause": "missing", "missing": 60},
+            ],
         })
     );
     let names = series(&collector, &format!("from={begin}"));
@@ -103,7 +105,91 @@ fn a_series_has_what_was_reported_bin_by_bin_after_a_kill_too() {
     // Nothing was reported in the last minutes.
     let recent = series(&collector, "item=lo");
     let gaps = recent["gaps"].as_array().unwrap();
-    assert_eq!(gaps.last().unwrap()["from"], begin + 299.0);
+    let last = gaps.last().unwrap();
+    assert_eq!(
+        (&last["from"], &last["cause"]),
+        (&json!(begin + 299.0), &json!("open"))
+    );
+}
+
+/// A health report of the same run.
+fn health(seq: u64, time: f64, queued: u64) -> Value {
+    report(json!({
+        "service_name": "Health", "boot": "b", "seq": seq, "time": time, "uptime": 100,
+        "data": {"status": 0, "queued": queued},
+    }))
+}
+
+#[test]
+fn a_gap_says_why_nothing_is_there() {
+    let toml = TOML.replace(
+        "[templates.own.services]",
+        "[templates.own.services]\nHealth = [\"get_agent_health\", 60]",
+    );
+    let mut collector = Program::new(&toml);
+    let begin = (now_s() / 60.0).floor() * 60.0 - 3000.0;
+    let at = |minute: u64| begin + minute as f64 * 60.0;
+    let in_run = |boot: &str, seq: u64, minute: u64| {
+        let mut report = network(seq, at(minute), 1.0);
+        report["boot"] = json!(boot);
+        report
+    };
+    let gaps = |collector: &Program| {
+        let answer = series(collector, &format!("from={begin}&to={}", at(40)));
+        let gaps = answer["gaps"].as_array().unwrap().clone();
+        gaps.into_iter()
+            .map(|it| {
+                assert_eq!((it["from"].as_f64().unwrap() - begin) % 60.0, 0.0, "{it}");
+                json!([
+                    ((it["from"].as_f64().unwrap() - begin) / 60.0) as u64,
+                    it["cause"],
+                    it["missing"]
+                ])
+            })
+            .collect::<Vec<_>>()
+    };
+    deliver(&collector, &in_run("a", 0, 5));
+    // The agent is started anew, and loses nothing.
+    deliver(&collector, &in_run("b", 0, 10));
+    // Nothing of this service, while others have the numbers in between.
+    deliver(&collector, &health(1, at(12), 0));
+    deliver(&collector, &in_run("b", 2, 15));
+    // Three never come.
+    deliver(&collector, &in_run("b", 6, 20));
+    let known = [
+        json!([0, "not_yet", null]),
+        json!([5, "not_running", null]),
+        json!([10, "not_sampled", null]),
+    ];
+    let with = |rest: &[Value]| [&known, rest].concat();
+    let open = json!([20, "open", null]);
+    assert_eq!(
+        gaps(&collector),
+        with(&[json!([15, "missing", 3]), open.clone()])
+    );
+    deliver(&collector, &health(7, at(21), 3));
+    assert_eq!(
+        gaps(&collector),
+        with(&[json!([15, "waiting", 3]), open.clone()])
+    );
+    deliver(&collector, &health(8, at(22), 0));
+    collector = Program::start(collector.kill());
+    assert_eq!(
+        gaps(&collector),
+        with(&[json!([15, "lost", 3]), open.clone()])
+    );
+    // One comes after all, of another service.
+    let mut late = health(4, at(17), 0);
+    late["service_name"] = json!("Slow");
+    deliver(&collector, &late);
+    assert_eq!(gaps(&collector), with(&[json!([15, "lost", 2]), open]));
+    // What lies beside the question decides at its edges: a block has the reports by now.
+    for seq in 9..300 {
+        deliver(&collector, &in_run("b", seq, 40 + seq));
+    }
+    let answer = series(&collector, &format!("from={}&to={}", at(21), at(30)));
+    let gap = json!({"from": at(21), "to": at(30), "cause": "not_sampled"});
+    assert_eq!(answer["gaps"], json!([gap]));
 }
 
 #[test]

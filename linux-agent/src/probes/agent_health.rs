@@ -16,9 +16,10 @@ use serde::Serialize;
 use super::kit::file::{lines, number, optional, words};
 use super::kit::rate::round2;
 use super::kit::{AgentCounters, Context, Malformed, ProbeError, Roots, Sample, SourceFile};
+use crate::protocol::AGENT_HEALTH;
 
 /// The server's name for this probe.
-pub(crate) const NAME: &str = "get_agent_health";
+pub(crate) const NAME: &str = AGENT_HEALTH;
 
 /// The agent's own health: the reports over all runs since its queue began, the ticks since it started.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]

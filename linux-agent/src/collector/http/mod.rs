@@ -7,6 +7,7 @@ pub(crate) mod body;
 pub(crate) mod connections;
 pub(crate) mod enroll;
 mod files;
+mod gaps;
 pub(crate) mod guesses;
 pub(crate) mod hashing;
 mod heads;

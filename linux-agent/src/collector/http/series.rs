@@ -6,21 +6,20 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use super::app::Shared;
+use super::gaps::{Explained, explain};
 use super::reader::{Asked, Reader};
 use super::refusal::Refusal;
 use super::reports::{given, whole_ms};
 use crate::client_name::ClientName;
 use crate::collector::now::now_ms;
 use crate::collector::report::TIME_S;
+use crate::collector::store::history::gaps::Gap;
 use crate::collector::store::history::partials::{self, Partial};
 use crate::collector::store::history::series::{MAX_BINS, Question, Series, Tier};
 
 const DEFAULT_BINS: u32 = 600;
 
 const DEFAULT_LENGTH_MS: i64 = 3_600_000;
-
-/// At most this many gaps in an answer, the first ones.
-const MAX_GAPS: usize = 1000;
 
 /// What the query may say.
 #[derive(Deserialize)]
@@ -49,7 +48,7 @@ pub struct Answer {
     times: Vec<f64>,
     columns: Vec<Column>,
     columns_left_out: usize,
-    gaps: Vec<Gap>,
+    gaps: Vec<Explained>,
     #[serde(skip_serializing_if = "is_zero")]
     damaged_blocks: usize,
 }
@@ -63,13 +62,6 @@ struct Column {
     min: Vec<Option<f64>>,
     max: Vec<Option<f64>>,
     avg: Vec<Option<f64>>,
-}
-
-/// From a report to the next one, if that came too late.
-#[derive(Debug, PartialEq, Serialize)]
-struct Gap {
-    from: f64,
-    to: f64,
 }
 
 fn is_zero(number: &usize) -> bool {
@@ -95,6 +87,7 @@ pub async fn series(
         .map(|it| i64::from(it.interval_ms));
     let end_ms = to_ms.min(now_ms());
     let gaps = gaps(&series, from_ms, end_ms, ordered_ms);
+    let gaps = explain(&app.store, &client_id, host, &series.samples, gaps).await?;
     let times = (0..series.bins as i64).map(|bin| seconds(series.from_ms + bin * series.step_ms));
     Ok(Json(Answer {
         client_id,
@@ -147,41 +140,18 @@ fn question(query: Parameters, now_ms: i64) -> Result<Question, Refusal> {
 
 /// Where nothing was reported for more than 2.5 intervals: those of the orders, or else those that reports mostly have.
 fn gaps(series: &Series, from_ms: i64, to_ms: i64, ordered_ms: Option<i64>) -> Vec<Gap> {
-    if to_ms <= from_ms {
-        return Vec::new();
-    }
-    let usual_ms = ordered_ms.or_else(|| median_distance(&series.times));
-    let Some(usual_ms) = usual_ms else {
-        return vec![Gap {
-            from: seconds(from_ms),
-            to: seconds(to_ms),
-        }];
-    };
+    let usual_ms = ordered_ms.or_else(|| series.samples.usual_distance());
+    // Without an interval one report shows nothing.
+    let usual_ms = usual_ms.unwrap_or(match series.samples.all.is_empty() {
+        true => 0,
+        false => i64::MAX / 5,
+    });
     // Of partials only the beginning is known.
     let allowed_ms = match series.tier {
         Tier::Points => usual_ms * 5 / 2,
         Tier::Partials => (usual_ms * 5 / 2).max(2 * partials::LENGTH_MS),
     };
-    let ends = series.times.iter().copied().chain([to_ms]);
-    let mut before = from_ms;
-    let mut gaps = Vec::new();
-    for time in ends {
-        if time - before > allowed_ms && gaps.len() < MAX_GAPS {
-            gaps.push(Gap {
-                from: seconds(before),
-                to: seconds(time),
-            });
-        }
-        before = before.max(time);
-    }
-    gaps
-}
-
-fn median_distance(times: &[i64]) -> Option<i64> {
-    let distances = times.iter().zip(times.iter().skip(1));
-    let mut distances: Vec<i64> = distances.map(|(one, next)| next - one).collect();
-    distances.sort_unstable();
-    distances.get(distances.len() / 2).copied()
+    series.samples.gaps(from_ms..to_ms, allowed_ms)
 }
 
 impl Column {

@@ -93,19 +93,16 @@ impl Intake {
 
     fn replay_row(&mut self, connection: &Connection, row: &SqlRow<'_>) -> rusqlite::Result<()> {
         let (id, stream): (i64, i64) = (row.get(0)?, row.get(1)?);
+        let (boot, seq): (Option<String>, Option<i64>) = (row.get(5)?, row.get(6)?);
+        let seq = seq.map(|it| u64::try_from(it).unwrap_or(0));
+        let place = boot.as_deref().zip(seq);
         if id > self.written_through {
             let client: String = row.get(2)?;
             self.log_bytes += row.get_ref(7)?.as_str()?.len() as i64 + ROW_BYTES;
-            match (
-                row.get::<_, Option<String>>(5)?,
-                row.get::<_, Option<i64>>(6)?,
-            ) {
-                (Some(boot), Some(seq)) => {
-                    let seq = u64::try_from(seq).unwrap_or(0);
-                    // A run that was written later than the rest has it already: that is no duplicate.
-                    self.runs.note_again(connection, &client, &boot, seq)?;
-                }
-                _ => self.runs.count_unnumbered(&client, 1),
+            match place {
+                // A run that was written later than the rest has it already: that is no duplicate.
+                Some((boot, seq)) => self.runs.note_again(connection, &client, boot, seq)?,
+                None => self.runs.count_unnumbered(&client, 1),
             }
         }
         let received_ms: i64 = row.get(3)?;
@@ -117,7 +114,7 @@ impl Intake {
             false => "{}".to_owned(),
         };
         if let Ok(data) = RawValue::from_string(data) {
-            streams.push(stream, Row { id, time_ms }, received_ms, &data);
+            streams.push(stream, Row { id, time_ms }, received_ms, place, &data);
         }
         Ok(())
     }
@@ -245,7 +242,7 @@ impl Intake {
             let row = Row { id, time_ms };
             self.streams
                 .lock()
-                .push(stream, row, *received_ms, &report.data);
+                .push(stream, row, *received_ms, numbered(report), &report.data);
             self.log_bytes += report.data.get().len() as i64 + ROW_BYTES;
             if numbered(report).is_none() {
                 self.runs.count_unnumbered(&report.client_id.to_string(), 1);

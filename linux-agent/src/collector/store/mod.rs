@@ -24,6 +24,7 @@ pub(crate) mod settings;
 mod writer;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -151,6 +152,24 @@ impl Store {
         self.ask(|reply| Job::WriteDown { reply }).await?;
         self.readers
             .read(move |connection| runs::read(connection, clients))
+            .await
+    }
+
+    /// How many of each of these parts of runs never came. `None`: that is not known.
+    pub async fn missing(
+        &self,
+        client: ClientName,
+        parts: Vec<(String, Range<u64>)>,
+    ) -> Result<Vec<Option<u64>>, Unavailable> {
+        self.ask(|reply| Job::WriteDown { reply }).await?;
+        self.readers
+            .read(move |connection| {
+                let client = client.to_string();
+                let parts = parts.iter();
+                parts
+                    .map(|(boot, range)| numbers::missing(connection, &client, boot, range.clone()))
+                    .collect()
+            })
             .await
     }
 

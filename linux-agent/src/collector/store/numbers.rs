@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::ops::Range;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -211,6 +212,18 @@ fn read(connection: &Connection, client: &str, boot: &str) -> rusqlite::Result<O
         is_written: true,
         ..Run::default()
     }))
+}
+
+/// How many of these numbers of a run the tables do not have. `None`: they do not know the run.
+pub fn missing(
+    connection: &Connection,
+    client: &str,
+    boot: &str,
+    range: Range<u64>,
+) -> rusqlite::Result<Option<u64>> {
+    let run = read(connection, client, boot)?;
+    let length = range.end.saturating_sub(range.start);
+    Ok(run.map(|it| length - it.numbers.count_within(range)))
 }
 
 fn write(connection: &Connection, client: &str, boot: &str, run: &Run) -> rusqlite::Result<()> {

@@ -1,7 +1,7 @@
 // A chart: lines over time by uPlot, a legend with values, and a sentence for who cannot see it.
 
 import { el, setAttribute, setText } from "./dom.js";
-import { clock, duration, fullInstant, instant, isSameDay, tick } from "./words.js";
+import { because, clock, duration, fullInstant, instant, isSameDay, tick } from "./words.js";
 
 const HEIGHT = 170;
 
@@ -196,7 +196,7 @@ export class Chart {
     }
     const time = plot.posToVal(left, "x");
     const gap = this.series.gaps.find((it) => it.from < time && time < it.to);
-    setText(this.at, gap ? `no reports ${span(gap, this.to)}` : instantAt(this.series.times[idx], this.to));
+    setText(this.at, gap ? `no reports ${span(gap, this.to)}${because(gap)}` : instantAt(this.series.times[idx], this.to));
     this.updateLegend(gap ? -1 : idx);
   }
 
@@ -258,7 +258,7 @@ export class Chart {
     const write = (value) => this.unit.write(value);
     const told = this.lines.slice(0, 4).filter((it) => it.mean !== undefined);
     const lines = told.map((it) => `${it.label} ${write(it.mean)} on average, ${write(it.least)} to ${write(it.most)}`);
-    const gaps = this.series?.gaps.length ? ` Without reports: ${this.series.gaps.slice(0, 3).map((it) => span(it, this.to)).join(", ")}.` : "";
+    const gaps = this.series?.gaps.length ? ` Without reports: ${this.series.gaps.slice(0, 3).map((it) => `${span(it, this.to)}${because(it)}`).join("; ")}.` : "";
     const text = note ?? `${lines.join("; ")}.${gaps}`;
     setAttribute(this.plot, "aria-label", `${this.title}. ${text}`);
   }

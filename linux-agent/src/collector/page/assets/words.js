@@ -75,3 +75,18 @@ export function stateInWords(it, now) {
       return String(it.state);
   }
 }
+
+/// Why there are no reports, as far as their numbers tell: what follows "no reports from … to …".
+export function because({ cause, missing }) {
+  const reports = count(missing ?? 0, "report");
+  const causes = {
+    not_yet: "the first came later",
+    not_running: "the agent was started anew in between",
+    not_sampled: "the agent ran and did not sample it: not ordered then, or the host slept",
+    waiting: `${reports} of that time may wait at the host`,
+    lost: `${reports} of that time are lost`,
+    missing: `${reports} of that time have not come`,
+    open: "nothing has come since",
+  };
+  return causes[cause] ? `: ${causes[cause]}` : "";
+}

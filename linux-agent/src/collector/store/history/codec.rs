@@ -27,7 +27,8 @@ impl Writer {
         writer
     }
 
-    fn count(&mut self, count: usize) {
+    /// Adds a count.
+    pub fn count(&mut self, count: usize) {
         // Blocks are bounded far below.
         let count = u32::try_from(count).unwrap_or(u32::MAX);
         self.0.extend_from_slice(&count.to_le_bytes());
@@ -82,7 +83,8 @@ impl<'b> Reader<'b> {
         self.rest.is_empty()
     }
 
-    fn count(&mut self) -> Result<usize, Damaged> {
+    /// The next count.
+    pub fn count(&mut self) -> Result<usize, Damaged> {
         let (count, rest) = self.rest.split_first_chunk().ok_or(Damaged)?;
         self.rest = rest;
         usize::try_from(u32::from_le_bytes(*count)).map_err(|_| Damaged)

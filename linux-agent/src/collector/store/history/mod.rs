@@ -5,8 +5,10 @@
 //! finds them again.
 
 pub(crate) mod codec;
+pub(crate) mod gaps;
 pub(crate) mod open;
 pub(crate) mod partials;
+pub(crate) mod places;
 pub(crate) mod points;
 pub(crate) mod samples;
 pub(crate) mod seal;

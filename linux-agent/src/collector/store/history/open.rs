@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::value::RawValue;
 
+use super::places::{Place, Places};
 use super::samples;
 
 /// At most this many columns in a block. A report with more has no history of those beyond.
@@ -15,6 +16,8 @@ pub struct Open {
     rows: Vec<Row>,
     /// When each came, in milliseconds since 1970-01-01 00:00 UTC.
     received: Vec<i64>,
+    /// Where each stands in its run.
+    in_runs: Places,
     columns: Vec<Column>,
     /// Where a column is, by its item and field with a zero byte in between.
     places: HashMap<Box<str>, usize>,
@@ -42,7 +45,7 @@ pub struct Column {
 }
 
 /// What a row takes beside its values, and a column, in values.
-const ROW_CELLS: usize = 3;
+const ROW_CELLS: usize = 5;
 const COLUMN_CELLS: usize = 16;
 
 /// An item and a field are kept twice.
@@ -63,10 +66,10 @@ impl Column {
 
 impl Open {
     /// Adds a report.
-    pub fn push(&mut self, row: Row, received_ms: i64, data: &RawValue) {
+    pub fn push(&mut self, row: Row, received_ms: i64, in_run: Place<'_>, data: &RawValue) {
         let at = self.rows.len();
         self.received.push(received_ms);
-        self.cells += ROW_CELLS;
+        self.cells += ROW_CELLS + self.in_runs.push(in_run);
         self.rows.push(row);
         let Open {
             columns,
@@ -113,6 +116,11 @@ impl Open {
         &self.rows
     }
 
+    /// Where they stand in their runs.
+    pub fn in_runs(&self) -> &Places {
+        &self.in_runs
+    }
+
     /// Their columns.
     pub fn columns(&self) -> &[Column] {
         &self.columns
@@ -137,6 +145,7 @@ impl Open {
         }
         self.rows.drain(..gone);
         self.received.drain(..gone);
+        self.in_runs = self.in_runs.pick(gone..gone + self.rows.len());
         for column in &mut self.columns {
             let gone = gone.min(column.values.len());
             column.values.drain(..gone);
@@ -149,7 +158,7 @@ impl Open {
             .collect();
         let columns = self.columns.iter();
         let cells = columns.map(|it| it.values.len() + name_cells(&it.item, &it.field));
-        self.cells = cells.sum::<usize>() + self.rows.len() * ROW_CELLS;
+        self.cells = cells.sum::<usize>() + self.rows.len() * ROW_CELLS + self.in_runs.cells();
     }
 }
 
@@ -161,7 +170,7 @@ mod tests {
         let mut open = Open::default();
         for (id, data) in (1..).zip(reports) {
             let data = RawValue::from_string((*data).to_owned()).unwrap();
-            open.push(Row { id, time_ms: id }, 0, &data);
+            open.push(Row { id, time_ms: id }, 0, None, &data);
         }
         open
     }
@@ -194,7 +203,7 @@ mod tests {
             (vec![Some(6.0), None], 2)
         );
         let data = RawValue::from_string(r#"{"b": 8, "a": 9}"#.to_owned()).unwrap();
-        open.push(Row { id: 5, time_ms: 5 }, 0, &data);
+        open.push(Row { id: 5, time_ms: 5 }, 0, None, &data);
         assert_eq!(values(&open, "a"), [Some(6.0), None, Some(9.0)]);
         assert_eq!(values(&open, "b"), [None, None, Some(8.0)]);
         open.forget_through(5);

@@ -179,6 +179,7 @@ impl Partials {
 
 #[cfg(test)]
 mod tests {
+    use super::super::places::Places;
     use super::super::points;
     use super::*;
 
@@ -186,6 +187,7 @@ mod tests {
     fn partials_of_two_blocks_add_up() {
         let points = |times: &[i64], values: &[f64]| Points {
             times: times.to_vec(),
+            in_runs: Places::default(),
             columns: vec![points::Column {
                 item: String::new(),
                 field: "a".to_owned(),
@@ -216,6 +218,7 @@ mod tests {
     fn damage_is_an_error_and_no_panic() {
         let points = Points {
             times: (0..50).map(|it| it * 60_000).collect(),
+            in_runs: Places::default(),
             columns: ["a", "b"]
                 .map(|field| points::Column {
                     item: "eth0".to_owned(),

@@ -1,18 +1,21 @@
 //! Blocks of points: what was reported, value by value.
 //!
-//! A block holds the times of its rows in milliseconds, in their order, then for each column its item, its field and its
-//! values. Where a report has no value there stands no number (NaN).
+//! A block holds the times of its rows in milliseconds, in their order, where each stands in its run, then for each column
+//! its item, its field and its values. Where a report has no value there stands no number (NaN).
 
 use std::ops::Range;
 
 use super::codec::{self, Damaged, Reader, Writer};
 use super::open::Open;
+use super::places::Places;
 
 /// Points in the order of their time.
 #[derive(Debug, PartialEq)]
 pub struct Points {
     /// In milliseconds since 1970-01-01 00:00 UTC.
     pub times: Vec<i64>,
+    /// Where each stands in its run.
+    pub in_runs: Places,
     /// The columns in the order in which they came.
     pub columns: Vec<Column>,
 }
@@ -38,6 +41,7 @@ impl Points {
         let columns = open.columns().iter();
         Points {
             times: order.iter().map(time).collect(),
+            in_runs: open.in_runs().pick(order.iter().copied()),
             columns: columns
                 .filter(|column| is_wanted(&column.item, &column.field))
                 .map(|column| Column {
@@ -53,6 +57,7 @@ impl Points {
     pub fn encode(&self) -> Result<Vec<u8>, Damaged> {
         let mut writer = Writer::new(self.times.len());
         writer.numbers(&self.times)?;
+        self.in_runs.encode(&mut writer)?;
         for column in &self.columns {
             writer.text(&column.item);
             writer.text(&column.field);
@@ -66,6 +71,7 @@ impl Points {
         let mut reader = Reader::new(block)?;
         let rows = reader.rows();
         let times = reader.numbers(rows)?;
+        let in_runs = Places::decode(&mut reader)?;
         let mut columns = Vec::new();
         while !reader.is_at_end() {
             let (item, field) = (reader.text()?, reader.text()?);
@@ -78,7 +84,11 @@ impl Points {
                 });
             }
         }
-        Ok(Points { times, columns })
+        Ok(Points {
+            times,
+            in_runs,
+            columns,
+        })
     }
 }
 
@@ -103,7 +113,7 @@ mod tests {
             let mut open = Open::default();
             for (id, (time_ms, data)) in (1..).zip(&reports) {
                 let data = RawValue::from_string(serde_json::to_string(data).unwrap()).unwrap();
-                open.push(Row { id, time_ms: *time_ms }, 0, &data);
+                open.push(Row { id, time_ms: *time_ms }, 0, None, &data);
             }
             let points = Points::decode(&Points::of(&open, 0..usize::MAX, |_, _| true).encode().unwrap(), |_, _| true).unwrap();
             let mut sorted = reports.clone();

@@ -135,6 +135,7 @@ mod tests {
                         time_ms: 0,
                     },
                     1000,
+                    None,
                     &data,
                 );
             }

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use rusqlite::{Connection, params};
 use serde::Serialize;
 
+use super::codec::Damaged;
+use super::gaps::Samples;
 use super::open::Open;
 use super::partials::{self, Partial, Partials};
 use super::points::Points;
@@ -68,8 +70,8 @@ pub struct Series {
     pub columns: BTreeMap<(String, String), Vec<Partial>>,
     /// The columns beyond [`MAX_COLUMNS`] or [`MAX_VALUES`].
     pub left_out: BTreeSet<(String, String)>,
-    /// The times of all reports in order, in milliseconds, for points of one sample a bin.
-    pub times: Vec<i64>,
+    /// The reports in the order of time; of partials only when each begins.
+    pub samples: Samples,
     /// Blocks that could not be read.
     pub damaged: usize,
 }
@@ -127,8 +129,10 @@ pub fn read(
             })?;
         }
     }
-    series.times.sort_unstable();
-    series.times.dedup();
+    if series.tier == Tier::Points {
+        series.add_neighbours(&snapshot, id, question)?;
+    }
+    series.samples.sort();
     Ok(Some(series))
 }
 
@@ -185,7 +189,7 @@ impl Series {
             bins: usize::try_from(ceil((question.to_ms - from_ms).max(1), step_ms)).unwrap_or(1),
             columns: BTreeMap::new(),
             left_out: BTreeSet::new(),
-            times: Vec::new(),
+            samples: Samples::default(),
             damaged: 0,
         }
     }
@@ -195,7 +199,7 @@ impl Series {
         connection: &Connection,
         sql: &str,
         stream: i64,
-        add: impl Fn(&mut Series, &[u8]) -> Result<(), super::codec::Damaged>,
+        add: impl Fn(&mut Series, &[u8]) -> Result<(), Damaged>,
     ) -> rusqlite::Result<()> {
         let end_ms = self.from_ms + self.step_ms * self.bins as i64;
         // A partial begins up to its length before its points.
@@ -229,14 +233,50 @@ impl Series {
         Some(column.or_insert_with(|| vec![Partial::default(); bins]))
     }
 
+    /// The reports next to those in the bins, if there are any: what lies between shows why there is nothing.
+    fn add_neighbours(
+        &mut self,
+        connection: &Connection,
+        stream: i64,
+        question: &Question,
+    ) -> rusqlite::Result<()> {
+        for (is_there, time_ms, sql) in [
+            (
+                self.samples.reach_before(question.from_ms),
+                question.from_ms,
+                "SELECT block FROM points WHERE stream = ?1 AND last_ms < ?2 ORDER BY last_ms DESC LIMIT 1",
+            ),
+            (
+                self.samples.reach_after(question.to_ms),
+                question.to_ms,
+                "SELECT block FROM points WHERE stream = ?1 AND last_ms >= ?2 ORDER BY last_ms LIMIT 1",
+            ),
+        ] {
+            if is_there {
+                continue;
+            }
+            let mut statement = connection.prepare_cached(sql)?;
+            let mut rows = statement.query(params![stream, time_ms])?;
+            if let Some(row) = rows.next()? {
+                match Points::decode(row.get_ref(0)?.as_blob()?, |_, _| false) {
+                    Ok(points) => self.add_samples(&points),
+                    Err(Damaged) => self.damaged += 1,
+                }
+            }
+        }
+        self.samples.has_neighbours = true;
+        Ok(())
+    }
+
+    fn add_samples(&mut self, points: &Points) {
+        for (row, time_ms) in points.times.iter().enumerate() {
+            self.samples.add(*time_ms, points.in_runs.get(row));
+        }
+    }
+
     fn add_points(&mut self, points: &Points) {
+        self.add_samples(points);
         let bins: Vec<Option<usize>> = points.times.iter().map(|it| self.bin(*it)).collect();
-        let inside = points.times.iter().zip(&bins);
-        self.times.extend(
-            inside
-                .filter(|(_, bin)| bin.is_some())
-                .map(|(time, _)| *time),
-        );
         for column in &points.columns {
             let Some(partials) = self.column(&column.item, &column.field) else {
                 continue;
@@ -250,13 +290,10 @@ impl Series {
     }
 
     fn add_partials(&mut self, block: &Partials) {
+        for time_ms in &block.times {
+            self.samples.add(*time_ms, None);
+        }
         let bins: Vec<Option<usize>> = block.times.iter().map(|it| self.bin(*it)).collect();
-        let inside = block.times.iter().zip(&bins);
-        self.times.extend(
-            inside
-                .filter(|(_, bin)| bin.is_some())
-                .map(|(time, _)| *time),
-        );
         for column in &block.columns {
             let Some(partials) = self.column(&column.item, &column.field) else {
                 continue;
@@ -272,6 +309,7 @@ impl Series {
 
 #[cfg(test)]
 mod tests {
+    use super::super::places::Places;
     use super::super::points;
     use super::*;
 
@@ -288,6 +326,7 @@ mod tests {
         };
         let points = Points {
             times: vec![0],
+            in_runs: Places::default(),
             columns: (0..300)
                 .map(|number| points::Column {
                     item: String::new(),

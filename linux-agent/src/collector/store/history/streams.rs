@@ -8,6 +8,7 @@ use rusqlite::Connection;
 use serde_json::value::RawValue;
 
 use super::open::{Open, Row};
+use super::places::Place;
 use crate::client_name::ClientName;
 use crate::collector::store::file_id::FileId;
 
@@ -119,7 +120,14 @@ impl Streams {
     }
 
     /// Notes a report that was stored.
-    pub fn push(&mut self, stream: i64, row: Row, received_ms: i64, data: &RawValue) {
+    pub fn push(
+        &mut self,
+        stream: i64,
+        row: Row,
+        received_ms: i64,
+        place: Place<'_>,
+        data: &RawValue,
+    ) {
         let Some(stream) = self.streams.get_mut(&stream) else {
             return;
         };
@@ -131,7 +139,7 @@ impl Streams {
             return;
         }
         let before = stream.open.cells();
-        stream.open.push(row, received_ms, data);
+        stream.open.push(row, received_ms, place, data);
         self.cells += stream.open.cells() - before;
     }
 
