@@ -56,17 +56,8 @@ const LR: usize = 5;
 const STACK: usize = 6;
 const WORDS: usize = STACK + 4;
 
-/// What a report names them.
-static NAMES: &[(usize, &str)] = &[
-    (RESETS, "resets"),
-    (UPTIME_S, "uptime"),
-    (PC, "pc"),
-    (LR, "lr"),
-    (STACK, "stack1"),
-    (STACK + 1, "stack2"),
-    (STACK + 2, "stack3"),
-    (STACK + 3, "stack4"),
-];
+/// What a report names those from `PC` on.
+static NAMES: [&str; WORDS - PC] = ["pc", "lr", "stack1", "stack2", "stack3", "stack4"];
 
 type Record = [u32; WORDS];
 
@@ -125,9 +116,11 @@ impl Serialize for Crash {
         data.serialize_field("status", &Status::OK)?;
         let cause = CAUSES.get(last(CAUSE) as usize);
         data.serialize_field("cause", *cause.unwrap_or(&"unknown"))?;
-        for (index, name) in NAMES {
-            if *index == RESETS || last(CAUSE) != 0 {
-                data.serialize_field(name, &last(*index))?;
+        data.serialize_field("resets", &last(RESETS))?;
+        if last(CAUSE) != 0 {
+            data.serialize_field("uptime", &last(UPTIME_S))?;
+            for (index, name) in (PC..).zip(&NAMES) {
+                data.serialize_field(name, &last(index))?;
             }
         }
         data.end()
