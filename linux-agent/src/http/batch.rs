@@ -9,10 +9,10 @@ use serde::Deserialize;
 use ureq::Body;
 use ureq::http::{Method, Response, StatusCode, header};
 
-use crate::http::client::{Client, MAX_ANSWER, verdict};
+use crate::http::client::{Client, MAX_ANSWER};
 use crate::http::document::encoding;
 use crate::http::error::{CallError, CallFault};
-use crate::http::outcome::Outcome;
+use crate::http::outcome::{self, Outcome};
 use crate::http::words;
 use crate::settings::Encoding;
 
@@ -54,9 +54,9 @@ struct Exception {
 impl Client {
     /// Whether several reports may go in one request: the server offers it, and takes reports as they are.
     pub fn takes_many(&self) -> bool {
-        let is_plain = self.server.report_encoding == Encoding::Json;
+        let is_plain = self.session.server.report_encoding == Encoding::Json;
         is_plain
-            && self.server.field_names.are_usual()
+            && self.session.server.field_names.are_usual()
             && self.batches.is_offered.load(Ordering::Relaxed)
             && (self.batches.state().again_at).is_none_or(|at| at <= Instant::now())
     }
@@ -74,8 +74,10 @@ impl Client {
             count += 1;
         }
         let headers = [(header::CONTENT_TYPE.as_str(), "application/x-ndjson")];
-        let wait = self.server.request_timeout;
-        let response = self.call(Method::POST, &self.batches.url, &headers, &body, wait);
+        let wait = self.session.server.request_timeout;
+        let response = self
+            .session
+            .call(Method::POST, &self.batches.url, &headers, &body, wait);
         if body.capacity() <= MAX_KEPT_BYTES {
             self.batches.state().body = body;
         }
@@ -93,7 +95,7 @@ impl Client {
             return Together::Answered(fates);
         }
         let is_of_all = status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED
-            || status.is_client_error() && verdict(status, false).is_none();
+            || status.is_client_error() && outcome::of_status(status, false).is_none();
         if !is_of_all {
             self.batches.state().again_at = Some(Instant::now() + AGAIN_AFTER);
             log::warn!(
@@ -129,11 +131,11 @@ impl Client {
     /// Only a refusal is the end of a report; whatever else it is, its own request has to show.
     fn refused_line(&self, exception: &Exception) -> End {
         let status = StatusCode::from_u16(exception.status).ok()?;
-        let outcome = verdict(status, exception.unknown_client)?;
+        let outcome = outcome::of_status(status, exception.unknown_client)?;
         let words = words::of(exception.error.as_bytes());
         (outcome == Outcome::Refused).then(|| {
             let error = CallFault::Status(status, None).of(&self.batches.url);
-            (outcome, Some(self.explained(error, words)))
+            (outcome, Some(self.session.explained(error, words)))
         })
     }
 }

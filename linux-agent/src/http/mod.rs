@@ -1,10 +1,9 @@
 //! The calls of the protocol, over ureq.
 //!
 //! ```text
-//! client ──► ureq ──► transport ──► tls ──► socket        words    what a server says of a refusal
-//!    ├── document         │                               error    why a call failed, in one sentence
-//!    └── access           ├── connect ◄── resolver        outcome  what it meant for the report
-//!        token, TLS       └── buffers
+//! client ──► session ──► ureq ──► transport ──► tls ──► socket        words    what a server says of a refusal
+//!    └── document └── access          ├── connect ◄── resolver         error    why a call failed, in one sentence
+//!                     token, TLS      └── buffers                      outcome  what it meant for the report
 //! ```
 //!
 //! An answer is bounded in its head, the number of its headers (ureq's 128), its body and the time that it takes.
@@ -22,6 +21,7 @@ pub mod outcome;
 mod redirect;
 mod report_body;
 mod resolver;
+mod session;
 mod socket;
 #[cfg_attr(not(feature = "tls"), path = "tls/absent.rs")]
 pub(crate) mod tls;
@@ -31,11 +31,12 @@ pub(crate) mod words;
 pub use batch::{AGAIN_AFTER, Together};
 pub use buffers::{JoinedBuffers, MAX_HEAD, MAX_INTERIM};
 pub(crate) use client::Tried;
-pub use client::{ANSWER_WAIT, Client, MAX_ANSWER, MAX_RETRY_AFTER};
+pub use client::{ANSWER_WAIT, Client, MAX_ANSWER};
 pub use document::MAX_TAG;
 pub use error::CallError;
 pub use redirect::MAX_REDIRECTS;
 pub use resolver::MAX_ADDRESSES;
+pub use session::MAX_RETRY_AFTER;
 #[cfg(feature = "tls")]
 pub use tls::MAX_CERTIFICATES;
 pub use words::{MAX_LOOKED_AT, MAX_WORDS};

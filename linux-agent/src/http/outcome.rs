@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use ureq::http::StatusCode;
+
 /// How a delivery ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -22,4 +24,27 @@ pub enum Outcome {
     Unreachable,
     /// There was a connection, but no valid answer. The report may be the cause or not.
     Unanswered,
+}
+
+/// What a status other than 2xx means for a report. `None`: it is about the token, the time or the way.
+pub(super) fn of_status(status: StatusCode, is_unknown_client: bool) -> Option<Outcome> {
+    match status {
+        // These are about the token or the time, not the report.
+        StatusCode::UNAUTHORIZED
+        | StatusCode::FORBIDDEN
+        | StatusCode::REQUEST_TIMEOUT
+        | StatusCode::TOO_MANY_REQUESTS => None,
+        // So is the id that mote's collector does not know.
+        _ if is_unknown_client => None,
+        // A wrong address, a server that was set up wrongly, a limit on the way.
+        StatusCode::NOT_FOUND
+        | StatusCode::METHOD_NOT_ALLOWED
+        | StatusCode::PAYLOAD_TOO_LARGE
+        | StatusCode::MISDIRECTED_REQUEST
+        | StatusCode::TOO_EARLY => Some(Outcome::Doubtful),
+        _ if status.is_client_error() => Some(Outcome::Refused),
+        StatusCode::INTERNAL_SERVER_ERROR | StatusCode::NOT_IMPLEMENTED => Some(Outcome::Failed),
+        // Whoever is in between, or the server for all.
+        _ => None,
+    }
 }
