@@ -12,6 +12,7 @@ mod enrolment;
 mod history;
 mod hung;
 mod limits;
+mod live;
 mod reload;
 mod said;
 mod sessions;

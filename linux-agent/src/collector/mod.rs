@@ -7,6 +7,7 @@
 //! POST /api/client/service/report/   one report, as JSON or as form fields
 //! POST /api/client/service/reports   many, a line of JSON each
 //! GET  /api/me                       who asks, and how to become somebody
+//! GET  /api/live                     the hosts as they change, as server-sent events
 //! POST /api/login                    a name and a password for a session; /api/logout ends it
 //! POST /api/enter                    the code in the link of the start for a session
 //! GET  /api/reports                  the reports kept: client_id, service, since, after, limit
@@ -67,6 +68,7 @@ pub use http::connections::{
     IDLE_TIMEOUT, MAX_CONNECTIONS, MAX_HEAD_BYTES, MAX_OWN_CONNECTIONS, STOP_TIMEOUT, WRITE_TIMEOUT,
 };
 pub use http::enroll::MAX_BODY_BYTES as MAX_ENROLMENT_BYTES;
+pub use http::frames::MAX_STREAMS;
 pub use http::guesses::MAX_DELAY as MAX_GUESS_DELAY;
 pub use http::hashing::{MAX_HASHING, MAX_WAITING as MAX_LOGINS};
 pub use http::reports::{MAX_BODY_BYTES, MAX_SERVICES_OF_CLIENT};
@@ -241,6 +243,11 @@ impl Collector {
         let encryption = tls.subscribe();
         let (has_socket, database) = (listeners.socket.is_some(), settings.database.clone());
         let router = http::router(Arc::clone(&app));
+        let ends = Arc::clone(&app);
+        let stop = async move {
+            stop.await;
+            ends.live.close();
+        };
         runtime.block_on(async {
             let reload =
                 follow_settings(settings, watched, hangups, address, Arc::clone(&app), tls);

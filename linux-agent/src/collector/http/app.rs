@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use axum::extract::State;
 
 use super::body::Room;
+use super::frames::Live;
 use super::guesses::Guesses;
 use super::hashing::Hashing;
 use crate::client_name::ClientName;
@@ -38,6 +39,8 @@ pub struct App {
     pub sessions: Sessions,
     /// The link of this start.
     pub link: Link,
+    /// Who listens to the state of the hosts.
+    pub live: Live,
     /// What the log says of clients.
     pub notices: Notices,
     /// What reports say of the hosts.
@@ -77,6 +80,7 @@ impl App {
             hashing,
             sessions,
             link: Link::default(),
+            live: Live::default(),
             notices: Notices::default(),
             watch: Watch::default(),
             started_ms: now_ms(),

@@ -13,6 +13,7 @@ use super::refusal::Refusal;
 use crate::client_name::ClientName;
 use crate::collector::now::now_ms;
 use crate::collector::settings::host::{Host, OrderedService};
+use crate::collector::store::Unavailable;
 use crate::collector::store::reports::Stored;
 
 /// A report may come this much later than 2.5 of its intervals, in milliseconds: it travels, and gateways wait.
@@ -94,27 +95,76 @@ pub async fn hosts(
 ) -> Result<Json<Answer>, Refusal> {
     let only = query.client_id.filter(|id| !id.is_empty());
     let only = only.map(|id| ClientName::from_text(&id));
-    let wanted = || {
-        let hosts = rules.hosts.iter();
-        hosts.filter(|(id, _)| only.as_ref().is_none_or(|only| only == *id))
-    };
-    let services = wanted().flat_map(|(id, host)| {
+    let wanted = rules.hosts.iter();
+    let wanted = wanted.filter(|(id, _)| only.as_ref().is_none_or(|only| only == *id));
+    let (hosts, now_ms) = states(&app, &rules, &wanted.collect::<Vec<_>>()).await?;
+    Ok(Json(Answer {
+        hosts,
+        now: seconds(now_ms),
+    }))
+}
+
+/// What the state of a host follows from, but for the settings. While it stays the same, so does the state.
+#[derive(PartialEq, Eq)]
+pub struct Mark {
+    /// Of each service the last report, and whether the next one is late.
+    services: Vec<(Option<i64>, bool)>,
+    orders_ms: Option<i64>,
+}
+
+/// The mark of a host of the settings.
+pub fn mark(app: &App, id: &ClientName, host: &Host, now_ms: i64) -> Mark {
+    let services = host.services.iter().map(|(name, ordered)| {
+        let last = app.store.last(id, name);
+        let last_ms = last.as_ref().map(|it| it.received_ms);
+        let is_late = late(ordered, last_ms, app.started_ms, now_ms).is_some();
+        (last.map(|it| it.id), is_late)
+    });
+    Mark {
+        services: services.collect(),
+        orders_ms: app.watch.orders_ms(id),
+    }
+}
+
+/// The state of each of these hosts, in a line of JSON.
+pub async fn lines(
+    app: &App,
+    rules: &Rules,
+    wanted: &[(&ClientName, &Host)],
+) -> Result<Vec<Vec<u8>>, Unavailable> {
+    let (hosts, _) = states(app, rules, wanted).await?;
+    let lines = hosts.iter().map(|host| {
+        // Nothing in it can fail to be written.
+        let mut line = serde_json::to_vec(host).unwrap_or_default();
+        // Data is as it was posted, and may have been in several lines.
+        for byte in line.iter_mut().filter(|it| matches!(**it, b'\n' | b'\r')) {
+            *byte = b' ';
+        }
+        line
+    });
+    Ok(lines.collect())
+}
+
+/// The state of each of these hosts, and of when it is.
+async fn states(
+    app: &App,
+    rules: &Rules,
+    wanted: &[(&ClientName, &Host)],
+) -> Result<(Vec<HostState>, i64), Unavailable> {
+    let services = wanted.iter().flat_map(|(id, host)| {
         let names = host.services.keys();
-        names.map(|name| (id.clone(), name.clone()))
+        names.map(|name| ((*id).clone(), name.clone()))
     });
     let mut latest = app.store.latest(services.collect()).await?.into_iter();
     let now_ms = now_ms();
-    let carriers = carriers(&rules);
-    let hosts = wanted().map(|(id, host)| {
+    let carriers = carriers(rules);
+    let hosts = wanted.iter().map(|(id, host)| {
         let reports = latest.by_ref().take(host.services.len()).collect();
-        let mut state = state_of(&app, id, host, reports, now_ms);
+        let mut state = state_of(app, id, host, reports, now_ms);
         state.carried_by = carriers.get(id).map(|it| (*it).clone());
         state
     });
-    Ok(Json(Answer {
-        hosts: hosts.collect(),
-        now: seconds(now_ms),
-    }))
+    Ok((hosts.collect(), now_ms))
 }
 
 /// Who reports for each board.

@@ -6,12 +6,15 @@ pub(crate) mod batch;
 pub(crate) mod body;
 pub(crate) mod connections;
 pub(crate) mod enroll;
+mod feed;
 mod files;
+pub(crate) mod frames;
 mod gaps;
 pub(crate) mod guesses;
 pub(crate) mod hashing;
 mod heads;
 mod hosts;
+mod live;
 mod overview;
 mod reader;
 mod refusal;
@@ -34,6 +37,7 @@ use batch::receive_batch;
 use enroll::enroll;
 use files::file;
 use hosts::hosts;
+use live::live;
 use overview::overview;
 use refusal::Refusal;
 use reports::{kept, receive};
@@ -62,6 +66,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/api/reports", get(kept))
         .route("/api/accounting", get(accounting))
         .route("/api/hosts", get(hosts))
+        .route("/api/live", get(live))
         .route("/api/series", get(series))
         .fallback(no_such_page)
         .method_not_allowed_fallback(no_such_method)

@@ -41,13 +41,14 @@ macro_rules! files {
     };
 }
 
-static FILES: [File; 21] = files! {
+static FILES: [File; 22] = files! {
     HTML "index.html" "index.html",
     PICTURE "icon.svg" "icon.svg",
     STYLE "style.css" "style.css",
     SCRIPT "main.js" "main.js",
     SCRIPT "api.js" "api.js",
     SCRIPT "session.js" "session.js",
+    SCRIPT "live.js" "live.js",
     SCRIPT "dom.js" "dom.js",
     SCRIPT "words.js" "words.js",
     SCRIPT "units.js" "units.js",

@@ -1,12 +1,15 @@
-// Which view the address asks for, the poll that keeps it fresh, and what stands above all views.
+// Which view the address asks for, what keeps it fresh, and what stands above all views.
 
 import { ask } from "./api.js";
 import { el, setText } from "./dom.js";
 import { HostView } from "./host.js";
 import { HostsView } from "./hosts.js";
+import { Live } from "./live.js";
 import { LoginView, enter, told as session, whoAmI } from "./session.js";
 import { clock, count, duration, stateInWords, zone } from "./words.js";
 
+/// After a stream that did not begin, the next one is tried after this time.
+const LIVE_AGAIN_MS = 60_000;
 const POLL_MS = 2000;
 const SLOWEST_POLL_MS = 15_000;
 
@@ -24,6 +27,9 @@ let failure;
 let timer;
 let failures = 0;
 let states;
+/// The stream of what changes, and when it may be tried (again).
+let live;
+let liveFrom = 0;
 /// Whether the collector has said who this is.
 let isKnown = false;
 
@@ -137,13 +143,43 @@ function updateClock() {
   if (failure !== undefined) updateAway();
 }
 
+function listen() {
+  let isBegun = false;
+  const ended = () => {
+    live = undefined;
+    if (!isBegun) liveFrom = performance.now() + LIVE_AGAIN_MS;
+    poll();
+  };
+  const hear = (hosts) => {
+    isBegun = true;
+    told = hosts;
+    toldAt = performance.now();
+    failure = undefined;
+    failures = 0;
+    update();
+  };
+  live = new Live(told, hear, ended);
+}
+
+function stopListening() {
+  live?.close();
+  live = undefined;
+}
+
+/// Asks who this is and for all hosts, then listens. Where that does not work, it asks again and again.
 async function poll() {
   clearTimeout(timer);
+  stopListening();
   const asked = performance.now();
   try {
     if (!isKnown) {
       await whoAmI();
       isKnown = true;
+    }
+    if (session.me !== undefined && !document.hidden && performance.now() >= liveFrom) {
+      listen();
+      if (view === undefined || view instanceof LoginView) show();
+      return;
     }
     if (session.me !== undefined) told = await ask("api/hosts");
     toldAt = performance.now();
@@ -151,6 +187,7 @@ async function poll() {
     failures = 0;
   } catch (error) {
     failures += 1;
+    liveFrom = 0;
     // Logged out elsewhere, or no user any more.
     if (error.status === 401 || error.status === 403) {
       isKnown = false;
@@ -167,8 +204,10 @@ async function poll() {
 
 addEventListener("hashchange", show);
 document.addEventListener("visibilitychange", () => {
-  if (document.hidden) clearTimeout(timer);
-  else poll();
+  if (document.hidden) {
+    clearTimeout(timer);
+    stopListening();
+  } else poll();
 });
 setInterval(updateClock, 1000);
 updateClock();

@@ -1,0 +1,93 @@
+//! The state of all hosts, second by second, as it passes from the task that looks to those who listen.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio::time::Instant;
+
+/// So many may listen at a time.
+pub const MAX_STREAMS: usize = 64;
+
+/// An older frame is not told: nobody listened meanwhile.
+const FRESH: Duration = Duration::from_millis(1500);
+
+/// All hosts at one time.
+pub struct Frame {
+    pub now_ms: i64,
+    /// Counts the frames.
+    pub number: u64,
+    /// The frame since which these are the hosts, in this order.
+    pub listed: u64,
+    pub hosts: Vec<Shown>,
+    /// The collector ends.
+    pub is_last: bool,
+    /// When it was made, if ever.
+    pub made: Option<Instant>,
+}
+
+/// A host, as it is told.
+#[derive(Clone)]
+pub struct Shown {
+    /// The frame that it changed with.
+    pub changed: u64,
+    /// Its JSON, as a line of an event.
+    pub line: Bytes,
+}
+
+/// Those who listen, and what they are told.
+pub struct Live {
+    pub places: Arc<Semaphore>,
+    pub frames: watch::Sender<Arc<Frame>>,
+    /// Whether the task that makes frames has begun.
+    pub is_begun: AtomicBool,
+    /// Tells it that somebody listens.
+    pub listens: Notify,
+}
+
+impl Default for Live {
+    fn default() -> Live {
+        Live {
+            places: Arc::new(Semaphore::new(MAX_STREAMS)),
+            frames: watch::Sender::new(Arc::new(Frame::none())),
+            is_begun: AtomicBool::new(false),
+            listens: Notify::new(),
+        }
+    }
+}
+
+impl Live {
+    /// Ends all streams, since the collector ends.
+    pub fn close(&self) {
+        let last = Frame {
+            is_last: true,
+            ..Frame::none()
+        };
+        self.frames.send_replace(Arc::new(last));
+    }
+}
+
+impl Frame {
+    fn none() -> Frame {
+        Frame {
+            now_ms: 0,
+            number: 0,
+            listed: 0,
+            hosts: Vec::new(),
+            is_last: false,
+            made: None,
+        }
+    }
+
+    /// Whether it shows how things are now.
+    pub fn is_fresh(&self) -> bool {
+        self.made.is_some_and(|made| made.elapsed() < FRESH)
+    }
+
+    /// Whether anything has changed since the frame that is `known`.
+    pub fn has_news(&self, known: u64) -> bool {
+        known < self.listed || self.hosts.iter().any(|it| it.changed > known)
+    }
+}
