@@ -20,7 +20,7 @@ pub mod gateway;
 
 // The server that agents report to.
 #[cfg(feature = "serve")]
-pub mod collector; // only: account, client_name, protocol, ranges, toml_reader, system
+pub mod collector; // only: account, client_name, http, protocol, ranges, toml_reader, system
 
 // What a services document means on this host.
 pub mod orders;

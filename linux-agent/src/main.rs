@@ -13,7 +13,7 @@ use mote_agent::cli::crash;
 use mote_agent::cli::outcome::{Failed, exit};
 use mote_agent::cli::source::Source;
 #[cfg(feature = "serve")]
-use mote_agent::cli::{backup, collector, demo, export, hosts, instant, passwd};
+use mote_agent::cli::{alarms, backup, collector, demo, export, hosts, instant, passwd};
 use mote_agent::cli::{check, enroll, probe, process, status};
 #[cfg(feature = "serve")]
 use mote_agent::collector::Role;
@@ -204,6 +204,50 @@ enum Command {
         /// What the user may do
         #[arg(long, default_value = "admin", value_parser = ["admin", "viewer"])]
         role: String,
+    },
+    /// Say what is wrong with the hosts of a running collector, and who heard of it
+    #[cfg(feature = "serve")]
+    Alarms {
+        /// Also what is over
+        #[arg(long)]
+        history: bool,
+        /// As a JSON document
+        #[arg(long)]
+        json: bool,
+    },
+    /// Have a running collector say nothing of a host for a time
+    #[cfg(feature = "serve")]
+    Silence {
+        /// The name of its table in the settings, or its id
+        #[arg(required_unless_present = "end")]
+        host: Option<String>,
+        /// Why
+        #[arg(required_unless_present = "end")]
+        why: Option<String>,
+        /// For how long, such as 30m, 2h or 7d
+        #[arg(long = "for", value_name = "TIME", value_parser = silence_length, required_unless_present = "end")]
+        length: Option<Duration>,
+        /// Only this alarm of it
+        #[arg(long, value_name = "NAME")]
+        alarm: Option<String>,
+        /// End the silence of this number
+        #[arg(long, value_name = "ID", conflicts_with_all = ["host", "why", "length", "alarm"])]
+        end: Option<u64>,
+    },
+    /// Say what happened to the hosts of a running collector
+    #[cfg(feature = "serve")]
+    Events {
+        /// The name of a host's table in the settings, or its id; events of the collector itself come with its own
+        host: Option<String>,
+        /// The first instant: 8h (ago), 22:00, 2026-11-25, "2026-11-25 22:00", @SECONDS [default: a day ago]
+        #[arg(long, value_name = "T", value_parser = instant::parse)]
+        from: Option<f64>,
+        /// The end [default: now]
+        #[arg(long, value_name = "T", value_parser = instant::parse)]
+        to: Option<f64>,
+        /// As a JSON document
+        #[arg(long)]
+        json: bool,
     },
     /// Collect and report on this machine, with nothing to configure
     #[cfg(feature = "serve")]
@@ -396,9 +440,39 @@ fn dispatch(Cli { global, command }: Cli) -> Result<u8, Failed> {
             passwd::passwd(&name, if is_admin { Role::Admin } else { Role::Viewer })
         }
         #[cfg(feature = "serve")]
+        Command::Alarms { history, json } => alarms::alarms(&source, history, json),
+        #[cfg(feature = "serve")]
+        Command::Silence { end: Some(id), .. } => alarms::end_silence(&source, id),
+        #[cfg(feature = "serve")]
+        Command::Silence {
+            host,
+            why,
+            length,
+            alarm,
+            end: None,
+        } => alarms::silence(
+            &source,
+            &host.unwrap_or_default(),
+            length.unwrap_or_default(),
+            &why.unwrap_or_default(),
+            alarm.as_deref(),
+        ),
+        #[cfg(feature = "serve")]
+        Command::Events {
+            host,
+            from,
+            to,
+            json,
+        } => alarms::events(&source, host.as_deref(), from, to, json),
+        #[cfg(feature = "serve")]
         Command::Demo { state } => demo::demo(&source, state.as_deref()),
     }?;
     Ok(exit::OK)
+}
+
+#[cfg(feature = "serve")]
+fn silence_length(text: &str) -> Result<Duration, String> {
+    alarms::length(text, Duration::from_secs(365 * 86_400))
 }
 
 /// 0 to 3600 seconds, decimals allowed.

@@ -296,7 +296,9 @@ fn a_host_shows_what_it_reports_and_who_ordered_it() {
         (host["state"] == "silent").then(|| {
             let since = host["last"].as_f64().unwrap();
             let late = answer["now"].as_f64().unwrap() - since - 12.5;
-            assert!((late_s.unwrap() - late).abs() < 0.01, "{host}");
+            // It counts from when the report was seen to be stored, by a look each second.
+            let seen_s = late - late_s.unwrap();
+            assert!((-0.01..5.0).contains(&seen_s), "{host}");
         })
     });
 }

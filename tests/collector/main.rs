@@ -5,6 +5,7 @@
 
 mod access;
 mod accounting;
+mod alarms;
 mod api;
 mod batch;
 mod commands;

@@ -1,6 +1,8 @@
 //! What the commands do. Each ends in an exit code and, if it failed, one sentence.
 
 #[cfg(feature = "serve")]
+pub mod alarms;
+#[cfg(feature = "serve")]
 pub mod ask;
 #[cfg(feature = "serve")]
 pub mod backup;

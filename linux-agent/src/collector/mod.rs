@@ -12,15 +12,21 @@
 //! POST /api/enter                    the code in the link of the start for a session
 //! GET  /api/reports                  the reports kept: client_id, service, since, after, limit
 //! GET  /api/accounting               received, duplicates and gaps of each run: client_id
+//! GET  /api/alarms                   what is wrong, what was, and who heard of it: client_id, before, limit
+//! GET  /api/events                   what happened: client_id, from, to, before, limit
+//! POST /api/silences                 no messages about a host for a time
+//! DELETE /api/silences/{id}          the end of that
 //! GET  /                             what was reported last, for people: a page, or text
 //! GET  /page/{name}                  the files of the page
 //! ```
 //!
 //! One thread answers requests, another owns the database, a third looks after the settings.
 
+mod alarms;
 mod auth;
 mod digest;
 mod http;
+mod lateness;
 mod notices;
 mod now;
 mod page;
@@ -29,6 +35,7 @@ mod reload;
 mod report;
 mod settings;
 pub(crate) mod socket;
+pub(crate) mod span;
 mod store;
 mod tag;
 mod tls;
@@ -50,24 +57,36 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_rustls::TlsAcceptor;
 
 use crate::system::secret::SecretError;
+use alarms::duty::Alarms;
 use auth::Guard;
 use auth::sessions::Sessions;
-use http::app::{App, Rules};
+use http::app::{App, Rules, Sight};
 use http::connections::{self, Listeners};
 use http::hashing::Hashing;
+use lateness::Lateness;
+use now::steady_ms;
 use reload::{Loaded, Reloader, Watched};
 use store::Store;
 use store::open::OpenError;
 use tls::TlsFilesError;
+use watch::Watch;
 
+pub use alarms::courier::{MAIL_TIMEOUT, WEBHOOK_TIMEOUT};
+pub use alarms::duty::MAX_UNWRITTEN;
+pub use alarms::message::MAX_NAMED;
+pub use alarms::outbox::{MAX_AGE_MS as MAX_MESSAGE_AGE_MS, MAX_WAITING as MAX_MESSAGES};
+pub use alarms::records::MAX_ROWS as MAX_ALARM_ROWS;
+pub use alarms::silences::MAX_SILENCES;
 pub use auth::attempts::MAX_WAIT as MAX_LOGIN_WAIT;
 pub use auth::sessions::MAX_PER_USER as MAX_SESSIONS;
+pub use http::alarms::{MAX_HISTORY as MAX_ALARM_HISTORY, MAX_REASON, MAX_SILENCE_S};
 pub use http::batch::MAX_SENTENCE;
 pub use http::body::{BODY_TIMEOUT, MAX_BODIES_BYTES};
 pub use http::connections::{
     IDLE_TIMEOUT, MAX_CONNECTIONS, MAX_HEAD_BYTES, MAX_OWN_CONNECTIONS, STOP_TIMEOUT, WRITE_TIMEOUT,
 };
 pub use http::enroll::MAX_BODY_BYTES as MAX_ENROLMENT_BYTES;
+pub use http::events::MAX_EVENTS;
 pub use http::frames::MAX_STREAMS;
 pub use http::guesses::MAX_DELAY as MAX_GUESS_DELAY;
 pub use http::hashing::{MAX_HASHING, MAX_WAITING as MAX_LOGINS};
@@ -79,6 +98,8 @@ pub use report::MAX_BOOT_BYTES;
 pub use settings::ServerSettings;
 pub use settings::access::Role;
 pub(crate) use settings::access::is_user_name;
+pub use settings::alarms::{MAX_ALARMS, MAX_TEXT as MAX_ALARM_TEXT};
+pub use settings::notify::MAX_TARGETS;
 pub(crate) use store::backup::backup;
 pub use store::history::open::MAX_COLUMNS as MAX_HISTORY_COLUMNS;
 pub use store::history::samples::MAX_NAME_BYTES as MAX_HISTORY_NAME;
@@ -180,11 +201,27 @@ impl Collector {
         let rules = runtime.block_on(rules(&settings, address, store.clone()))?;
         let sessions = runtime.block_on(Sessions::start(store.clone(), now::now_ms()));
         let hashing = Hashing::new().map_err(ServeError::System)?;
+        let (watch, lateness) = (
+            Arc::<Watch>::default(),
+            Arc::new(Lateness::new(steady_ms())),
+        );
+        let alarms = Arc::new(runtime.block_on(Alarms::load(
+            Arc::clone(&rules.hosts),
+            settings.notify.clone(),
+            store.clone(),
+            Arc::clone(&lateness),
+            Arc::clone(&watch),
+        )));
+        let sight = Sight {
+            watch,
+            lateness,
+            alarms,
+        };
         Ok(Collector {
             runtime,
             listeners,
             address,
-            app: Arc::new(App::new(rules, store, sessions, hashing)),
+            app: Arc::new(App::new(rules, store, sessions, hashing, sight)),
             tls: Sender::new(tls),
             settings,
             watched,
@@ -249,12 +286,14 @@ impl Collector {
             ends.live.close();
         };
         runtime.block_on(async {
+            let watching = Arc::clone(&app.alarms).work();
             let reload =
                 follow_settings(settings, watched, hangups, address, Arc::clone(&app), tls);
             let serve = connections::accept_until(stop, listeners, encryption, router, app);
             tokio::select! {
                 () = serve => {}
                 () = reload => {}
+                () = watching => {}
             }
         });
         if has_socket {
@@ -418,6 +457,8 @@ async fn follow_settings(
                          change them"
                     );
                 }
+                app.alarms
+                    .follow(Arc::clone(&rules.hosts), new.notify.clone());
                 app.follow(rules);
                 tls.send_replace(encryption);
             }

@@ -81,6 +81,8 @@ struct ClockWindow {
     began_ms: Option<i64>,
     least_lag_ms: i64,
     reports: u32,
+    /// Of the last window: by how much the clock is off, if it is.
+    off_ms: Option<i64>,
 }
 
 struct LiveRun {
@@ -108,6 +110,12 @@ impl Watch {
         } else {
             hosts.entry(client.clone()).or_default().orders_ms = Some(now_ms);
         }
+    }
+
+    /// By how many milliseconds the clock of `client` is behind, or all its reports come late; below 0: ahead.
+    pub fn clock_off_ms(&self, client: &ClientName) -> Option<i64> {
+        let hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        hosts.get(client)?.clock.off_ms
     }
 
     /// When `client` got its orders last, since this collector started.
@@ -205,7 +213,12 @@ impl ClockWindow {
         if now_ms.saturating_sub(began_ms) < CLOCK_WINDOW_MS || self.reports < CLOCK_REPORTS {
             return None;
         }
-        let least = std::mem::take(self).least_lag_ms;
+        let least = self.least_lag_ms;
+        let off_ms = Some(least);
+        *self = ClockWindow {
+            off_ms,
+            ..ClockWindow::default()
+        };
         (least > MAX_CLOCK_ERROR_MS).then_some(least)
     }
 }

@@ -17,6 +17,8 @@ mod connect;
 mod document;
 mod error;
 mod offer;
+#[cfg(feature = "serve")]
+pub(crate) mod outbound;
 pub mod outcome;
 mod redirect;
 mod report_body;

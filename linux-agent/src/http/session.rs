@@ -195,10 +195,11 @@ fn agent(server: &Server, tls: Option<tls::TlsConfig>) -> Agent {
         timeout: server.request_timeout,
         tls,
         addresses: Addresses::default(),
+        tells_address: true,
     })
 }
 
-fn agent_over(connector: impl Connector) -> Agent {
+pub(super) fn agent_over(connector: impl Connector) -> Agent {
     let config = Agent::config_builder()
         .http_status_as_error(false)
         // Redirects are followed here, within the origin only.

@@ -28,11 +28,14 @@ pub struct TcpConnector {
     pub tls: Option<tls::TlsConfig>,
     /// Which address answered last.
     pub addresses: Addresses,
+    /// Whether requests without a body tell this end's address, as the protocol has it.
+    pub tells_address: bool,
 }
 
 /// A connection and its buffers.
 pub struct TcpTransport {
     stream: Stream,
+    /// This end's address, if requests tell it.
     local: Option<SocketAddr>,
     buffers: JoinedBuffers,
 }
@@ -73,7 +76,7 @@ impl TcpConnector {
         mut socket: Socket,
         until: Instant,
     ) -> Result<TcpTransport, Error> {
-        let local = socket.local();
+        let local = socket.local().filter(|_| self.tells_address);
         let stream = match &self.tls {
             Some(config) if details.needs_tls() => {
                 socket.end_at(until);

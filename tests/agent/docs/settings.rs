@@ -26,14 +26,21 @@ fn example(file: &str) -> BTreeMap<String, Value> {
                 && key.chars().all(is_word)
                 && toml::from_str::<toml::Table>(&format!("k = {value}")).is_ok()
         };
+        let is_table = |it: &str| {
+            let tables = [
+                "[[board]]",
+                "[[plugin]]",
+                "[users.",
+                "[alarms.",
+                "[notify.",
+                "[templates.",
+            ];
+            it.ends_with(']') && tables.iter().any(|table| it.starts_with(table))
+        };
         match bare {
             // In place of a server: it cannot be beside it.
             Some(bare) if bare.starts_with("services = ") => "",
-            Some(bare)
-                if is_key(bare) || ["[[board]]", "[[plugin]]", "[users.ada]"].contains(&bare) =>
-            {
-                bare
-            }
+            Some(bare) if is_key(bare) || is_table(bare) => bare,
             _ => line,
         }
     });
@@ -211,10 +218,11 @@ fn an_unknown_key_is_answered_with_the_nearest() {
 #[cfg(feature = "serve")]
 fn general(key: &str) -> String {
     let mut parts: Vec<_> = key.split('.').collect();
-    if ["templates", "groups", "hosts", "users"].contains(&parts[0]) && parts.len() > 2 {
+    let named = ["templates", "groups", "hosts", "users", "alarms", "notify"];
+    if named.contains(&parts[0]) && parts.len() > 2 {
         parts[1] = "NAME";
-        // Whatever a service is called.
-        parts.truncate(3);
+        // Whatever a service or an alarm is called.
+        parts.truncate(if parts[0] == "notify" { 4 } else { 3 });
     }
     parts.join(".")
 }
@@ -222,27 +230,48 @@ fn general(key: &str) -> String {
 #[cfg(feature = "serve")]
 #[test]
 fn the_keys_of_the_collector_are_those_of_the_example() {
-    let page = doc("collector");
-    let table = rows(page.chapter("## Settings"));
-    let told: BTreeSet<_> = table.iter().map(|row| name(&row[0]).to_owned()).collect();
-    let shown: BTreeSet<_> = example("server.toml")
+    let told = keys_of_the_collector();
+    let shown = example("server.toml");
+    // An alarm of a template has the keys of one of all hosts.
+    let of_alarms = shown.keys().filter_map(|key| {
+        let (table, key) = key.rsplit_once('.')?;
+        table
+            .contains("alarms")
+            .then(|| format!("alarms.NAME.{key}"))
+    });
+    let shown: BTreeSet<_> = shown
         .keys()
         .map(|key| general(key))
+        .chain(of_alarms)
         .collect();
     assert_eq!(told, shown);
+}
+
+/// Those of the tables in two pages.
+#[cfg(feature = "serve")]
+fn keys_of_the_collector() -> BTreeSet<String> {
+    let (collector, alarms) = (doc("collector"), doc("alarms"));
+    let chapters = [
+        collector.chapter("## Settings"),
+        alarms.chapter("## Alarms of your own"),
+        alarms.chapter("## Who hears of it"),
+    ];
+    let rows = chapters.iter().flat_map(|chapter| rows(chapter));
+    // The fields of a message are no keys.
+    let keys = rows.filter(|row| row.len() == 3);
+    keys.map(|row| name(&row[0]).to_owned()).collect()
 }
 
 /// The collector knows each key of the table, and none that is spelt a little differently.
 #[cfg(feature = "serve")]
 #[test]
 fn the_collector_knows_the_keys_of_the_table() {
-    let page = doc("collector");
     let folder = TempDir::new().expect("a folder");
     let file = folder.path().join("server.toml");
     // Where the key is known, its value is wrong; where not, the sentence says so.
     let complaint = |key: &str| {
         let key = key.replace("NAME", "name");
-        let value = if key.ends_with(".services") {
+        let value = if key.ends_with(".services") || key.ends_with(".alarms") {
             "7"
         } else {
             "{ odd = 1 }"
@@ -255,8 +284,8 @@ fn the_collector_knows_the_keys_of_the_table() {
     };
     let is_unknown =
         |sentence: &str| sentence.contains("unknown") || sentence.contains("no setting");
-    for row in rows(page.chapter("## Settings")) {
-        let key = name(&row[0]);
+    for key in keys_of_the_collector() {
+        let key = key.as_str();
         assert!(!is_unknown(&complaint(key)), "{key}: {}", complaint(key));
         assert!(
             is_unknown(&complaint(&format!("{key}x"))),

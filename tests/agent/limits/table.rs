@@ -338,6 +338,54 @@ fn of_the_collector() -> Vec<(&'static str, String)> {
             "codes and tokens of a host",
             format!("{} of each", collector::MAX_PER_HOST),
         ),
+        ("alarms of a host", collector::MAX_ALARMS.to_string()),
+        (
+            "text of an alarm in the settings",
+            size(collector::MAX_ALARM_TEXT),
+        ),
+        ("receivers of messages", collector::MAX_TARGETS.to_string()),
+        (
+            "silences, length of one",
+            format!(
+                "{}, {} days",
+                collector::MAX_SILENCES,
+                collector::MAX_SILENCE_S / 86_400.0
+            ),
+        ),
+        ("reason of a silence", size(collector::MAX_REASON)),
+        (
+            "messages that wait, for so long",
+            format!(
+                "{}, {} h",
+                collector::MAX_MESSAGES,
+                collector::MAX_MESSAGE_AGE_MS / 3_600_000
+            ),
+        ),
+        (
+            "a POST, a step of a mail",
+            format!(
+                "{}, {}",
+                seconds(collector::WEBHOOK_TIMEOUT),
+                seconds(collector::MAIL_TIMEOUT)
+            ),
+        ),
+        (
+            "hosts and alarms named in a message",
+            collector::MAX_NAMED.to_string(),
+        ),
+        (
+            "alarms that are over, in an answer",
+            collector::MAX_ALARM_HISTORY.to_string(),
+        ),
+        ("events in an answer", collector::MAX_EVENTS.to_string()),
+        (
+            "rows of alarms, silences, messages, events",
+            format!("{} of each", collector::MAX_ALARM_ROWS),
+        ),
+        (
+            "changes of alarms while the database is out of order",
+            collector::MAX_UNWRITTEN.to_string(),
+        ),
         ("queries that wait", collector::MAX_WAITING.to_string()),
         ("time of a query", seconds(collector::MAX_QUERY_TIME)),
         (

@@ -217,11 +217,8 @@ mod tests {
         let host = |label: &str, id: u32, reports_for: Vec<ClientName>| {
             let host = Host {
                 label: label.to_owned(),
-                groups: Vec::new(),
-                origins: BTreeMap::new(),
-                services: BTreeMap::new(),
-                token: None,
                 reports_for,
+                ..Host::default()
             };
             (ClientName::Number(id), host)
         };

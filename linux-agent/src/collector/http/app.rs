@@ -11,10 +11,12 @@ use super::frames::Live;
 use super::guesses::Guesses;
 use super::hashing::Hashing;
 use crate::client_name::ClientName;
+use crate::collector::alarms::duty::Alarms;
 use crate::collector::auth::Guard;
 use crate::collector::auth::attempts::Attempts;
 use crate::collector::auth::link::Link;
 use crate::collector::auth::sessions::Sessions;
+use crate::collector::lateness::Lateness;
 use crate::collector::notices::Notices;
 use crate::collector::now::now_ms;
 use crate::collector::settings::access::Access;
@@ -44,7 +46,11 @@ pub struct App {
     /// What the log says of clients.
     pub notices: Notices,
     /// What reports say of the hosts.
-    pub watch: Watch,
+    pub watch: Arc<Watch>,
+    /// Who is late.
+    pub lateness: Arc<Lateness>,
+    /// What is wrong with hosts, and who hears of it.
+    pub alarms: Arc<Alarms>,
     /// When this collector started, in milliseconds since 1970-01-01 00:00 UTC.
     pub started_ms: i64,
 }
@@ -64,13 +70,34 @@ pub struct Rules {
 /// The same for all requests.
 pub type Shared = State<Arc<App>>;
 
+/// What is seen of hosts.
+pub struct Sight {
+    /// What reports say of them.
+    pub watch: Arc<Watch>,
+    /// Who is late.
+    pub lateness: Arc<Lateness>,
+    /// What is wrong with them.
+    pub alarms: Arc<Alarms>,
+}
+
 /// Where a request comes from.
 #[derive(Clone, Copy)]
 pub struct Peer(pub IpAddr);
 
 impl App {
     /// With the rules that hold at first.
-    pub fn new(rules: Rules, store: Store, sessions: Sessions, hashing: Hashing) -> App {
+    pub fn new(
+        rules: Rules,
+        store: Store,
+        sessions: Sessions,
+        hashing: Hashing,
+        sight: Sight,
+    ) -> App {
+        let Sight {
+            watch,
+            lateness,
+            alarms,
+        } = sight;
         App {
             rules: RwLock::new(Arc::new(rules)),
             store,
@@ -82,7 +109,9 @@ impl App {
             link: Link::default(),
             live: Live::default(),
             notices: Notices::default(),
-            watch: Watch::default(),
+            watch,
+            lateness,
+            alarms,
             started_ms: now_ms(),
         }
     }
@@ -96,6 +125,8 @@ impl App {
     /// From the next request on these are in force.
     pub fn follow(&self, rules: Rules) {
         self.watch.retain(|client| rules.hosts.contains_key(client));
+        self.lateness
+            .retain(|client| rules.hosts.contains_key(client));
         *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
     }
 }

@@ -70,7 +70,7 @@ impl Seen {
         let now = now_ms();
         let (mut new, mut marks) = (Vec::new(), Vec::new());
         for (id, host) in &*rules.hosts {
-            let mark = hosts::mark(app, id, host, now);
+            let mark = hosts::mark(app, id, host);
             let before = self.hosts.get(id).map(|(mark, _)| mark);
             if !is_same || before != Some(&mark) {
                 new.push((id, host));

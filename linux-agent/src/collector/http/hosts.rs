@@ -11,13 +11,11 @@ use super::app::{App, Rules, Shared};
 use super::reader::{Asked, Reader};
 use super::refusal::Refusal;
 use crate::client_name::ClientName;
-use crate::collector::now::now_ms;
-use crate::collector::settings::host::{Host, OrderedService};
+use crate::collector::lateness::{ReportState, in_all};
+use crate::collector::now::{now_ms, steady_ms};
+use crate::collector::settings::host::Host;
 use crate::collector::store::Unavailable;
 use crate::collector::store::reports::Stored;
-
-/// A report may come this much later than 2.5 of its intervals, in milliseconds: it travels, and gateways wait.
-const TOLERANCE_MS: i64 = 10_000;
 
 /// What the query may say.
 #[derive(Deserialize)]
@@ -73,20 +71,6 @@ struct ServiceState {
     data: Option<Box<RawValue>>,
 }
 
-/// Whether reports come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum ReportState {
-    /// All that are ordered.
-    Reporting,
-    /// Some are late.
-    Late,
-    /// All are late.
-    Silent,
-    /// None ever came.
-    Never,
-}
-
 /// Answers with all hosts of the settings, or with one.
 pub async fn hosts(
     State(app): Shared,
@@ -113,13 +97,11 @@ pub struct Mark {
 }
 
 /// The mark of a host of the settings.
-pub fn mark(app: &App, id: &ClientName, host: &Host, now_ms: i64) -> Mark {
-    let services = host.services.iter().map(|(name, ordered)| {
-        let last = app.store.last(id, name);
-        let last_ms = last.as_ref().map(|it| it.received_ms);
-        let is_late = late(ordered, last_ms, app.started_ms, now_ms).is_some();
-        (last.map(|it| it.id), is_late)
-    });
+pub fn mark(app: &App, id: &ClientName, host: &Host) -> Mark {
+    let last = |name: &str| app.store.last(id, name).map(|it| it.id);
+    let lateness = app.lateness.of(id, host, last, steady_ms());
+    let services = host.services.keys().zip(&lateness.services);
+    let services = services.map(|(name, it)| (last(name), it.late_ms.is_some()));
     Mark {
         services: services.collect(),
         orders_ms: app.watch.orders_ms(id),
@@ -160,7 +142,7 @@ async fn states(
     let carriers = carriers(rules);
     let hosts = wanted.iter().map(|(id, host)| {
         let reports = latest.by_ref().take(host.services.len()).collect();
-        let mut state = state_of(app, id, host, reports, now_ms);
+        let mut state = state_of(app, id, host, reports);
         state.carried_by = carriers.get(id).map(|it| (*it).clone());
         state
     });
@@ -175,21 +157,24 @@ fn carriers(rules: &Rules) -> BTreeMap<&ClientName, &ClientName> {
         .collect()
 }
 
-fn state_of(
-    app: &App,
-    id: &ClientName,
-    host: &Host,
-    reports: Vec<Option<Stored>>,
-    now_ms: i64,
-) -> HostState {
+fn state_of(app: &App, id: &ClientName, host: &Host, reports: Vec<Option<Stored>>) -> HostState {
     let mut newest: Option<&Stored> = None;
     let mut services = Vec::with_capacity(host.services.len());
-    let mut late_ms = None;
-    for ((name, ordered), report) in host.services.iter().zip(&reports) {
+    let last = |name: &str| app.store.last(id, name).map(|it| it.id);
+    let mut lateness = app.lateness.of(id, host, last, steady_ms());
+    for (service, report) in lateness.services.iter_mut().zip(&reports) {
+        // One that an earlier version stored.
+        if service.state == ReportState::Never && report.is_some() {
+            service.state = match service.late_ms {
+                Some(_) => ReportState::Late,
+                None => ReportState::Reporting,
+            };
+        }
+    }
+    let all = host.services.iter().zip(&reports).zip(&lateness.services);
+    for (((name, ordered), report), late) in all {
         let last_ms = app.store.last(id, name).map(|last| last.received_ms);
         let last_ms = last_ms.or(report.as_ref().map(|it| (it.received * 1000.0) as i64));
-        let late = late(ordered, last_ms, app.started_ms, now_ms);
-        late_ms = late_ms.max(late);
         if let Some(report) = report
             && newest.is_none_or(|it| it.received < report.received)
         {
@@ -202,25 +187,20 @@ fn state_of(
             interval_s: f64::from(ordered.interval_ms) / 1000.0,
             template: origin.map(|it| it.template.clone()),
             group: origin.and_then(|it| it.group.clone()),
-            state: match (last_ms, late) {
-                (None, _) => ReportState::Never,
-                (Some(_), None) => ReportState::Reporting,
-                (Some(_), Some(_)) => ReportState::Late,
-            },
+            state: late.state,
             last: last_ms.map(seconds),
             time: report.as_ref().and_then(|it| it.time),
             data: report.as_ref().map(|it| it.data.clone()),
         });
     }
-    let state = in_all(&services, late_ms.is_some());
     let last = services.iter().filter_map(|it| it.last).reduce(f64::max);
     HostState {
         client_id: id.clone(),
         label: host.label.clone(),
         groups: host.groups.clone(),
         carried_by: None,
-        state,
-        late_s: late_ms.map(seconds),
+        state: in_all(&lateness.services),
+        late_s: lateness.late_ms.map(seconds),
         last,
         boot: newest.and_then(|it| it.boot.clone()),
         // `uptime` is that of the agent or the board.
@@ -230,81 +210,6 @@ fn state_of(
     }
 }
 
-/// What the states of the services mean for their host.
-fn in_all(services: &[ServiceState], is_late: bool) -> ReportState {
-    let are_all = |state| services.iter().all(|it| it.state == state);
-    let reports = services.iter().any(|it| it.state == ReportState::Reporting);
-    match (are_all(ReportState::Never), is_late, reports) {
-        (true, _, _) => ReportState::Never,
-        (_, false, _) => ReportState::Reporting,
-        (_, true, true) => ReportState::Late,
-        (_, true, false) => ReportState::Silent,
-    }
-}
-
-/// By how much a report is late, in milliseconds. While this collector did not run, nothing could come.
-fn late(
-    ordered: &OrderedService,
-    last_ms: Option<i64>,
-    started_ms: i64,
-    now_ms: i64,
-) -> Option<i64> {
-    let since_ms = last_ms.unwrap_or(started_ms).max(started_ms);
-    let allowed_ms = i64::from(ordered.interval_ms) * 5 / 2 + TOLERANCE_MS;
-    let late_ms = now_ms - since_ms - allowed_ms;
-    (late_ms > 0).then_some(late_ms)
-}
-
 fn seconds(ms: i64) -> f64 {
     ms as f64 / 1000.0
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ORDERED: OrderedService = OrderedService {
-        plugin: String::new(),
-        interval_ms: 4000,
-    };
-
-    #[test]
-    fn a_report_is_late_after_two_and_a_half_intervals_and_ten_seconds() {
-        assert_eq!(late(&ORDERED, Some(0), 0, 20_000), None);
-        assert_eq!(late(&ORDERED, Some(0), 0, 20_001), Some(1));
-        assert_eq!(late(&ORDERED, None, 0, 20_001), Some(1));
-        // The collector was away.
-        assert_eq!(late(&ORDERED, Some(0), 1_000_000, 1_020_000), None);
-        assert_eq!(late(&ORDERED, Some(0), 1_000_000, 1_020_002), Some(2));
-        // Its clock was set back.
-        assert_eq!(late(&ORDERED, Some(1_000_000), 0, 5), None);
-    }
-
-    #[test]
-    fn a_host_is_silent_if_nothing_comes_and_late_if_something_is_missing() {
-        let service = |state| ServiceState {
-            name: String::new(),
-            plugin: String::new(),
-            interval_s: 1.0,
-            template: None,
-            group: None,
-            state,
-            last: None,
-            time: None,
-            data: None,
-        };
-        use ReportState::{Late, Never, Reporting, Silent};
-        for (states, is_late, expected) in [
-            (vec![], false, Never),
-            (vec![Never, Never], true, Never),
-            (vec![Reporting, Never], false, Reporting),
-            (vec![Reporting, Never], true, Late),
-            (vec![Reporting, Late], true, Late),
-            (vec![Late, Late], true, Silent),
-            (vec![Late, Never], true, Silent),
-        ] {
-            let services: Vec<_> = states.iter().copied().map(service).collect();
-            assert_eq!(in_all(&services, is_late), expected, "{states:?}");
-        }
-    }
 }

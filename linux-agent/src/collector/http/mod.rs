@@ -1,11 +1,13 @@
 //! What the collector answers: services to agents, reports to whoever reads them.
 
 mod accounting;
+pub(crate) mod alarms;
 pub(crate) mod app;
 pub(crate) mod batch;
 pub(crate) mod body;
 pub(crate) mod connections;
 pub(crate) mod enroll;
+pub(crate) mod events;
 mod feed;
 mod files;
 pub(crate) mod frames;
@@ -29,12 +31,14 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::http::{Method, StatusCode, Uri};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 
 use accounting::accounting;
+use alarms::{alarms, end_silence, silence};
 use app::App;
 use batch::receive_batch;
 use enroll::enroll;
+use events::events;
 use files::file;
 use hosts::hosts;
 use live::live;
@@ -68,6 +72,10 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/api/hosts", get(hosts))
         .route("/api/live", get(live))
         .route("/api/series", get(series))
+        .route("/api/alarms", get(alarms))
+        .route("/api/silences", post(silence))
+        .route("/api/silences/{id}", delete(end_silence))
+        .route("/api/events", get(events))
         .fallback(no_such_page)
         .method_not_allowed_fallback(no_such_method)
         .with_state(app)

@@ -11,6 +11,7 @@ use super::app::{App, Rules};
 use super::refusal::Refusal;
 use super::way::Way;
 use super::who::{self, Person};
+use crate::collector::settings::access::Role;
 
 /// Somebody who may read, with the rules that the request keeps.
 pub struct Reader {
@@ -25,6 +26,27 @@ impl FromRequestParts<Arc<App>> for Reader {
         let rules = app.rules();
         person(app, &rules, parts).await?;
         Ok(Reader { rules })
+    }
+}
+
+/// Somebody who may change something, such as silence a host, with the rules that the request keeps.
+pub struct Admin {
+    /// Those in force when it began.
+    pub rules: Arc<Rules>,
+}
+
+impl FromRequestParts<Arc<App>> for Admin {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Admin, Refusal> {
+        let rules = app.rules();
+        match person(app, &rules, parts).await?.role {
+            Role::Admin => Ok(Admin { rules }),
+            Role::Viewer => {
+                let sentence = "this is for admins; who you are may look only";
+                Err(Refusal::new(StatusCode::FORBIDDEN, sentence))
+            }
+        }
     }
 }
 

@@ -96,6 +96,7 @@ pub fn admit(
         return Err(Refusal::bad(sentence).of(client));
     }
     say_what_it_shows(app, host, report, received_ms, peer);
+    app.alarms.note(report);
     Ok(())
 }
 

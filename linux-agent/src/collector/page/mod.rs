@@ -41,7 +41,7 @@ macro_rules! files {
     };
 }
 
-static FILES: [File; 22] = files! {
+static FILES: [File; 24] = files! {
     HTML "index.html" "index.html",
     PICTURE "icon.svg" "icon.svg",
     STYLE "style.css" "style.css",
@@ -56,6 +56,8 @@ static FILES: [File; 22] = files! {
     SCRIPT "figures.js" "figures.js",
     SCRIPT "hosts.js" "hosts.js",
     SCRIPT "host.js" "host.js",
+    SCRIPT "alarms.js" "alarms.js",
+    SCRIPT "marks.js" "marks.js",
     SCRIPT "section.js" "section.js",
     SCRIPT "series.js" "series.js",
     SCRIPT "chart.js" "chart.js",

@@ -7,7 +7,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::access::Access;
+use super::alarms::AlarmTable;
 use super::host::OrderedService;
+use super::notify::{Habits, NotifyTable};
+use super::rules::{file_path, text, truth};
 use crate::client_name::ClientName;
 use crate::collector::digest::Digest;
 use crate::collector::store::settings::{Retention, StoreSettings};
@@ -44,6 +47,49 @@ pub const SCHEMA: Schema = Schema {
         Key::new("hosts.*.templates", Names),
         Key::new("groups.*.templates", Names),
         Key::new("templates.*.services.*", Toml),
+        Key::new("alarms.*.service", Toml),
+        Key::new("alarms.*.field", Toml),
+        Key::new("alarms.*.item", Toml),
+        Key::new("alarms.*.per_cpu", Toml),
+        Key::new("alarms.*.figure", Toml),
+        Key::new("alarms.*.above", Toml),
+        Key::new("alarms.*.below", Toml),
+        Key::new("alarms.*.reaches", Toml),
+        Key::new("alarms.*.within", Toml),
+        Key::new("alarms.*.clear", Toml),
+        Key::new("alarms.*.for", Toml),
+        Key::new("alarms.*.severity", Toml),
+        Key::new("alarms.*.text", Toml),
+        Key::new("alarms.*.notify", Names),
+        Key::new("templates.*.alarms.*.service", Toml),
+        Key::new("templates.*.alarms.*.field", Toml),
+        Key::new("templates.*.alarms.*.item", Toml),
+        Key::new("templates.*.alarms.*.per_cpu", Toml),
+        Key::new("templates.*.alarms.*.figure", Toml),
+        Key::new("templates.*.alarms.*.above", Toml),
+        Key::new("templates.*.alarms.*.below", Toml),
+        Key::new("templates.*.alarms.*.reaches", Toml),
+        Key::new("templates.*.alarms.*.within", Toml),
+        Key::new("templates.*.alarms.*.clear", Toml),
+        Key::new("templates.*.alarms.*.for", Toml),
+        Key::new("templates.*.alarms.*.severity", Toml),
+        Key::new("templates.*.alarms.*.text", Toml),
+        Key::new("templates.*.alarms.*.notify", Names),
+        Key::new("notify.*.webhook", Text),
+        Key::new("notify.*.format", Text),
+        Key::new("notify.*.token_file", Text),
+        Key::new("notify.*.ca_file", Text),
+        Key::new("notify.*.mail.server", Text),
+        Key::new("notify.*.mail.port", Text),
+        Key::new("notify.*.mail.security", Text),
+        Key::new("notify.*.mail.from", Text),
+        Key::new("notify.*.mail.to", Names),
+        Key::new("notify.*.mail.user", Text),
+        Key::new("notify.*.mail.password_file", Text),
+        Key::new("notify.*.mail.ca_file", Text),
+        Key::new("alarm_repeat", Text),
+        Key::new("alarm_grace", Text),
+        Key::new("heartbeat_url", Text),
     ],
     replaced: &[],
     // Nothing of the collector is given by a variable.
@@ -51,7 +97,7 @@ pub const SCHEMA: Schema = Schema {
 };
 
 /// What only the first file may say.
-pub const OF_THE_COLLECTOR: [&str; 17] = [
+pub const OF_THE_COLLECTOR: [&str; 22] = [
     "listen",
     "database",
     "commit_pause_ms",
@@ -69,6 +115,11 @@ pub const OF_THE_COLLECTOR: [&str; 17] = [
     "proxy_user_header",
     "host_names",
     "users",
+    "alarms",
+    "notify",
+    "alarm_repeat",
+    "alarm_grace",
+    "heartbeat_url",
 ];
 
 /// A file as it is written.
@@ -86,6 +137,9 @@ pub struct Document {
     pub hosts: BTreeMap<String, HostTable>,
     pub groups: BTreeMap<String, GroupTable>,
     pub templates: BTreeMap<String, TemplateTable>,
+    pub alarms: BTreeMap<String, AlarmTable>,
+    pub notify: BTreeMap<String, NotifyTable>,
+    pub habits: Habits,
 }
 
 impl FromTable for Document {
@@ -104,6 +158,9 @@ impl FromTable for Document {
             hosts: table.named_tables("hosts")?,
             groups: table.named_tables("groups")?,
             templates: table.named_tables("templates")?,
+            alarms: table.named_tables("alarms")?,
+            notify: table.named_tables("notify")?,
+            habits: Habits::from_table(table)?,
         })
     }
 }
@@ -168,15 +225,17 @@ impl FromTable for GroupTable {
     }
 }
 
-/// `[templates.NAME.services]`
+/// `[templates.NAME.services]` and `[templates.NAME.alarms.…]`
 pub struct TemplateTable {
     pub services: BTreeMap<String, OrderedService>,
+    pub alarms: BTreeMap<String, AlarmTable>,
 }
 
 impl FromTable for TemplateTable {
     fn from_table(table: &Table<'_>) -> Result<TemplateTable, TomlError> {
         Ok(TemplateTable {
             services: table.each("services", ordered_service)?,
+            alarms: table.named_tables("alarms")?,
         })
     }
 }
@@ -223,23 +282,6 @@ fn within(range: RangeInclusive<i64>) -> impl Fn(&Value) -> Result<i64, String> 
                 range.end()
             )
         })
-    }
-}
-
-fn text(value: &Value) -> Result<String, String> {
-    let text = value.as_str().map(str::to_owned);
-    text.ok_or_else(|| "must be text in quotes".to_owned())
-}
-
-fn file_path(value: &Value) -> Result<PathBuf, String> {
-    let path = value.as_str().map(PathBuf::from);
-    path.ok_or_else(|| "must be a path in quotes".to_owned())
-}
-
-fn truth(value: &Value) -> Result<bool, String> {
-    match value {
-        Value::Bool(truth) => Ok(*truth),
-        _ => Err("must be true or false".to_owned()),
     }
 }
 

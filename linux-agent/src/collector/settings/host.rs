@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde::ser::{SerializeTuple, Serializer};
 
+use super::alarms::AlarmRule;
 use crate::client_name::ClientName;
 use crate::collector::digest::Digest;
 
 /// A host and what it is ordered to monitor. In JSON: the services document that its agent gets.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Host {
     /// The name of its table in the settings, for people.
     #[serde(skip)]
@@ -29,6 +31,9 @@ pub struct Host {
     /// Who ordered each service, by its name.
     #[serde(skip)]
     pub origins: BTreeMap<String, Origin>,
+    /// What raises an alarm.
+    #[serde(skip)]
+    pub alarms: Vec<Arc<AlarmRule>>,
 }
 
 /// Where the order for a service comes from.

@@ -1,9 +1,14 @@
 //! `conf/server.toml` and the files in `conf/server.d`: which hosts there are, and which services each of them monitors.
 
 pub(crate) mod access;
+mod alarm_rules;
+pub(crate) mod alarms;
 mod document;
 pub(crate) mod host;
+pub(crate) mod notify;
+mod part;
 mod resolve;
+mod rules;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,9 +22,11 @@ use crate::collector::store::settings::StoreSettings;
 use crate::system::places::reports_dir;
 use crate::toml_reader::{self, TomlError, read_text};
 use access::Access;
+use alarm_rules::AlarmRules;
 use document::SCHEMA;
 use host::{Host, OrderedService};
-use resolve::Part;
+use notify::NotifySettings;
+use part::Part;
 
 pub use resolve::{Clash, TlsFiles};
 
@@ -48,6 +55,8 @@ pub struct ServerSettings {
     pub hosts: BTreeMap<ClientName, Host>,
     /// Templates that disagree, and which one wins.
     pub clashes: Vec<Clash>,
+    /// Who hears of alarms.
+    pub notify: NotifySettings,
 }
 
 impl ServerSettings {
@@ -88,11 +97,8 @@ impl ServerSettings {
         });
         let host = Host {
             label: "this-host".to_owned(),
-            token: None,
-            reports_for: Vec::new(),
-            groups: Vec::new(),
-            origins: BTreeMap::new(),
             services: BTreeMap::from(services),
+            ..Host::default()
         };
         ServerSettings {
             file: None,
@@ -106,6 +112,7 @@ impl ServerSettings {
             access: Arc::default(),
             hosts: BTreeMap::from([(ClientName::Number(1), host)]),
             clashes: Vec::new(),
+            notify: NotifySettings::default(),
         }
     }
 }
@@ -134,7 +141,16 @@ const DATABASE: &str = "reports.db";
 const FURTHER: &str = "d";
 
 fn resolve(file: &Path, first: Part, further: &[Part]) -> Result<ServerSettings, TomlError> {
-    let (hosts, clashes) = resolve::hosts(&first, further)?;
+    let document = &first.document;
+    let notify = notify::settings(
+        &document.notify,
+        &document.habits,
+        &first.given,
+        &first.folder,
+    )?;
+    let names: Vec<&str> = notify.targets.keys().map(String::as_str).collect();
+    let alarms = AlarmRules::gather(&first, further, &names)?;
+    let (hosts, clashes) = resolve::hosts(&first, further, &alarms)?;
     resolve::check_access(&first)?;
     let tls = resolve::tls(&first)?;
     let Part {
@@ -157,6 +173,7 @@ fn resolve(file: &Path, first: Part, further: &[Part]) -> Result<ServerSettings,
         access: Arc::new(document.access),
         hosts,
         clashes,
+        notify,
     })
 }
 
@@ -187,10 +204,10 @@ fn unread(file: &Path, cause: io::Error) -> TomlError {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn read(text: &str) -> Result<ServerSettings, String> {
+    pub(crate) fn read(text: &str) -> Result<ServerSettings, String> {
         let file = Path::new("conf/server.toml");
         parse(file, text)
             .and_then(|part| resolve(file, part, &[]))

@@ -7,11 +7,14 @@ use std::path::{Path, PathBuf};
 use mote_core::Config;
 
 use super::access::{MAX_USER, is_user_name};
+use super::alarm_rules::AlarmRules;
+use super::alarms::MAX_ALARMS;
 use super::document::{Document, GroupTable, HostTable, OF_THE_COLLECTOR, TemplateTable};
 use super::host::{Host, OrderedService, Origin, TokenSource};
+use super::part::Part;
 use crate::client_name::ClientName;
 use crate::protocol::{MAX_CLIENT_NAME, MAX_DOCUMENT, MAX_NAME, MAX_SERVICES, is_text};
-use crate::toml_reader::{Given, TomlError, quoted};
+use crate::toml_reader::{TomlError, quoted};
 
 /// Two templates of one host have a service of the same name. The shorter interval wins; if both are equal, the
 /// template that is named first.
@@ -38,18 +41,11 @@ pub struct TlsFiles {
     pub client_authorities: Option<PathBuf>,
 }
 
-/// A file that was read: what it says, and where.
-pub struct Part {
-    pub document: Document,
-    pub given: Given,
-    /// Where its relative paths start.
-    pub folder: PathBuf,
-}
-
 /// Every host with its services, and what was decided between templates that disagree.
 pub fn hosts(
     first: &Part,
     further: &[Part],
+    alarms: &AlarmRules,
 ) -> Result<(BTreeMap<ClientName, Host>, Vec<Clash>), TomlError> {
     let all = Tables::gather(std::iter::once(first).chain(further))?;
     for (name, (part, table)) in &all.groups {
@@ -82,6 +78,13 @@ pub fn hosts(
             return Err(part.given.invalid(&key("id"), rule));
         }
         let (services, origins) = all.services_of(label, table, &mut clashes);
+        let alarms = alarms.of(all.templates_of(table).into_iter());
+        if alarms.len() > MAX_ALARMS {
+            let rule = format!("has {} alarms, more than {MAX_ALARMS}", alarms.len());
+            return Err(part
+                .given
+                .invalid(&format!("hosts.{}", quoted(label)), rule));
+        }
         let host = Host {
             label: label.to_owned(),
             token: token(part, table, &key("token_sha256"))?,
@@ -89,6 +92,7 @@ pub fn hosts(
             groups: table.groups.clone(),
             services,
             origins,
+            alarms,
         };
         check_followed(&host).map_err(|rule| {
             part.given
@@ -202,13 +206,8 @@ impl<'a> Tables<'a> {
         Ok(all)
     }
 
-    /// The services of a host: those of its own templates, then those of its groups' templates.
-    fn services_of(
-        &self,
-        label: &str,
-        table: &HostTable,
-        clashes: &mut Vec<Clash>,
-    ) -> (BTreeMap<String, OrderedService>, BTreeMap<String, Origin>) {
+    /// The templates of a host: its own, then those of its groups.
+    fn templates_of<'h>(&'h self, table: &'h HostTable) -> Vec<&'h str> {
         let groups = table.groups.iter();
         let groups = groups.filter_map(|group| self.groups.get(group.as_str()));
         let of_groups = groups.flat_map(|(_, group)| &group.templates);
@@ -218,6 +217,17 @@ impl<'a> Tables<'a> {
                 names.push(name);
             }
         }
+        names
+    }
+
+    /// The services of a host: those of its own templates, then those of its groups' templates.
+    fn services_of(
+        &self,
+        label: &str,
+        table: &HostTable,
+        clashes: &mut Vec<Clash>,
+    ) -> (BTreeMap<String, OrderedService>, BTreeMap<String, Origin>) {
+        let names = self.templates_of(table);
         let mut chosen: BTreeMap<&str, (&str, &OrderedService)> = BTreeMap::new();
         for template in names {
             let services = self.templates.get(template).map(|(_, it)| &it.services);

@@ -26,6 +26,7 @@ mod writer;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
@@ -33,6 +34,7 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::digest::Digest;
+use super::now::steady_ms;
 use super::report::Report;
 use super::settings::host::Host;
 use crate::client_name::ClientName;
@@ -55,6 +57,7 @@ pub struct Store {
     jobs: mpsc::Sender<Job>,
     readers: Readers,
     streams: Arc<Shared>,
+    trouble: Arc<AtomicI64>,
 }
 
 impl Store {
@@ -75,6 +78,7 @@ impl Store {
             jobs,
             readers,
             streams,
+            trouble: Arc::default(),
         };
         Ok((store, thread))
     }
@@ -85,7 +89,22 @@ impl Store {
             report,
             received_ms,
         };
-        self.ask(|reply| Job::Insert { arrived, reply }).await
+        let stored = self.ask(|reply| Job::Insert { arrived, reply }).await;
+        self.note_trouble(stored)
+    }
+
+    /// Since when no report could be stored, by the steady clock.
+    pub fn trouble_ms(&self) -> Option<i64> {
+        Some(self.trouble.load(Ordering::Relaxed)).filter(|since_ms| *since_ms > 0)
+    }
+
+    fn note_trouble(&self, stored: Result<(), Unavailable>) -> Result<(), Unavailable> {
+        let now_ms = if stored.is_err() { steady_ms() } else { 0 };
+        let before = self.trouble.load(Ordering::Relaxed);
+        if stored.is_ok() || before == 0 {
+            self.trouble.store(now_ms, Ordering::Relaxed);
+        }
+        stored
     }
 
     /// Reads what `query` asks for.

@@ -128,6 +128,56 @@ const SESSIONS: &str = "
     ) STRICT;
 ";
 
+// A row of `alarms` is one time that a figure was bad, and what people know of it. `outbox` has a row for each receiver of a
+// message; its `alarms` is what is sent of them as JSON, its `ids` are their numbers.
+const ALARMS: &str = "
+    CREATE TABLE alarms (
+        id       INTEGER PRIMARY KEY,
+        name     TEXT NOT NULL,
+        client   TEXT,
+        item     TEXT NOT NULL,
+        severity TEXT NOT NULL,
+        began_ms INTEGER NOT NULL,
+        fired_ms INTEGER,
+        ended_ms INTEGER,
+        value    REAL,
+        level    REAL,
+        text     TEXT NOT NULL,
+        told     TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE silences (
+        id       INTEGER PRIMARY KEY,
+        client   TEXT NOT NULL,
+        alarm    TEXT,
+        since_ms INTEGER NOT NULL,
+        until_ms INTEGER NOT NULL,
+        reason   TEXT NOT NULL,
+        ended_ms INTEGER
+    ) STRICT;
+    CREATE TABLE outbox (
+        id          INTEGER PRIMARY KEY,
+        at_ms       INTEGER NOT NULL,
+        target      TEXT NOT NULL,
+        kind        TEXT NOT NULL,
+        severity    TEXT NOT NULL,
+        title       TEXT NOT NULL,
+        text        TEXT NOT NULL,
+        alarms      TEXT NOT NULL,
+        ids         TEXT NOT NULL,
+        tries       INTEGER NOT NULL,
+        arrived_ms  INTEGER,
+        given_up_ms INTEGER,
+        error       TEXT
+    ) STRICT;
+    CREATE TABLE events (
+        id     INTEGER PRIMARY KEY,
+        at_ms  INTEGER NOT NULL,
+        client TEXT,
+        kind   TEXT NOT NULL,
+        text   TEXT NOT NULL
+    ) STRICT;
+";
+
 /// Gives a new database its tables, and one of an earlier version those that it lacks. `false`: the file is another
 /// program's.
 pub fn prepare(connection: &mut Connection) -> rusqlite::Result<bool> {
@@ -160,6 +210,7 @@ fn complete(transaction: &Transaction<'_>, version: i64) -> rusqlite::Result<()>
     }
     transaction.execute_batch(HISTORY)?;
     transaction.execute_batch(SESSIONS)?;
+    transaction.execute_batch(ALARMS)?;
     transaction.pragma_update(None, "user_version", VERSION)
 }
 

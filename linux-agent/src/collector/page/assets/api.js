@@ -19,8 +19,8 @@ export async function ask(path, parameters = {}, signal = undefined) {
 }
 
 /// Sends `body` as JSON, and gives the JSON of the answer.
-export async function send(path, body = {}) {
-  return call(path, { method: "POST", body: JSON.stringify(body) });
+export async function send(path, body = {}, method = "POST") {
+  return call(path, { method, body: JSON.stringify(body), headers: { "Content-Type": "application/json" } });
 }
 
 async function call(address, options, signal) {
@@ -29,7 +29,7 @@ async function call(address, options, signal) {
   try {
     answer = await fetch(address, {
       ...options,
-      headers: { Accept: "application/json" },
+      headers: { Accept: "application/json", ...options.headers },
       signal: signal ? AbortSignal.any([signal, limit]) : limit,
     });
   } catch (cause) {

@@ -1,6 +1,7 @@
 // A chart: lines over time by uPlot, a legend with values, and a sentence for who cannot see it.
 
 import { el, setAttribute, setText } from "./dom.js";
+import { drawMarks } from "./marks.js";
 import { because, clock, duration, fullInstant, instant, isSameDay, tick } from "./words.js";
 
 const HEIGHT = 170;
@@ -18,6 +19,7 @@ export class Chart {
   constructor({ title, unit, top, quiet }, group, zoom) {
     Object.assign(this, { title, unit, top, quiet, group, zoom });
     this.lines = [];
+    this.events = [];
     this.hidden = new Set();
     this.showsAll = false;
     this.at = el("span", { class: "at" });
@@ -53,6 +55,13 @@ export class Chart {
     } else {
       this.render();
     }
+  }
+
+  /// Shows what happened.
+  mark(events) {
+    if (events === this.events) return;
+    this.events = events;
+    this.uplot?.redraw(false);
   }
 
   /// Slides the time without new figures.
@@ -151,6 +160,7 @@ export class Chart {
       bands,
       hooks: {
         drawClear: [(plot) => this.drawGaps(plot, colour("--gap"), colour("--gap-edge"))],
+        draw: [(plot) => drawMarks(plot, this.events, colour)],
         setCursor: [(plot) => this.point(plot)],
         setSelect: [(plot) => this.select(plot)],
       },

@@ -3,6 +3,7 @@
 import { ask } from "./api.js";
 import { choice, el, setAttribute, setChildren, setText } from "./dom.js";
 import { hostLink } from "./hosts.js";
+import { Marks } from "./marks.js";
 import { rankOf } from "./plugins.js";
 import { Section } from "./section.js";
 import { whyOf } from "./why.js";
@@ -41,6 +42,7 @@ export class HostView {
     this.orders = el("tbody", {});
     this.fetched = el("p", { class: "about" });
     this.account = el("div", {});
+    this.marks = new Marks(id, () => this.mark());
     this.empty = el("p", { class: "empty", hidden: true });
     const head = (...names) => el("thead", {}, el("tr", {}, names.map((name) => el("th", { scope: "col" }, name))));
     const table = (label, headings, body) =>
@@ -48,6 +50,8 @@ export class HostView {
     this.below = el(
       "div",
       { class: "below" },
+      el("h2", {}, "What happened"),
+      this.marks.element,
       el("h2", {}, "Orders"),
       this.fetched,
       table("Orders", head("Service", "Plugin", "Every", "Template", "Because of", "State", "Last report"), this.orders),
@@ -67,6 +71,7 @@ export class HostView {
   }
 
   destroy() {
+    this.marks.destroy();
     for (const section of this.sections.values()) section.destroy();
   }
 
@@ -171,6 +176,13 @@ export class HostView {
     const ends = isLive ? "now" : instant(to, now);
     setText(this.span, `${instant(from, now)} to ${ends}, ${zone}${isLive ? " · live" : ""}`);
     for (const section of this.sections.values()) section.look(from, to, isLive);
+    this.marks.look(from, to, isLive);
+    this.mark();
+  }
+
+  /// Charts that are new have the marks too.
+  mark() {
+    for (const section of this.sections.values()) section.mark(this.marks.events);
   }
 
   rangeButtons(length) {

@@ -1,5 +1,6 @@
 // Which view the address asks for, what keeps it fresh, and what stands above all views.
 
+import { AlarmsView } from "./alarms.js";
 import { ask } from "./api.js";
 import { el, setText } from "./dom.js";
 import { HostView } from "./host.js";
@@ -12,11 +13,13 @@ import { clock, count, duration, stateInWords, zone } from "./words.js";
 const LIVE_AGAIN_MS = 60_000;
 const POLL_MS = 2000;
 const SLOWEST_POLL_MS = 15_000;
+const ALARMS_MS = 5000;
 
 const main = document.getElementById("main");
 const summary = document.getElementById("summary");
 const away = document.getElementById("away");
 const said = document.getElementById("said");
+const alarmsLink = document.getElementById("alarms");
 const clockLine = document.getElementById("clock");
 
 let view;
@@ -74,7 +77,8 @@ function show() {
       }
     };
     const isNew = view !== undefined;
-    view = name === "host" ? new HostView(id, parameters, change) : new HostsView(parameters, change);
+    const views = { host: () => new HostView(id, parameters, change), alarms: () => new AlarmsView() };
+    view = (Object.hasOwn(views, name) ? views[name] : () => new HostsView(parameters, change))();
     view.key = key;
     main.replaceChildren(told ? view.element : el("p", { class: "empty" }, "Asking the collector…"));
     if (isNew) {
@@ -94,6 +98,7 @@ function showLogin() {
   }
   view.update();
   setText(summary, "");
+  alarmsLink.hidden = true;
   document.title = view.title;
 }
 
@@ -121,6 +126,7 @@ function updateSummary() {
   const all = count(told.hosts.length, "host");
   setText(summary, bad.length === 0 ? `${all}, all reporting` : `${bad.length} of ${all} with a problem: ${list.join(", ")}${more}`);
   summary.classList.toggle("bad", bad.length > 0);
+  alarmsLink.hidden = false;
   // Read out only what changed, never a running time.
   const now = new Map(told.hosts.map((it) => [it.client_id, it]));
   const changed = states ? told.hosts.filter((it) => states.has(it.client_id) && states.get(it.client_id) !== it.state) : [];
@@ -202,6 +208,16 @@ async function poll() {
   if (!document.hidden && !isOut) timer = setTimeout(poll, Math.min(pause, SLOWEST_POLL_MS));
 }
 
+/// How many alarms are active, whatever is looked at.
+async function countAlarms() {
+  if (session.me === undefined || document.hidden) return;
+  const answer = await ask("api/alarms", { limit: 1 }).catch(() => undefined);
+  if (!answer) return;
+  const { length } = answer.active;
+  setText(alarmsLink, length > 0 ? count(length, "alarm") : "Alarms");
+  alarmsLink.classList.toggle("bad", length > 0);
+}
+
 addEventListener("hashchange", show);
 document.addEventListener("visibilitychange", () => {
   if (document.hidden) {
@@ -210,6 +226,7 @@ document.addEventListener("visibilitychange", () => {
   } else poll();
 });
 setInterval(updateClock, 1000);
+setInterval(countAlarms, ALARMS_MS);
 updateClock();
 if (route().name === "enter") show();
 else poll();

@@ -45,6 +45,11 @@ export class Section {
     for (const { chart } of this.charts ?? []) chart.destroy();
   }
 
+  /// What happened, to be shown in the charts.
+  mark(events) {
+    for (const { chart } of this.charts ?? []) chart.mark(events);
+  }
+
   /// What /api/hosts says now.
   update(service, now) {
     Object.assign(this, { service, now });

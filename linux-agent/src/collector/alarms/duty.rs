@@ -1,0 +1,507 @@
+//! The task that looks after alarms: once a second it sees what there is to see, writes what changed and has it sent.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::alarm::{Alarm, Row};
+use super::courier::{Courier, Heartbeat};
+use super::engine::{Engine, Hosts, RECENT_MS};
+use super::forecast;
+use super::machine::{Phase, Told};
+use super::moment::Now;
+use super::outbox::Outbox;
+use super::records::{self, Left, Record};
+use super::silences::Silence;
+use super::tell::Teller;
+use crate::client_name::ClientName;
+use crate::collector::lateness::Lateness;
+use crate::collector::now::{now_ms, steady_ms};
+use crate::collector::report::Report;
+use crate::collector::settings::alarms::{AlarmRule, Figure, Limit};
+use crate::collector::settings::notify::NotifySettings;
+use crate::collector::store::history::series::Question;
+use crate::collector::store::{Store, Unavailable};
+use crate::collector::watch::Watch;
+
+/// How often it looks.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// It takes at most one in so many parts of the time.
+const SHARE: u32 = 20;
+
+/// If it did not look for so long, this collector stood still, in milliseconds: stopped, or its machine asleep.
+const STOOD_STILL_MS: i64 = 30_000;
+
+/// How often accounts are looked at, in milliseconds.
+const ACCOUNTS_EVERY_MS: i64 = 60_000;
+
+/// How often each forecast is made, in milliseconds.
+const FORECASTS_EVERY_MS: i64 = 600_000;
+
+/// How often old rows are removed, in milliseconds.
+const TRIM_EVERY_MS: i64 = 3_600_000;
+
+/// At most this many records wait for a database that is out of order. Beyond that the oldest go.
+pub const MAX_UNWRITTEN: usize = 10_000;
+
+/// What is wrong with hosts, and who hears of it.
+pub struct Alarms {
+    state: Mutex<State>,
+    store: Store,
+    lateness: Arc<Lateness>,
+    watch: Arc<Watch>,
+}
+
+struct State {
+    engine: Engine,
+    outbox: Outbox,
+    teller: Teller,
+    notify: Arc<NotifySettings>,
+    unwritten: Vec<Record>,
+}
+
+/// An alarm that is open, or that people know of.
+pub struct Open {
+    pub row: Row,
+    pub phase: Phase,
+    pub is_flapping: bool,
+    pub cause: Option<String>,
+    pub silence: Option<Silence>,
+}
+
+fn now() -> Now {
+    Now {
+        steady_ms: steady_ms(),
+        unix_ms: now_ms(),
+    }
+}
+
+impl Alarms {
+    /// With what the database remembers.
+    pub async fn load(
+        hosts: Hosts,
+        notify: NotifySettings,
+        store: Store,
+        lateness: Arc<Lateness>,
+        watch: Arc<Watch>,
+    ) -> Alarms {
+        let now = now();
+        let read = store.look_up(move |connection| {
+            records::read_left(connection, now.unix_ms, now.unix_ms - RECENT_MS)
+        });
+        let mut left = read.await.unwrap_or_else(|Unavailable| Left::default());
+        let messages = std::mem::take(&mut left.messages);
+        let outbox = Outbox::restored(messages, left.next_message.max(1), now);
+        let grace_ms = whole_ms(notify.grace);
+        let mut engine = Engine::new(hosts, grace_ms, whole_ms(notify.repeat), left, now);
+        engine.event(
+            None,
+            "collector",
+            "the collector began to run".to_owned(),
+            now,
+        );
+        Alarms {
+            state: Mutex::new(State {
+                engine,
+                outbox,
+                teller: Teller::default(),
+                notify: Arc::new(notify),
+                unwritten: Vec::new(),
+            }),
+            store,
+            lateness,
+            watch,
+        }
+    }
+
+    /// From now on these settings count.
+    pub fn follow(&self, hosts: Hosts, notify: NotifySettings) {
+        let mut state = self.state();
+        state.engine.follow(hosts, now());
+        state.notify = Arc::new(notify);
+    }
+
+    /// Takes a report of a host.
+    pub fn note(&self, report: &Report) {
+        self.state().engine.note_report(report, now());
+    }
+
+    /// Those that are open or flap.
+    pub fn open(&self) -> Vec<Open> {
+        let state = self.state();
+        let engine = &state.engine;
+        let is_open =
+            |it: &&Alarm| it.machine.phase() != Phase::Good || it.machine.wants() == Told::Flapping;
+        let open = engine.alarms.values().filter(is_open).map(|alarm| Open {
+            phase: alarm.machine.phase(),
+            is_flapping: alarm.machine.wants() == Told::Flapping,
+            cause: alarm.cause.clone(),
+            silence: engine
+                .silences
+                .of(alarm.row.client.as_ref(), &alarm.row.name)
+                .cloned(),
+            row: alarm.row.clone(),
+        });
+        open.collect()
+    }
+
+    /// The silences that are in force.
+    pub fn silences(&self) -> Vec<Silence> {
+        let mut state = self.state();
+        state.engine.silences.pass(now());
+        state.engine.silences.all().cloned().collect()
+    }
+
+    /// Who hears of alarms.
+    pub fn targets(&self) -> Vec<String> {
+        self.state().notify.targets.keys().cloned().collect()
+    }
+
+    /// Silences a host, or one alarm of it, for so long. `None`: there are too many silences.
+    pub async fn silence(
+        &self,
+        client: ClientName,
+        alarm: Option<String>,
+        length: Duration,
+        reason: String,
+    ) -> Result<Option<Silence>, Unavailable> {
+        let silence = {
+            let mut state = self.state();
+            let (engine, now) = (&mut state.engine, now());
+            let silence = Silence {
+                id: engine.next_silence,
+                client,
+                alarm,
+                since_ms: now.unix_ms,
+                until_ms: now.unix_ms.saturating_add(whole_ms(length)),
+                reason,
+                ended_ms: None,
+            };
+            if !engine.silences.add(silence.clone(), now) {
+                return Ok(None);
+            }
+            engine.next_silence += 1;
+            let what = silence.alarm.as_deref().unwrap_or("all alarms");
+            let text = format!("{what} silenced: {}", silence.reason);
+            engine.event(Some(&silence.client), "silence", text, now);
+            engine.record(Record::Silence(silence.clone()));
+            silence
+        };
+        self.write().await?;
+        Ok(Some(silence))
+    }
+
+    /// Ends a silence. `None`: there is none of this number.
+    pub async fn end_silence(&self, id: i64) -> Result<Option<Silence>, Unavailable> {
+        let ended = {
+            let mut state = self.state();
+            let (engine, now) = (&mut state.engine, now());
+            let ended = engine.silences.end(id, now);
+            if let Some(silence) = &ended {
+                engine.event(
+                    Some(&silence.client),
+                    "silence",
+                    "a silence was ended".to_owned(),
+                    now,
+                );
+                engine.record(Record::Silence(silence.clone()));
+            }
+            ended
+        };
+        self.write().await?;
+        Ok(ended)
+    }
+
+    /// Works, and is never done.
+    pub async fn work(self: Arc<Self>) {
+        let threads = Courier::start().and_then(|courier| Ok((courier, Heartbeat::start()?)));
+        let (courier, heartbeat) = match threads {
+            Ok(threads) => threads,
+            Err(cause) => {
+                log::error!("nobody is told of alarms: no thread can be started for it: {cause}");
+                return std::future::pending().await;
+            }
+        };
+        self.remember().await;
+        let mut last_ms = steady_ms();
+        let mut chores = Chores::default();
+        let mut heartbeat_url = None;
+        loop {
+            let begun = Instant::now();
+            let now = now();
+            if now.steady_ms - last_ms > STOOD_STILL_MS {
+                self.begin_again(now.steady_ms - last_ms, now);
+            }
+            last_ms = now.steady_ms;
+            self.look(now);
+            chores.step(&self, now).await;
+            self.deliver(&courier, now);
+            if self.write().await.is_ok() && self.store.trouble_ms().is_none() {
+                heartbeat.live();
+            }
+            let url = self.state().notify.heartbeat.clone();
+            if url != heartbeat_url {
+                heartbeat.follow(url.clone());
+                heartbeat_url = url;
+            }
+            tokio::time::sleep(PAUSE.max(SHARE * begun.elapsed())).await;
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // What is known is right even if a thread panicked.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the database knows that figures need.
+    async fn remember(&self) {
+        let hosts = Arc::clone(&self.state().engine.hosts);
+        let clients: Vec<ClientName> = hosts.keys().cloned().collect();
+        let asked = clients.clone();
+        let read = self
+            .store
+            .look_up(move |connection| records::read_gaps(connection, &asked));
+        if let Ok(all) = read.await {
+            let mut state = self.state();
+            for (client, runs) in clients.iter().zip(all) {
+                state
+                    .engine
+                    .remember_runs(client, runs.into_iter().map(|it| it.boot));
+            }
+        }
+    }
+
+    fn begin_again(&self, stood_ms: i64, now: Now) {
+        self.lateness.begin_again(now.steady_ms);
+        let mut state = self.state();
+        let grace_ms = whole_ms(state.notify.grace);
+        state.engine.begin_again(grace_ms, now);
+        let text = format!(
+            "the collector stood still for {}",
+            crate::collector::span::in_words(stood_ms)
+        );
+        log::warn!("{text}");
+        state.engine.event(None, "collector", text, now);
+    }
+
+    fn look(&self, now: Now) {
+        let hosts = Arc::clone(&self.state().engine.hosts);
+        let trouble_ms = self
+            .store
+            .trouble_ms()
+            .map(|since_ms| now.steady_ms - since_ms);
+        if trouble_ms.is_some() {
+            // What cannot be stored says nothing of its host.
+            self.lateness.begin_again(now.steady_ms);
+        }
+        let lateness = hosts.iter().map(|(client, host)| {
+            let last = |service: &str| self.store.last(client, service).map(|it| it.id);
+            (
+                client.clone(),
+                self.lateness.of(client, host, last, now.steady_ms),
+            )
+        });
+        let lateness: BTreeMap<_, _> = lateness.collect();
+        let mut state = self.state();
+        let engine = &mut state.engine;
+        engine.note_own_trouble(trouble_ms, now);
+        engine.note_lateness(&lateness, now);
+        for client in hosts.keys() {
+            let off_ms = self.watch.clock_off_ms(client);
+            engine.note_own_figures(client, off_ms, now);
+        }
+    }
+
+    fn deliver(&self, courier: &Courier, now: Now) {
+        let mut state = self.state();
+        let State {
+            engine,
+            outbox,
+            teller,
+            notify,
+            ..
+        } = &mut *state;
+        for (id, result) in courier.take_done() {
+            if let Some(entry) = outbox.tried(id, result, now) {
+                if let Some(error) = &entry.error
+                    && entry.tries == 1
+                {
+                    log::warn!(
+                        "a message to `{}` did not arrive, and is tried again: {error}",
+                        entry.target
+                    );
+                }
+                engine.record(Record::Message(entry));
+            }
+        }
+        for message in teller.tell(engine, whole_ms(notify.repeat), now) {
+            log::warn!("{}: {}", message.title, message.text.replace('\n', "; "));
+            let wants = |name: &&String| message.notify.is_empty() || message.notify.contains(name);
+            for entry in outbox.add(&message, notify.targets.keys().filter(wants), now) {
+                engine.record(Record::Message(entry));
+            }
+        }
+        let (due, lost) = outbox.due(|name| notify.targets.contains_key(name), now);
+        for entry in lost {
+            let error = entry.error.clone().unwrap_or_default();
+            log::error!("a message to `{}` was given up: {error}", entry.target);
+            engine.record(Record::Message(entry));
+        }
+        for entry in due {
+            if let Some(target) = notify.targets.get(&entry.target) {
+                courier.send(target.clone(), entry);
+            }
+        }
+    }
+
+    /// Writes what changed. What cannot be written now is written later.
+    async fn write(&self) -> Result<(), Unavailable> {
+        let records = {
+            let mut state = self.state();
+            let new = state.engine.take_records();
+            state.unwritten.extend(new);
+            newest(std::mem::take(&mut state.unwritten), MAX_UNWRITTEN)
+        };
+        if records.is_empty() {
+            return Ok(());
+        }
+        let records = Arc::new(records);
+        let to_write = Arc::clone(&records);
+        let written = self
+            .store
+            .change(move |connection| records::write(connection, &to_write))
+            .await;
+        if written.is_err() {
+            // The store has said why.
+            let mut state = self.state();
+            let later = std::mem::take(&mut state.unwritten);
+            state.unwritten = records.iter().cloned().chain(later).collect();
+        }
+        written
+    }
+}
+
+/// What is done less often.
+#[derive(Default)]
+struct Chores {
+    accounts_ms: i64,
+    trimmed_ms: i64,
+    forecasts_ms: i64,
+    /// What is left of a round of forecasts.
+    forecasts: Vec<(ClientName, Arc<AlarmRule>)>,
+}
+
+impl Chores {
+    async fn step(&mut self, alarms: &Alarms, now: Now) {
+        let is_due =
+            |last_ms: i64, every_ms: i64| last_ms == 0 || now.steady_ms - last_ms >= every_ms;
+        let hosts = Arc::clone(&alarms.state().engine.hosts);
+        if is_due(self.accounts_ms, ACCOUNTS_EVERY_MS) {
+            self.accounts_ms = now.steady_ms;
+            let clients: Vec<ClientName> = hosts.keys().cloned().collect();
+            let asked = clients.clone();
+            let read = alarms
+                .store
+                .look_up(move |connection| records::read_gaps(connection, &asked));
+            if let Ok(all) = read.await {
+                let mut state = alarms.state();
+                for (client, runs) in clients.iter().zip(all) {
+                    state.engine.note_gaps(client, &runs, now);
+                }
+            }
+        }
+        if is_due(self.trimmed_ms, TRIM_EVERY_MS) {
+            self.trimmed_ms = now.steady_ms;
+            // Tried again in an hour.
+            let _ = alarms.store.change(records::trim).await;
+        }
+        if is_due(self.forecasts_ms, FORECASTS_EVERY_MS) && self.forecasts.is_empty() {
+            self.forecasts_ms = now.steady_ms;
+            let all = hosts.iter().flat_map(|(client, host)| {
+                let rules = host
+                    .alarms
+                    .iter()
+                    .filter(|it| matches!(it.limit, Limit::Reaches { .. }));
+                rules.map(|rule| (client.clone(), Arc::clone(rule)))
+            });
+            self.forecasts = all.collect();
+        }
+        // A few at a time, so that nothing else waits.
+        for _ in 0..4 {
+            let Some((client, rule)) = self.forecasts.pop() else {
+                break;
+            };
+            forecast_of(alarms, client, &rule, now).await;
+        }
+    }
+}
+
+async fn forecast_of(alarms: &Alarms, client: ClientName, rule: &AlarmRule, now: Now) {
+    let (
+        Figure::Field {
+            service,
+            field,
+            item: pattern,
+            ..
+        },
+        Limit::Reaches { level, .. },
+    ) = (&rule.figure, rule.limit)
+    else {
+        return;
+    };
+    let question = Question {
+        client: client.clone(),
+        service: service.clone(),
+        item: None,
+        field: Some(field.clone()),
+        from_ms: now.unix_ms - forecast::PAST_MS,
+        to_ms: now.unix_ms,
+        bins: forecast::BINS,
+    };
+    let Ok(Some(series)) = alarms.store.series(question).await else {
+        return;
+    };
+    let mut left = BTreeMap::new();
+    for ((item, _), bins) in &series.columns {
+        if !pattern.matches(item) {
+            continue;
+        }
+        let values = bins.iter().enumerate().filter(|(_, bin)| bin.count > 0);
+        let values = values.map(|(index, bin)| {
+            let at_ms = series.from_ms + series.step_ms * index as i64;
+            (at_ms, bin.sum / f64::from(bin.count))
+        });
+        let values: Vec<_> = values.collect();
+        if let Some((_, value)) = values.last() {
+            left.insert(item.clone(), (*value, forecast::time_left(&values, level)));
+        }
+    }
+    alarms
+        .state()
+        .engine
+        .note_forecast(&client, rule, &left, now);
+}
+
+/// At most so many of these, those at the end.
+fn newest(mut records: Vec<Record>, most: usize) -> Vec<Record> {
+    let over = records.len().saturating_sub(most);
+    records.drain(..over);
+    records
+}
+
+fn whole_ms(length: Duration) -> i64 {
+    i64::try_from(length.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_for_the_database_is_bounded() {
+        let gone = |ids: std::ops::Range<i64>| ids.map(Record::Gone).collect::<Vec<_>>();
+        assert_eq!(newest(gone(0..5), 3), gone(2..5));
+        assert_eq!(newest(gone(0..3), 3), gone(0..3));
+    }
+}

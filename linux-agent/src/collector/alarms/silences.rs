@@ -1,0 +1,137 @@
+//! Silences: of a host, for a time, with a reason.
+
+use super::moment::Now;
+use crate::client_name::ClientName;
+
+/// At most this many at a time.
+pub const MAX_SILENCES: usize = 1000;
+
+/// No message about a host until then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Silence {
+    /// Its number.
+    pub id: i64,
+    /// Of which host.
+    pub client: ClientName,
+    /// Of this alarm only.
+    pub alarm: Option<String>,
+    /// Since when, in milliseconds since 1970-01-01 00:00 UTC.
+    pub since_ms: i64,
+    /// Until when.
+    pub until_ms: i64,
+    /// Why.
+    pub reason: String,
+    /// When somebody ended it before its time.
+    pub ended_ms: Option<i64>,
+}
+
+/// Those that are in force.
+#[derive(Default)]
+pub struct Silences {
+    /// Each with its end by the steady clock.
+    all: Vec<(Silence, i64)>,
+}
+
+impl Silences {
+    /// Adds one. `false`: there are too many.
+    pub fn add(&mut self, silence: Silence, now: Now) -> bool {
+        self.pass(now);
+        if self.all.len() >= MAX_SILENCES {
+            return false;
+        }
+        let left_ms = (silence.until_ms - now.unix_ms).max(0);
+        self.all
+            .push((silence, now.steady_ms.saturating_add(left_ms)));
+        true
+    }
+
+    /// Ends one now. `None`: there is none of this number.
+    pub fn end(&mut self, id: i64, now: Now) -> Option<Silence> {
+        let at = self.all.iter().position(|(silence, _)| silence.id == id)?;
+        let (mut silence, _) = self.all.remove(at);
+        silence.ended_ms = Some(now.unix_ms);
+        Some(silence)
+    }
+
+    /// Forgets those whose time is over.
+    pub fn pass(&mut self, now: Now) {
+        self.all.retain(|(_, end_ms)| now.steady_ms < *end_ms);
+    }
+
+    /// The one that covers an alarm, if one does.
+    pub fn of(&self, client: Option<&ClientName>, alarm: &str) -> Option<&Silence> {
+        let covers = |it: &&Silence| {
+            Some(&it.client) == client && it.alarm.as_deref().is_none_or(|it| it == alarm)
+        };
+        self.all.iter().map(|(silence, _)| silence).find(covers)
+    }
+
+    /// All of them.
+    pub fn all(&self) -> impl Iterator<Item = &Silence> {
+        self.all.iter().map(|(silence, _)| silence)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silence_covers_a_host_or_one_alarm_of_it_until_it_ends() {
+        let silence = |id, alarm: Option<&str>, until_ms| Silence {
+            id,
+            client: ClientName::Number(1),
+            alarm: alarm.map(str::to_owned),
+            since_ms: 0,
+            until_ms,
+            reason: String::new(),
+            ended_ms: None,
+        };
+        // The wall's clock jumps an hour ahead meanwhile, which changes nothing.
+        let at = |steady_ms| Now {
+            steady_ms,
+            unix_ms: 1_000_000 + steady_ms + if steady_ms > 500 { 3_600_000 } else { 0 },
+        };
+        let mut silences = Silences::default();
+        assert!(silences.add(silence(1, Some("disk"), 1_000_000 + 1000), at(0)));
+        assert!(silences.add(silence(2, None, 1_000_000 + 2000), at(0)));
+        let (one, other) = (ClientName::Number(1), ClientName::Number(2));
+        let id = |silences: &Silences, client, alarm| silences.of(client, alarm).map(|it| it.id);
+        assert_eq!(id(&silences, Some(&one), "disk"), Some(1));
+        assert_eq!(id(&silences, Some(&one), "late"), Some(2));
+        assert_eq!(id(&silences, Some(&other), "disk"), None);
+        assert_eq!(id(&silences, None, "collector"), None);
+        silences.pass(at(999));
+        assert_eq!(id(&silences, Some(&one), "disk"), Some(1));
+        silences.pass(at(1000));
+        assert_eq!(id(&silences, Some(&one), "disk"), Some(2));
+        assert_eq!(
+            silences.end(2, at(1500)).unwrap().ended_ms,
+            Some(at(1500).unix_ms)
+        );
+        assert_eq!(silences.end(2, at(1500)), None);
+        assert_eq!(silences.all().count(), 0);
+    }
+
+    #[test]
+    fn silences_are_bounded() {
+        let mut silences = Silences::default();
+        let now = Now {
+            steady_ms: 0,
+            unix_ms: 0,
+        };
+        let added = (0..1001).map(|id| {
+            let silence = Silence {
+                id,
+                client: ClientName::Number(1),
+                alarm: None,
+                since_ms: 0,
+                until_ms: 10,
+                reason: String::new(),
+                ended_ms: None,
+            };
+            silences.add(silence, now)
+        });
+        assert_eq!(added.filter(|it| *it).count(), MAX_SILENCES);
+    }
+}
