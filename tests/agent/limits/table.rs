@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mote_agent::agent::control;
-use mote_agent::cli::{ask, enroll};
+use mote_agent::cli::enroll;
 use mote_agent::delivery::{dead, uplink};
 use mote_agent::gateway::{board, line, run};
 use mote_agent::probes::kit::items;
@@ -285,6 +285,7 @@ fn of_tls() -> Vec<(&'static str, String)> {
 
 #[cfg(feature = "serve")]
 fn of_the_collector() -> Vec<(&'static str, String)> {
+    use mote_agent::cli::ask;
     use mote_agent::collector;
     vec![
         ("connections", collector::MAX_CONNECTIONS.to_string()),
