@@ -59,6 +59,8 @@ mod load;
 
 mod ram;
 
+mod received;
+
 #[cfg(all(target_arch = "arm", target_os = "none"))]
 mod systick;
 
@@ -73,6 +75,7 @@ pub use mote_core;
 pub use mote_core::{ClientId, Config, Interval, Service, Status, Uptime};
 pub use node::{MAX_LINE, Node, Settings};
 pub use ram::{HeapUse, Ram};
+pub use received::take_received;
 pub use shell::{run, run_blocking, turn};
 pub use sleeper::Sleeper;
 #[cfg(all(target_arch = "arm", target_os = "none"))]

@@ -6,6 +6,7 @@ use core::convert::Infallible;
 use cortex_m::interrupt::Mutex;
 use embedded_io::{ErrorType, Read, ReadReady, Write, WriteReady};
 use heapless::Deque;
+use mote_firmware::take_received;
 
 use crate::registers::uart0::{
     CTL, DR, FBRD, FR, IBRD, ICR, IM, LCRH, RTIM, RXFE, RXIM, TXFF, TXIM,
@@ -32,14 +33,17 @@ impl Uart {
 }
 
 pub(crate) fn interrupt() {
-    // Cleared before there is a look: what comes after that interrupts again. Room to send only has to wake the loop.
+    // Room to send only has to wake the loop.
     IM.clear(TXIM);
-    ICR.write(RXIM | RTIM | TXIM);
     cortex_m::interrupt::free(|cs| {
         let mut received = RECEIVED.borrow(cs).borrow_mut();
-        while FR.read() & RXFE == 0 {
-            let _ = received.push_back(DR.read() as u8);
-        }
+        take_received(
+            || ICR.write(RXIM | RTIM | TXIM),
+            || (FR.read() & RXFE == 0).then(|| DR.read() as u8),
+            |byte| {
+                let _ = received.push_back(byte);
+            },
+        );
     });
 }
 
