@@ -59,8 +59,12 @@ fn parse_values(
     schema: &Schema,
     variables: &[Variable],
 ) -> Result<(Values, Given), TomlError> {
+    let line_ends = text.bytes().enumerate();
     let mut reader = Reader {
-        text,
+        line_ends: line_ends
+            .filter(|(_, byte)| *byte == b'\n')
+            .map(|(at, _)| at)
+            .collect(),
         schema,
         variable: None,
         given: Given::new(file),
@@ -83,7 +87,8 @@ pub(crate) fn read_text(file: &Path) -> Result<String, TomlError> {
 }
 
 struct Reader<'a> {
-    text: &'a str,
+    /// Where each line of the text ends: a collector's has tens of thousands, and each key has a place.
+    line_ends: Vec<usize>,
     schema: &'a Schema,
     given: Given,
     /// The one that is read, once the text is.
@@ -239,10 +244,10 @@ impl Reader<'_> {
     }
 
     fn line(&self, offset_bytes: usize) -> Place {
-        let before = self.text.bytes().take(offset_bytes);
+        let before = self.line_ends.partition_point(|end| *end < offset_bytes);
         Place::Line {
             file: self.given.file().to_owned(),
-            line: 1 + before.filter(|byte| *byte == b'\n').count(),
+            line: 1 + before,
         }
     }
 
