@@ -76,8 +76,10 @@ pub fn read(connection: &Connection, query: &Query) -> rusqlite::Result<Page> {
         next: query.after,
     };
     let mut bytes = 0;
-    for sql in [of_earlier_version(query), of_log(connection, query)?] {
-        read_from(connection, &sql, query, &mut page, &mut bytes)?;
+    let earlier = of_earlier_version(query);
+    read_from(connection, &earlier, query, &mut page, &mut bytes)?;
+    if let Some(log) = of_log(connection, query)? {
+        read_from(connection, &log, query, &mut page, &mut bytes)?;
     }
     Ok(page)
 }
@@ -95,19 +97,20 @@ fn read_from(
         return Ok(());
     }
     let client = query.client.as_ref().map(ClientName::to_string);
-    let mut values: Vec<(&str, &dyn rusqlite::ToSql)> =
-        vec![(":after", &query.after), (":limit", &limit)];
-    if let Some(client) = &client {
-        values.push((":client", client));
-    }
-    if let Some(service) = &query.service {
-        values.push((":service", service));
-    }
-    if let Some(since_ms) = &query.since_ms {
-        values.push((":since_ms", since_ms));
-    }
     let mut statement = connection.prepare(sql)?;
-    for report in statement.query_map(values.as_slice(), stored)? {
+    let values: [(&str, &dyn rusqlite::ToSql); 5] = [
+        (":after", &query.after),
+        (":limit", &limit),
+        (":client", &client),
+        (":service", &query.service),
+        (":since_ms", &query.since_ms),
+    ];
+    for (name, value) in values {
+        if let Some(place) = statement.parameter_index(name)? {
+            statement.raw_bind_parameter(place, value)?;
+        }
+    }
+    for report in statement.raw_query().mapped(stored) {
         let report = report?;
         *bytes += report.data.get().len();
         page.next = report.id;
@@ -167,24 +170,37 @@ fn of_earlier_version(query: &Query) -> String {
     sql
 }
 
-/// The log has no index but its order, which is that of arrival. Where to begin is found by halving.
-fn of_log(connection: &Connection, query: &Query) -> rusqlite::Result<String> {
+/// The log has no index but its order, which is that of arrival. Where to begin is found by halving. A row is then
+/// looked at for the number of its stream alone: a client that reports rarely is found among millions of others' reports.
+/// `None`: no stream is asked for.
+fn of_log(connection: &Connection, query: &Query) -> rusqlite::Result<Option<String>> {
     let first = match query.since_ms {
         Some(since_ms) => first_received_after(connection, since_ms)?,
         None => 0,
     };
     let mut sql = format!("{LOG} WHERE log.id > :after AND log.id >= {first}");
-    if query.client.is_some() {
-        sql.push_str(" AND streams.client = :client");
-    }
-    if query.service.is_some() {
-        sql.push_str(" AND streams.service = :service");
+    if query.client.is_some() || query.service.is_some() {
+        let streams = streams_of(connection, query)?;
+        if streams.is_empty() {
+            return Ok(None);
+        }
+        sql.push_str(&format!(" AND log.stream IN ({})", streams.join(",")));
     }
     if query.since_ms.is_some() {
         sql.push_str(" AND log.received_ms > :since_ms");
     }
     sql.push_str(" ORDER BY log.id LIMIT :limit");
-    Ok(sql)
+    Ok(Some(sql))
+}
+
+fn streams_of(connection: &Connection, query: &Query) -> rusqlite::Result<Vec<String>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id FROM streams WHERE client = coalesce(?1, client) AND service = coalesce(?2, service)",
+    )?;
+    let client = query.client.as_ref().map(ClientName::to_string);
+    let streams = statement.query_map(params![client, query.service], |row| row.get(0))?;
+    let streams = streams.map(|id: rusqlite::Result<i64>| id.map(|id| id.to_string()));
+    streams.collect()
 }
 
 // The cross join keeps the order: the log first.
@@ -231,4 +247,57 @@ fn stored(row: &Row<'_>) -> rusqlite::Result<Stored> {
         seq: row.get(7)?,
         received: row.get::<_, i64>(8)? as f64 / 1000.0,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+    use crate::collector::store::schema;
+
+    const ROWS: u64 = 20_000;
+
+    #[test]
+    fn a_rare_client_is_found_in_few_steps_a_row() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        assert!(schema::prepare(&mut connection).unwrap());
+        connection
+            .execute_batch(&format!(
+                "INSERT INTO streams (id, client, service, sealed) VALUES (1, '1', 'A', 0), (2, '2', 'A', 0), (3, '2', 'B', 0);
+                 WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {ROWS})
+                 INSERT INTO log (id, stream, received_ms, data) SELECT i, 1, 0, '{{}}' FROM n;
+                 UPDATE log SET stream = 2 WHERE id = 7;
+                 UPDATE log SET stream = 3 WHERE id = {ROWS};"
+            ))
+            .unwrap();
+        let found = |client: Option<u32>, service: Option<&str>| {
+            let steps = Arc::new(AtomicU64::new(0));
+            let counted = Arc::clone(&steps);
+            let count = move || {
+                counted.fetch_add(100, Ordering::Relaxed);
+                false
+            };
+            connection.progress_handler(100, Some(count)).unwrap();
+            let query = Query {
+                client: client.map(ClientName::Number),
+                service: service.map(str::to_owned),
+                since_ms: None,
+                after: 0,
+                limit: 3,
+            };
+            let page = read(&connection, &query).unwrap();
+            let ids: Vec<i64> = page.reports.iter().map(|it| it.id).collect();
+            (ids, steps.load(Ordering::Relaxed))
+        };
+        let (ids, steps) = found(Some(2), None);
+        assert_eq!(ids, [7, ROWS as i64]);
+        assert!(steps < 7 * ROWS, "{steps}");
+        assert_eq!(found(Some(2), Some("B")).0, [ROWS as i64]);
+        assert_eq!(found(None, Some("A")).0, [1, 2, 3]);
+        // Nobody of that name: the log is not looked at.
+        let (ids, steps) = found(Some(3), None);
+        assert!(ids.is_empty() && steps < 1000, "{steps}");
+    }
 }
