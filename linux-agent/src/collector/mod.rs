@@ -24,6 +24,7 @@
 
 mod alarms;
 mod auth;
+mod data;
 mod digest;
 mod http;
 mod lateness;

@@ -4,7 +4,6 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
 use thiserror::Error;
 
 use crate::client_name::ClientName;
@@ -87,14 +86,8 @@ impl Report {
         if self.seq.is_some_and(i64::is_negative) {
             return Err(Invalid("seq is negative".to_owned()));
         }
-        // A raw value may be any JSON text. This parser has a limit of depth, so later readers of the data need
-        // none, and refuses numbers that are not finite.
-        let mut data: Map<String, Value> = serde_json::from_str(self.data.get())
-            .map_err(|cause| Invalid(format!("data is not a JSON object: {cause}")))?;
-        match data.remove("error") {
-            Some(Value::String(error)) => Ok(Some(error)),
-            _ => Ok(None),
-        }
+        super::data::check(&self.data)
+            .map_err(|cause| Invalid(format!("data is not a JSON object: {cause}")))
     }
 }
 

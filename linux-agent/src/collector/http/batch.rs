@@ -1,9 +1,5 @@
 //! `POST /api/client/service/reports`: many reports in one request, a line each.
 
-use std::future::poll_fn;
-use std::pin::Pin;
-use std::task::Poll;
-
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
@@ -16,7 +12,7 @@ use super::refusal::{Refusal, Refusals, Refused};
 use super::reports::{MAX_BODY_BYTES, admit, caller};
 use crate::collector::now::now_ms;
 use crate::collector::report::{Report, is_object};
-use crate::collector::store::Unavailable;
+use crate::collector::store::{Arrived, Outcome, Unavailable};
 use crate::protocol::{MAX_BATCH_BYTES, MAX_BATCH_REPORTS};
 
 /// What a report takes in memory while it waits for the database, beside the bytes of its line.
@@ -46,13 +42,6 @@ struct Exception {
     unknown_client: bool,
 }
 
-/// A report on its way to the database, and its answer once that is there.
-struct Insert<F> {
-    line: usize,
-    running: Pin<Box<F>>,
-    stored: Option<Result<(), Unavailable>>,
-}
-
 /// Keeps the reports, each on its own.
 pub async fn receive_batch(
     State(app): Shared,
@@ -73,7 +62,8 @@ pub async fn receive_batch(
     }
     room.take(&mut held, count * REPORT_ROOM)?;
     let received_ms = now_ms();
-    let (mut inserts, mut refused) = (Vec::new(), Vec::new());
+    let (mut arrived, mut refused) = (Vec::with_capacity(count), Vec::new());
+    let mut lines_of = Vec::with_capacity(count);
     let mut is_any_read = false;
     for (line, text) in lines(&held.bytes) {
         let admitted = read(text).and_then(|report| {
@@ -82,11 +72,13 @@ pub async fn receive_batch(
             Ok(report)
         });
         match admitted {
-            Ok(report) => inserts.push(Insert {
-                line,
-                running: Box::pin(app.store.insert(report, received_ms)),
-                stored: None,
-            }),
+            Ok(report) => {
+                lines_of.push(line);
+                arrived.push(Arrived {
+                    report,
+                    received_ms,
+                });
+            }
             Err(refusal) => refused.push((line, refusal)),
         }
     }
@@ -96,7 +88,16 @@ pub async fn receive_batch(
             first.unwrap_or_else(|| Refusal::bad("the body has no report; send one a line"))
         );
     }
-    refused.extend(store(inserts).await);
+    let outcomes = match arrived.is_empty() {
+        true => Ok(Vec::new()),
+        false => app.store.insert(arrived, held.room).await,
+    };
+    let mut outcomes = outcomes.unwrap_or_default().into_iter();
+    for line in lines_of {
+        if outcomes.next() != Some(Outcome::Stored) {
+            refused.push((line, Unavailable.into()));
+        }
+    }
     refused.sort_by_key(|(line, _)| *line);
     Ok(answer(count, refused))
 }
@@ -117,34 +118,6 @@ fn read(line: &[u8]) -> Result<Report, Refusal> {
         return Err(Refusal::bad("the line is not a report as a JSON object"));
     }
     Report::parse(line).map_err(|invalid| Refusal::bad(invalid.to_string()))
-}
-
-/// Gives those that the database did not take.
-async fn store<F>(mut inserts: Vec<Insert<F>>) -> Vec<(usize, Refusal)>
-where
-    F: Future<Output = Result<(), Unavailable>>,
-{
-    // All are begun before one is awaited, so that the database has them together.
-    poll_fn(|context| {
-        for insert in &mut inserts {
-            if let Poll::Ready(stored) = insert.running.as_mut().poll(context) {
-                insert.stored = Some(stored);
-            }
-        }
-        Poll::Ready(())
-    })
-    .await;
-    let mut failed = Vec::new();
-    for insert in inserts {
-        let stored = match insert.stored {
-            Some(stored) => stored,
-            None => insert.running.await,
-        };
-        if let Err(unavailable) = stored {
-            failed.push((insert.line, unavailable.into()));
-        }
-    }
-    failed
 }
 
 fn answer(reports: usize, refused: Vec<(usize, Refusal)>) -> Response {

@@ -35,7 +35,8 @@ pub struct Room(Arc<Semaphore>);
 pub struct Held {
     /// Its bytes.
     pub bytes: Vec<u8>,
-    room: Option<OwnedSemaphorePermit>,
+    /// What they, and what is made of them, take of the room.
+    pub room: Option<OwnedSemaphorePermit>,
 }
 
 impl Default for Room {

@@ -19,6 +19,7 @@ use crate::collector::now::now_ms;
 use crate::collector::report::Report;
 use crate::collector::settings::host::Host;
 use crate::collector::store::reports::{self, MAX_PAGE, Page};
+use crate::collector::store::{Arrived, Outcome, Unavailable};
 use crate::collector::watch::{Arrival, Finding};
 use crate::protocol::{MAX_NAME, UNKNOWN_PLUGIN, is_text};
 
@@ -43,8 +44,14 @@ pub async fn receive(
     let report = Report::parse(&held.bytes).map_err(|invalid| Refusal::bad(invalid.to_string()))?;
     let received_ms = now_ms();
     admit(&app, &rules, &caller, &report, received_ms, peer)?;
-    app.store.insert(report, received_ms).await?;
-    Ok(Json(json!({ "status": "ok" })))
+    let arrived = Arrived {
+        report,
+        received_ms,
+    };
+    match app.store.insert(vec![arrived], held.room).await?.first() {
+        Some(Outcome::Stored) => Ok(Json(json!({ "status": "ok" }))),
+        _ => Err(Unavailable.into()),
+    }
 }
 
 /// Who posts. Gives the body back, unless that is nobody who may.

@@ -7,8 +7,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use rusqlite::params;
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow, Transaction, TransactionBehavior};
-use rusqlite::{named_params, params};
 use serde_json::value::RawValue;
 
 use super::history::open::Row;
@@ -154,6 +154,10 @@ impl Intake {
         batch: &mut Batch,
     ) -> rusqlite::Result<()> {
         let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
+        let mut insert = transaction.prepare_cached(
+            "INSERT INTO log (id, stream, received_ms, time, uptime, boot, seq, data)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )?;
         for Arrived {
             report,
             received_ms,
@@ -171,10 +175,20 @@ impl Intake {
             }
             let stream = self.stream(&transaction, report, &client, batch)?;
             let id = batch.next;
-            insert(&transaction, id, stream, report, *received_ms)?;
+            insert.execute(params![
+                id,
+                stream,
+                received_ms,
+                report.time,
+                report.uptime,
+                report.boot,
+                report.seq,
+                report.data.get(),
+            ])?;
             batch.next += 1;
             batch.ids.push(Some((id, stream)));
         }
+        drop(insert);
         let verdicts = arrived.iter().zip(&batch.verdicts);
         let again = verdicts.filter(|(_, verdict)| **verdict == Some(Verdict::Duplicate));
         let again = again.filter_map(|(Arrived { report, .. }, _)| {
@@ -352,31 +366,6 @@ fn numbered(report: &Report) -> Option<(&str, u64)> {
 /// When a report was sampled, in milliseconds since 1970-01-01 00:00 UTC; if it does not say, when it came.
 fn time_ms(time: Option<f64>, received_ms: i64) -> i64 {
     time.map_or(received_ms, |time| (time * 1000.0).round() as i64)
-}
-
-fn insert(
-    transaction: &Transaction<'_>,
-    id: i64,
-    stream: i64,
-    report: &Report,
-    received_ms: i64,
-) -> rusqlite::Result<()> {
-    transaction
-        .prepare_cached(
-            "INSERT INTO log (id, stream, received_ms, time, uptime, boot, seq, data)
-             VALUES (:id, :stream, :received_ms, :time, :uptime, :boot, :seq, :data)",
-        )?
-        .execute(named_params! {
-            ":id": id,
-            ":stream": stream,
-            ":received_ms": received_ms,
-            ":time": report.time,
-            ":uptime": report.uptime,
-            ":boot": report.boot,
-            ":seq": report.seq,
-            ":data": report.data.get(),
-        })?;
-    Ok(())
 }
 
 /// Writes what a start needs to know of the last reports of streams.

@@ -8,6 +8,7 @@
 pub(crate) mod backup;
 pub(crate) mod file;
 mod file_id;
+mod gathered;
 pub(crate) mod history;
 mod intake;
 pub(crate) mod invitation;
@@ -31,16 +32,14 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
 use rusqlite::Connection;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::digest::Digest;
 use super::now::steady_ms;
-use super::report::Report;
 use super::settings::host::Host;
 use crate::client_name::ClientName;
 use history::series::{self, Question, Series};
 use history::streams::{Last, Shared};
-use intake::Arrived;
 use invitation::{Enrolled, Redeemed};
 use open::OpenError;
 use readers::Readers;
@@ -49,6 +48,7 @@ use runs::ClientRuns;
 use settings::StoreSettings;
 use writer::{Job, Reply, Writer};
 
+pub(crate) use intake::{Arrived, Outcome};
 pub use outage::Unavailable;
 
 /// A handle on the threads that own the database. Copies share them; they end when the last copy is gone.
@@ -83,14 +83,21 @@ impl Store {
         Ok((store, thread))
     }
 
-    /// Stores a report that arrived at `received_ms`, unless it is there already.
-    pub async fn insert(&self, report: Report, received_ms: i64) -> Result<(), Unavailable> {
-        let arrived = Arrived {
-            report,
-            received_ms,
-        };
-        let stored = self.ask(|reply| Job::Insert { arrived, reply }).await;
-        self.note_trouble(stored)
+    /// Stores reports that came together, all of them or none, unless they are there already. Says of each whether it
+    /// is there now. `room` is what they take in memory: it is free once they are stored, whoever still waits for that.
+    pub async fn insert(
+        &self,
+        arrived: Vec<Arrived>,
+        room: Option<OwnedSemaphorePermit>,
+    ) -> Result<Vec<Outcome>, Unavailable> {
+        let ask = self.ask(|reply| Job::Insert {
+            arrived,
+            room,
+            reply,
+        });
+        let stored = ask.await;
+        self.note_trouble(stored.is_err());
+        stored
     }
 
     /// Since when no report could be stored, by the steady clock.
@@ -98,13 +105,12 @@ impl Store {
         Some(self.trouble.load(Ordering::Relaxed)).filter(|since_ms| *since_ms > 0)
     }
 
-    fn note_trouble(&self, stored: Result<(), Unavailable>) -> Result<(), Unavailable> {
-        let now_ms = if stored.is_err() { steady_ms() } else { 0 };
+    fn note_trouble(&self, is_trouble: bool) {
+        let now_ms = if is_trouble { steady_ms() } else { 0 };
         let before = self.trouble.load(Ordering::Relaxed);
-        if stored.is_ok() || before == 0 {
+        if !is_trouble || before == 0 {
             self.trouble.store(now_ms, Ordering::Relaxed);
         }
-        stored
     }
 
     /// Reads what `query` asks for.

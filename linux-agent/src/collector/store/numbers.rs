@@ -17,12 +17,11 @@ pub const MAX_RANGES: usize = 16_384;
 /// The runs that reports came from lately.
 #[derive(Default)]
 pub struct Runs {
-    runs: BTreeMap<Name, Run>,
+    /// Of each client, by the name of the boot.
+    runs: BTreeMap<String, BTreeMap<String, Run>>,
     unnumbered: BTreeMap<String, i64>,
     begun: u64,
 }
-
-type Name = (String, String);
 
 #[derive(Default)]
 struct Run {
@@ -54,20 +53,7 @@ impl Runs {
         boot: &str,
         seq: u64,
     ) -> rusqlite::Result<Verdict> {
-        let run = self.run(connection, client, boot)?;
-        if run.numbers.contains(seq) {
-            run.duplicates += 1;
-            run.is_written = false;
-            return Ok(Verdict::Duplicate);
-        }
-        let touches = |it: u64| run.numbers.contains(it);
-        let is_beside = touches(seq.saturating_add(1)) || seq.checked_sub(1).is_some_and(touches);
-        if run.numbers.len() >= MAX_RANGES && !is_beside {
-            return Ok(Verdict::Scattered);
-        }
-        run.numbers.insert(seq..seq.saturating_add(1));
-        run.is_written = false;
-        Ok(Verdict::New)
+        self.with_run(connection, client, boot, |run| run.note(seq))
     }
 
     /// Notes a number that is in the log, whether the run has it already or not.
@@ -78,16 +64,16 @@ impl Runs {
         boot: &str,
         seq: u64,
     ) -> rusqlite::Result<()> {
-        let run = self.run(connection, client, boot)?;
-        if run.numbers.insert(seq..seq.saturating_add(1)) > 0 {
-            run.is_written = false;
-        }
-        Ok(())
+        self.with_run(connection, client, boot, |run| {
+            if run.numbers.insert(seq..seq.saturating_add(1)) > 0 {
+                run.is_written = false;
+            }
+        })
     }
 
     /// Takes back a number that could not be stored.
     pub fn take_back(&mut self, client: &str, boot: &str, seq: u64, verdict: Verdict) {
-        let Some(run) = self.runs.get_mut(&(client.to_owned(), boot.to_owned())) else {
+        let Some(run) = self.runs.get_mut(client).and_then(|it| it.get_mut(boot)) else {
             return;
         };
         match verdict {
@@ -109,39 +95,46 @@ impl Runs {
         }
     }
 
-    fn run(
+    /// The names are copied for a run that is not known yet, not for each report.
+    fn with_run<T>(
         &mut self,
         connection: &Connection,
         client: &str,
         boot: &str,
-    ) -> rusqlite::Result<&mut Run> {
-        let name = (client.to_owned(), boot.to_owned());
-        if !self.runs.contains_key(&name) {
-            let run = match read(connection, client, boot)? {
-                Some(run) => run,
-                None => {
-                    self.begun += 1;
-                    Run {
-                        begun: self.begun,
-                        ..Run::default()
-                    }
-                }
-            };
-            self.runs.insert(name.clone(), run);
+        work: impl FnOnce(&mut Run) -> T,
+    ) -> rusqlite::Result<T> {
+        if let Some(run) = self.runs.get_mut(client).and_then(|it| it.get_mut(boot)) {
+            run.is_idle = false;
+            return Ok(work(run));
         }
-        let run = self.runs.entry(name).or_default();
-        run.is_idle = false;
-        Ok(run)
+        let mut run = match read(connection, client, boot)? {
+            Some(run) => run,
+            None => {
+                self.begun += 1;
+                Run {
+                    begun: self.begun,
+                    ..Run::default()
+                }
+            }
+        };
+        let result = work(&mut run);
+        let boots = self.runs.entry(client.to_owned()).or_default();
+        boots.insert(boot.to_owned(), run);
+        Ok(result)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Run> {
+        self.runs.values().flat_map(BTreeMap::values)
     }
 
     /// Whether the table has them as they are.
     pub fn are_written(&self) -> bool {
-        self.unnumbered.is_empty() && self.runs.values().all(|run| run.is_written)
+        self.unnumbered.is_empty() && self.all().all(|run| run.is_written)
     }
 
     /// Whether there are so many that they should be written.
     pub fn are_many(&self) -> bool {
-        let ranges = self.runs.values().map(|run| 1 + run.numbers.len());
+        let ranges = self.all().map(|run| 1 + run.numbers.len());
         ranges.sum::<usize>() > 1 << 20
     }
 
@@ -151,10 +144,11 @@ impl Runs {
         let has_begun = |run: &Run| !run.numbers.is_empty() || run.duplicates > 0;
         let runs = self.runs.iter();
         let mut runs: Vec<_> = runs
-            .filter(|(_, run)| !run.is_written && has_begun(run))
+            .flat_map(|(client, boots)| boots.iter().map(move |(boot, run)| (client, boot, run)))
+            .filter(|(.., run)| !run.is_written && has_begun(run))
             .collect();
-        runs.sort_by_key(|(_, run)| run.begun);
-        for ((client, boot), run) in runs {
+        runs.sort_by_key(|(.., run)| run.begun);
+        for (client, boot, run) in runs {
             write(connection, client, boot, run)?;
         }
         let mut unnumbered = connection.prepare_cached(
@@ -174,8 +168,7 @@ impl Runs {
         client: &str,
         boot: &str,
     ) -> rusqlite::Result<()> {
-        let name = (client.to_owned(), boot.to_owned());
-        match self.runs.get(&name) {
+        match self.runs.get(client).and_then(|it| it.get(boot)) {
             Some(run) => write(connection, client, boot, run),
             None => Ok(()),
         }
@@ -184,11 +177,32 @@ impl Runs {
     /// Everything is written. Runs that were not in use since the last time are forgotten.
     pub fn note_written(&mut self) {
         self.unnumbered.clear();
-        self.runs.retain(|_, run| !run.is_idle);
-        for run in self.runs.values_mut() {
-            run.is_written = true;
-            run.is_idle = true;
+        for boots in self.runs.values_mut() {
+            boots.retain(|_, run| !run.is_idle);
+            for run in boots.values_mut() {
+                run.is_written = true;
+                run.is_idle = true;
+            }
         }
+        self.runs.retain(|_, boots| !boots.is_empty());
+    }
+}
+
+impl Run {
+    fn note(&mut self, seq: u64) -> Verdict {
+        if self.numbers.contains(seq) {
+            self.duplicates += 1;
+            self.is_written = false;
+            return Verdict::Duplicate;
+        }
+        let touches = |it: u64| self.numbers.contains(it);
+        let is_beside = touches(seq.saturating_add(1)) || seq.checked_sub(1).is_some_and(touches);
+        if self.numbers.len() >= MAX_RANGES && !is_beside {
+            return Verdict::Scattered;
+        }
+        self.numbers.insert(seq..seq.saturating_add(1));
+        self.is_written = false;
+        Verdict::New
     }
 }
 

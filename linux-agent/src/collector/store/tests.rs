@@ -14,6 +14,7 @@ use super::reports::MAX_PAGE;
 use super::settings::Retention;
 use super::*;
 use crate::collector::now::now_ms;
+use crate::collector::report::Report;
 
 fn report(client: u32, service: &str, boot: Option<&str>, seq: Option<i64>) -> Report {
     Report {
@@ -30,6 +31,18 @@ fn report(client: u32, service: &str, boot: Option<&str>, seq: Option<i64>) -> R
 
 fn numbered(seq: i64) -> Report {
     report(1, "LinuxCPU", Some("a"), Some(seq))
+}
+
+impl Store {
+    async fn insert_one(&self, report: Report, received_ms: i64) -> Result<(), Unavailable> {
+        let arrived = Arrived {
+            report,
+            received_ms,
+        };
+        let outcomes = self.insert(vec![arrived], None).await?;
+        assert_eq!(outcomes, [Outcome::Stored]);
+        Ok(())
+    }
 }
 
 const ALL: Query = Query {
@@ -77,7 +90,7 @@ fn only_boot_and_seq_together_make_a_redelivery() {
     for (seq, boot, count) in reports {
         with_store(&path, async |store| {
             let report = report(1, "LinuxCPU", boot, seq);
-            store.insert(report, now_ms()).await.unwrap();
+            store.insert_one(report, now_ms()).await.unwrap();
             let page = store.read(ALL).await.unwrap();
             assert_eq!(page.reports.len(), count, "{seq:?} {boot:?}");
         });
@@ -90,7 +103,7 @@ fn pages_join_without_a_gap_although_the_clock_stands_still() {
     with_store(&path, async |store| {
         let stands_still = now_ms();
         for seq in 0..7 {
-            store.insert(numbered(seq), stands_still).await.unwrap();
+            store.insert_one(numbered(seq), stands_still).await.unwrap();
         }
         let mut query = Query { limit: 3, ..ALL };
         let mut seqs = Vec::new();
@@ -114,7 +127,7 @@ fn what_came_since_is_found_in_the_log() {
         let now_ms = now_ms();
         for seq in 0..100 {
             store
-                .insert(numbered(seq), now_ms + 10 * seq)
+                .insert_one(numbered(seq), now_ms + 10 * seq)
                 .await
                 .unwrap();
         }
@@ -142,7 +155,7 @@ fn a_page_ends_by_size_too() {
         for _ in 0..3 {
             let mut large = report(1, "LinuxCPU", None, None);
             large.data = RawValue::from_string(text.clone()).unwrap();
-            store.insert(large, now_ms()).await.unwrap();
+            store.insert_one(large, now_ms()).await.unwrap();
         }
         let first = store.read(ALL).await.unwrap();
         assert_eq!(first.reports.len(), 2);
@@ -169,8 +182,8 @@ fn reports_of_an_earlier_version_are_read_before_those_of_this_one() {
         let one = || (ClientName::Number(1), "LinuxCPU".to_owned());
         let latest = store.latest(vec![one()]).await.unwrap();
         assert_eq!(latest[0].as_ref().unwrap().data.get(), "{\"user\":9}");
-        store.insert(numbered(0), now_ms()).await.unwrap();
-        store.insert(numbered(1), now_ms()).await.unwrap();
+        store.insert_one(numbered(0), now_ms()).await.unwrap();
+        store.insert_one(numbered(1), now_ms()).await.unwrap();
         let page = store.read(ALL).await.unwrap();
         let seqs: Vec<_> = page.reports.iter().map(|it| it.seq).collect();
         assert_eq!((seqs, page.next), (vec![Some(0), Some(1)], 42));
@@ -188,7 +201,7 @@ fn a_locked_database_refuses_all_that_wait_in_the_time_of_one() {
     let (store, worker) = Store::open(&path, StoreSettings::default()).unwrap();
     let locker = Connection::open(&path).unwrap();
     runtime().block_on(async {
-        let insert = |seq| store.insert(numbered(seq), 0);
+        let insert = |seq| store.insert_one(numbered(seq), 0);
         locker.execute_batch("BEGIN EXCLUSIVE").unwrap();
         let began = Instant::now();
         for seq in 0..100 {

@@ -8,9 +8,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::file::DatabaseFile;
+use super::gathered::{Batch, FEW};
 use super::history::streams::Shared;
 use super::intake::{Arrived, Intake, Outcome};
 use super::invitation::{self, Enrolled, Redeemed};
@@ -32,12 +33,6 @@ const READERS_PAUSE: Duration = Duration::from_millis(20);
 /// How long to wait for readers at the end.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// At most this many reports in one commit.
-const MAX_BATCH: usize = 4096;
-
-/// After a commit of fewer reports than this, more are waited for, if the settings say so.
-const FEW: usize = 32;
-
 /// Chores are looked at this often when nobody asks for anything.
 const CHORE_PAUSE: Duration = Duration::from_secs(1);
 
@@ -57,8 +52,12 @@ pub type Reply<T> = oneshot::Sender<Result<T, Unavailable>>;
 
 /// What the thread is asked to do.
 pub enum Job {
-    /// Store a report.
-    Insert { arrived: Arrived, reply: Reply<()> },
+    /// Store reports.
+    Insert {
+        arrived: Vec<Arrived>,
+        room: Option<OwnedSemaphorePermit>,
+        reply: Reply<Vec<Outcome>>,
+    },
     /// Write to the tables what is known only in memory and in the log.
     WriteDown { reply: Reply<()> },
     /// Give all enrolled tokens.
@@ -185,21 +184,24 @@ impl Writer {
             while let Some(job) = next.take() {
                 // Whoever asked may be gone.
                 match job {
-                    Job::Insert { arrived, reply } => {
-                        let few = !chores.after_few;
-                        let pause = if few {
-                            Duration::ZERO
-                        } else {
-                            settings.commit_pause
+                    Job::Insert {
+                        arrived,
+                        room,
+                        reply,
+                    } => {
+                        let pause = match chores.after_few {
+                            true => settings.commit_pause,
+                            false => Duration::ZERO,
                         };
-                        let (batch, replies, further) = gather(arrived, reply, inbox, pause);
-                        chores.after_few = batch.len() < FEW;
-                        let result = intake.store(connection, &batch);
+                        let mut batch = Batch::new(arrived, room, reply);
+                        let further = batch.gather(inbox, pause);
+                        chores.after_few = batch.arrived.len() < FEW;
+                        let result = intake.store(connection, &batch.arrived);
                         // SQLite writes to a deleted file without complaint.
                         if !file.is_in_place() {
                             return End::Displaced;
                         }
-                        answer_all(replies, writing.note(result));
+                        batch.answer(writing.note(result));
                         next = further;
                     }
                     Job::WriteDown { reply } => {
@@ -241,43 +243,6 @@ fn change(connection: &Connection, work: Work) -> rusqlite::Result<()> {
     let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
     work(&transaction)?;
     transaction.commit()
-}
-
-/// The first report and those that wait behind it, up to a request of another kind.
-fn gather(
-    arrived: Arrived,
-    reply: Reply<()>,
-    inbox: &Receiver<Job>,
-    pause: Duration,
-) -> (Vec<Arrived>, Vec<Reply<()>>, Option<Job>) {
-    let end = Instant::now() + pause;
-    let (mut batch, mut replies) = (vec![arrived], vec![reply]);
-    while batch.len() < MAX_BATCH {
-        let left = end.saturating_duration_since(Instant::now());
-        let next = match batch.len() < FEW && !left.is_zero() {
-            true => inbox.recv_timeout(left).ok(),
-            false => inbox.try_recv().ok(),
-        };
-        match next {
-            Some(Job::Insert { arrived, reply }) => {
-                batch.push(arrived);
-                replies.push(reply);
-            }
-            Some(other) => return (batch, replies, Some(other)),
-            None => break,
-        }
-    }
-    (batch, replies, None)
-}
-
-fn answer_all(replies: Vec<Reply<()>>, result: Result<Vec<Outcome>, Unavailable>) {
-    let outcomes = result.unwrap_or_default();
-    let mut outcomes = outcomes.into_iter();
-    for reply in replies {
-        let stored = matches!(outcomes.next(), Some(Outcome::Stored));
-        // Whoever asked may be gone.
-        let _ = reply.send(if stored { Ok(()) } else { Err(Unavailable) });
-    }
 }
 
 /// What there is to do beside requests.
