@@ -184,6 +184,7 @@ fn store(table: &Table<'_>) -> Result<StoreSettings, TomlError> {
             ..default
         },
         commit_pause: Duration::from_millis(pause_ms.unwrap_or(0).unsigned_abs()),
+        ..StoreSettings::default()
     })
 }
 

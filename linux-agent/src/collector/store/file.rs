@@ -1,6 +1,8 @@
 //! The database's file, which somebody may delete or replace while it is open.
 
+use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, ffi};
 
@@ -73,6 +75,29 @@ impl DatabaseFile {
                 rusqlite::Error::SqliteFailure(cause, None),
             ))
         }
+    }
+}
+
+impl DatabaseFile {
+    /// How large the write-ahead log is.
+    pub fn log_bytes(&self) -> u64 {
+        fs::metadata(log_path(&self.path)).map_or(0, |log| log.len())
+    }
+
+    /// Empties the write-ahead log unless somebody is in it. Gives whether it did.
+    pub fn empty_log_at_once(&self) -> bool {
+        let number = |sql: &str| self.connection.query_row(sql, [], |row| row.get(0));
+        let Ok(timeout_ms) = number("PRAGMA busy_timeout").map(|it: i64| it.unsigned_abs()) else {
+            return false;
+        };
+        if self.connection.busy_timeout(Duration::ZERO).is_err() {
+            return false;
+        }
+        let is_busy = number("PRAGMA wal_checkpoint(TRUNCATE)");
+        let restored = self
+            .connection
+            .busy_timeout(Duration::from_millis(timeout_ms));
+        matches!((is_busy, restored), (Ok(0), Ok(())))
     }
 }
 

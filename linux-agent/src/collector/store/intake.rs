@@ -28,6 +28,8 @@ pub struct Intake {
     written_through: i64,
     /// How large the log is, more or less.
     log_bytes: i64,
+    /// What the runs take, and when that was looked at.
+    lasting: Option<(i64, i64)>,
 }
 
 /// A report that arrived.
@@ -53,6 +55,12 @@ const NEXT: &str = "next";
 const OPEN: &str = "open";
 const LOG_BYTES: &str = "log_bytes";
 
+/// What a run takes beside its names and numbers, in bytes, more or less.
+const RUN_BYTES: i64 = 96;
+
+/// What is never removed is looked at this often.
+const LASTING_PAUSE_MS: u64 = 3_600_000;
+
 /// What a row of the log takes beside its data, in bytes, more or less.
 pub const ROW_BYTES: i64 = 48;
 
@@ -72,6 +80,7 @@ impl Intake {
             next: state(connection, NEXT)?.max(highest + 1),
             written_through,
             log_bytes: state(connection, LOG_BYTES)?,
+            lasting: None,
         };
         *intake.streams.lock() = Streams::read(connection)?;
         intake.replay(connection)?;
@@ -324,6 +333,24 @@ impl Intake {
     /// How large the log is, more or less, in bytes.
     pub fn log_bytes(&self) -> i64 {
         self.log_bytes
+    }
+
+    /// What is never removed takes in the database, in bytes, more or less. It is looked at once an hour.
+    pub fn lasting_bytes(&mut self, connection: &Connection, now_ms: i64) -> rusqlite::Result<i64> {
+        if let Some((bytes, at_ms)) = self.lasting
+            && now_ms.abs_diff(at_ms) < LASTING_PAUSE_MS
+        {
+            return Ok(bytes);
+        }
+        // The names stand in two indexes as well.
+        let bytes = connection.query_row(
+            "SELECT coalesce(sum(2 * length(client) + 2 * length(boot) + length(client)
+                + coalesce(length(numbers), 0) + ?1), 0) FROM runs",
+            [RUN_BYTES],
+            |row| row.get(0),
+        )?;
+        self.lasting = Some((bytes, now_ms));
+        Ok(bytes)
     }
 
     /// Writes that this much of the log is removed, with its removal.

@@ -22,6 +22,7 @@ pub(crate) mod runs;
 pub(crate) mod schema;
 pub(crate) mod sessions;
 pub(crate) mod settings;
+mod wal;
 mod writer;
 
 use std::collections::BTreeMap;

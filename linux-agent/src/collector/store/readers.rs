@@ -26,6 +26,9 @@ pub const MAX_TIME: Duration = Duration::from_secs(10);
 /// How often a thread looks whether the file is still the one to read.
 const LOOK_PAUSE: Duration = Duration::from_millis(500);
 
+/// And whether it may go on, when none is to begin anything.
+const QUIET_PAUSE: Duration = Duration::from_millis(5);
+
 /// Steps of SQLite's machine after which it is asked whether anybody still waits.
 const STEPS: i32 = 200;
 
@@ -118,6 +121,9 @@ fn work(inbox: &Mutex<mpsc::Receiver<Job>>, path: &Path, streams: &Shared) {
         let inbox = inbox.lock().unwrap_or_else(PoisonError::into_inner);
         let job = inbox.recv_timeout(LOOK_PAUSE);
         drop(inbox);
+        while job.is_ok() && streams.is_quiet.load(Ordering::Acquire) {
+            std::thread::sleep(QUIET_PAUSE);
+        }
         // Of a file that took the place of another one, the writer has to know the streams first.
         let of_writer = streams.lock().file;
         let in_place = of_writer.filter(|(id, _)| FileId::at(path) == Some(*id));

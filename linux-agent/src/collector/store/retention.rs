@@ -26,7 +26,12 @@ pub fn step(
     now_ms: i64,
 ) -> rusqlite::Result<bool> {
     let pages = Pages::of(connection)?;
-    let is_too_large = pages.used_bytes() > retention.bytes;
+    let mut is_too_large = pages.used_bytes() > retention.bytes;
+    if is_too_large {
+        // What is never removed takes no more of the history's share than three quarters.
+        let lasting = intake.lasting_bytes(connection, now_ms)?;
+        is_too_large = pages.used_bytes() > retention.bytes.max(lasting + retention.bytes / 4);
+    }
     let log_before = match is_too_large || intake.log_bytes() > retention.reports_bytes {
         true => i64::MAX,
         false => now_ms - retention.reports_ms,
@@ -163,4 +168,63 @@ fn give_back(connection: &Connection) -> rusqlite::Result<()> {
     let mut rows = statement.query([])?;
     while rows.next()?.is_some() {}
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::open;
+    use super::super::settings::Retention;
+    use super::*;
+
+    #[test]
+    fn history_does_not_go_for_the_room_that_runs_take() {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = open::open(&folder.path().join("reports.db"), open::BUSY_TIMEOUT).unwrap();
+        let fill = |runs: u32| {
+            let sql = format!(
+                "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {runs})
+                 INSERT INTO runs (client, boot, first, last, received, duplicates, numbers)
+                    SELECT '1', hex(randomblob(32)), 0, 0, 1, 0, '0' FROM n;"
+            );
+            connection.execute_batch(&sql).unwrap();
+        };
+        connection
+            .execute_batch(
+                "INSERT INTO streams (id, client, service, sealed) VALUES (1, '1', 'a', 100);
+                 INSERT INTO log (id, stream, received_ms, data) VALUES (7, 1, 1000, '{}');
+                 INSERT INTO points VALUES (1, 1, 0, 0, 1000, 1, zeroblob(100));
+                 INSERT INTO state (name, value) VALUES ('written', 7), ('open', 7);",
+            )
+            .unwrap();
+        let retention = Retention {
+            bytes: 2 << 20,
+            ..Retention::default()
+        };
+        let left = |at_ms| {
+            let mut intake = Intake::start(&connection, Arc::default()).unwrap();
+            while step(&retention, &connection, &mut intake, at_ms).unwrap() {}
+            let count = "SELECT (SELECT count(*) FROM log) + (SELECT count(*) FROM points)";
+            let row = connection.query_row(count, [], |row| row.get::<_, i64>(0));
+            row.unwrap()
+        };
+        fill(20_000);
+        assert!(Pages::of(&connection).unwrap().used_bytes() > retention.bytes);
+        assert_eq!(left(2000), 2);
+        // What is removed does count: reports beyond their share go.
+        connection
+            .execute_batch(
+                "INSERT INTO points VALUES (2, 1, 0, 0, 1000, 1, zeroblob(1000000));
+                 DELETE FROM runs;",
+            )
+            .unwrap();
+        connection
+            .execute(
+                "INSERT INTO points VALUES (3, 1, 0, 0, 1000, 1, zeroblob(1500000))",
+                [],
+            )
+            .unwrap();
+        assert_eq!(left(2000), 0);
+    }
 }

@@ -3,12 +3,24 @@
 use std::time::Duration;
 
 /// What the store does with what it gets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoreSettings {
     /// How long and how much it keeps.
     pub retention: Retention,
     /// How long it gathers reports after a commit of few.
     pub commit_pause: Duration,
+    /// SQLite's write-ahead log is emptied once it is larger than this, in bytes.
+    pub log_bytes: u64,
+}
+
+impl Default for StoreSettings {
+    fn default() -> Self {
+        StoreSettings {
+            retention: Retention::default(),
+            commit_pause: Duration::ZERO,
+            log_bytes: 128 << 20,
+        }
+    }
 }
 
 /// How long and how much is kept.

@@ -19,6 +19,7 @@ use super::open::OpenError;
 use super::outage::{Outage, Unavailable};
 use super::retention;
 use super::settings::StoreSettings;
+use super::wal::LogGuard;
 use crate::client_name::ClientName;
 use crate::collector::digest::Digest;
 use crate::collector::now::now_ms;
@@ -160,14 +161,16 @@ impl Writer {
             file,
             settings,
             intake,
+            streams,
             ..
         } = self;
         let connection = file.connection();
         let mut writing = Outage::new(&name, "written", connection);
         let mut reading = Outage::new(&name, "read", connection);
+        let mut log = LogGuard::new(file, streams, settings.log_bytes);
         let mut chores = Chores::new(&name, connection, *settings);
         loop {
-            let mut next = match inbox.recv_timeout(chores.pause()) {
+            let mut next = match inbox.recv_timeout(chores.pause().min(log.pause())) {
                 Ok(job) => Some(job),
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => {
@@ -235,6 +238,7 @@ impl Writer {
                 }
             }
             chores.step(intake);
+            log.step();
         }
     }
 }

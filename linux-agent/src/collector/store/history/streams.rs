@@ -1,7 +1,7 @@
 //! What is known of each service of each client: its place in the database, its last report, and those in no block yet.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rusqlite::Connection;
@@ -18,6 +18,8 @@ pub struct Shared {
     streams: Mutex<Streams>,
     /// How many readers have the file open.
     pub readers: AtomicUsize,
+    /// They are to begin nothing new for a moment.
+    pub is_quiet: AtomicBool,
 }
 
 /// See [`Shared`].
