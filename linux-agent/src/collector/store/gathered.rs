@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::intake::{Arrived, Outcome};
+use super::job::{Job, Reply};
 use super::outage::Unavailable;
-use super::writer::{Job, Reply};
 
 /// At most this many reports in one commit, and what the last request brought beyond.
 const MAX_BATCH: usize = 4096;

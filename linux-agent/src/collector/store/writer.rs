@@ -1,6 +1,5 @@
 //! The thread that writes. It commits what waits together, and answers all of it then.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -8,22 +7,20 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::file::DatabaseFile;
 use super::gathered::{Batch, FEW};
 use super::history::streams::Shared;
-use super::intake::{Arrived, Intake, Outcome};
-use super::invitation::{self, Enrolled, Redeemed};
+use super::intake::Intake;
+use super::invitation;
+use super::job::{Job, Work};
 use super::open::OpenError;
-use super::outage::{Outage, Unavailable};
+use super::outage::Outage;
 use super::retention;
 use super::settings::StoreSettings;
 use super::wal::LogGuard;
 use crate::client_name::ClientName;
-use crate::collector::digest::Digest;
 use crate::collector::now::now_ms;
-use crate::collector::settings::host::Host;
 
 /// How long to wait before trying again to open a database that was deleted or replaced.
 const REOPEN_PAUSE: Duration = Duration::from_secs(1);
@@ -48,33 +45,6 @@ const RETRY_PAUSE: Duration = Duration::from_secs(10);
 
 /// At most this many blocks between two commits.
 const BLOCKS: usize = 32;
-
-pub type Reply<T> = oneshot::Sender<Result<T, Unavailable>>;
-
-/// What the thread is asked to do.
-pub enum Job {
-    /// Store reports.
-    Insert {
-        arrived: Vec<Arrived>,
-        room: Option<OwnedSemaphorePermit>,
-        reply: Reply<Vec<Outcome>>,
-    },
-    /// Write to the tables what is known only in memory and in the log.
-    WriteDown { reply: Reply<()> },
-    /// Give all enrolled tokens.
-    Tokens { reply: Reply<Vec<Enrolled>> },
-    /// Exchange a code for a token.
-    Redeem {
-        code: Digest,
-        token: Digest,
-        hosts: Arc<BTreeMap<ClientName, Host>>,
-        reply: Reply<Redeemed>,
-    },
-    /// Change other tables, in a transaction.
-    Change { work: Work, reply: Reply<()> },
-}
-
-pub type Work = Box<dyn FnOnce(&Connection) -> rusqlite::Result<()> + Send>;
 
 /// The database, and what is known of it.
 pub struct Writer {
