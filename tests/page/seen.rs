@@ -23,7 +23,7 @@ pub fn url(collector: &Program, view: &str) -> String {
 }
 
 /// A report that was sampled so many seconds ago.
-fn report(collector: &Program, id: Value, service: &str, ago: f64, seq: u64, data: Value) {
+pub fn report(collector: &Program, id: Value, service: &str, ago: f64, seq: u64, data: Value) {
     let body = json!({
         "client_id": id, "service_name": service, "time": now() - ago, "boot": "b", "seq": seq, "data": data,
     });
@@ -31,7 +31,7 @@ fn report(collector: &Program, id: Value, service: &str, ago: f64, seq: u64, dat
 }
 
 /// Fails the test if the console said anything.
-fn assert_quiet(browser: &Browser) {
+pub fn assert_quiet(browser: &Browser) {
     assert_eq!(browser.console(), Vec::<String>::new());
 }
 

@@ -1,26 +1,25 @@
 //! The task that looks after alarms: once a second it sees what there is to see, writes what changed and has it sent.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::alarm::{Alarm, Row};
+use super::chores::Chores;
 use super::courier::{Courier, Heartbeat};
 use super::engine::{Engine, Hosts, RECENT_MS};
-use super::forecast;
 use super::machine::{Phase, Told};
 use super::moment::Now;
 use super::outbox::Outbox;
 use super::records::{self, Left, Record};
 use super::silences::Silence;
+use super::state::{Shared, State};
 use super::tell::Teller;
 use crate::client_name::ClientName;
 use crate::collector::lateness::Lateness;
 use crate::collector::now::{now_ms, steady_ms};
 use crate::collector::report::Report;
-use crate::collector::settings::alarms::{AlarmRule, Figure, Limit};
 use crate::collector::settings::notify::NotifySettings;
-use crate::collector::store::history::series::Question;
 use crate::collector::store::{Store, Unavailable};
 use crate::collector::watch::Watch;
 
@@ -33,32 +32,15 @@ const SHARE: u32 = 20;
 /// If it did not look for so long, this collector stood still, in milliseconds: stopped, or its machine asleep.
 const STOOD_STILL_MS: i64 = 30_000;
 
-/// How often accounts are looked at, in milliseconds.
-const ACCOUNTS_EVERY_MS: i64 = 60_000;
-
-/// How often each forecast is made, in milliseconds.
-const FORECASTS_EVERY_MS: i64 = 600_000;
-
-/// How often old rows are removed, in milliseconds.
-const TRIM_EVERY_MS: i64 = 3_600_000;
-
 /// At most this many records wait for a database that is out of order. Beyond that the oldest go.
 pub const MAX_UNWRITTEN: usize = 10_000;
 
 /// What is wrong with hosts, and who hears of it.
 pub struct Alarms {
-    state: Mutex<State>,
+    state: Shared,
     store: Store,
     lateness: Arc<Lateness>,
     watch: Arc<Watch>,
-}
-
-struct State {
-    engine: Engine,
-    outbox: Outbox,
-    teller: Teller,
-    notify: Arc<NotifySettings>,
-    unwritten: Vec<Record>,
 }
 
 /// An alarm that is open, or that people know of.
@@ -102,7 +84,7 @@ impl Alarms {
             now,
         );
         Alarms {
-            state: Mutex::new(State {
+            state: Shared::new(State {
                 engine,
                 outbox,
                 teller: Teller::default(),
@@ -235,7 +217,7 @@ impl Alarms {
             }
             last_ms = now.steady_ms;
             self.look(now);
-            chores.step(&self, now).await;
+            chores.step(&self.state, &self.store, now).await;
             self.deliver(&courier, now);
             if self.write().await.is_ok() && self.store.trouble_ms().is_none() {
                 heartbeat.live();
@@ -250,8 +232,7 @@ impl Alarms {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // What is known is right even if a thread panicked.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// What the database knows that figures need.
@@ -380,107 +361,6 @@ impl Alarms {
         }
         written
     }
-}
-
-/// What is done less often.
-#[derive(Default)]
-struct Chores {
-    accounts_ms: i64,
-    trimmed_ms: i64,
-    forecasts_ms: i64,
-    /// What is left of a round of forecasts.
-    forecasts: Vec<(ClientName, Arc<AlarmRule>)>,
-}
-
-impl Chores {
-    async fn step(&mut self, alarms: &Alarms, now: Now) {
-        let is_due =
-            |last_ms: i64, every_ms: i64| last_ms == 0 || now.steady_ms - last_ms >= every_ms;
-        let hosts = Arc::clone(&alarms.state().engine.hosts);
-        if is_due(self.accounts_ms, ACCOUNTS_EVERY_MS) {
-            self.accounts_ms = now.steady_ms;
-            let clients: Vec<ClientName> = hosts.keys().cloned().collect();
-            let asked = clients.clone();
-            let read = alarms
-                .store
-                .look_up(move |connection| records::read_gaps(connection, &asked));
-            if let Ok(all) = read.await {
-                let mut state = alarms.state();
-                for (client, runs) in clients.iter().zip(all) {
-                    state.engine.note_gaps(client, &runs, now);
-                }
-            }
-        }
-        if is_due(self.trimmed_ms, TRIM_EVERY_MS) {
-            self.trimmed_ms = now.steady_ms;
-            // Tried again in an hour.
-            let _ = alarms.store.change(records::trim).await;
-        }
-        if is_due(self.forecasts_ms, FORECASTS_EVERY_MS) && self.forecasts.is_empty() {
-            self.forecasts_ms = now.steady_ms;
-            let all = hosts.iter().flat_map(|(client, host)| {
-                let rules = host
-                    .alarms
-                    .iter()
-                    .filter(|it| matches!(it.limit, Limit::Reaches { .. }));
-                rules.map(|rule| (client.clone(), Arc::clone(rule)))
-            });
-            self.forecasts = all.collect();
-        }
-        // A few at a time, so that nothing else waits.
-        for _ in 0..4 {
-            let Some((client, rule)) = self.forecasts.pop() else {
-                break;
-            };
-            forecast_of(alarms, client, &rule, now).await;
-        }
-    }
-}
-
-async fn forecast_of(alarms: &Alarms, client: ClientName, rule: &AlarmRule, now: Now) {
-    let (
-        Figure::Field {
-            service,
-            field,
-            item: pattern,
-            ..
-        },
-        Limit::Reaches { level, .. },
-    ) = (&rule.figure, rule.limit)
-    else {
-        return;
-    };
-    let question = Question {
-        client: client.clone(),
-        service: service.clone(),
-        item: None,
-        field: Some(field.clone()),
-        from_ms: now.unix_ms - forecast::PAST_MS,
-        to_ms: now.unix_ms,
-        bins: forecast::BINS,
-    };
-    let Ok(Some(series)) = alarms.store.series(question).await else {
-        return;
-    };
-    let mut left = BTreeMap::new();
-    for ((item, _), bins) in &series.columns {
-        if !pattern.matches(item) {
-            continue;
-        }
-        let values = bins.iter().enumerate().filter(|(_, bin)| bin.count > 0);
-        let values = values.map(|(index, bin)| {
-            let at_ms = series.from_ms + series.step_ms * index as i64;
-            (at_ms, bin.sum / f64::from(bin.count))
-        });
-        let values: Vec<_> = values.collect();
-        if let Some((_, value)) = values.last() {
-            left.insert(item.clone(), (*value, forecast::time_left(&values, level)));
-        }
-    }
-    alarms
-        .state()
-        .engine
-        .note_forecast(&client, rule, &left, now);
 }
 
 /// At most so many of these, those at the end.

@@ -1,20 +1,23 @@
 //! What is wrong with hosts, and who hears of it.
 //!
 //! ```text
-//! reports ──► figures ──┐                      ┌──► records   the tables alarms, silences, outbox, events
-//! lateness ─────────────┼──► engine ──► tell ──┤
+//! reports ──► judge ────┐                      ┌──► records   the tables alarms, silences, outbox, events
+//! lateness ──► built_in ┼──► engine ──► tell ──┤
 //! accounts ──► losses ──┘    (machine)         └──► outbox ──► courier ──► webhook, mail
 //! ```
 //!
-//! `machine`, `engine`, `tell`, `losses` and `outbox` have no clock, no file and no thread: they are told what time it
+//! `machine`, `engine` with `judge` and `built_in`, `tell`, `losses` and `outbox` have no clock, no file and no thread: they are told what time it
 //! is and what was seen, and say what to write and to send. `duty` is the task that feeds them, once a second.
 
 pub(crate) mod alarm;
+mod built_in;
+mod chores;
 pub(crate) mod courier;
 pub(crate) mod duty;
 mod engine;
 mod figures;
 mod forecast;
+mod judge;
 mod losses;
 pub(crate) mod machine;
 mod mail;
@@ -23,6 +26,7 @@ mod moment;
 pub(crate) mod outbox;
 pub(crate) mod records;
 pub(crate) mod silences;
+mod state;
 mod tell;
 #[cfg(test)]
 mod tests;
