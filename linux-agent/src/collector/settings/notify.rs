@@ -332,3 +332,6 @@ fn port(value: &Value) -> Result<u16, String> {
     let port = value.as_integer().filter(|it| *it > 0);
     port.ok_or_else(|| "must be a port from 1 to 65535".to_owned())
 }
+
+#[cfg(test)]
+mod tests;
