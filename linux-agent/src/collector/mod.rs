@@ -74,8 +74,12 @@ use watch::Watch;
 
 pub use alarms::courier::{MAIL_TIMEOUT, WEBHOOK_TIMEOUT};
 pub use alarms::duty::MAX_UNWRITTEN;
+pub use alarms::engine::MAX_REMEMBERED;
+pub use alarms::figures::MAX_SAID;
 pub use alarms::message::MAX_NAMED;
-pub use alarms::outbox::{MAX_AGE_MS as MAX_MESSAGE_AGE_MS, MAX_WAITING as MAX_MESSAGES};
+pub use alarms::outbox::{
+    MAX_AGE_MS as MAX_MESSAGE_AGE_MS, MAX_LISTED, MAX_WAITING as MAX_MESSAGES,
+};
 pub use alarms::records::MAX_ROWS as MAX_ALARM_ROWS;
 pub use alarms::silences::MAX_SILENCES;
 pub use auth::attempts::MAX_WAIT as MAX_LOGIN_WAIT;

@@ -371,8 +371,16 @@ fn of_the_collector() -> Vec<(&'static str, String)> {
             ),
         ),
         (
-            "hosts and alarms named in a message",
-            collector::MAX_NAMED.to_string(),
+            "hosts and alarms named in a message, listed as JSON",
+            format!("{}, {}", collector::MAX_NAMED, collector::MAX_LISTED),
+        ),
+        (
+            "alarms of a host in an hour, by item",
+            collector::MAX_REMEMBERED.to_string(),
+        ),
+        (
+            "events that a host began anew",
+            format!("{} an hour", collector::MAX_SAID),
         ),
         (
             "alarms that are over, in an answer",

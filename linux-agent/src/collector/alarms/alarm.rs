@@ -150,12 +150,17 @@ impl Alarm {
     /// Takes a look. `next` gives the number of a new row.
     pub fn look(&mut self, sight: Sight, hold_ms: i64, now: Now, next: &mut i64) -> Option<Change> {
         let before = self.machine.phase();
+        let flaps = self.flaps();
         self.machine.look(sight.verdict, hold_ms, now.steady_ms);
         let after = self.machine.phase();
         let row = &mut self.row;
         if before == Phase::Good && after != Phase::Good {
-            (row.id, *next) = (*next, *next + 1);
-            (row.began_ms, row.fired_ms, row.ended_ms) = (now.unix_ms, None, None);
+            row.ended_ms = None;
+            // What flaps is one time that it was bad.
+            if !flaps || row.id == 0 {
+                (row.id, *next) = (*next, *next + 1);
+                (row.began_ms, row.fired_ms) = (now.unix_ms, None);
+            }
         }
         // How it ended stands in the row; what it was about does too.
         if after != Phase::Good {
@@ -163,7 +168,7 @@ impl Alarm {
         }
         match (before, after) {
             (Phase::Good | Phase::Pending, Phase::Firing) => {
-                row.fired_ms = Some(now.unix_ms);
+                row.fired_ms = row.fired_ms.or(Some(now.unix_ms));
                 Some(Change::Fired)
             }
             (Phase::Firing, Phase::Good) => {
@@ -174,6 +179,11 @@ impl Alarm {
             (Phase::Pending, Phase::Good) => Some(Change::Withdrawn),
             _ => None,
         }
+    }
+
+    /// Whether it comes and goes so often that single changes are not worth a word, nor a row.
+    pub fn flaps(&self) -> bool {
+        self.machine.wants() == Told::Flapping
     }
 
     /// Notes that people know.

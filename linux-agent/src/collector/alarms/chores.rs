@@ -120,8 +120,8 @@ async fn forecast_of(
             left.insert(item.clone(), (*value, forecast::time_left(&values, level)));
         }
     }
-    alarms
-        .state()
+    shared
+        .lock()
         .engine
         .note_forecast(&client, rule, &left, now);
 }

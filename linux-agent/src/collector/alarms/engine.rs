@@ -21,6 +21,9 @@ pub type Hosts = Arc<BTreeMap<ClientName, Host>>;
 /// What fired lately is remembered, so that flapping is seen over a restart.
 pub const RECENT_MS: i64 = FLAP_WINDOW_MS;
 
+/// At most this many alarms of a host, each with its item, in an hour. Further ones are not raised.
+pub const MAX_REMEMBERED: usize = 1024;
+
 /// All alarms.
 pub struct Engine {
     pub(super) hosts: Hosts,
@@ -155,9 +158,24 @@ impl Engine {
             item: item.to_owned(),
         };
         // Of what is well there is nothing to remember.
-        if sight.verdict == Verdict::Bad || self.alarms.contains_key(&key) {
-            self.look_at(key, rule.severity, &rule.notify, rule.hold_ms, sight, now);
+        let is_new = !self.alarms.contains_key(&key);
+        if is_new && (sight.verdict != Verdict::Bad || self.remembered(&key) >= MAX_REMEMBERED) {
+            return;
         }
+        self.look_at(key, rule.severity, &rule.notify, rule.hold_ms, sight, now);
+    }
+
+    /// How many alarms of the same host there are.
+    fn remembered(&self, key: &Key) -> usize {
+        let first = Key {
+            client: key.client.clone(),
+            name: String::new(),
+            item: String::new(),
+        };
+        let of_host = self.alarms.range(first..);
+        of_host
+            .take_while(|(it, _)| it.client == key.client)
+            .count()
     }
 
     pub(super) fn look_at(
@@ -171,7 +189,12 @@ impl Engine {
     ) -> Option<Change> {
         let new = || Alarm::new(&key, severity, notify, now);
         let alarm = self.alarms.entry(key.clone()).or_insert_with(new);
+        let flaps = alarm.flaps();
         let change = alarm.look(sight, hold_ms, now, &mut self.next_alarm);
+        // Its row is written once people hear how it ended.
+        if flaps && alarm.flaps() {
+            return change;
+        }
         let row = alarm.row.clone();
         let what = match row.item.as_str() {
             "" => format!("{}: {}", row.name, row.text),

@@ -28,7 +28,12 @@ pub struct Known {
     pub waiting: Option<f64>,
     /// How long it has been up, in seconds.
     pub uptime_s: Option<f64>,
+    /// When it was said lately that it began anew, by the steady clock.
+    said: VecDeque<i64>,
 }
+
+/// That a host began anew is said at most so often in an hour.
+pub const MAX_SAID: usize = 10;
 
 /// What a report is.
 #[derive(Debug, PartialEq, Eq)]
@@ -60,6 +65,17 @@ impl Known {
     /// Takes the runs that the database knows, the newest first.
     pub fn remember(&mut self, runs: impl Iterator<Item = String>) {
         self.runs = runs.take(MAX_RUNS).collect();
+    }
+
+    /// Whether it is worth a word that the host began anew.
+    pub fn may_say(&mut self, now_ms: i64) -> bool {
+        const HOUR_MS: i64 = 3_600_000;
+        self.said.retain(|at| now_ms - at < HOUR_MS);
+        let may_say = self.said.len() < MAX_SAID;
+        if may_say {
+            self.said.push_back(now_ms);
+        }
+        may_say
     }
 
     /// Takes a report.
@@ -123,6 +139,13 @@ mod tests {
                 "{boot} {seq}"
             );
         }
+    }
+
+    #[test]
+    fn one_that_begins_anew_all_the_time_is_said_ten_times_an_hour() {
+        let mut known = Known::default();
+        let said = (0..7200).filter(|second| known.may_say(second * 1000));
+        assert_eq!(said.count(), 2 * MAX_SAID);
     }
 
     #[test]

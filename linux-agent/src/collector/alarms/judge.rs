@@ -30,13 +30,11 @@ impl Engine {
             News::Old => return,
             News::Fresh => {}
             News::NewRun => {
-                let boot = report.boot.as_deref().unwrap_or_default();
-                self.event(
-                    Some(client),
-                    "run",
-                    format!("a new run of it began, {boot:?}"),
-                    now,
-                );
+                if self.figures.of(client).may_say(now.steady_ms) {
+                    let boot = report.boot.as_deref().unwrap_or_default();
+                    let text = format!("a new run of it began, {boot:?}");
+                    self.event(Some(client), "run", text, now);
+                }
             }
         }
         if report.error.is_some() {
@@ -74,7 +72,7 @@ impl Engine {
             "get_agent_health" => known.waiting = Some(value),
             _ => {
                 let before = known.uptime_s.replace(value);
-                if before.is_some_and(|before| value < before) {
+                if before.is_some_and(|before| value < before) && known.may_say(now.steady_ms) {
                     let up = span::in_words((value * 1000.0) as i64);
                     let text = format!("the host was started anew, {up} before this report");
                     self.event(Some(&report.client_id), "boot", text, now);

@@ -18,6 +18,9 @@ const PAUSES_MS: (i64, i64) = (10_000, 600_000);
 /// At most this many are with the courier at a time.
 const MAX_OUT: usize = 8;
 
+/// At most this many alarms are listed in a message as JSON.
+pub const MAX_LISTED: usize = 200;
+
 /// A message to one receiver.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
@@ -63,7 +66,10 @@ impl Letter {
             title: message.title.clone(),
             text: message.text.clone(),
             // Nothing in it can fail to be written.
-            alarms: serde_json::to_string(&message.alarms).unwrap_or_default(),
+            alarms: serde_json::to_string(
+                message.alarms.get(..MAX_LISTED).unwrap_or(&message.alarms),
+            )
+            .unwrap_or_default(),
             ids: message.alarms.iter().map(|it| it.id).collect(),
         }
     }

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::alarm::Alarm;
-use super::engine::Engine;
+use super::engine::{Engine, MAX_REMEMBERED};
 use super::losses::RunGaps;
 use super::machine::{Phase, Told};
 use super::message::{Kind, Message};
 use super::moment::Now;
+use super::outbox::Letter;
 use super::records::{self, Left, Record};
 use super::silences::Silence;
 use super::tell::Teller;
@@ -431,6 +432,32 @@ fn losses_the_clock_and_the_orders_are_figures_too() {
 }
 
 #[test]
+fn what_flaps_or_changes_its_name_fills_no_table() {
+    let toml = format!(
+        "{}[alarms.high]\nservice = \"A\"\nfield = \"x\"\nitem = \"*\"\nabove = 5\n",
+        fleet(1)
+    );
+    let mut scene = Scene::new(&toml);
+    for seq in 0..1000 {
+        scene.now_ms += S;
+        scene.report(
+            seq,
+            if seq % 2 == 0 {
+                r#"{"a": {"x": 9}}"#
+            } else {
+                r#"{"a": {"x": 1}}"#
+            },
+        );
+    }
+    assert!(scene.records.len() < 50, "{}", scene.records.len());
+    // Each time another item, and those of before are gone.
+    for seq in 1000..4000 {
+        scene.report(seq, &format!(r#"{{"item{seq}": {{"x": 9}}}}"#));
+    }
+    assert_eq!(scene.engine.alarms.len(), MAX_REMEMBERED);
+}
+
+#[test]
 fn more_than_twenty_at_once_are_one_message() {
     let toml = format!(
         "{}[alarms.none]\nfigure = \"services\"\nbelow = 9\n",
@@ -440,6 +467,16 @@ fn more_than_twenty_at_once_are_one_message() {
     let told = scene.pass(1, ALL);
     assert_eq!(kinds(&told), [Kind::Many]);
     assert_eq!(told[0].alarms.len(), 21);
+    let listed = |count: usize| {
+        let alarms = vec![told[0].alarms[0].clone(); count];
+        let letter = Letter::of(&Message {
+            alarms,
+            ..told[0].clone()
+        });
+        let list: Vec<serde_json::Value> = serde_json::from_str(&letter.alarms).unwrap();
+        (list.len(), letter.ids.len())
+    };
+    assert_eq!((listed(200), listed(201)), ((200, 200), (200, 201)));
     assert!(told[0].text.ends_with("and 1 more"), "{}", told[0].text);
 }
 
