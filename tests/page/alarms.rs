@@ -121,7 +121,8 @@ fn the_alarms_fit_a_phone() {
         let over = browser.run(
             "return document.documentElement.scrollWidth - document.documentElement.clientWidth",
         );
-        assert_eq!(over, json!(0));
+        // The gutter of the scroll bar is no content.
+        assert!(over.as_f64().unwrap() <= 0.0, "{over}");
     }
     assert_quiet(&browser);
 }
