@@ -57,7 +57,7 @@ fn post(bytes: usize, body: &str) -> String {
 const ASK: &[u8] = b"GET /api/client/config/1 HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
 #[test]
-fn connections_beyond_the_bound_wait_until_others_end() {
+fn the_connection_that_is_idle_the_longest_gives_way() {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     let raised = match hard {
         0..1200 => Err(format!(
@@ -65,31 +65,79 @@ fn connections_beyond_the_bound_wait_until_others_end() {
         )),
         _ => setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map_err(|errno| errno.to_string()),
     };
-    let name = "connections_beyond_the_bound_wait_until_others_end";
+    let name = "the_connection_that_is_idle_the_longest_gives_way";
     let Some(()) = need(name, raised) else { return };
     let mut collector = collector("", "");
-    let mut held: Vec<_> = (0..MAX_CONNECTIONS).map(|_| connect(&collector)).collect();
-    let last = held.last_mut().unwrap();
-    last.write_all(ASK).unwrap();
-    assert_eq!(status(last), "HTTP/1.1 200");
+    let max = MAX_CONNECTIONS as usize;
+    let mut held: Vec<_> = (0..max).map(|_| connect(&collector)).collect();
+    // The first has asked since, so it is the one that waits the shortest.
+    held[max - 1].write_all(ASK).unwrap();
+    assert_eq!(status(&mut held[max - 1]), "HTTP/1.1 200");
+    held[0].write_all(ASK).unwrap();
+    assert_eq!(status(&mut held[0]), "HTTP/1.1 200");
+    // The rest of the answer.
+    assert!(held[0].read(&mut [0; 4096]).unwrap() > 0);
 
     let mut late: Vec<_> = (0..40).map(|_| connect(&collector)).collect();
     for stream in &mut late {
         stream.write_all(ASK).unwrap();
     }
-    let short = Some(Duration::from_millis(500));
-    late[0].set_read_timeout(short).unwrap();
-    assert_eq!(status(&mut late[0]), "", "it has to wait");
-    let files = open_files(collector.process.id());
-    assert!((MAX_CONNECTIONS..1024).contains(&files), "{files}");
-
-    drop(held);
-    late[0].set_read_timeout(Some(DEADLINE)).unwrap();
     for stream in &mut late {
         assert_eq!(status(stream), "HTTP/1.1 200");
     }
+    let files = open_files(collector.process.id());
+    assert!((max..1024).contains(&files), "{files}");
+    held[0].write_all(ASK).unwrap();
+    assert_eq!(status(&mut held[0]), "HTTP/1.1 200");
+    let mut ended = 0;
+    for stream in &mut held[1..] {
+        let short = Some(Duration::from_millis(1));
+        stream.set_read_timeout(short).unwrap();
+        ended += usize::from(matches!(stream.read(&mut [0; 4096]), Ok(0)));
+    }
+    assert_eq!(ended, 40);
     collector.process.assert_running();
     assert!(collector.process.terminate().success());
+}
+
+#[test]
+fn a_connection_that_is_answered_gives_way_to_nobody() {
+    let collector = collector("max_connections = 3", "");
+    let mut half: Vec<_> = (0..3).map(|_| connect(&collector)).collect();
+    let request = post(SMALL.len(), SMALL);
+    let (first, second) = request.split_at(request.len() - 1);
+    for stream in &mut half {
+        stream.write_all(first.as_bytes()).unwrap();
+    }
+    // As long as their bodies are not complete.
+    let mut late = connect(&collector);
+    late.write_all(ASK).unwrap();
+    late.set_read_timeout(Some(Duration::from_millis(500)))
+        .unwrap();
+    assert_eq!(status(&mut late), "", "it has to wait");
+    half[1].write_all(second.as_bytes()).unwrap();
+    assert_eq!(status(&mut half[1]), "HTTP/1.1 200");
+    late.set_read_timeout(Some(DEADLINE)).unwrap();
+    assert_eq!(status(&mut late), "HTTP/1.1 200");
+    for stream in [0, 2] {
+        half[stream].write_all(second.as_bytes()).unwrap();
+        assert_eq!(status(&mut half[stream]), "HTTP/1.1 200");
+    }
+}
+
+#[test]
+fn a_process_that_may_open_few_files_says_so_and_takes_fewer_connections() {
+    let folder = tempfile::tempdir().unwrap();
+    let toml = "listen = \"127.0.0.1:0\"\ndatabase = \"reports.db\"\nmax_connections = 5000\n[hosts.web]\nid = 1\n";
+    std::fs::write(folder.path().join("server.toml"), toml).unwrap();
+    let collector = Program::with_files(100, folder);
+    let said = collector.output();
+    assert!(said.contains("at most 36 connections are taken"), "{said}");
+    let mut held: Vec<_> = (0..60).map(|_| connect(&collector)).collect();
+    let last = held.last_mut().unwrap();
+    last.write_all(ASK).unwrap();
+    assert_eq!(status(last), "HTTP/1.1 200");
+    assert!(open_files(collector.process.id()) < 100);
 }
 
 const SMALL: &str = r#"{"client_id":1,"service_name":"a","data":{}}"#;

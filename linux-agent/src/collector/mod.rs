@@ -26,6 +26,7 @@ mod alarms;
 mod auth;
 mod data;
 mod digest;
+mod files;
 mod http;
 mod lateness;
 mod notices;
@@ -88,7 +89,7 @@ pub use http::alarms::{MAX_HISTORY as MAX_ALARM_HISTORY, MAX_REASON, MAX_SILENCE
 pub use http::batch::MAX_SENTENCE;
 pub use http::body::{BODY_TIMEOUT, MAX_BODIES_BYTES};
 pub use http::connections::{
-    IDLE_TIMEOUT, MAX_CONNECTIONS, MAX_HEAD_BYTES, MAX_OWN_CONNECTIONS, STOP_TIMEOUT, WRITE_TIMEOUT,
+    IDLE_TIMEOUT, MAX_HEAD_BYTES, MAX_OWN_CONNECTIONS, STOP_TIMEOUT, WRITE_TIMEOUT,
 };
 pub use http::enroll::MAX_BODY_BYTES as MAX_ENROLMENT_BYTES;
 pub use http::events::MAX_EVENTS;
@@ -100,11 +101,11 @@ pub use http::session::MAX_BODY_BYTES as MAX_LOGIN_BYTES;
 pub use notices::{MAX_LINES, SAY_AGAIN};
 pub(crate) use password::{LENGTH as PASSWORD_BYTES, PasswordHash};
 pub use report::MAX_BOOT_BYTES;
-pub use settings::ServerSettings;
 pub use settings::access::Role;
 pub(crate) use settings::access::is_user_name;
 pub use settings::alarms::{MAX_ALARMS, MAX_TEXT as MAX_ALARM_TEXT};
 pub use settings::notify::MAX_TARGETS;
+pub use settings::{MAX_CONNECTIONS, ServerSettings};
 pub(crate) use store::backup::backup;
 pub use store::history::open::MAX_COLUMNS as MAX_HISTORY_COLUMNS;
 pub use store::history::samples::MAX_NAME_BYTES as MAX_HISTORY_NAME;
@@ -283,6 +284,7 @@ impl Collector {
             address,
         } = self;
         let encryption = tls.subscribe();
+        let max = files::allow(settings.max_connections);
         let (has_socket, database) = (listeners.socket.is_some(), settings.database.clone());
         let router = http::router(Arc::clone(&app));
         let ends = Arc::clone(&app);
@@ -294,7 +296,7 @@ impl Collector {
             let watching = Arc::clone(&app.alarms).work();
             let reload =
                 follow_settings(settings, watched, hangups, address, Arc::clone(&app), tls);
-            let serve = connections::accept_until(stop, listeners, encryption, router, app);
+            let serve = connections::accept_until(stop, max, listeners, encryption, router, app);
             tokio::select! {
                 () = serve => {}
                 () = reload => {}
@@ -455,10 +457,12 @@ async fn follow_settings(
         match rules(&new, address, app.store.clone()).await {
             Ok(rules) => {
                 log::info!("the settings were read again; hosts: {}", rules.hosts.len());
-                let at_start = |it: &ServerSettings| (it.listen, it.database.clone(), it.store);
+                let at_start = |it: &ServerSettings| {
+                    (it.listen, it.database.clone(), it.max_connections, it.store)
+                };
                 if at_start(&new) != at_start(&settings) {
                     log::warn!(
-                        "`listen`, `database`, `keep_…` and `commit_pause_ms` are read at start only: restart the collector to \
+                        "`listen`, `database`, `max_connections`, `keep_…` and `commit_pause_ms` are read at start only: restart the collector to \
                          change them"
                     );
                 }

@@ -288,7 +288,10 @@ fn of_the_collector() -> Vec<(&'static str, String)> {
     use mote_agent::cli::ask;
     use mote_agent::collector;
     vec![
-        ("connections", collector::MAX_CONNECTIONS.to_string()),
+        (
+            "connections (`max_connections`)",
+            collector::MAX_CONNECTIONS.to_string(),
+        ),
         (
             "connections of commands on its machine, besides",
             collector::MAX_OWN_CONNECTIONS.to_string(),

@@ -16,28 +16,24 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::TcpUserTimeout;
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
 use super::app::{App, Peer};
 use super::heads::{TwoLengths, Watched};
+use super::idle::{Idle, Visit};
 use super::refusal::{Refusal, Refusals, Refused};
 use super::way::Way;
 use crate::collector::tls::HANDSHAKE_TIMEOUT;
 
-/// At most this many connections at a time; more wait to be accepted. With the database's files this stays below
-/// 1024, the usual limit of open files.
-pub const MAX_CONNECTIONS: usize = 960;
-
-/// At most this many of them over the collector's own socket, beside the others.
+/// At most this many over the collector's own socket, beside those to the port.
 pub const MAX_OWN_CONNECTIONS: usize = 16;
 
 /// How long a connection may be idle, and how long the head of a request may take. Agents that report once a minute
@@ -59,6 +55,9 @@ const MAX_PATH_SHOWN: usize = 100;
 /// Pause before accepting again after the system was out of memory or files.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
+/// Pause before looking again for a connection that could give way, while all are busy.
+const PLACE_PAUSE: Duration = Duration::from_millis(20);
+
 /// Where connections come in.
 pub struct Listeners {
     /// From agents and people.
@@ -67,17 +66,23 @@ pub struct Listeners {
     pub socket: Option<UnixListener>,
 }
 
-/// Takes connections and answers on each until `stop` is done, then lets requests under way end. A new connection to
-/// the port is encrypted as `tls` says at that time.
+/// Takes connections, at most `max` at a time, and answers on each until `stop` is done, then lets requests under way
+/// end. A new connection to the port is encrypted as `tls` says at that time.
 pub async fn accept_until(
     stop: impl Future<Output = ()>,
+    max: u32,
     listeners: Listeners,
     tls: watch::Receiver<Option<TlsAcceptor>>,
     router: Router,
     app: Arc<App>,
 ) {
-    let connections = GracefulShutdown::new();
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let places = Places {
+        free: Arc::new(Semaphore::new(max as usize)),
+        idle: Idle::default(),
+    };
+    // Nothing is sent: the channel closes with the last connection.
+    let (alive, mut all_ended) = mpsc::channel::<()>(1);
+    let (end, ending) = watch::channel(false);
     let own_slots = Arc::new(Semaphore::new(MAX_OWN_CONNECTIONS));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
@@ -86,17 +91,20 @@ pub async fn accept_until(
         // Bytes that are read ahead count for no body.
         .max_buf_size(2 * MAX_HEAD_BYTES);
     let mut stop = pin!(stop);
+    let mut next = Box::pin(places.accept(&listeners.port));
     let connection = |peer, is_owner| Connection {
         http: http.clone(),
         router: TowerToHyperService::new(router.clone()),
         app: Arc::clone(&app),
         peer,
         is_owner,
-        watcher: connections.watcher(),
+        visit: places.idle.visit(),
+        ending: ending.clone(),
+        _alive: alive.clone(),
     };
     loop {
         let (stream, peer, slot) = tokio::select! {
-            accepted = accept(&listeners.port, &slots) => accepted,
+            accepted = &mut next => accepted,
             (stream, slot) = accept_owner(listeners.socket.as_ref(), &own_slots) => {
                 let connection = connection(IpAddr::from(Ipv4Addr::LOCALHOST), true);
                 tokio::spawn(async move {
@@ -107,6 +115,7 @@ pub async fn accept_until(
             }
             () = &mut stop => break,
         };
+        next.set(places.accept(&listeners.port));
         let connection = connection(peer, false);
         let tls = tls.borrow().clone();
         tokio::spawn(async move {
@@ -117,8 +126,11 @@ pub async fn accept_until(
             drop(slot);
         });
     }
+    drop(next);
     drop(listeners);
-    let _ = tokio::time::timeout(STOP_TIMEOUT, connections.shutdown()).await;
+    end.send_replace(true);
+    drop(alive);
+    let _ = tokio::time::timeout(STOP_TIMEOUT, all_ended.recv()).await;
 }
 
 /// What one connection needs.
@@ -128,7 +140,9 @@ struct Connection {
     app: Arc<App>,
     peer: IpAddr,
     is_owner: bool,
-    watcher: Watcher,
+    visit: Arc<Visit>,
+    ending: watch::Receiver<bool>,
+    _alive: mpsc::Sender<()>,
 }
 
 impl Connection {
@@ -139,7 +153,9 @@ impl Connection {
             app,
             peer,
             is_owner,
-            watcher,
+            visit,
+            mut ending,
+            _alive,
         } = self;
         let (stream, two_lengths) = Watched::new(stream);
         let service = service_fn(|mut request: Request<Incoming>| {
@@ -152,11 +168,27 @@ impl Connection {
             let client = way.client;
             request.extensions_mut().insert(Peer(client));
             request.extensions_mut().insert(way);
-            answer(&router, &app, client, &two_lengths, checked, request)
+            let busy = visit.begin();
+            let answer = answer(&router, &app, client, &two_lengths, checked, request);
+            async {
+                let answer = answer.await?;
+                Ok::<_, Infallible>(answer.map(|body| busy.until_the_end_of(body)))
+            }
         });
-        let connection = http.serve_connection(TokioIo::new(stream), service);
+        let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
+        let ended = tokio::select! {
+            ended = &mut connection => ended,
+            () = visit.told_to_close() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+            () = end_of(&mut ending) => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
         // Whatever else ends a connection is the client's affair; it has its answer or asks again.
-        if let Err(error) = watcher.watch(connection).await
+        if let Err(error) = ended
             && error.is_parse()
         {
             let line = format!(
@@ -180,7 +212,11 @@ impl Connection {
             let _ = timeout_at(deadline, refuse_plain(&mut stream)).await;
             return;
         }
-        match timeout_at(deadline, tls.accept(stream)).await {
+        let accepted = tokio::select! {
+            accepted = timeout_at(deadline, tls.accept(stream)) => accepted,
+            () = self.visit.told_to_close() => return,
+        };
+        match accepted {
             Ok(Ok(encrypted)) => self.serve(encrypted).await,
             Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
                 let line = format!("refused {peer}: there is no TLS with it: {error}");
@@ -190,6 +226,12 @@ impl Connection {
             Ok(Err(_)) | Err(_) => {}
         }
     }
+}
+
+/// Done once all connections are to end.
+async fn end_of(ending: &mut watch::Receiver<bool>) {
+    // The sender stays as long as connections do.
+    let _ = ending.wait_for(|it| *it).await;
 }
 
 const PLAIN_HTTP: &str = "this port speaks TLS; use https:// in the address";
@@ -297,12 +339,41 @@ async fn accept_owner(
     }
 }
 
-async fn accept(
-    listener: &TcpListener,
-    slots: &Arc<Semaphore>,
-) -> (TcpStream, IpAddr, Option<OwnedSemaphorePermit>) {
-    // Fails only if the semaphore is closed, and nobody closes it.
-    let slot = Arc::clone(slots).acquire_owned().await.ok();
+/// The places for connections to the port.
+struct Places {
+    free: Arc<Semaphore>,
+    idle: Idle,
+}
+
+impl Places {
+    /// The next connection, once there is a place for it.
+    async fn accept(
+        &self,
+        listener: &TcpListener,
+    ) -> (TcpStream, IpAddr, Option<OwnedSemaphorePermit>) {
+        let (stream, peer) = accept(listener).await;
+        (stream, peer, self.place().await)
+    }
+
+    async fn place(&self) -> Option<OwnedSemaphorePermit> {
+        loop {
+            let free = Arc::clone(&self.free);
+            if let Ok(place) = Arc::clone(&free).try_acquire_owned() {
+                return Some(place);
+            }
+            if self.idle.close_one() {
+                // Fails only if the semaphore is closed, and nobody closes it.
+                return free.acquire_owned().await.ok();
+            }
+            // All are busy. One may become idle before one ends.
+            if let Ok(place) = tokio::time::timeout(PLACE_PAUSE, free.acquire_owned()).await {
+                return place.ok();
+            }
+        }
+    }
+}
+
+async fn accept(listener: &TcpListener) -> (TcpStream, IpAddr) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
@@ -310,7 +381,7 @@ async fn accept(
                 let _ = stream.set_nodelay(true);
                 let timeout_ms = WRITE_TIMEOUT.as_millis() as u32;
                 let _ = setsockopt(&stream, TcpUserTimeout, &timeout_ms);
-                return (stream, peer.ip().to_canonical(), slot);
+                return (stream, peer.ip().to_canonical());
             }
             Err(cause) if cause.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(cause) => {

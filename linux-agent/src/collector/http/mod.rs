@@ -16,6 +16,7 @@ pub(crate) mod guesses;
 pub(crate) mod hashing;
 mod heads;
 mod hosts;
+mod idle;
 mod live;
 mod overview;
 mod reader;

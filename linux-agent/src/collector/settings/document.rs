@@ -23,6 +23,7 @@ pub const SCHEMA: Schema = Schema {
     keys: &[
         Key::new("listen", Text),
         Key::new("database", Text),
+        Key::new("max_connections", Toml),
         Key::new("commit_pause_ms", Toml),
         Key::new("keep_reports_h", Toml),
         Key::new("keep_points_d", Toml),
@@ -97,9 +98,10 @@ pub const SCHEMA: Schema = Schema {
 };
 
 /// What only the first file may say.
-pub const OF_THE_COLLECTOR: [&str; 22] = [
+pub const OF_THE_COLLECTOR: [&str; 23] = [
     "listen",
     "database",
+    "max_connections",
     "commit_pause_ms",
     "keep_reports_h",
     "keep_points_d",
@@ -126,6 +128,7 @@ pub const OF_THE_COLLECTOR: [&str; 22] = [
 pub struct Document {
     pub listen: Option<SocketAddr>,
     pub database: Option<PathBuf>,
+    pub max_connections: Option<u32>,
     pub store: StoreSettings,
     pub require_tokens: bool,
     pub allow_anonymous: bool,
@@ -147,6 +150,7 @@ impl FromTable for Document {
         Ok(Document {
             listen: table.get("listen", address)?,
             database: table.get("database", file_path)?,
+            max_connections: table.get("max_connections", connections)?,
             store: store(table)?,
             require_tokens: table.get("require_tokens", truth)?.unwrap_or(false),
             allow_anonymous: table.get("allow_anonymous", truth)?.unwrap_or(false),
@@ -163,6 +167,11 @@ impl FromTable for Document {
             habits: Habits::from_table(table)?,
         })
     }
+}
+
+fn connections(value: &Value) -> Result<u32, String> {
+    let number = within(1..=100_000)(value)?;
+    u32::try_from(number).map_err(|error| error.to_string())
 }
 
 fn store(table: &Table<'_>) -> Result<StoreSettings, TomlError> {

@@ -30,6 +30,9 @@ use part::Part;
 
 pub use resolve::{Clash, TlsFiles};
 
+/// The default of `max_connections`: with the other files this stays within 1024, the usual limit of open files.
+pub const MAX_CONNECTIONS: u32 = 960;
+
 /// The collector's settings, checked.
 #[derive(Clone, Debug)]
 pub struct ServerSettings {
@@ -39,6 +42,8 @@ pub struct ServerSettings {
     pub listen: SocketAddr,
     /// The SQLite file that holds the reports; its folder is created if it is missing.
     pub database: PathBuf,
+    /// How many connections it has at a time.
+    pub max_connections: u32,
     /// How long and how much it keeps, and how it writes.
     pub store: StoreSettings,
     /// Whether hosts without a token are refused too.
@@ -104,6 +109,7 @@ impl ServerSettings {
             file: None,
             listen,
             database: state_dir.join(DATABASE),
+            max_connections: MAX_CONNECTIONS,
             store: StoreSettings::default(),
             require_tokens: false,
             allow_anonymous: false,
@@ -165,6 +171,7 @@ fn resolve(file: &Path, first: Part, further: &[Part]) -> Result<ServerSettings,
         file: Some(file.to_owned()),
         listen: document.listen.unwrap_or(loopback),
         database,
+        max_connections: document.max_connections.unwrap_or(MAX_CONNECTIONS),
         store: document.store,
         require_tokens: document.require_tokens,
         allow_anonymous: document.allow_anonymous,
