@@ -116,7 +116,8 @@ fn reports_accounts_and_pages_have_the_fields_of_the_docs() {
             "client_id=&service=&item=",
             "client_id=1&service=Load&item=",
         );
-        if method == "GET" {
+        // What is told live has no end.
+        if method == "GET" && path != "/api/live" {
             let answer = http_get(&format!("{}{path}", pair.url)).expect("an answer");
             assert_eq!(answer.status, 200, "{path}: {}", answer.body);
         }
