@@ -114,6 +114,9 @@ enum Command {
         /// Certificates in PEM of the authorities to trust [default: those that the system trusts]
         #[arg(long, value_name = "F")]
         ca_file: Option<PathBuf>,
+        /// Who this is, for a code that is for a group [default: `client_id` in the settings, else the name of the machine]
+        #[arg(long, value_name = "ID")]
+        client_id: Option<String>,
         /// Replace a token that is there already
         #[arg(long)]
         force: bool,
@@ -141,7 +144,14 @@ enum Command {
     #[cfg(feature = "serve")]
     Invite {
         /// The name of its table in the settings, or its id
-        host: String,
+        #[arg(required_unless_present_any = ["group", "times"], conflicts_with_all = ["group", "times"])]
+        host: Option<String>,
+        /// A code for hosts that no file names: they enroll into this group [default: `enroll_into` in the settings]
+        #[arg(long, value_name = "G", conflicts_with = "revoke")]
+        group: Option<String>,
+        /// How many hosts enroll with it [default: 1]
+        #[arg(long, value_name = "N", conflicts_with = "revoke", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        times: Option<u32>,
         /// Seconds until the code expires, 1 to 2592000
         #[arg(long, value_name = "S", default_value_t = 3600, value_parser = clap::value_parser!(u32).range(1..=2_592_000))]
         valid_for_s: u32,
@@ -390,18 +400,35 @@ fn dispatch(Cli { global, command }: Cli) -> Result<u8, Failed> {
             url,
             code,
             ca_file,
+            client_id,
             force,
-        } => enroll::enroll(&source, &url, &code, ca_file.as_deref(), force),
+        } => {
+            let asked = enroll::Asked {
+                url: &url,
+                code: &code,
+                ca_file: ca_file.as_deref(),
+                client_id: client_id.as_deref(),
+            };
+            enroll::enroll(&source, &asked, force)
+        }
         #[cfg(feature = "serve")]
         Command::Serve => collector::serve(&source),
         #[cfg(feature = "serve")]
         Command::Invite {
             host,
+            group,
+            times,
             valid_for_s,
             revoke,
         } => {
             let valid_for = Duration::from_secs(u64::from(valid_for_s));
-            collector::invite(&source, &host, valid_for, revoke)
+            match host {
+                Some(host) => collector::invite(&source, &host, valid_for, revoke),
+                None => {
+                    let times = times.unwrap_or(1);
+                    collector::invite_fleet(&source, group.as_deref(), times, valid_for)
+                }
+            }
         }
         #[cfg(feature = "serve")]
         Command::Hosts {

@@ -26,18 +26,18 @@ const TOML: &str = r#"
 "#;
 
 /// Somebody who listens.
-struct Ear {
+pub struct Ear {
     lines: BufReader<TcpStream>,
     head: String,
 }
 
-struct Event {
+pub struct Event {
     id: String,
-    data: Value,
+    pub data: Value,
 }
 
 impl Ear {
-    fn open(collector: &Program, lines: &str) -> Ear {
+    pub fn open(collector: &Program, lines: &str) -> Ear {
         let mut stream = TcpStream::connect(collector.address).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         let ask = format!(
@@ -66,7 +66,7 @@ impl Ear {
     }
 
     /// As a browser reads it: lines of data are one text.
-    fn event(&mut self) -> Event {
+    pub fn event(&mut self) -> Event {
         let (mut id, mut data, mut name) = (String::new(), String::new(), String::new());
         loop {
             let line = self.line();

@@ -58,6 +58,27 @@ pub fn serve(source: &Source) -> Result<(), Failed> {
     Ok(())
 }
 
+/// Prints a code with which so many hosts that no file names enrol into a group.
+pub fn invite_fleet(
+    source: &Source,
+    group: Option<&str>,
+    times: u32,
+    valid_for: Duration,
+) -> Result<(), Failed> {
+    let settings = server_settings(source)?;
+    let code = collector::invite_fleet(&settings, group, times, valid_for).map_err(not_invited)?;
+    say(&code)
+}
+
+fn not_invited(error: InviteError) -> Failed {
+    match error {
+        InviteError::NoHost(_) | InviteError::NoGroup(_) | InviteError::WhichGroup => {
+            failed(exit::USAGE, error)
+        }
+        _ => failed(exit::FAILED, error),
+    }
+}
+
 /// Prints a one-time code that `host` can exchange for a token, or takes away what it has.
 pub fn invite(
     source: &Source,
@@ -66,10 +87,7 @@ pub fn invite(
     revoke: bool,
 ) -> Result<(), Failed> {
     let settings = server_settings(source)?;
-    let fail = |error| match error {
-        InviteError::NoHost(_) => failed(exit::USAGE, error),
-        _ => failed(exit::FAILED, error),
-    };
+    let fail = not_invited;
     if revoke {
         let revoked = collector::revoke(&settings, host).map_err(fail)?;
         return say(&format!(

@@ -40,18 +40,24 @@ enum Site {
     Old(Box<Settings>),
 }
 
-/// Exchanges `code`, or with `-` a line of standard input, at the server `url`. Writes the token's file, and the
-/// settings if there are none.
-pub fn enroll(
-    source: &Source,
-    url: &str,
-    code: &str,
-    ca_file: Option<&Path>,
-    force: bool,
-) -> Result<(), Failed> {
-    let server = server(url, ca_file)?;
-    let code = read_code(code)?;
+/// What somebody asks for.
+pub struct Asked<'a> {
+    /// The server.
+    pub url: &'a str,
+    /// The code, or `-` for a line of standard input.
+    pub code: &'a str,
+    /// Certificates of the authorities to trust.
+    pub ca_file: Option<&'a Path>,
+    /// Who this is, if the code is for whoever comes.
+    pub client_id: Option<&'a str>,
+}
+
+/// Exchanges a code at the server. Writes the token's file, and the settings if there are none.
+pub fn enroll(source: &Source, asked: &Asked<'_>, force: bool) -> Result<(), Failed> {
+    let server = server(asked.url, asked.ca_file)?;
+    let code = read_code(asked.code)?;
     let site = site(source, &server)?;
+    let claimed = site.client_id(asked.client_id)?;
     let token_file = site.token_file();
     if fs::symlink_metadata(&token_file).is_ok() && !force {
         return Err(already_there(&token_file));
@@ -72,7 +78,7 @@ pub fn enroll(
         Site::Old(_) => None,
     };
 
-    let (id, secret) = exchange(&server, &code)?;
+    let (id, secret) = exchange(&server, &code, claimed.as_ref())?;
     token
         .write(&format!("{}\n", secret.expose()), force)
         .map_err(|error| match error.kind() {
@@ -206,6 +212,27 @@ impl Site {
         }
     }
 
+    /// Who this is, as far as it is known: by the command line, the settings, or the name of the machine.
+    fn client_id(&self, given: Option<&str>) -> Result<Option<ClientName>, Failed> {
+        if let Some(given) = given {
+            let id = ClientName::from_text(given);
+            return match id.is_valid() {
+                true => Ok(Some(id)),
+                false => Err(failed(
+                    exit::USAGE,
+                    "--client-id is a number, or a name of 1 to 64 bytes without control characters",
+                )),
+            };
+        }
+        Ok(match self {
+            Site::Old(settings) => Some(settings.client_id.clone()),
+            Site::New(_) => {
+                let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+                Some(ClientName::from_text(name.trim())).filter(ClientName::is_valid)
+            }
+        })
+    }
+
     fn token_file(&self) -> PathBuf {
         let beside = |file: &Path| file.with_file_name("token");
         match self {
@@ -218,9 +245,13 @@ impl Site {
     }
 }
 
-fn exchange(server: &Server, code: &str) -> Result<(ClientName, Token), Failed> {
+fn exchange(
+    server: &Server,
+    code: &str,
+    claimed: Option<&ClientName>,
+) -> Result<(ClientName, Token), Failed> {
     let answer = Client::new(server, "")
-        .enroll(code)
+        .enroll(code, claimed)
         .map_err(|error| failed(exit::UNAVAILABLE, error))?;
     let invalid = || {
         failed(

@@ -8,6 +8,7 @@
 //! POST /api/client/service/reports   many, a line of JSON each
 //! GET  /api/me                       who asks, and how to become somebody
 //! GET  /api/live                     the hosts as they change, as server-sent events
+//! POST /api/invitations              a code with which hosts enrol into a group, of an admin
 //! POST /api/login                    a name and a password for a session; /api/logout ends it
 //! POST /api/enter                    the code in the link of the start for a session
 //! GET  /api/reports                  the reports kept: client_id, service, since, after, limit
@@ -43,6 +44,7 @@ mod tag;
 mod tls;
 mod watch;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
@@ -68,7 +70,9 @@ use http::hashing::Hashing;
 use lateness::Lateness;
 use now::steady_ms;
 use reload::{Loaded, Reloader, Watched};
+use settings::host::Host;
 use store::Store;
+use store::fleet;
 use store::open::OpenError;
 use tls::TlsFilesError;
 use watch::Watch;
@@ -83,8 +87,8 @@ pub use alarms::outbox::{
 };
 pub use alarms::records::MAX_ROWS as MAX_ALARM_ROWS;
 pub use alarms::silences::MAX_SILENCES;
-pub use auth::attempts::MAX_WAIT as MAX_LOGIN_WAIT;
-pub use auth::sessions::MAX_PER_USER as MAX_SESSIONS;
+pub use auth::attempts::{MAX_ADDRESSES as MAX_LOGIN_ADDRESSES, MAX_WAIT as MAX_LOGIN_WAIT};
+pub use auth::sessions::{LIFE_S as SESSION_LIFE_S, MAX_PER_USER as MAX_SESSIONS};
 pub use http::alarms::{MAX_HISTORY as MAX_ALARM_HISTORY, MAX_REASON, MAX_SILENCE_S};
 pub use http::batch::MAX_SENTENCE;
 pub use http::body::{BODY_TIMEOUT, MAX_BODIES_BYTES};
@@ -96,10 +100,12 @@ pub use http::events::MAX_EVENTS;
 pub use http::frames::MAX_STREAMS;
 pub use http::guesses::MAX_DELAY as MAX_GUESS_DELAY;
 pub use http::hashing::{MAX_HASHING, MAX_WAITING as MAX_LOGINS};
+pub use http::invitations::MAX_TIMES as MAX_INVITED;
 pub use http::reports::{MAX_BODY_BYTES, MAX_SERVICES_OF_CLIENT};
 pub use http::session::MAX_BODY_BYTES as MAX_LOGIN_BYTES;
 pub use notices::{MAX_LINES, SAY_AGAIN};
-pub(crate) use password::{LENGTH as PASSWORD_BYTES, PasswordHash};
+pub(crate) use password::PasswordHash;
+pub use password::{LENGTH as PASSWORD_BYTES, MAX_LANES, MAX_MEMORY_KIB, MAX_PASSES};
 pub use report::MAX_BOOT_BYTES;
 pub use settings::access::Role;
 pub(crate) use settings::access::is_user_name;
@@ -112,7 +118,7 @@ pub use store::history::samples::MAX_NAME_BYTES as MAX_HISTORY_NAME;
 pub use store::history::seal::MAX_CELLS;
 pub use store::history::series::{MAX_BINS, MAX_COLUMNS, MAX_VALUES};
 pub use store::invitation::MAX_PER_HOST;
-pub(crate) use store::invitation::{InviteError, invite, revoke};
+pub(crate) use store::invitation::{InviteError, invite, invite_fleet, revoke};
 pub use store::numbers::MAX_RANGES;
 pub use store::readers::{MAX_TIME as MAX_QUERY_TIME, MAX_WAITING};
 pub use store::reports::{MAX_PAGE, MAX_PAGE_BYTES};
@@ -174,6 +180,9 @@ pub enum ServeError {
     /// A file for TLS cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsFilesError),
+    /// Nobody knows who has enrolled.
+    #[error("the database is out of order, so the hosts that have enrolled are not known")]
+    Unavailable,
     /// The system gives no thread or no event queue.
     #[error("the collector cannot start: {0}")]
     System(io::Error),
@@ -379,9 +388,8 @@ async fn rules(
     address: SocketAddr,
     store: Store,
 ) -> Result<Rules, ServeError> {
-    let hosts = Arc::new(settings.hosts.clone());
-    let reader = settings.read_token_file.clone();
-    let guard = Guard::new(Arc::clone(&hosts), settings.require_tokens, reader, store).await?;
+    let rules = made(settings, store).await?;
+    let (guard, hosts) = (&rules.guard, &rules.hosts);
     let has_tokens = guard.has_tokens().await;
     let client_certificates = settings
         .tls
@@ -408,13 +416,37 @@ async fn rules(
              and tls_key_file, or listen on loopback"
         );
     }
-    let access = Arc::clone(&settings.access);
-    let has_tls = settings.tls.is_some();
+    Ok(rules)
+}
+
+/// What follows from the settings and from who has enrolled.
+async fn made(settings: &ServerSettings, store: Store) -> Result<Rules, ServeError> {
+    let mut hosts = settings.hosts.clone();
+    let mut fleet = BTreeSet::new();
+    let enrolled = store.look_up(fleet::read).await;
+    for (client, group) in enrolled.map_err(|_| ServeError::Unavailable)? {
+        // What a file says goes first. A group that is gone has no hosts.
+        if let Some(host) = settings.groups.get(&group) {
+            hosts.entry(client).or_insert_with_key(|client| {
+                fleet.insert(client.clone());
+                Host {
+                    label: client.to_string(),
+                    ..host.clone()
+                }
+            });
+        }
+    }
+    let hosts = Arc::new(hosts);
+    let reader = settings.read_token_file.clone();
+    let guard = Guard::new(Arc::clone(&hosts), settings.require_tokens, reader, store).await?;
     Ok(Rules {
         hosts,
         guard,
-        access,
-        has_tls,
+        fleet: Arc::new(fleet),
+        groups: Arc::clone(&settings.groups),
+        enroll_into: settings.enroll_into.clone(),
+        access: Arc::clone(&settings.access),
+        has_tls: settings.tls.is_some(),
     })
 }
 
@@ -438,8 +470,16 @@ async fn follow_settings(
             return std::future::pending().await;
         }
     };
+    let mut current = settings.clone();
     loop {
         let new = tokio::select! {
+            () = app.has_enrolled.notified() => {
+                match made(&current, app.store.clone()).await {
+                    Ok(rules) => app.follow(rules),
+                    Err(error) => log::error!("{error}; who enrolled last is not known yet"),
+                }
+                continue;
+            }
             _ = hangups.recv() => {
                 reloader.hang_up();
                 continue;
@@ -470,6 +510,7 @@ async fn follow_settings(
                     .follow(Arc::clone(&rules.hosts), new.notify.clone());
                 app.follow(rules);
                 tls.send_replace(encryption);
+                current = new;
             }
             Err(error) => {
                 log::error!("{error}; the settings that were read before stay in force");

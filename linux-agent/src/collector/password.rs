@@ -12,13 +12,13 @@ use super::digest::{self, Digest};
 pub const LENGTH: std::ops::RangeInclusive<usize> = 8..=256;
 
 /// A hash may take this much memory, in KiB, …
-const MAX_MEMORY_KIB: u32 = 64 << 10;
+pub const MAX_MEMORY_KIB: u32 = 64 << 10;
 
 /// … so many passes over it, …
-const MAX_PASSES: u32 = 10;
+pub const MAX_PASSES: u32 = 10;
 
 /// … and so many lanes.
-const MAX_LANES: u32 = 4;
+pub const MAX_LANES: u32 = 4;
 
 const SALT_BYTES: usize = 16;
 

@@ -10,6 +10,7 @@ use ureq::Body;
 use ureq::http::{Method, Response, StatusCode, Uri, header};
 use ureq::unversioned::transport::Connector;
 
+use crate::client_name::ClientName;
 use crate::http::document::{Tagged, read_document};
 use crate::http::error::CallError;
 use crate::http::offer::{BATCH_PATH, Batches};
@@ -159,9 +160,14 @@ impl Client {
 
     /// Exchanges a one-time code for a document with client id and token. The error for a refused code holds the
     /// server's sentence, but never the code.
-    pub fn enroll(&self, code: &str) -> Result<Vec<u8>, CallError> {
+    pub fn enroll(&self, code: &str, claimed: Option<&ClientName>) -> Result<Vec<u8>, CallError> {
         let url = &url(&self.session.server, "api/enroll");
-        let body = serde_json::json!({ "code": code }).to_string();
+        // A code for one host does without.
+        let mut body = serde_json::json!({ "code": code });
+        if let Some(claimed) = claimed {
+            body["client_id"] = serde_json::json!(claimed);
+        }
+        let body = body.to_string();
         let headers = [(header::CONTENT_TYPE.as_str(), "application/json")];
         let whole = self.session.server.request_timeout;
         let mut response =

@@ -29,6 +29,7 @@ pub fn pages() -> Vec<Page> {
     let folder = fs::read_dir(root().join("linux-agent/docs")).expect("the docs");
     let names = folder.map(|entry| entry.expect("an entry").file_name());
     let mut docs: Vec<String> = names
+        .filter(|name| name.to_string_lossy().ends_with(".md"))
         .map(|name| format!("linux-agent/docs/{}", name.to_string_lossy()))
         .collect();
     docs.sort();

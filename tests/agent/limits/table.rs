@@ -342,6 +342,52 @@ fn of_the_collector() -> Vec<(&'static str, String)> {
             "codes and tokens of a host",
             format!("{} of each", collector::MAX_PER_HOST),
         ),
+        (
+            "streams of who listens (`/api/live`)",
+            collector::MAX_STREAMS.to_string(),
+        ),
+        (
+            "password",
+            format!(
+                "{} to {} bytes",
+                collector::PASSWORD_BYTES.start(),
+                collector::PASSWORD_BYTES.end()
+            ),
+        ),
+        (
+            "wait after five wrong passwords of an address",
+            seconds(collector::MAX_LOGIN_WAIT),
+        ),
+        (
+            "addresses whose wrong passwords are remembered",
+            collector::MAX_LOGIN_ADDRESSES.to_string(),
+        ),
+        (
+            "passwords that are compared at a time, that wait",
+            format!("{}, {}", collector::MAX_HASHING, collector::MAX_LOGINS),
+        ),
+        ("body of a log-in", size(collector::MAX_LOGIN_BYTES)),
+        (
+            "cost of a password's hash in the settings",
+            format!(
+                "{}, {} passes, {} lanes",
+                bytes(u64::from(collector::MAX_MEMORY_KIB) << 10),
+                collector::MAX_PASSES,
+                collector::MAX_LANES
+            ),
+        ),
+        (
+            "sessions of a user",
+            format!(
+                "{}, for {} days",
+                collector::MAX_SESSIONS,
+                collector::SESSION_LIFE_S / 86_400
+            ),
+        ),
+        (
+            "hosts of a code for a group",
+            collector::MAX_INVITED.to_string(),
+        ),
         ("alarms of a host", collector::MAX_ALARMS.to_string()),
         (
             "text of an alarm in the settings",

@@ -52,6 +52,12 @@ fn enroll(arguments: &[&str]) -> Said {
     said
 }
 
+/// What is sent of a host without settings: the code and, in case that is for a group, the name of the machine.
+fn asked() -> String {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    format!("{{\"client_id\":{:?},\"code\":\"{CODE}\"}}", name.trim())
+}
+
 #[test]
 fn a_new_host_is_enrolled_with_one_command() {
     let authority = Authority::new("ours");
@@ -70,7 +76,7 @@ fn a_new_host_is_enrolled_with_one_command() {
             path("etc/token")
         )
     );
-    assert_eq!(*codes.lock().unwrap(), [format!("{{\"code\":\"{CODE}\"}}")]);
+    assert_eq!(*codes.lock().unwrap(), [asked()]);
     let token = path("etc/token");
     assert_eq!(fs::read_to_string(&token).unwrap(), format!("{TOKEN}\n"));
     assert_eq!(fs::metadata(&token).unwrap().mode() & 0o7777, 0o600);
@@ -119,7 +125,7 @@ fn a_code_from_standard_input_is_in_no_list_of_processes() {
     input.write_all(format!("{CODE}\n").as_bytes()).unwrap();
     drop(input);
     assert_eq!(child.wait().unwrap().code(), Some(0));
-    assert_eq!(*codes.lock().unwrap(), [format!("{{\"code\":\"{CODE}\"}}")]);
+    assert_eq!(*codes.lock().unwrap(), [asked()]);
     let text = fs::read_to_string(&config).unwrap();
     assert!(text.contains("client_id = 5\n"), "{text}");
 }

@@ -16,7 +16,7 @@ pub const MAX_WAIT: Duration = Duration::from_secs(60);
 const FORGET_AFTER: Duration = Duration::from_secs(15 * 60);
 
 /// So many addresses are remembered; the one that tried longest ago goes first.
-const MAX_ADDRESSES: usize = 4096;
+pub const MAX_ADDRESSES: usize = 4096;
 
 /// Counts tries by address.
 #[derive(Default)]

@@ -1,10 +1,11 @@
 //! What the answers are made from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::extract::State;
+use tokio::sync::{Notify, watch};
 
 use super::body::Room;
 use super::frames::Live;
@@ -43,6 +44,9 @@ pub struct App {
     pub link: Link,
     /// Who listens to the state of the hosts.
     pub live: Live,
+    /// Somebody has enrolled whom no file names: the rules are made anew.
+    pub has_enrolled: Notify,
+    followed: watch::Sender<()>,
     /// What the log says of clients.
     pub notices: Notices,
     /// What reports say of the hosts.
@@ -59,6 +63,12 @@ pub struct App {
 pub struct Rules {
     /// Every host of the settings.
     pub hosts: Arc<BTreeMap<ClientName, Host>>,
+    /// Those of them that no file names: they enrolled into a group.
+    pub fleet: Arc<BTreeSet<ClientName>>,
+    /// What a host of each group that no file names monitors.
+    pub groups: Arc<BTreeMap<String, Host>>,
+    /// The group of hosts that enrol without one being named.
+    pub enroll_into: Option<String>,
     /// Which hosts and programs may have which answer.
     pub guard: Guard,
     /// Which people may, and how requests may come.
@@ -108,6 +118,8 @@ impl App {
             sessions,
             link: Link::default(),
             live: Live::default(),
+            has_enrolled: Notify::new(),
+            followed: watch::Sender::new(()),
             notices: Notices::default(),
             watch,
             lateness,
@@ -128,5 +140,13 @@ impl App {
         self.lateness
             .retain(|client| rules.hosts.contains_key(client));
         *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
+        self.followed.send_replace(());
+    }
+
+    /// Done when rules are in force that know `client`, who has enrolled into a group.
+    pub async fn until_known(&self, client: &ClientName) {
+        let mut followed = self.followed.subscribe();
+        self.has_enrolled.notify_one();
+        while !self.rules().hosts.contains_key(client) && followed.changed().await.is_ok() {}
     }
 }

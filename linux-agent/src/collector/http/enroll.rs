@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
@@ -11,10 +12,13 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::json;
+use tokio::time::timeout;
 
 use super::app::{App, Peer, Shared};
 use super::refusal::Refusal;
+use crate::client_name::ClientName;
 use crate::collector::digest::{self, Digest};
+use crate::collector::now::now_ms;
 use crate::collector::report;
 use crate::collector::store::Unavailable;
 use crate::collector::store::invitation::{self, Redeemed};
@@ -25,7 +29,13 @@ pub const MAX_BODY_BYTES: usize = 4 << 10;
 #[derive(Deserialize)]
 struct Enrolment {
     code: String,
+    /// Who it is, for a code that is for a group.
+    #[serde(default)]
+    client_id: Option<ClientName>,
 }
+
+/// How long a host that has enrolled into a group may take to become known.
+const KNOWN_WITHIN: Duration = Duration::from_secs(10);
 
 /// Answers with the host's id and its new token, which is shown only once.
 pub async fn enroll(
@@ -38,7 +48,7 @@ pub async fn enroll(
     // The parser's own words might quote the code.
     let request = Some(&held.bytes).filter(|it| report::is_object(it));
     let request = request.and_then(|it| serde_json::from_slice(it).ok());
-    let Enrolment { code } = request.ok_or_else(|| {
+    let Enrolment { code, client_id } = request.ok_or_else(|| {
         Refusal::bad("the body is not an enrolment such as {\"code\": \"…\"} in JSON")
     })?;
     let token = new_token()?;
@@ -47,9 +57,25 @@ pub async fn enroll(
     };
     let rules = app.rules();
     let digest = Digest::of(token.as_bytes());
-    let hosts = Arc::clone(&rules.hosts);
-    let redeemed = app.store.redeem(code, digest, hosts).await;
-    let client = match redeemed? {
+    // In the path of an address 7 and "7" are one.
+    let claimed = client_id.map(|id| ClientName::from_text(&id.to_string()));
+    let claimed = claimed.filter(ClientName::is_valid);
+    let (hosts, groups) = (Arc::clone(&rules.hosts), Arc::clone(&rules.groups));
+    let fleet = Arc::clone(&rules.fleet);
+    let redeemed = app.store.change(move |connection| {
+        invitation::redeem(
+            connection,
+            (&code, &digest),
+            claimed.as_ref(),
+            now_ms(),
+            |id| hosts.contains_key(id),
+            // Who is in the fleet, the database knows: one may have been revoked a moment ago.
+            |id| hosts.contains_key(id) && !fleet.contains(id),
+            |group| groups.contains_key(group),
+        )
+    });
+    let forbidden = |sentence: String| Refusal::new(StatusCode::FORBIDDEN, sentence);
+    let client = match redeemed.await? {
         Redeemed::By(client) => client,
         Redeemed::NoHost(client) => {
             let sentence = format!(
@@ -57,11 +83,35 @@ pub async fn enroll(
                  use the code again",
                 client.to_string()
             );
-            return Err(Refusal::new(StatusCode::FORBIDDEN, sentence).of(&client));
+            return Err(forbidden(sentence).of(&client));
+        }
+        Redeemed::NoGroup(group) => {
+            let sentence = format!(
+                "the code is for the group {group:?}, which the collector's settings do not have; add it to them and use \
+                 the code again"
+            );
+            return Err(forbidden(sentence));
+        }
+        Redeemed::NoName => {
+            let sentence = "the code is for a group, so the host has to say its client_id";
+            return Err(Refusal::bad(sentence));
+        }
+        Redeemed::Taken(client) => {
+            let sentence = format!(
+                "there is a host with the id {0:?} already; choose another client_id, or use a code of its own \
+                 (mote invite {0:?})",
+                client.to_string()
+            );
+            return Err(Refusal::new(StatusCode::CONFLICT, sentence).of(&client));
         }
         Redeemed::Nothing => return Err(wrong_code(&app, peer).await),
     };
-    rules.guard.renew().await;
+    if rules.hosts.contains_key(&client) {
+        rules.guard.renew().await;
+    } else {
+        // It asks for its orders next.
+        let _ = timeout(KNOWN_WITHIN, app.until_known(&client)).await;
+    }
     let answer = Json(json!({ "client_id": client, "token": token }));
     Ok(([(CACHE_CONTROL, "no-store")], answer).into_response())
 }

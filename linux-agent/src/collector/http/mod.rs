@@ -17,7 +17,9 @@ pub(crate) mod hashing;
 mod heads;
 mod hosts;
 mod idle;
+pub(crate) mod invitations;
 mod live;
+mod openapi;
 mod overview;
 mod reader;
 mod refusal;
@@ -42,7 +44,9 @@ use enroll::enroll;
 use events::events;
 use files::file;
 use hosts::hosts;
+use invitations::{groups, invite};
 use live::live;
+use openapi::openapi;
 use overview::overview;
 use refusal::Refusal;
 use reports::{kept, receive};
@@ -64,6 +68,8 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/api/client/service/reports", post(receive_batch))
         .route("/api/client/service/reports/", post(receive_batch))
         .route("/api/enroll", post(enroll))
+        .route("/api/invitations", get(groups).post(invite))
+        .route("/api/openapi.json", get(openapi))
         .route("/api/me", get(me))
         .route("/api/login", post(login))
         .route("/api/logout", post(logout))

@@ -129,7 +129,8 @@ pub async fn me(
     Ok(([(CACHE_CONTROL, "no-store")], Json(told)).into_response())
 }
 
-async fn parsed<T: DeserializeOwned>(
+/// The body of a request, in JSON.
+pub async fn parsed<T: DeserializeOwned>(
     app: &App,
     headers: &HeaderMap,
     body: Body,

@@ -41,11 +41,12 @@ macro_rules! files {
     };
 }
 
-static FILES: [File; 24] = files! {
+static FILES: [File; 25] = files! {
     HTML "index.html" "index.html",
     PICTURE "icon.svg" "icon.svg",
     STYLE "style.css" "style.css",
     SCRIPT "main.js" "main.js",
+    SCRIPT "add.js" "add.js",
     SCRIPT "api.js" "api.js",
     SCRIPT "session.js" "session.js",
     SCRIPT "live.js" "live.js",

@@ -35,6 +35,7 @@ pub const SCHEMA: Schema = Schema {
         Key::new("tls_cert_file", Text),
         Key::new("tls_key_file", Text),
         Key::new("client_ca_file", Text),
+        Key::new("enroll_into", Text),
         Key::new("trusted_proxies", Toml),
         Key::new("proxy_user_header", Text),
         Key::new("host_names", Toml),
@@ -98,7 +99,7 @@ pub const SCHEMA: Schema = Schema {
 };
 
 /// What only the first file may say.
-pub const OF_THE_COLLECTOR: [&str; 23] = [
+pub const OF_THE_COLLECTOR: [&str; 24] = [
     "listen",
     "database",
     "max_connections",
@@ -113,6 +114,7 @@ pub const OF_THE_COLLECTOR: [&str; 23] = [
     "tls_cert_file",
     "tls_key_file",
     "client_ca_file",
+    "enroll_into",
     "trusted_proxies",
     "proxy_user_header",
     "host_names",
@@ -136,6 +138,7 @@ pub struct Document {
     pub tls_cert_file: Option<PathBuf>,
     pub tls_key_file: Option<PathBuf>,
     pub client_ca_file: Option<PathBuf>,
+    pub enroll_into: Option<String>,
     pub access: Access,
     pub hosts: BTreeMap<String, HostTable>,
     pub groups: BTreeMap<String, GroupTable>,
@@ -158,6 +161,7 @@ impl FromTable for Document {
             tls_cert_file: table.get("tls_cert_file", file_path)?,
             tls_key_file: table.get("tls_key_file", file_path)?,
             client_ca_file: table.get("client_ca_file", file_path)?,
+            enroll_into: table.get("enroll_into", text)?,
             access: Access::read(table)?,
             hosts: table.named_tables("hosts")?,
             groups: table.named_tables("groups")?,
@@ -200,6 +204,7 @@ fn store(table: &Table<'_>) -> Result<StoreSettings, TomlError> {
 const HOUR_MS: i64 = 3_600_000;
 
 /// `[hosts.NAME]`
+#[derive(Default)]
 pub struct HostTable {
     pub id: Option<ClientName>,
     pub token_file: Option<PathBuf>,

@@ -54,6 +54,10 @@ pub struct ServerSettings {
     pub read_token_file: Option<PathBuf>,
     /// The files for TLS. `None`: plain HTTP.
     pub tls: Option<TlsFiles>,
+    /// What a host of each group that no file names would monitor.
+    pub groups: Arc<BTreeMap<String, Host>>,
+    /// The group of hosts that enrol without one being named.
+    pub enroll_into: Option<String>,
     /// Who may look, and how requests may come.
     pub access: Arc<Access>,
     /// Every host that may ask and report.
@@ -115,6 +119,8 @@ impl ServerSettings {
             allow_anonymous: false,
             read_token_file: None,
             tls: None,
+            groups: Arc::default(),
+            enroll_into: None,
             access: Arc::default(),
             hosts: BTreeMap::from([(ClientName::Number(1), host)]),
             clashes: Vec::new(),
@@ -157,6 +163,7 @@ fn resolve(file: &Path, first: Part, further: &[Part]) -> Result<ServerSettings,
     let names: Vec<&str> = notify.targets.keys().map(String::as_str).collect();
     let alarms = AlarmRules::gather(&first, further, &names)?;
     let (hosts, clashes) = resolve::hosts(&first, further, &alarms)?;
+    let groups = resolve::groups(&first, further, &alarms)?;
     resolve::check_access(&first)?;
     let tls = resolve::tls(&first)?;
     let Part {
@@ -177,6 +184,8 @@ fn resolve(file: &Path, first: Part, further: &[Part]) -> Result<ServerSettings,
         allow_anonymous: document.allow_anonymous,
         read_token_file: document.read_token_file.map(|file| folder.join(file)),
         tls,
+        groups: Arc::new(groups),
+        enroll_into: document.enroll_into,
         access: Arc::new(document.access),
         hosts,
         clashes,

@@ -111,6 +111,51 @@ pub fn hosts(
     Ok((hosts, clashes))
 }
 
+/// Of each group a host that is in it, and that no file names. The settings must have the one for hosts that enrol.
+pub fn groups(
+    first: &Part,
+    further: &[Part],
+    alarms: &AlarmRules,
+) -> Result<BTreeMap<String, Host>, TomlError> {
+    let all = Tables::gather(std::iter::once(first).chain(further))?;
+    let mut groups = BTreeMap::new();
+    for (name, (part, _)) in &all.groups {
+        let name = (*name).to_owned();
+        let table = HostTable {
+            groups: vec![name.clone()],
+            ..HostTable::default()
+        };
+        // Where templates disagree, the hosts of the group say so.
+        let (services, origins) = all.services_of(&name, &table, &mut Vec::new());
+        let alarms = alarms.of(all.templates_of(&table).into_iter());
+        if alarms.len() > MAX_ALARMS {
+            let rule = format!("has {} alarms, more than {MAX_ALARMS}", alarms.len());
+            let key = format!("groups.{}", quoted(&name));
+            return Err(part.given.invalid(&key, rule));
+        }
+        let host = Host {
+            label: name.clone(),
+            alarms,
+            token: None,
+            reports_for: Vec::new(),
+            groups: table.groups,
+            services,
+            origins,
+        };
+        check_followed(&host).map_err(|rule| {
+            let key = format!("groups.{}", quoted(&name));
+            part.given.invalid(&key, rule)
+        })?;
+        groups.insert(name, host);
+    }
+    let into = first.document.enroll_into.as_ref();
+    if let Some(name) = into.filter(|name| !groups.contains_key(*name)) {
+        let rule = format!("names the group `{name}`, but there is no table [groups.{name}]");
+        return Err(first.given.invalid("enroll_into", rule));
+    }
+    Ok(groups)
+}
+
 /// The files for TLS, if it is wanted.
 pub fn tls(part: &Part) -> Result<Option<TlsFiles>, TomlError> {
     let Document {

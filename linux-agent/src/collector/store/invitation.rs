@@ -7,6 +7,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 use thiserror::Error;
 
+use super::fleet;
 use super::open::{self, OpenError};
 use crate::client_name::ClientName;
 use crate::collector::digest::{self, Digest};
@@ -23,7 +24,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Crockford's base 32: no letter that looks like a digit.
 const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
-/// Characters of a code, Characters of a code, 5 bits each.
+/// Characters of a code, 5 bits each.
 const CODE_SYMBOLS: usize = 20;
 
 const GROUP_SYMBOLS: usize = 5;
@@ -34,6 +35,12 @@ pub enum InviteError {
     /// No host of the settings has this name or id.
     #[error("there is no host {0:?} in the settings; add a table such as [hosts.web]")]
     NoHost(String),
+    /// No group of the settings has this name.
+    #[error("there is no group {0:?} in the settings; add a table such as [groups.servers]")]
+    NoGroup(String),
+    /// It is not said which group is meant.
+    #[error("for which group? Give --group, or name one as `enroll_into` in the settings")]
+    WhichGroup,
     /// The database cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -61,40 +68,84 @@ pub fn invite(
     host: &str,
     valid_for: Duration,
 ) -> Result<String, InviteError> {
-    let client = find(settings, host)?;
-    let code = new_code().map_err(InviteError::Random)?;
-    let digest = digest_of(&code).ok_or_else(|| InviteError::NoHost(host.to_owned()))?;
-    let valid_for_ms = i64::try_from(valid_for.as_millis()).unwrap_or(i64::MAX);
+    let (code, digest) = new_code().map_err(InviteError::Random)?;
     let now_ms = now_ms();
-    in_database(settings, |connection| {
+    let expires_ms = expiry(now_ms, valid_for);
+    let found = in_database(settings, |connection| {
+        let Some(client) = find(settings, connection, host)? else {
+            return Ok(false);
+        };
         open_code(
             connection,
-            &client.to_string(),
+            &Invited::Host(client),
             &digest,
             now_ms,
-            now_ms.saturating_add(valid_for_ms),
-        )
+            expires_ms,
+        )?;
+        Ok(true)
+    })?;
+    match found {
+        true => Ok(code),
+        false => Err(InviteError::NoHost(host.to_owned())),
+    }
+}
+
+/// Makes a code with which `times` hosts that no file names enrol into a group, each by its own `client_id`; without a
+/// name into the group that the settings give for that.
+pub fn invite_fleet(
+    settings: &ServerSettings,
+    group: Option<&str>,
+    times: u32,
+    valid_for: Duration,
+) -> Result<String, InviteError> {
+    let group = group.or(settings.enroll_into.as_deref());
+    let group = group.ok_or(InviteError::WhichGroup)?.to_owned();
+    if !settings.groups.contains_key(&group) {
+        return Err(InviteError::NoGroup(group));
+    }
+    let (code, digest) = new_code().map_err(InviteError::Random)?;
+    let now_ms = now_ms();
+    let expires_ms = expiry(now_ms, valid_for);
+    in_database(settings, |connection| {
+        let invited = Invited::Fleet { group, times };
+        open_code(connection, &invited, &digest, now_ms, expires_ms)
     })?;
     Ok(code)
 }
 
+/// Whom a code is for.
+pub enum Invited {
+    /// A host that is known.
+    Host(ClientName),
+    /// Hosts that are not, and how many.
+    Fleet { group: String, times: u32 },
+}
+
+/// When a code ends that is made now.
+pub fn expiry(now_ms: i64, valid_for: Duration) -> i64 {
+    now_ms.saturating_add(i64::try_from(valid_for.as_millis()).unwrap_or(i64::MAX))
+}
+
 /// Takes the enrolled tokens and open codes of `host` away. A token in the settings stays. A host that has enrolled
-/// once is then refused until it has a token again.
+/// once is then refused until it has a token again; one that no file names is forgotten.
 pub fn revoke(settings: &ServerSettings, host: &str) -> Result<Revoked, InviteError> {
-    let client = find(settings, host)?.to_string();
-    in_database(settings, |connection| {
-        let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
-        let delete = |sql| transaction.execute(sql, [&client]);
+    let revoked = in_database(settings, |connection| {
+        let Some(id) = find(settings, connection, host)? else {
+            return Ok(None);
+        };
+        let client = id.to_string();
+        let delete = |sql| connection.execute(sql, [&client]);
         let revoked = Revoked {
             tokens: delete("DELETE FROM tokens WHERE client = ?1 AND digest IS NOT NULL")?,
             codes: delete("DELETE FROM invitations WHERE client = ?1")?,
         };
         if revoked.tokens > 0 {
-            transaction.execute("INSERT INTO tokens (client) VALUES (?1)", [&client])?;
+            connection.execute("INSERT INTO tokens (client) VALUES (?1)", [&client])?;
         }
-        transaction.commit()?;
-        Ok(revoked)
-    })
+        fleet::remove(connection, &id)?;
+        Ok(Some(revoked))
+    })?;
+    revoked.ok_or_else(|| InviteError::NoHost(host.to_owned()))
 }
 
 /// The digest of a code as a person may have typed it. `None` if it cannot be a code.
@@ -122,45 +173,74 @@ pub enum Redeemed {
     By(ClientName),
     /// The settings do not have the host that it is for. It stays open.
     NoHost(ClientName),
+    /// The settings do not have the group that it is for. It stays open.
+    NoGroup(String),
+    /// It is for a group, and whoever uses it does not say who it is. It stays open.
+    NoName,
+    /// It is for a group, and there is a host of this name already. It stays open.
+    Taken(ClientName),
     /// Nothing: it is unknown, used or expired.
     Nothing,
 }
 
-/// Uses a code up and keeps the token that its host has from now on, if `is_host` knows it. Else nothing is changed.
+/// Uses a code up and keeps the token that its host has from now on, if the settings have the host or the group that it is
+/// for. Else nothing is changed. `claimed`: who its user says to be, and `is_named` whether a
+/// file has that host. Called in a transaction: of two requests with the
+/// same code, the second finds it used.
 pub fn redeem(
     connection: &Connection,
-    code: &Digest,
-    token: &Digest,
+    (code, token): (&Digest, &Digest),
+    claimed: Option<&ClientName>,
     now_ms: i64,
     is_host: impl Fn(&ClientName) -> bool,
+    is_named: impl Fn(&ClientName) -> bool,
+    is_group: impl Fn(&str) -> bool,
 ) -> rusqlite::Result<Redeemed> {
-    // An immediate transaction: of two requests with the same code, the second finds it used.
-    let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
-    let client: Option<String> = transaction
+    let found = connection
         .query_row(
-            "DELETE FROM invitations WHERE digest = ?1 AND expires_ms > ?2 RETURNING client",
+            "SELECT id, client, for_group, uses FROM invitations WHERE digest = ?1 AND expires_ms > ?2",
             params![code.as_bytes(), now_ms],
-            |row| row.get(0),
+            |row| <(i64, String, Option<String>, i64)>::try_from(row),
         )
         .optional()?;
-    let Some(client) = client else {
+    let Some((id, client, group, uses)) = found else {
         return Ok(Redeemed::Nothing);
     };
-    let host = ClientName::from_text(&client);
-    if !is_host(&host) {
-        // Dropped, the transaction takes back what it has done.
-        return Ok(Redeemed::NoHost(host));
-    }
-    transaction.execute(
+    let host = match group {
+        None => {
+            let host = ClientName::from_text(&client);
+            if !is_host(&host) {
+                return Ok(Redeemed::NoHost(host));
+            }
+            host
+        }
+        Some(group) => {
+            let Some(host) = claimed else {
+                return Ok(Redeemed::NoName);
+            };
+            if !is_group(&group) {
+                return Ok(Redeemed::NoGroup(group));
+            }
+            if is_named(host) || !fleet::add(connection, host, &group, now_ms)? {
+                return Ok(Redeemed::Taken(host.clone()));
+            }
+            host.clone()
+        }
+    };
+    let client = host.to_string();
+    match uses {
+        ..=1 => connection.execute("DELETE FROM invitations WHERE id = ?1", [id])?,
+        _ => connection.execute("UPDATE invitations SET uses = uses - 1 WHERE id = ?1", [id])?,
+    };
+    connection.execute(
         "INSERT INTO tokens (client, digest) VALUES (?1, ?2)",
         params![client, token.as_bytes()],
     )?;
-    transaction.execute(
+    connection.execute(
         "DELETE FROM tokens WHERE client = ?1 AND (digest IS NULL OR id NOT IN
             (SELECT id FROM tokens WHERE client = ?1 ORDER BY id DESC LIMIT ?2))",
         params![client, MAX_PER_HOST],
     )?;
-    transaction.commit()?;
     Ok(Redeemed::By(host))
 }
 
@@ -179,50 +259,67 @@ pub fn tokens(connection: &Connection) -> rusqlite::Result<Vec<Enrolled>> {
     Ok(tokens)
 }
 
-fn find(settings: &ServerSettings, host: &str) -> Result<ClientName, InviteError> {
+/// The host with this name or id, be it of the settings or one that enrolled into a group.
+fn find(
+    settings: &ServerSettings,
+    connection: &Connection,
+    host: &str,
+) -> rusqlite::Result<Option<ClientName>> {
     let labelled = settings.hosts.iter().find(|(_, it)| it.label == host);
     let id = ClientName::from_text(host);
-    labelled
-        .or_else(|| settings.hosts.get_key_value(&id))
-        .map(|(id, _)| id.clone())
-        .ok_or_else(|| InviteError::NoHost(host.to_owned()))
+    let found = labelled.or_else(|| settings.hosts.get_key_value(&id));
+    match found {
+        Some((id, _)) => Ok(Some(id.clone())),
+        None => Ok(fleet::has(connection, &id)?.then_some(id)),
+    }
 }
 
+/// Does `work` in one transaction.
 fn in_database<T>(
     settings: &ServerSettings,
     work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
 ) -> Result<T, InviteError> {
     let path = &settings.database;
     let connection = open::open(path, BUSY_TIMEOUT)?;
-    work(&connection).map_err(|cause| {
+    let whole = || {
+        let transaction = Transaction::new_unchecked(&connection, TransactionBehavior::Immediate)?;
+        let result = work(&transaction)?;
+        transaction.commit()?;
+        Ok(result)
+    };
+    whole().map_err(|cause| {
         let path = path.clone();
         InviteError::Open(OpenError::Sqlite { path, cause })
     })
 }
 
-fn open_code(
+/// Keeps a new code, by its digest. Those that have expired go, and of the same host or group the oldest.
+pub fn open_code(
     connection: &Connection,
-    client: &str,
+    invited: &Invited,
     code: &Digest,
     now_ms: i64,
     expires_ms: i64,
 ) -> rusqlite::Result<()> {
-    let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
-    transaction.execute("DELETE FROM invitations WHERE expires_ms <= ?1", [now_ms])?;
-    transaction.execute(
-        "INSERT INTO invitations (client, digest, expires_ms) VALUES (?1, ?2, ?3)",
-        params![client, code.as_bytes(), expires_ms],
+    let (client, group, uses) = match invited {
+        Invited::Host(client) => (client.to_string(), None, 1),
+        Invited::Fleet { group, times } => (String::new(), Some(group), *times),
+    };
+    connection.execute("DELETE FROM invitations WHERE expires_ms <= ?1", [now_ms])?;
+    connection.execute(
+        "INSERT INTO invitations (client, for_group, uses, digest, expires_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![client, group, uses, code.as_bytes(), expires_ms],
     )?;
-    transaction.execute(
-        "DELETE FROM invitations WHERE client = ?1 AND id NOT IN
-            (SELECT id FROM invitations WHERE client = ?1 ORDER BY id DESC LIMIT ?2)",
-        params![client, MAX_PER_HOST],
+    connection.execute(
+        "DELETE FROM invitations WHERE client = ?1 AND for_group IS ?2 AND id NOT IN
+            (SELECT id FROM invitations WHERE client = ?1 AND for_group IS ?2 ORDER BY id DESC LIMIT ?3)",
+        params![client, group, MAX_PER_HOST],
     )?;
-    transaction.commit()
+    Ok(())
 }
 
-/// 100 random bits, in groups that a person can copy.
-fn new_code() -> io::Result<String> {
+/// 100 random bits, in groups that a person can copy, and their digest.
+pub fn new_code() -> io::Result<(String, Digest)> {
     let mut code = String::new();
     for (index, byte) in digest::random::<CODE_SYMBOLS>()?.into_iter().enumerate() {
         if index > 0 && index % GROUP_SYMBOLS == 0 {
@@ -231,97 +328,9 @@ fn new_code() -> io::Result<String> {
         let symbol = ALPHABET.get(usize::from(byte % 32)).copied();
         code.extend(symbol.map(char::from));
     }
-    Ok(code)
+    let digest = digest_of(&code).ok_or_else(|| io::Error::other("a code is no code"))?;
+    Ok((code, digest))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn connection() -> (tempfile::TempDir, Connection) {
-        let folder = tempfile::tempdir().unwrap();
-        let connection = open::open(&folder.path().join("reports.db"), BUSY_TIMEOUT).unwrap();
-        (folder, connection)
-    }
-
-    fn digest(text: &str) -> Digest {
-        Digest::of(text.as_bytes())
-    }
-
-    #[test]
-    fn a_code_has_100_bits_and_survives_a_persons_hand() {
-        let code = new_code().unwrap();
-        let groups: Vec<&str> = code.split('-').collect();
-        assert!(
-            groups.len() == 4 && groups.iter().all(|group| group.len() == 5),
-            "{code}"
-        );
-        assert_ne!(code, new_code().unwrap());
-        let kept = digest_of("0123456789ABCDEFGHJK").unwrap();
-        for typed in [
-            "01234-56789-ABCDE-FGHJK",
-            "oi234 56789abcdefghjk",
-            " OL23456789-abcdefghjK ",
-        ] {
-            assert!(digest_of(typed).unwrap().matches(&kept), "{typed}");
-        }
-        for wrong in [
-            "",
-            "0123456789ABCDEFGHJ",
-            "0123456789ABCDEFGHJKM",
-            "0123456789ABCDEFGHJU",
-            "é",
-        ] {
-            assert!(digest_of(wrong).is_none(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn a_code_is_good_until_it_expires_and_once() {
-        let (_folder, connection) = connection();
-        let (code, token) = (digest("code"), digest("token"));
-        let redeem = |now, is_host| redeem(&connection, &code, &token, now, |_| is_host).unwrap();
-        open_code(&connection, "7", &code, 0, 1000).unwrap();
-        assert_eq!(redeem(1000, true), Redeemed::Nothing);
-        assert_eq!(redeem(999, false), Redeemed::NoHost(ClientName::Number(7)));
-        assert_eq!(redeem(999, true), Redeemed::By(ClientName::Number(7)));
-        assert_eq!(redeem(999, true), Redeemed::Nothing);
-        let kept = tokens(&connection).unwrap();
-        assert_eq!(kept.len(), 1);
-        assert!(kept[0].1.as_ref().unwrap().matches(&token));
-    }
-
-    #[test]
-    fn codes_and_tokens_of_a_host_are_bounded_and_the_newest_stay() {
-        let (_folder, connection) = connection();
-        let count = |table: &str| -> u32 {
-            let sql = format!("SELECT count(*) FROM {table}");
-            connection.query_row(&sql, [], |row| row.get(0)).unwrap()
-        };
-        open_code(&connection, "other", &digest("other"), 0, 10).unwrap();
-        for n in 0..9 {
-            open_code(&connection, "1", &digest(&n.to_string()), 0, 10).unwrap();
-        }
-        assert_eq!(count("invitations"), MAX_PER_HOST + 1);
-        assert_eq!(
-            redeem(&connection, &digest("4"), &digest("t"), 5, |_| true).unwrap(),
-            Redeemed::Nothing
-        );
-        for n in 0..9 {
-            let code = digest(&format!("again {n}"));
-            open_code(&connection, "1", &code, 5, 10).unwrap();
-            let token = digest(&format!("token {n}"));
-            let redeemed = redeem(&connection, &code, &token, 5, |_| true).unwrap();
-            assert_eq!(redeemed, Redeemed::By(ClientName::Number(1)));
-        }
-        let kept = tokens(&connection).unwrap();
-        assert_eq!(kept.len(), 4);
-        for (n, (_, token)) in (5..9).zip(kept) {
-            let expected = digest(&format!("token {n}"));
-            assert!(token.unwrap().matches(&expected), "{n}");
-        }
-        // Those that have expired go with the next.
-        open_code(&connection, "2", &digest("late"), 10, 20).unwrap();
-        assert_eq!(count("invitations"), 1);
-    }
-}
+mod tests;

@@ -1,17 +1,11 @@
 //! What the thread that writes is asked to do.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
 use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::intake::{Arrived, Outcome};
-use super::invitation::{Enrolled, Redeemed};
+use super::invitation::Enrolled;
 use super::outage::Unavailable;
-use crate::client_name::ClientName;
-use crate::collector::digest::Digest;
-use crate::collector::settings::host::Host;
 
 /// Where the answer goes.
 pub type Reply<T> = oneshot::Sender<Result<T, Unavailable>>;
@@ -28,13 +22,6 @@ pub enum Job {
     WriteDown { reply: Reply<()> },
     /// Give all enrolled tokens.
     Tokens { reply: Reply<Vec<Enrolled>> },
-    /// Exchange a code for a token.
-    Redeem {
-        code: Digest,
-        token: Digest,
-        hosts: Arc<BTreeMap<ClientName, Host>>,
-        reply: Reply<Redeemed>,
-    },
     /// Change other tables, in a transaction.
     Change { work: Work, reply: Reply<()> },
 }

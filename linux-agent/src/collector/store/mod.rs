@@ -8,6 +8,7 @@
 pub(crate) mod backup;
 pub(crate) mod file;
 mod file_id;
+pub(crate) mod fleet;
 mod gathered;
 pub(crate) mod history;
 mod intake;
@@ -26,7 +27,6 @@ pub(crate) mod settings;
 mod wal;
 mod writer;
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -36,13 +36,11 @@ use std::thread::JoinHandle;
 use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::digest::Digest;
 use super::now::steady_ms;
-use super::settings::host::Host;
 use crate::client_name::ClientName;
 use history::series::{self, Question, Series};
 use history::streams::{Last, Shared};
-use invitation::{Enrolled, Redeemed};
+use invitation::Enrolled;
 use job::{Job, Reply};
 use open::OpenError;
 use readers::Readers;
@@ -206,22 +204,6 @@ impl Store {
         self.ask(|reply| Job::Tokens { reply }).await
     }
 
-    /// Exchanges a code for a token; see [`invitation::redeem`].
-    pub async fn redeem(
-        &self,
-        code: Digest,
-        token: Digest,
-        hosts: Arc<BTreeMap<ClientName, Host>>,
-    ) -> Result<Redeemed, Unavailable> {
-        self.ask(|reply| Job::Redeem {
-            code,
-            token,
-            hosts,
-            reply,
-        })
-        .await
-    }
-
     /// Reads from tables other than those of reports.
     pub async fn look_up<T: Send + 'static>(
         &self,
@@ -231,12 +213,18 @@ impl Store {
     }
 
     /// Changes tables other than those of reports, whole or not at all.
-    pub async fn change(
+    pub async fn change<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Connection) -> rusqlite::Result<()> + Send + 'static,
-    ) -> Result<(), Unavailable> {
-        let work = Box::new(work);
-        self.ask(|reply| Job::Change { work, reply }).await
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, Unavailable> {
+        let (tell, told) = oneshot::channel();
+        let work = Box::new(move |connection: &Connection| {
+            // Whoever asked may be gone.
+            let _ = tell.send(work(connection)?);
+            Ok(())
+        });
+        self.ask(|reply| Job::Change { work, reply }).await?;
+        told.await.map_err(|_| Unavailable)
     }
 
     async fn ask<T>(&self, job: impl FnOnce(Reply<T>) -> Job) -> Result<T, Unavailable> {

@@ -117,8 +117,16 @@ const HISTORY: &str = "
     ALTER TABLE runs ADD COLUMN numbers TEXT;
 ";
 
+// A code for a group is for no client yet: that is empty, and the code works `uses` times. Who enrolls with one is in `fleet`.
 // Of a session there is only the digest of its token; `proof` is that of what let its user in.
-const SESSIONS: &str = "
+const FLEET_AND_SESSIONS: &str = "
+    ALTER TABLE invitations ADD COLUMN for_group TEXT;
+    ALTER TABLE invitations ADD COLUMN uses INTEGER NOT NULL DEFAULT 1;
+    CREATE TABLE fleet (
+        client      TEXT NOT NULL PRIMARY KEY,
+        for_group   TEXT NOT NULL,
+        enrolled_ms INTEGER NOT NULL
+    ) STRICT;
     CREATE TABLE sessions (
         id         INTEGER PRIMARY KEY AUTOINCREMENT,
         digest     BLOB NOT NULL UNIQUE,
@@ -209,7 +217,7 @@ fn complete(transaction: &Transaction<'_>, version: i64) -> rusqlite::Result<()>
         transaction.execute_batch(UNNUMBERED)?;
     }
     transaction.execute_batch(HISTORY)?;
-    transaction.execute_batch(SESSIONS)?;
+    transaction.execute_batch(FLEET_AND_SESSIONS)?;
     transaction.execute_batch(ALARMS)?;
     transaction.pragma_update(None, "user_version", VERSION)
 }

@@ -19,7 +19,6 @@ use super::outage::Outage;
 use super::retention;
 use super::settings::StoreSettings;
 use super::wal::LogGuard;
-use crate::client_name::ClientName;
 use crate::collector::now::now_ms;
 
 /// How long to wait before trying again to open a database that was deleted or replaced.
@@ -183,20 +182,6 @@ impl Writer {
                     }
                     Job::Tokens { reply } => {
                         let _ = reply.send(reading.note(invitation::tokens(connection)));
-                    }
-                    Job::Redeem {
-                        code,
-                        token,
-                        hosts,
-                        reply,
-                    } => {
-                        let is_host = |id: &ClientName| hosts.contains_key(id);
-                        let result =
-                            invitation::redeem(connection, &code, &token, now_ms(), is_host);
-                        if !file.is_in_place() {
-                            return End::Displaced;
-                        }
-                        let _ = reply.send(writing.note(result));
                     }
                     Job::Change { work, reply } => {
                         let result = change(connection, work);

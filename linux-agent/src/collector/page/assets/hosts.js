@@ -1,7 +1,9 @@
 // All hosts: problems first, boards below their gateway.
 
+import { ADD_LINK } from "./add.js";
 import { choice, el, save, setAttribute, setChildren, setText, show } from "./dom.js";
 import { figuresOf } from "./figures.js";
+import { isAdmin } from "./session.js";
 import { csv } from "./table.js";
 import { whyOf } from "./why.js";
 import { STATES, STATE_NAMES, count, duration, fullInstant, instant, stateInWords } from "./words.js";
@@ -17,8 +19,7 @@ const COLUMNS = [
   ["run_since", "Agent runs for"],
 ];
 
-const NO_HOSTS =
-  "There are no hosts yet. Add a table such as [hosts.web] to the collector's settings; it appears here as soon as they are read again.";
+const NO_HOSTS = "There are no hosts yet. Add one here, or a table such as [hosts.web] to the collector's settings; it appears as soon as they are read again.";
 
 export class HostsView {
   constructor(parameters, change) {
@@ -51,6 +52,7 @@ export class HostsView {
         this.filters,
         el("label", { class: "sort" }, "Sort ", this.select),
         el("button", { type: "button", class: "quiet", click: () => this.save() }, "CSV"),
+        isAdmin() && el("a", { class: "add", href: ADD_LINK }, "Add a host"),
       ),
       this.table,
       this.note,

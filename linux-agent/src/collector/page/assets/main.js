@@ -1,5 +1,6 @@
 // Which view the address asks for, what keeps it fresh, and what stands above all views.
 
+import { AddView } from "./add.js";
 import { AlarmsView } from "./alarms.js";
 import { ask } from "./api.js";
 import { el, setText } from "./dom.js";
@@ -77,7 +78,7 @@ function show() {
       }
     };
     const isNew = view !== undefined;
-    const views = { host: () => new HostView(id, parameters, change), alarms: () => new AlarmsView() };
+    const views = { host: () => new HostView(id, parameters, change), add: () => new AddView(), alarms: () => new AlarmsView() };
     view = (Object.hasOwn(views, name) ? views[name] : () => new HostsView(parameters, change))();
     view.key = key;
     main.replaceChildren(told ? view.element : el("p", { class: "empty" }, "Asking the collector…"));
