@@ -108,7 +108,9 @@ fn reports_accounts_and_pages_have_the_fields_of_the_docs() {
         assert!(client[counted].is_number(), "{client}");
     }
 
-    for request in rows(requests).iter().map(|row| name(&row[0])) {
+    let requests = rows(requests);
+    let has = |request: &str| requests.iter().any(|row| name(&row[0]) == request);
+    for request in requests.iter().map(|row| name(&row[0])) {
         let (method, path) = request.split_once(' ').expect("method and path");
         let path = path.replace("{id}", "1");
         // These two it must have.
@@ -122,7 +124,7 @@ fn reports_accounts_and_pages_have_the_fields_of_the_docs() {
             assert_eq!(answer.status, 200, "{path}: {}", answer.body);
         }
         // A path that is there, but not for this method.
-        if method == "POST" {
+        if method == "POST" && !has(&format!("GET {path}")) {
             let answer = http_get(&format!("{}{path}", pair.url)).expect("an answer");
             assert_eq!(answer.status, 405, "{path}: {}", answer.body);
         }
