@@ -88,10 +88,10 @@ export class AddView {
       setText(this.command, `mote enroll ${url} --code ${code} && mote start`);
       setText(this.until, `The code is good for ${count(times, "host")} and ${duration(wanted.valid_for_s)}, until ${new Date(expires * 1000).toLocaleString()}. It is shown only here and now.`);
       const isLocal = ["localhost", "127.0.0.1", "[::1]"].includes(location.hostname);
-      setText(this.hint, location.protocol === "https:" ? "A host that runs mote as a service starts it by systemctl start mote in place of mote start." : isLocal ? "This address leads to the host itself: it works on this machine alone." : "Hosts send no code to an address without https://; give the collector a certificate (tls_cert_file) first.");
+      setText(this.hint, location.protocol === "https:" ? "A host that runs mote as a service starts it by systemctl start mote in place of mote start." : isLocal ? "This address leads to the host itself: it works on this machine alone." : "Hosts send a code over TLS only; give the collector a certificate (tls_cert_file) first.");
       setText(this.copied, "");
       this.result.hidden = false;
-      this.known = undefined;
+      this.known = this.seen;
       this.command.focus();
     } catch (error) {
       setText(this.failure, error.message);
@@ -103,7 +103,7 @@ export class AddView {
       await navigator.clipboard.writeText(this.command.textContent);
       setText(this.copied, "Copied.");
     } catch {
-      // Without https:// the browser does not let scripts copy.
+      // Without TLS the browser does not let scripts copy.
       getSelection().selectAllChildren(this.command);
       setText(this.copied, "Selected: copy it with the keyboard.");
     }
@@ -111,8 +111,10 @@ export class AddView {
 
   /// Says who has come since the command was made.
   update({ hosts }) {
+    this.seen = new Set(hosts.map((it) => it.client_id));
     if (this.result.hidden) return;
-    this.known ??= new Set(hosts.map((it) => it.client_id));
+    // Who came between the last look and the code counts too.
+    this.known ??= this.seen;
     const come = hosts.filter((it) => !this.known.has(it.client_id));
     setText(this.news, come.length === 0 ? "Waiting for the host…" : come.map((it) => `${it.label}: ${it.state === "never" ? "has enrolled" : "reports"}.`).join(" "));
   }
