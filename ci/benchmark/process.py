@@ -34,10 +34,10 @@ def measure(pids, seconds):
     elapsed = time.monotonic() - began
     costs = {}
     for name, pid in pids.items():
-        cpu_ms, wakeups = before[name]
+        cpu_before, wakeups = before[name]
         rss_mib, private_mib = memory_mib(pid)
         costs[name] = Cost(
-            cpu_ms=(cpu_ms(pid) - cpu_ms) / elapsed,
+            cpu_ms=(cpu_ms(pid) - cpu_before) / elapsed,
             wakeups=(_wakeups(pid) - wakeups) / elapsed,
             rss_mib=rss_mib,
             private_mib=private_mib,

@@ -2,6 +2,8 @@
 #![no_main]
 
 // The parser alone: the library has it only together with the collector, and so with SQLite.
+#[path = "../../../../linux-agent/src/collector/data.rs"]
+mod data;
 #[allow(dead_code)]
 #[path = "../../../../linux-agent/src/collector/report.rs"]
 mod report;
