@@ -450,6 +450,13 @@ async fn made(settings: &ServerSettings, store: Store) -> Result<Rules, ServeErr
     })
 }
 
+/// From now on these rules count, for alarms too: of who has enrolled as of who stands in the settings.
+fn in_force(app: &App, rules: Rules, settings: &ServerSettings) {
+    app.alarms
+        .follow(Arc::clone(&rules.hosts), settings.notify.clone());
+    app.follow(rules);
+}
+
 /// Never done. Requests under way keep the rules that they began with, and connections their encryption.
 async fn follow_settings(
     settings: ServerSettings,
@@ -475,7 +482,7 @@ async fn follow_settings(
         let new = tokio::select! {
             () = app.has_enrolled.notified() => {
                 match made(&current, app.store.clone()).await {
-                    Ok(rules) => app.follow(rules),
+                    Ok(rules) => in_force(&app, rules, &current),
                     Err(error) => log::error!("{error}; who enrolled last is not known yet"),
                 }
                 continue;
@@ -506,9 +513,7 @@ async fn follow_settings(
                          change them"
                     );
                 }
-                app.alarms
-                    .follow(Arc::clone(&rules.hosts), new.notify.clone());
-                app.follow(rules);
+                in_force(&app, rules, &new);
                 tls.send_replace(encryption);
                 current = new;
             }
