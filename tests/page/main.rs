@@ -7,4 +7,5 @@ mod add;
 mod alarms;
 mod files;
 mod login;
+mod phone;
 mod seen;

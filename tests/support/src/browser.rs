@@ -101,6 +101,12 @@ impl Browser {
         self.post("url", &json!({ "url": url }));
     }
 
+    /// Runs a script in each page that is opened from now on, before those of the page.
+    pub fn before_each_page(&self, script: &str) {
+        let source = json!({ "source": script });
+        self.command("Page.addScriptToEvaluateOnNewDocument", &source);
+    }
+
     /// As the button of that name does.
     pub fn back(&self) {
         self.post("back", &json!({}));

@@ -11,6 +11,8 @@ const ASK_AGAIN_MS = 2000;
 /// Lengths of a silence: seconds, and what the choice says.
 const LENGTHS = [[3600, "1 hour"], [7200, "2 hours"], [28_800, "8 hours"], [86_400, "1 day"], [604_800, "1 week"]];
 
+const HEADS = ["Host", "Alarm", "State", "Since", "For", "Value", "What", "Told"];
+
 export class AlarmsView {
   constructor() {
     this.title = "Alarms – mote";
@@ -83,7 +85,7 @@ export class AlarmsView {
   }
 
   table(label, alarms, now) {
-    const heads = ["Host", "Alarm", "State", "Since", "For", "Value", "What", "Told"].map((name) => el("th", { scope: "col" }, name));
+    const heads = HEADS.map((name) => el("th", { scope: "col" }, name));
     const rows = alarms.map((it) => {
       const host = it.client_id === undefined ? it.host : el("a", { href: hostLink(it.client_id) }, it.host);
       const cells = [
@@ -94,9 +96,9 @@ export class AlarmsView {
         [it.text, this.silenceButton(it)],
         [...told(it, now)],
       ];
-      return el("tr", {}, el("th", { scope: "row" }, host), el("td", {}, it.item ? `${it.name} ${it.item}` : it.name), cells.map((content) => el("td", {}, content)));
+      return el("tr", {}, el("th", { scope: "row" }, host), [[it.item ? `${it.name} ${it.item}` : it.name], ...cells].map((content, index) => el("td", { "data-name": HEADS[index + 1] }, content)));
     });
-    return scrolling(label, el("table", {}, el("thead", {}, el("tr", {}, heads)), el("tbody", {}, rows)));
+    return scrolling(label, el("table", { class: "cards" }, el("thead", {}, el("tr", {}, heads)), el("tbody", {}, rows)));
   }
 
   silenceButton(it) {

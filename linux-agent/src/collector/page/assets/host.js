@@ -26,6 +26,8 @@ const SHORTEST = 10;
 /// The end of the year 9999, as the collector has it.
 const LATEST = 253_402_300_799;
 
+const ORDER_HEADS = ["Service", "Plugin", "Every", "Template", "Because of", "State", "Last report"];
+
 const ACCOUNT_AGAIN_MS = 10_000;
 
 export class HostView {
@@ -46,7 +48,7 @@ export class HostView {
     this.empty = el("p", { class: "empty", hidden: true });
     const head = (...names) => el("thead", {}, el("tr", {}, names.map((name) => el("th", { scope: "col" }, name))));
     const table = (label, headings, body) =>
-      el("div", { class: "scrolls", tabindex: "0", role: "region", "aria-label": label }, el("table", {}, headings, body));
+      el("div", { class: "scrolls", tabindex: "0", role: "region", "aria-label": label }, el("table", { class: "cards" }, headings, body));
     this.below = el(
       "div",
       { class: "below" },
@@ -54,11 +56,11 @@ export class HostView {
       this.marks.element,
       el("h2", {}, "Orders"),
       this.fetched,
-      table("Orders", head("Service", "Plugin", "Every", "Template", "Because of", "State", "Last report"), this.orders),
+      table("Orders", head(...ORDER_HEADS), this.orders),
       el("h2", {}, "Reports that came"),
       this.account,
     );
-    this.whole = el("div", {}, this.boards, el("div", { class: "bar-of-time" }, this.ranges, this.span), this.services, this.below);
+    this.whole = el("div", {}, this.boards, el("div", { class: "bar-of-time" }, this.ranges, this.span), el("h2", { class: "unseen" }, "Services"), this.services, this.below);
     this.element = el(
       "div",
       { class: "host" },
@@ -93,9 +95,10 @@ export class HostView {
     this.host = told.hosts.find((it) => String(it.client_id) === this.id);
     this.empty.hidden = this.host !== undefined;
     this.whole.hidden = this.host === undefined;
+    this.badge.hidden = this.host === undefined;
     if (!this.host) {
       setText(this.name, this.id);
-      setText(this.empty, "The collector's settings have no host with this id. Its reports of before are kept.");
+      setText(this.empty, "The collector's settings name no host with this id. Look for it among all hosts, or add it.");
       return;
     }
     this.updateHead();
@@ -225,7 +228,7 @@ export class HostView {
     const key = JSON.stringify(rows);
     if (key === this.ordersKey) return;
     this.ordersKey = key;
-    this.orders.replaceChildren(...rows.map(([name, ...rest]) => el("tr", {}, el("th", { scope: "row" }, name), rest.map((it) => el("td", {}, it)))));
+    this.orders.replaceChildren(...rows.map(([name, ...rest]) => el("tr", {}, el("th", { scope: "row" }, name), rest.map((it, index) => el("td", { "data-name": ORDER_HEADS[index + 1] }, it)))));
   }
 
   async askAccount() {

@@ -128,6 +128,7 @@ function updateSummary() {
   setText(summary, bad.length === 0 ? `${all}, all reporting` : `${bad.length} of ${all} with a problem: ${list.join(", ")}${more}`);
   summary.classList.toggle("bad", bad.length > 0);
   alarmsLink.hidden = false;
+  if (!states) countAlarms();
   // Read out only what changed, never a running time.
   const now = new Map(told.hosts.map((it) => [it.client_id, it]));
   const changed = states ? told.hosts.filter((it) => states.has(it.client_id) && states.get(it.client_id) !== it.state) : [];

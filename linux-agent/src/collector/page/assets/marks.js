@@ -9,6 +9,9 @@ const ASK_AGAIN_MS = 10_000;
 /// More would hide the figures.
 const MAX_MARKS = 200;
 
+/// The room of a letter beside its line, in CSS pixels.
+const LETTER_WIDTH = 12;
+
 /// What each kind is called, and its colour.
 const KINDS = {
   alarm: ["Alarm", "--bad"],
@@ -66,7 +69,9 @@ export function drawMarks(plot, events, colour) {
   ctx.lineWidth = devicePixelRatio;
   ctx.setLineDash([3 * devicePixelRatio, 3 * devicePixelRatio]);
   ctx.font = `${10 * devicePixelRatio}px sans-serif`;
-  for (const event of events) {
+  // A letter only where it stands apart from the one before.
+  let free = -Infinity;
+  for (const event of [...events].sort((one, two) => one.at - two.at)) {
     const at = Math.round(plot.valToPos(event.at, "x", true));
     if (at < bbox.left || at > bbox.left + bbox.width) continue;
     const [name, token] = KINDS[event.kind] ?? [event.kind, "--muted"];
@@ -75,6 +80,8 @@ export function drawMarks(plot, events, colour) {
     ctx.moveTo(at, bbox.top);
     ctx.lineTo(at, bbox.top + bbox.height);
     ctx.stroke();
+    if (at < free) continue;
+    free = at + LETTER_WIDTH * devicePixelRatio;
     ctx.fillText(name[0], at + 2 * devicePixelRatio, bbox.top + 9 * devicePixelRatio);
   }
   ctx.restore();
