@@ -16,6 +16,7 @@ mod hung;
 mod limits;
 mod live;
 mod openapi;
+mod refused;
 mod reload;
 mod said;
 mod sessions;

@@ -38,7 +38,9 @@ pub const MAX_UNWRITTEN: usize = 10_000;
 /// What is wrong with hosts, and who hears of it.
 pub struct Alarms {
     state: Shared,
-    store: Store,
+    pub(super) store: Store,
+    /// Whoever changes silences has it, so that what was looked at stays true until it is on disk.
+    pub(super) silencing: tokio::sync::Mutex<()>,
     lateness: Arc<Lateness>,
     watch: Arc<Watch>,
 }
@@ -52,7 +54,7 @@ pub struct Open {
     pub silence: Option<Silence>,
 }
 
-fn now() -> Now {
+pub(super) fn now() -> Now {
     Now {
         steady_ms: steady_ms(),
         unix_ms: now_ms(),
@@ -92,6 +94,7 @@ impl Alarms {
                 unwritten: Vec::new(),
             }),
             store,
+            silencing: tokio::sync::Mutex::default(),
             lateness,
             watch,
         }
@@ -140,61 +143,6 @@ impl Alarms {
         self.state().notify.targets.keys().cloned().collect()
     }
 
-    /// Silences a host, or one alarm of it, for so long. `None`: there are too many silences.
-    pub async fn silence(
-        &self,
-        client: ClientName,
-        alarm: Option<String>,
-        length: Duration,
-        reason: String,
-    ) -> Result<Option<Silence>, Unavailable> {
-        let silence = {
-            let mut state = self.state();
-            let (engine, now) = (&mut state.engine, now());
-            let silence = Silence {
-                id: engine.next_silence,
-                client,
-                alarm,
-                since_ms: now.unix_ms,
-                until_ms: now.unix_ms.saturating_add(whole_ms(length)),
-                reason,
-                ended_ms: None,
-            };
-            if !engine.silences.add(silence.clone(), now) {
-                return Ok(None);
-            }
-            engine.next_silence += 1;
-            let what = silence.alarm.as_deref().unwrap_or("all alarms");
-            let text = format!("{what} silenced: {}", silence.reason);
-            engine.event(Some(&silence.client), "silence", text, now);
-            engine.record(Record::Silence(silence.clone()));
-            silence
-        };
-        self.write().await?;
-        Ok(Some(silence))
-    }
-
-    /// Ends a silence. `None`: there is none of this number.
-    pub async fn end_silence(&self, id: i64) -> Result<Option<Silence>, Unavailable> {
-        let ended = {
-            let mut state = self.state();
-            let (engine, now) = (&mut state.engine, now());
-            let ended = engine.silences.end(id, now);
-            if let Some(silence) = &ended {
-                engine.event(
-                    Some(&silence.client),
-                    "silence",
-                    "a silence was ended".to_owned(),
-                    now,
-                );
-                engine.record(Record::Silence(silence.clone()));
-            }
-            ended
-        };
-        self.write().await?;
-        Ok(ended)
-    }
-
     /// Works, and is never done.
     pub async fn work(self: Arc<Self>) {
         let threads = Courier::start().and_then(|courier| Ok((courier, Heartbeat::start()?)));
@@ -231,7 +179,7 @@ impl Alarms {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock()
     }
 
@@ -370,7 +318,7 @@ fn newest(mut records: Vec<Record>, most: usize) -> Vec<Record> {
     records
 }
 
-fn whole_ms(length: Duration) -> i64 {
+pub(super) fn whole_ms(length: Duration) -> i64 {
     i64::try_from(length.as_millis()).unwrap_or(i64::MAX)
 }
 

@@ -26,6 +26,7 @@ mod moment;
 pub(crate) mod outbox;
 pub(crate) mod records;
 pub(crate) mod silences;
+mod silencing;
 mod state;
 mod tell;
 #[cfg(test)]

@@ -36,7 +36,7 @@ impl Silences {
     /// Adds one. `false`: there are too many.
     pub fn add(&mut self, silence: Silence, now: Now) -> bool {
         self.pass(now);
-        if self.all.len() >= MAX_SILENCES {
+        if self.is_full() {
             return false;
         }
         let left_ms = (silence.until_ms - now.unix_ms).max(0);
@@ -45,12 +45,23 @@ impl Silences {
         true
     }
 
-    /// Ends one now. `None`: there is none of this number.
-    pub fn end(&mut self, id: i64, now: Now) -> Option<Silence> {
-        let at = self.all.iter().position(|(silence, _)| silence.id == id)?;
-        let (mut silence, _) = self.all.remove(at);
-        silence.ended_ms = Some(now.unix_ms);
-        Some(silence)
+    /// Whether there is no room for another.
+    pub fn is_full(&self) -> bool {
+        self.all.len() >= MAX_SILENCES
+    }
+
+    /// What one is once it has ended now. `None`: there is none of this number.
+    pub fn ended(&self, id: i64, now: Now) -> Option<Silence> {
+        let (silence, _) = self.all.iter().find(|(silence, _)| silence.id == id)?;
+        Some(Silence {
+            ended_ms: Some(now.unix_ms),
+            ..silence.clone()
+        })
+    }
+
+    /// Takes one away.
+    pub fn remove(&mut self, id: i64) {
+        self.all.retain(|(silence, _)| silence.id != id);
     }
 
     /// Forgets those whose time is over.
@@ -105,11 +116,12 @@ mod tests {
         assert_eq!(id(&silences, Some(&one), "disk"), Some(1));
         silences.pass(at(1000));
         assert_eq!(id(&silences, Some(&one), "disk"), Some(2));
-        assert_eq!(
-            silences.end(2, at(1500)).unwrap().ended_ms,
-            Some(at(1500).unix_ms)
-        );
-        assert_eq!(silences.end(2, at(1500)), None);
+        let ended = silences.ended(2, at(1500)).unwrap();
+        assert_eq!(ended.ended_ms, Some(at(1500).unix_ms));
+        // Until it is taken away it is in force.
+        assert_eq!(id(&silences, Some(&one), "disk"), Some(2));
+        silences.remove(2);
+        assert_eq!(silences.ended(2, at(1500)), None);
         assert_eq!(silences.all().count(), 0);
     }
 

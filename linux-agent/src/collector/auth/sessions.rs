@@ -1,7 +1,7 @@
 //! Who has logged in. The browser has a token, and only its digest is kept, here and in the database.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::http::header::{COOKIE, HeaderMap};
 
@@ -68,16 +68,19 @@ impl Sessions {
             proof,
             expires_ms: now_ms + life_s * 1000,
         };
-        let over = self.too_many(&session.user, now_ms);
-        let stored = session.clone();
+        let over = Arc::new(self.too_many(&session.user, now_ms));
+        let (stored, gone) = (session.clone(), Arc::clone(&over));
         let change = self.store.change(move |connection| {
-            for digest in &over {
+            for digest in gone.iter() {
                 sessions::remove(connection, digest)?;
             }
             sessions::add(connection, &stored, now_ms)
         });
         change.await?;
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.locked();
+        for digest in over.iter() {
+            open.remove(digest.as_bytes());
+        }
         open.insert(session.digest.as_bytes().to_vec(), session);
         Ok(token)
     }
@@ -85,7 +88,7 @@ impl Sessions {
     /// Whose session a request shows, if that is as good as when it was opened.
     pub fn holder(&self, headers: &HeaderMap, access: &Access, now_ms: i64) -> Option<Holder> {
         let digest = Digest::of(presented(headers)?.as_bytes());
-        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = self.locked();
         let session = open.get(digest.as_bytes())?;
         if session.expires_ms <= now_ms {
             return None;
@@ -105,34 +108,34 @@ impl Sessions {
             return Ok(());
         };
         let digest = Digest::of(token.as_bytes());
-        {
-            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-            if open.remove(digest.as_bytes()).is_none() {
-                return Ok(());
-            }
+        if !self.locked().contains_key(digest.as_bytes()) {
+            return Ok(());
         }
-        let change = move |connection: &rusqlite::Connection| sessions::remove(connection, &digest);
-        self.store.change(change).await
+        let stored = digest.clone();
+        let change = move |connection: &rusqlite::Connection| sessions::remove(connection, &stored);
+        // What is refused changes nothing: at the next start it would be open again.
+        self.store.change(change).await?;
+        self.locked().remove(digest.as_bytes());
+        Ok(())
     }
 
-    /// Forgets those that are over, and those of `user` that a further one would be too many for.
+    fn locked(&self) -> MutexGuard<'_, HashMap<Vec<u8>, Session>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Forgets those that are over. Gives those of `user` that a further one would be too many for.
     fn too_many(&self, user: &Option<String>, now_ms: i64) -> Vec<Digest> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.locked();
         open.retain(|_, it| it.expires_ms > now_ms);
         let own = open.values().filter(|it| it.user == *user);
         let mut own: Vec<(i64, Digest)> =
             own.map(|it| (it.expires_ms, it.digest.clone())).collect();
         own.sort_by_key(|(expires_ms, _)| *expires_ms);
         let over = (own.len() + 1).saturating_sub(MAX_PER_USER);
-        let over: Vec<Digest> = own
-            .into_iter()
+        own.into_iter()
             .take(over)
             .map(|(_, digest)| digest)
-            .collect();
-        for digest in &over {
-            open.remove(digest.as_bytes());
-        }
-        over
+            .collect()
     }
 }
 

@@ -1,0 +1,99 @@
+//! Silences that people ask for: first on disk, then in force. What is refused changes nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::duty::{Alarms, now, whole_ms};
+use super::records::{self, Event, Record};
+use super::silences::Silence;
+use crate::client_name::ClientName;
+use crate::collector::store::Unavailable;
+
+impl Alarms {
+    /// Silences a host, or one alarm of it, for so long. `None`: there are too many silences.
+    pub async fn silence(
+        self: &Arc<Self>,
+        client: ClientName,
+        alarm: Option<String>,
+        length: Duration,
+        reason: String,
+    ) -> Result<Option<Silence>, Unavailable> {
+        let alarms = Arc::clone(self);
+        let work = async move { alarms.begin(client, alarm, length, reason).await };
+        to_the_end(work).await
+    }
+
+    /// Ends a silence. `None`: there is none of this number.
+    pub async fn end_silence(self: &Arc<Self>, id: i64) -> Result<Option<Silence>, Unavailable> {
+        let alarms = Arc::clone(self);
+        to_the_end(async move { alarms.end(id).await }).await
+    }
+
+    async fn begin(
+        &self,
+        client: ClientName,
+        alarm: Option<String>,
+        length: Duration,
+        reason: String,
+    ) -> Result<Option<Silence>, Unavailable> {
+        let _alone = self.silencing.lock().await;
+        let now = now();
+        let silence = {
+            let mut state = self.state();
+            let engine = &mut state.engine;
+            engine.silences.pass(now);
+            if engine.silences.is_full() {
+                return Ok(None);
+            }
+            // A number that is not used in the end does no harm.
+            let id = engine.next_silence;
+            engine.next_silence += 1;
+            Silence {
+                id,
+                client,
+                alarm,
+                since_ms: now.unix_ms,
+                until_ms: now.unix_ms.saturating_add(whole_ms(length)),
+                reason,
+                ended_ms: None,
+            }
+        };
+        let what = silence.alarm.as_deref().unwrap_or("all alarms");
+        let text = format!("{what} silenced: {}", silence.reason);
+        self.keep(&silence, text, now.unix_ms).await?;
+        self.state().engine.silences.add(silence.clone(), now);
+        Ok(Some(silence))
+    }
+
+    async fn end(&self, id: i64) -> Result<Option<Silence>, Unavailable> {
+        let _alone = self.silencing.lock().await;
+        let now = now();
+        let Some(silence) = self.state().engine.silences.ended(id, now) else {
+            return Ok(None);
+        };
+        let text = "a silence was ended".to_owned();
+        self.keep(&silence, text, now.unix_ms).await?;
+        self.state().engine.silences.remove(id);
+        Ok(Some(silence))
+    }
+
+    /// Writes a silence and what people read of it, both or neither.
+    async fn keep(&self, silence: &Silence, text: String, at_ms: i64) -> Result<(), Unavailable> {
+        let event = Event {
+            at_ms,
+            client: Some(silence.client.clone()),
+            kind: "silence",
+            text,
+        };
+        let records = [Record::Silence(silence.clone()), Record::Event(event)];
+        let change = move |connection: &rusqlite::Connection| records::write(connection, &records);
+        self.store.change(change).await
+    }
+}
+
+/// Goes on though whoever asked is gone: what is on disk is to be in force too.
+async fn to_the_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Unavailable>> + Send + 'static,
+) -> Result<T, Unavailable> {
+    tokio::spawn(work).await.unwrap_or(Err(Unavailable))
+}
