@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::outcome::{Failed, LAST_LINES, exit, failed, say};
+use super::outcome::{Failed, LAST_LINES, exit, failed, say, say_aside};
 use super::source::Source;
 use crate::collector::{self, Collector, InviteError, ServeError, ServerSettings};
 use crate::system::log;
@@ -35,18 +35,19 @@ pub fn serve(source: &Source) -> Result<(), Failed> {
     let (mut terminate, mut interrupt) =
         signals.map_err(|error: io::Error| failed(exit::FAILED, error))?;
     let scheme = if collector.has_tls() { "https" } else { "http" };
-    say(&format!(
+    let mut lines = vec![format!(
         "mote serve: {scheme}://{}/",
         collector.local_addr()
-    ))?;
+    )];
     if let Some(link) = collector
         .link()
         .map_err(|error| failed(exit::FAILED, error))?
     {
-        say(&format!(
+        lines.push(format!(
             "There are no users, so only this machine may look. From elsewhere, open this link once, within an hour:\n  {link}"
-        ))?;
+        ));
     }
+    say_aside(lines, || {})?;
     collector.run(async {
         Manager::from_env().tell("READY=1");
         tokio::select! {

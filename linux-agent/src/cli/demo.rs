@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::outcome::{Failed, exit, failed, say};
+use super::outcome::{Failed, exit, failed, say_aside};
 use super::process::run_agent;
 use super::source::Source;
 use crate::collector::{Collector, ServerSettings};
@@ -55,19 +55,16 @@ pub fn demo(source: &Source, state: Option<&Path>) -> Result<(), Failed> {
     };
     let settings = agent_source.settings()?;
 
-    say(&format!(
-        "This machine reports to the collector on {url}/ - open it in a browser, or"
-    ))?;
-    say(&format!(
-        "  curl '{url}/api/reports?client_id=1&service=LinuxCPU'"
-    ))?;
-    say(&format!("  mote --config {} status", file.display()))?;
-    say(&format!(
-        "Settings and reports are in {}. Ctrl-C ends it.",
-        state.display()
-    ))?;
-    // It only reads; it ends with the process.
-    thread::spawn(move || show_reports(&url));
+    let lines = vec![
+        format!("This machine reports to the collector on {url}/ - open it in a browser, or"),
+        format!("  curl '{url}/api/reports?client_id=1&service=LinuxCPU'"),
+        format!("  mote --config {} status", file.display()),
+        format!(
+            "Settings and reports are in {}. Ctrl-C ends it.",
+            state.display()
+        ),
+    ];
+    say_aside(lines, move || show_reports(&url))?;
     let result = run_agent(settings, &agent_source, false);
     collector.stop();
     result

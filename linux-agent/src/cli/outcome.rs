@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::os::fd::AsFd;
+use std::thread;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -54,6 +55,23 @@ pub fn failed(code: u8, sentence: impl std::fmt::Display) -> Failed {
 /// Prints a line. A closed pipe is not an error.
 pub fn say(line: &str) -> Result<(), Failed> {
     say_raw(&format!("{line}\n"))
+}
+
+/// Prints lines, and then does the rest, in a thread that ends with the process: what runs for long never waits for
+/// whoever should read them.
+pub(super) fn say_aside(
+    lines: Vec<String>,
+    rest: impl FnOnce() + Send + 'static,
+) -> Result<(), Failed> {
+    let print = move || {
+        if lines.iter().all(|it| say(it).is_ok()) {
+            rest();
+        }
+    };
+    let started = thread::Builder::new().spawn(print);
+    started
+        .map(drop)
+        .map_err(|error| failed(exit::FAILED, format!("no thread can be started: {error}")))
 }
 
 pub(super) fn say_raw(text: &str) -> Result<(), Failed> {

@@ -6,6 +6,7 @@ use ureq::Body;
 use ureq::http::{HeaderMap, Response, Uri, header};
 
 use crate::http::error::{CallError, CallFault};
+use crate::http::words;
 use crate::protocol::MAX_DOCUMENT;
 
 /// A longer `ETag` is not used.
@@ -45,6 +46,11 @@ pub fn read_document(url: &Uri, response: &mut Response<Body>) -> Result<Vec<u8>
         .map_err(|error| CallFault::Unreachable(ureq::Error::from(error)).of(url))?;
     if document.len() > MAX_DOCUMENT {
         return Err(CallFault::TooLarge.of(url));
+    }
+    // Servers of the family call their JSON text/html, so only the text itself tells.
+    if document.trim_ascii_start().starts_with(b"<") {
+        let title = words::of(&document).map(|it| format!("it says \"{it}\""));
+        return Err(CallFault::Page.of(url).because(title));
     }
     Ok(document)
 }

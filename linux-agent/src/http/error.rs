@@ -29,8 +29,12 @@ pub(crate) enum CallFault {
     Unreachable(ureq::Error),
     Status(StatusCode, Option<Duration>),
     RedirectedAway(String),
+    /// A redirect that does not keep the body that was sent, and its `Location`.
+    BodyRedirected(StatusCode, String),
     TooManyRedirects,
     TooLarge,
+    /// HTML where JSON should be.
+    Page,
     /// The encoding, which was not asked for.
     Encoded(String),
 }
@@ -180,6 +184,17 @@ impl CallFault {
                 "{url} redirects to {:.200}, which is another server and not followed",
                 // The only control character that the head of an answer may have.
                 location.replace('\t', " ")
+            ),
+            CallFault::BodyRedirected(status, location) => write!(
+                f,
+                "{url} answered {status} and leads to {:.200}, so it took nothing; if that is a login page, let agents in \
+                 without it, else correct the address and the paths in the settings",
+                location.replace('\t', " ")
+            ),
+            CallFault::Page => write!(
+                f,
+                "{url} answered with a page for people (HTML); if that is a login page, let agents in without it, else \
+                 correct the address and the paths in the settings"
             ),
             CallFault::TooManyRedirects => {
                 write!(f, "{url} redirects more than {MAX_REDIRECTS} times")

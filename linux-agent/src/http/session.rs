@@ -59,7 +59,9 @@ impl Session {
         }
     }
 
-    /// Sends one request and follows redirects within the origin, with the same method and body.
+    /// Sends one request and follows redirects within the origin, with the same method and body. What has a body
+    /// follows only those that promise to keep both (307, 308): behind another one nobody takes the body, a login page
+    /// for example, though it answers 200.
     pub fn call(
         &self,
         method: Method,
@@ -98,15 +100,22 @@ impl Session {
                 )
             }
             .map_err(|error| self.explained(CallFault::Unreachable(error).of(url), None))?;
-            if !matches!(response.status().as_u16(), 301 | 302 | 307 | 308) {
-                return Ok(response);
-            }
+            let status = response.status();
+            let keeps_body = match status.as_u16() {
+                307 | 308 => true,
+                301 | 302 => body.is_empty(),
+                303 if !body.is_empty() => false,
+                _ => return Ok(response),
+            };
             let location = response.headers().get(header::LOCATION);
             let location = location
                 .and_then(|value| value.to_str().ok())
                 .unwrap_or_default();
             uri = same_origin(&uri, location)
                 .ok_or_else(|| CallFault::RedirectedAway(location.to_owned()).of(url))?;
+            if !keeps_body {
+                return Err(CallFault::BodyRedirected(status, location.to_owned()).of(url));
+            }
         }
         Err(CallFault::TooManyRedirects.of(url))
     }

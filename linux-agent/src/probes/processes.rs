@@ -22,7 +22,7 @@ use rustix::fs::{Mode, OFlags, RawDir, SeekFrom, open, openat, seek};
 use rustix::io::{Errno, read};
 use serde::Serialize;
 
-use super::kit::file::{lines, number, words};
+use super::kit::file::{lines, number, optional, words};
 use super::kit::rate::rate;
 use super::kit::{Context, Malformed, ProbeError, Roots, Sample, SourceFile};
 
@@ -99,7 +99,7 @@ pub fn state(stat: &[u8]) -> Option<u8> {
 }
 
 /// Counters since boot, of which the kernel may lack some.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StatCounters {
     forks: Option<u64>,
     context_switches: Option<u64>,
@@ -127,7 +127,8 @@ pub fn parse(stat: &[u8]) -> Result<StatCounters, Malformed> {
 
 /// The probe: `/proc` and `/proc/stat`, open, and the counters of its last sample.
 pub(crate) struct Processes {
-    stat: SourceFile,
+    /// `None` where it cannot be opened: the states do not depend on it.
+    stat: Option<SourceFile>,
     procfs: OwnedFd,
     roots: Roots,
     last: StatCounters,
@@ -137,8 +138,8 @@ pub(crate) struct Processes {
 impl Sample for Processes {
     /// Opens the folder and the file, and takes the baseline of the rates.
     fn open(roots: &Roots, context: &mut Context) -> Result<Self, ProbeError> {
-        let stat = SourceFile::open(roots.procfs.join("stat"))?;
-        let last = read_counters(&stat, context)?;
+        let stat = optional(SourceFile::open(roots.procfs.join("stat")))?;
+        let last = read_counters(stat.as_ref(), context);
         let failed = |errno: Errno| ProbeError::read(&roots.procfs, errno.into());
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let procfs = open(&roots.procfs, flags, Mode::empty()).map_err(failed)?;
@@ -166,7 +167,7 @@ impl Processes {
     /// none to count.
     fn sample(&mut self, context: &mut Context) -> Result<ProcessesData, ProbeError> {
         let states = self.states(MAX_PROCESSES)?;
-        let now = read_counters(&self.stat, context)?;
+        let now = read_counters(self.stat.as_ref(), context);
         let elapsed = context.now.saturating_duration_since(self.last_at);
         let last = std::mem::replace(&mut self.last, now);
         self.last_at = context.now;
@@ -211,8 +212,10 @@ impl Processes {
     }
 }
 
-fn read_counters(stat: &SourceFile, context: &mut Context) -> Result<StatCounters, ProbeError> {
-    parse(stat.read(&mut context.scratch)?).map_err(|malformed| stat.malformed(malformed))
+/// The counters; none where the file cannot be read or was cut.
+fn read_counters(stat: Option<&SourceFile>, context: &mut Context) -> StatCounters {
+    let text = stat.and_then(|it| it.read(&mut context.scratch).ok());
+    text.and_then(|it| parse(it).ok()).unwrap_or_default()
 }
 
 fn read_state(procfs: &OwnedFd, pid: &[u8]) -> Result<Option<u8>, Errno> {
@@ -363,6 +366,26 @@ mod tests {
             "lacks one"
         );
         assert_eq!(known(sample("btime 1\n")), (None, None), "lacks both");
+    }
+
+    #[test]
+    fn states_are_counted_where_the_counters_cannot_be_read() {
+        let lacks = |tree: &tempfile::TempDir| {
+            let (mut context, mut processes) = open_tree(tree);
+            let data = processes.sample(&mut context).unwrap();
+            assert_eq!((data.states.sleeping, data.states.total), (1, 1));
+            assert_eq!((data.forks, data.context_switches), (None, None));
+        };
+        let tree = tree(&[("1", b"1 (init) S 0\n")]);
+        let stat = tree.path().join("stat");
+        for text in ["", "cpu  1 2", "cpu  1 2\n", "ctxt x\nprocesses\n"] {
+            fs::write(&stat, text).unwrap();
+            lacks(&tree);
+        }
+        fs::remove_file(&stat).unwrap();
+        lacks(&tree);
+        fs::create_dir(&stat).unwrap();
+        lacks(&tree);
     }
 
     #[test]

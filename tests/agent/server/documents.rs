@@ -40,7 +40,11 @@ fn a_bad_document_is_no_order() {
             "the document has no `services` object",
         ),
         ("nothing", Answer::ok(""), NOT_ONE),
-        ("a page", Answer::ok("<html>Welcome</html>"), NOT_ONE),
+        (
+            "a page",
+            Answer::ok(" <html>Welcome</html>"),
+            "page for people (HTML)",
+        ),
         ("null", services("null"), NOT_ONE),
         ("a list", Answer::ok("[]"), NOT_ONE),
         (

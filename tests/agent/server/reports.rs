@@ -88,6 +88,23 @@ fn reports_that_are_not_taken_wait() {
 }
 
 #[test]
+fn a_login_page_behind_a_redirect_acknowledges_nothing() {
+    for status in [301, 302, 303] {
+        let mut scene = Scene::new();
+        scene.answer_reports(move |request: &Request| match request.path.as_str() {
+            "/login/" => Answer::ok("<html><title>Log in</title></html>"),
+            _ => Answer::status(status, "").with_header("Location", "/login/"),
+        });
+        let said = scene.wait_for_reason("error", "leads to /login/, so it took nothing");
+        assert_eq!(said["server"]["healthy"], false, "{status}");
+        scene.server.be_good(super::GOOD);
+        wait_for_all(&scene, &["Good"]);
+        scene.wait_for_health();
+        scene.assert_alive();
+    }
+}
+
+#[test]
 fn an_answer_that_is_cut_or_too_long_still_acknowledges() {
     for answer in [
         Answer::Raw(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nta".to_vec()),

@@ -1,12 +1,14 @@
 //! Opening the database: its folder, its mode, its layout.
 
-use std::fs::{self, DirBuilder, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, FileType, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, MAIN_DB};
+use rustix::fs::OFlags;
 use thiserror::Error;
 
 use super::schema;
@@ -24,9 +26,9 @@ pub enum OpenError {
         path.display()
     )]
     Folder { path: PathBuf, cause: io::Error },
-    /// There is a folder in its place.
-    #[error("the database {} is a folder; name a file in it", .0.display())]
-    Directory(PathBuf),
+    /// There is something else in its place.
+    #[error("the database {} is {kind}; name a regular file", path.display())]
+    NoFile { path: PathBuf, kind: &'static str },
     /// SQLite refuses.
     #[error("the database {} cannot be used: {cause}", path.display())]
     Sqlite {
@@ -63,9 +65,6 @@ pub fn open(path: &Path, busy_timeout: Duration) -> Result<Connection, OpenError
                 cause,
             })?;
     }
-    if path.is_dir() {
-        return Err(OpenError::Directory(path.to_owned()));
-    }
     // Only the collector's user may read the file; SQLite gives its other files the same mode. If the file exists
     // or cannot be made, SQLite decides.
     let _ = OpenOptions::new()
@@ -73,7 +72,11 @@ pub fn open(path: &Path, busy_timeout: Duration) -> Result<Connection, OpenError
         .create_new(true)
         .mode(0o600)
         .open(path);
-    keep_from_others(path);
+    for suffix in ["", "-wal", "-shm"] {
+        let mut file = path.as_os_str().to_owned();
+        file.push(suffix);
+        keep_from_others(Path::new(&file))?;
+    }
     let sqlite = |cause| OpenError::Sqlite {
         path: path.to_owned(),
         cause,
@@ -89,29 +92,49 @@ pub fn open(path: &Path, busy_timeout: Duration) -> Result<Connection, OpenError
     }
 }
 
-/// Puts right what was made by hand, or copied back from elsewhere: the file and those beside it.
-fn keep_from_others(path: &Path) {
-    for suffix in ["", "-wal", "-shm"] {
-        let mut file = path.as_os_str().to_owned();
-        file.push(suffix);
-        let file = PathBuf::from(file);
-        let Ok(metadata) = fs::metadata(&file) else {
-            continue;
-        };
-        let mode = metadata.mode() & 0o7777;
-        if mode & 0o077 == 0 {
-            continue;
-        }
-        match fs::set_permissions(&file, Permissions::from_mode(0o600)) {
-            Ok(()) => log::warn!(
-                "{} had the mode {mode:04o}; it is 0600 now, since it is for nobody else",
-                file.display()
-            ),
-            Err(cause) => log::warn!(
-                "{} can be read or changed by others (its mode is {mode:04o}), and that cannot be mended: {cause}",
-                file.display()
-            ),
-        }
+/// Puts right what was made by hand, or copied back from elsewhere. Only a regular file is touched.
+fn keep_from_others(path: &Path) -> Result<(), OpenError> {
+    // The descriptor is of the file alone: opening it so waits for nobody, changes nothing, and closing it does not
+    // give up SQLite's locks, as closing another one would.
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(OFlags::PATH.bits().cast_signed())
+        .open(path);
+    let Ok((file, metadata)) = file.and_then(|it| it.metadata().map(|metadata| (it, metadata)))
+    else {
+        return Ok(());
+    };
+    if !metadata.is_file() {
+        return Err(OpenError::NoFile {
+            path: path.to_owned(),
+            kind: kind_of(metadata.file_type()),
+        });
+    }
+    let mode = metadata.mode() & 0o7777;
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    // Whatever stands at the path by now.
+    let opened = format!("/proc/self/fd/{}", file.as_raw_fd());
+    match fs::set_permissions(opened, Permissions::from_mode(0o600)) {
+        Ok(()) => log::warn!(
+            "{} had the mode {mode:04o}; it is 0600 now, since it is for nobody else",
+            path.display()
+        ),
+        Err(cause) => log::warn!(
+            "{} can be read or changed by others (its mode is {mode:04o}), and that cannot be mended: {cause}",
+            path.display()
+        ),
+    }
+    Ok(())
+}
+
+fn kind_of(it: FileType) -> &'static str {
+    match it {
+        it if it.is_dir() => "a folder",
+        it if it.is_fifo() => "a FIFO",
+        it if it.is_socket() => "a socket",
+        _ => "a device",
     }
 }
 
@@ -164,6 +187,30 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_file_is_said_and_keeps_its_mode() {
+        let (folder, _) = scratch();
+        let refused = |path: &Path, kind: &str| {
+            fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
+            let said = open(path, BUSY_TIMEOUT).unwrap_err().to_string();
+            let sentence = format!(
+                "the database {} is {kind}; name a regular file",
+                path.display()
+            );
+            assert_eq!(said, sentence);
+            assert_eq!(fs::metadata(path).unwrap().mode() & 0o7777, 0o755);
+        };
+        let fifo = folder.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        refused(&fifo, "a FIFO");
+        let socket = folder.path().join("socket");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        refused(&socket, "a socket");
+        refused(folder.path(), "a folder");
+        let said = open(Path::new("/dev/null"), BUSY_TIMEOUT).unwrap_err();
+        assert!(said.to_string().contains("is a device"), "{said}");
+    }
+
+    #[test]
     fn what_is_not_ours_is_left_alone() {
         let (folder, path) = scratch();
         drop(open(&path, BUSY_TIMEOUT).unwrap());
@@ -191,7 +238,7 @@ mod tests {
 
         assert!(matches!(
             open(folder.path(), BUSY_TIMEOUT),
-            Err(OpenError::Directory(_))
+            Err(OpenError::NoFile { .. })
         ));
         let below_a_file = text.join("reports.db");
         assert!(matches!(
