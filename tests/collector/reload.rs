@@ -191,7 +191,7 @@ fn a_database_that_cannot_be_there_is_named_with_what_to_do() {
     fs::write(path.join("file"), "").unwrap();
     for (database, told) in [
         ("file/reports.db", "does not exist and cannot be made: "),
-        (".", " is a folder; name a file in it"),
+        (".", " is a folder; name a regular file"),
     ] {
         let text = TOML.replace("\"reports.db\"", &format!("{database:?}"));
         fs::write(path.join("server.toml"), text).unwrap();
