@@ -236,6 +236,8 @@ fn pages_of_other_sites_are_refused_whatever_they_ask() {
         assert_eq!(status("Host: evil.example\r\n"), 403, "{path}");
         assert_eq!(status("Host: Monitor.example:80\r\n"), 200, "{path}");
         assert_eq!(status(&own), 200, "{path}");
+        let foreign = format!("{own}Origin: http://evil.example\r\n");
+        assert_eq!(status(&foreign), 403, "{path}");
     }
     assert_eq!(collector.count("1"), 2);
 }

@@ -157,7 +157,7 @@ fn is_of_another_site(method: &Method, headers: &HeaderMap, host: Option<&str>) 
             };
             let origin = origin.to_str().unwrap_or_default().to_ascii_lowercase();
             let origin = origin.split_once("://").map(|(_, authority)| authority);
-            changes && (origin.is_none() || origin != host)
+            origin.is_none() || origin != host
         }
     }
 }
