@@ -105,24 +105,42 @@ fn a_password_opens_a_session_until_it_is_closed() {
     }
 }
 
+/// Also when the user comes back as before, before or after a restart.
 #[test]
 fn a_session_ends_with_its_user_and_with_the_password() {
-    let collector = with_ada();
+    let mut collector = with_ada();
     let file = collector.folder.path().join("server.toml");
     let before = fs::read_to_string(&file).unwrap();
-    let session = cookie(&log_in(&collector, "ada", PASSWORD));
-    for users in [
-        user("bob", "admin", PASSWORD),
-        user("ada", "admin", PASSWORD),
-    ] {
-        fs::write(&file, settings(&users)).unwrap();
-        wait_for("its end", DEADLINE, || {
-            (status(&collector, &session) == 401).then_some(())
-        });
+    let gone = settings(&user("bob", "admin", PASSWORD));
+    let changed = settings(&user("ada", "admin", "another password"));
+    let mut over = Vec::new();
+    for (other, is_stopped) in [(&gone, false), (&changed, false), (&gone, true)] {
+        let session = cookie(&log_in(&collector, "ada", PASSWORD));
+        if is_stopped {
+            let folder = collector.kill();
+            fs::write(&file, other).unwrap();
+            collector = Program::start(folder);
+            assert_eq!(status(&collector, &session), 401);
+        } else {
+            fs::write(&file, other).unwrap();
+            wait_for("its end", DEADLINE, || {
+                (status(&collector, &session) == 401).then_some(())
+            });
+        }
+        over.push(session);
         fs::write(&file, &before).unwrap();
-        wait_for("its return", DEADLINE, || {
-            (status(&collector, &session) == 200).then_some(())
+        let fresh = wait_for("the user's return", DEADLINE, || {
+            let answer = log_in(&collector, "ada", PASSWORD);
+            (answer.status == 200).then(|| cookie(&answer))
         });
+        for is_restarted in [false, true] {
+            if is_restarted {
+                collector = Program::start(collector.kill());
+            }
+            let seen: Vec<u16> = over.iter().map(|it| status(&collector, it)).collect();
+            assert!(seen.iter().all(|it| *it == 401), "{seen:?} {is_restarted}");
+            assert_eq!(status(&collector, &fresh), 200);
+        }
     }
 }
 

@@ -214,7 +214,8 @@ impl Collector {
         let socket = runtime.block_on(async { own_socket(&settings.database) })?;
         let listeners = Listeners { port, socket };
         let rules = runtime.block_on(rules(&settings, address, store.clone()))?;
-        let sessions = runtime.block_on(Sessions::start(store.clone(), now::now_ms()));
+        let sessions = Sessions::start(store.clone(), &rules.access, now::now_ms());
+        let sessions = runtime.block_on(sessions);
         let hashing = Hashing::new().map_err(ServeError::System)?;
         let (watch, lateness) = (
             Arc::<Watch>::default(),
@@ -450,11 +451,13 @@ async fn made(settings: &ServerSettings, store: Store) -> Result<Rules, ServeErr
     })
 }
 
-/// From now on these rules count, for alarms too: of who has enrolled as of who stands in the settings.
-fn in_force(app: &App, rules: Rules, settings: &ServerSettings) {
+/// From now on these rules count, for alarms and sessions too: of who has enrolled as of who stands in the settings.
+async fn in_force(app: &App, rules: Rules, settings: &ServerSettings) {
+    let access = Arc::clone(&rules.access);
     app.alarms
         .follow(Arc::clone(&rules.hosts), settings.notify.clone());
     app.follow(rules);
+    app.sessions.follow(&access).await;
 }
 
 /// Never done. Requests under way keep the rules that they began with, and connections their encryption.
@@ -482,7 +485,7 @@ async fn follow_settings(
         let new = tokio::select! {
             () = app.has_enrolled.notified() => {
                 match made(&current, app.store.clone()).await {
-                    Ok(rules) => in_force(&app, rules, &current),
+                    Ok(rules) => in_force(&app, rules, &current).await,
                     Err(error) => log::error!("{error}; who enrolled last is not known yet"),
                 }
                 continue;
@@ -513,7 +516,7 @@ async fn follow_settings(
                          change them"
                     );
                 }
-                in_force(&app, rules, &new);
+                in_force(&app, rules, &new).await;
                 tls.send_replace(encryption);
                 current = new;
             }

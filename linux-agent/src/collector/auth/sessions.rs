@@ -37,15 +37,39 @@ pub enum Holder {
 }
 
 impl Sessions {
-    /// With those that were open before the start.
-    pub async fn start(store: Store, now_ms: i64) -> Sessions {
+    /// With those that were open before the start and are as good as then.
+    pub async fn start(store: Store, access: &Access, now_ms: i64) -> Sessions {
         let read = store.look_up(move |connection| sessions::read(connection, now_ms));
         // If the database cannot be read now, they log in again.
         let open = read.await.unwrap_or_default().into_iter();
         let open = open.map(|it| (it.digest.as_bytes().to_vec(), it)).collect();
-        Sessions {
+        let sessions = Sessions {
             store,
             open: Mutex::new(open),
+        };
+        sessions.follow(access).await;
+        sessions
+    }
+
+    /// Ends those of users who are gone or have another password: they stay over when the user comes back.
+    pub async fn follow(&self, access: &Access) {
+        let over: Vec<Digest> = {
+            let mut open = self.locked();
+            let over = open.extract_if(|_, it| it.holder(access).is_none());
+            over.map(|(_, it)| it.digest).collect()
+        };
+        if over.is_empty() {
+            return;
+        }
+        let change = move |connection: &rusqlite::Connection| {
+            let mut over = over.iter();
+            over.try_for_each(|digest| sessions::remove(connection, digest))
+        };
+        if self.store.change(change).await.is_err() {
+            log::error!(
+                "the database does not take the end of sessions whose user is gone or has another password; if that \
+                 user comes back as before, a restart opens them again"
+            );
         }
     }
 
@@ -93,13 +117,7 @@ impl Sessions {
         if session.expires_ms <= now_ms {
             return None;
         }
-        let Some(name) = &session.user else {
-            // The link is for the time before there are users.
-            return access.users.is_empty().then_some(Holder::Link);
-        };
-        let hash = access.users.get(name)?.password.as_ref()?;
-        let is_same = hash.digest().matches(&session.proof);
-        is_same.then(|| Holder::User(name.clone()))
+        session.holder(access)
     }
 
     /// Ends the session that a request shows.
@@ -136,6 +154,19 @@ impl Sessions {
             .take(over)
             .map(|(_, digest)| digest)
             .collect()
+    }
+}
+
+impl Session {
+    /// Whose it is, if that is as good as when it was opened.
+    fn holder(&self, access: &Access) -> Option<Holder> {
+        let Some(name) = &self.user else {
+            // The link is for the time before there are users.
+            return access.users.is_empty().then_some(Holder::Link);
+        };
+        let hash = access.users.get(name)?.password.as_ref()?;
+        let is_same = hash.digest().matches(&self.proof);
+        is_same.then(|| Holder::User(name.clone()))
     }
 }
 
@@ -212,7 +243,7 @@ mod tests {
         };
         let start = || {
             let (store, thread) = Store::open(&path, StoreSettings::default()).unwrap();
-            (runtime.block_on(Sessions::start(store, 0)), thread)
+            (runtime.block_on(Sessions::start(store, &access, 0)), thread)
         };
         let (sessions, thread) = start();
         let open = |user, now_ms| {
