@@ -71,6 +71,7 @@ impl<S: Storage> Segments<S> {
             next: 0,
             untried: 0,
             told: Totals::default(),
+            noted: Totals::default(),
             cursor: None,
             scratch: Vec::new(),
         };
@@ -127,6 +128,7 @@ impl<S: Storage> Segments<S> {
             totals.dropped.damaged = totals.dropped.damaged.saturating_add(missing);
         }
         totals.below = totals.below.map(|it| it.max(first));
+        log.noted = totals;
         let found = Found {
             next: log.next,
             first,

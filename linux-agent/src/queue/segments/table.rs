@@ -47,6 +47,8 @@ pub struct Segments<S> {
     pub untried: u64,
     /// The totals that are noted in the last segment's files.
     pub told: Totals,
+    /// The totals of when all that was done was noted as done.
+    pub noted: Totals,
     pub cursor: Option<Cursor>,
     pub scratch: Vec<u8>,
 }

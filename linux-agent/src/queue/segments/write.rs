@@ -29,8 +29,13 @@ impl<S: Storage> Segments<S> {
         // Each step is tried even if one before failed: removing makes room, and a disk that cannot be written can
         // be read.
         let written = self.write_done(chore);
+        if written.is_err() {
+            // Some that were dropped are not noted as done yet. Counted all the same, they would be counted again.
+            chore.totals = self.noted;
+        }
         let removed = self.remove_done(chore);
         let appended = self.append(chore);
+        self.noted = chore.totals;
         let synced = if chore.sync { self.sync() } else { Ok(()) };
         if let Some(mut wanted) = chore.wanted.take() {
             for range in chore.done.iter() {
@@ -70,7 +75,9 @@ impl<S: Storage> Segments<S> {
             }
             self.scratch.clear();
             let part = chore.done.within(numbers.clone()).map(inclusive);
-            let totals = self.as_of_now(&chore.totals);
+            let is_last = chore.done.end() <= numbers.end;
+            let totals = if is_last { &chore.totals } else { &self.noted };
+            let totals = self.as_of_now(totals);
             line::write_done(&mut self.scratch, part, &totals);
             let result = self.append_done(index);
             if result.as_ref().is_err_and(DiskError::is_no_room)
