@@ -103,7 +103,7 @@ impl BoardRuns {
         // An age is that of the second.
         let after_ms = if age_ms == 0 { sample.after_ms } else { 0 };
         let uptime_ms = uptime_ms + i64::from(after_ms);
-        self.timing.set(uptime_ms, age_ms, now);
+        self.timing.set(uptime_ms, age_ms, self.lain_ms, now);
         match place {
             SeqPlace::Duplicate => Verdict::Duplicate,
             SeqPlace::Restarted => Verdict::NewRun,
@@ -118,7 +118,7 @@ impl BoardRuns {
         if is_new {
             self.restart();
         }
-        self.timing.set(uptime_ms, 0, now);
+        self.timing.set(uptime_ms, 0, self.lain_ms, now);
         is_new
     }
 
@@ -315,8 +315,9 @@ mod tests {
 
     #[test]
     fn an_ask_tells_of_a_reset() {
-        // What must have passed is 200 s; a thirtieth of the 100 s since it was heard, and 2 s, are granted.
-        for (uptime_s, is_new) in [(200, false), (195, false), (194, true), (0, true)] {
+        // It was heard 100 s ago, so it has been reset since if it has run for as long at most; a thirtieth of them,
+        // and 2 s, are granted. A board that stood still meanwhile has run for longer.
+        for (uptime_s, is_new) in [(200, false), (106, false), (105, true), (0, true)] {
             assert_eq!(runs().ask(uptime_s, at(200)), is_new, "{uptime_s}");
         }
         assert!(!BoardRuns::default().ask(0, at(0)));
@@ -361,7 +362,7 @@ mod tests {
             (sample(20, 97, 0), NewRun),
             (sample(20, 98, 0), New),
             (sample(300, 20, 10), NewRun),
-            (sample(300, 105, 5), NewRun),
+            (sample(300, 105, 5), New),
             (sample(300, 105, 25), New),
         ] {
             assert_eq!(runs().report(it, now), verdict, "{it:?}");

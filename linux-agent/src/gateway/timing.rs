@@ -22,17 +22,23 @@ struct Known {
     reset_ms: i64,
     /// The board's uptime up to which this was seen.
     uptime_ms: i64,
+    /// The board was heard last at this instant of the host's clock, or later.
+    heard_ms: i64,
 }
 
 impl Timing {
-    /// Notes a line that arrived at `now`, with the uptime that the board had `age_ms` before.
-    pub fn set(&mut self, uptime_ms: i64, age_ms: i64, now: Uptime) {
+    /// Notes a line that arrived at `now` and may have lain unread for `lain_ms`, with the uptime that the board had
+    /// `age_ms` before.
+    pub fn set(&mut self, uptime_ms: i64, age_ms: i64, lain_ms: i64, now: Uptime) {
         let board_ms = uptime_ms + age_ms;
         let reset_ms = signed(now) - board_ms;
+        let heard_ms = signed(now).saturating_sub(lain_ms);
         let known = self.0.get_or_insert(Known {
             reset_ms,
             uptime_ms: board_ms,
+            heard_ms,
         });
+        known.heard_ms = known.heard_ms.max(heard_ms);
         let passed_ms = (board_ms - known.uptime_ms).max(0);
         let latest_ms = known.reset_ms.saturating_add(passed_ms / DRIFT);
         known.reset_ms = reset_ms.min(latest_ms);
@@ -47,9 +53,13 @@ impl Timing {
     }
 
     /// Whether a board with this uptime, in a line that may have lain unread for `lain_ms`, must have been reset
-    /// meanwhile.
+    /// meanwhile. One that has run for longer than it has been silent was only slow.
     pub fn is_behind(&self, uptime_ms: i64, lain_ms: i64, now: Uptime) -> bool {
         self.0.is_some_and(|known| {
+            let silent_ms = signed(now).saturating_sub(known.heard_ms).max(0);
+            if uptime_ms > silent_ms + silent_ms / DRIFT + millis(SLACK_S) {
+                return false;
+            }
             let expected_ms = signed(now)
                 .saturating_sub(lain_ms)
                 .saturating_sub(known.reset_ms);
@@ -92,7 +102,7 @@ mod tests {
             let now = Uptime::from_millis(1_000_000_000 + u64::from(n) * 7_300);
             let delay_ms = if n % 10 == 0 { 120_000 } else { 0 };
             let uptime_s = u32::try_from(u64::from(n) * 7_300 / 1000).unwrap();
-            timing.set(millis(uptime_s), 0, now.after_millis(delay_ms));
+            timing.set(millis(uptime_s), 0, 0, now.after_millis(delay_ms));
             if n > 20 {
                 let error = instant(timing, uptime_s, now) - f64::from(n) * 7.3;
                 assert!((-1.0..=0.001).contains(&error), "{n}: {error}");
@@ -105,7 +115,7 @@ mod tests {
                 let now_s = f64::from(n) * 10.0;
                 let uptime_s = (now_s * gain) as u32;
                 assert!(!timing.is_behind(millis(uptime_s), 0, at(n * 10)), "{n}");
-                timing.set(millis(uptime_s), 0, at(n * 10));
+                timing.set(millis(uptime_s), 0, 0, at(n * 10));
                 let error = instant(timing, uptime_s, at(n * 10)) - now_s;
                 assert!((least..=most).contains(&error), "{gain} {n}: {error}");
             }
@@ -116,7 +126,7 @@ mod tests {
     fn no_instant_is_in_the_future() {
         let mut timing = Timing::default();
         assert_eq!(instant(timing, 7, at(5)), 5.0);
-        timing.set(millis(100), 0, at(100));
+        timing.set(millis(100), 0, 0, at(100));
         assert_eq!(instant(timing, 1000, at(100)), 100.0);
         assert_eq!(instant(timing, 99, at(100)), 99.0);
     }
