@@ -8,4 +8,5 @@ mod alarms;
 mod files;
 mod login;
 mod phone;
+mod proxy;
 mod seen;
