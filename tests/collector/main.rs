@@ -11,6 +11,7 @@ mod batch;
 mod commands;
 mod enrolment;
 mod fleet;
+mod full;
 mod history;
 mod hung;
 mod limits;

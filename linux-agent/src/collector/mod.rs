@@ -66,6 +66,7 @@ use auth::Guard;
 use auth::sessions::Sessions;
 use http::app::{App, Rules, Sight};
 use http::connections::{self, Listeners};
+use http::frames::Live;
 use http::hashing::Hashing;
 use lateness::Lateness;
 use now::steady_ms;
@@ -92,15 +93,15 @@ pub use auth::sessions::{LIFE_S as SESSION_LIFE_S, MAX_PER_USER as MAX_SESSIONS}
 pub use http::alarms::{MAX_HISTORY as MAX_ALARM_HISTORY, MAX_REASON, MAX_SILENCE_S};
 pub use http::batch::MAX_SENTENCE;
 pub use http::body::{BODY_TIMEOUT, MAX_BODIES_BYTES};
-pub use http::connections::{
-    IDLE_TIMEOUT, MAX_HEAD_BYTES, MAX_OWN_CONNECTIONS, STOP_TIMEOUT, WRITE_TIMEOUT,
-};
+pub use http::connections::{IDLE_TIMEOUT, MAX_HEAD_BYTES, MAX_OWN_CONNECTIONS, STOP_TIMEOUT};
 pub use http::enroll::MAX_BODY_BYTES as MAX_ENROLMENT_BYTES;
 pub use http::events::MAX_EVENTS;
-pub use http::frames::MAX_STREAMS;
+pub use http::frames::{MAX_STREAMS, STREAM_SHARE};
 pub use http::guesses::MAX_DELAY as MAX_GUESS_DELAY;
 pub use http::hashing::{MAX_HASHING, MAX_WAITING as MAX_LOGINS};
+pub use http::idle::STALL;
 pub use http::invitations::MAX_TIMES as MAX_INVITED;
+pub use http::places::WRITE_TIMEOUT;
 pub use http::reports::{MAX_BODY_BYTES, MAX_SERVICES_OF_CLIENT};
 pub use http::session::MAX_BODY_BYTES as MAX_LOGIN_BYTES;
 pub use notices::{MAX_LINES, SAY_AGAIN};
@@ -134,6 +135,7 @@ pub struct Collector {
     listeners: Listeners,
     address: SocketAddr,
     app: Arc<App>,
+    max_connections: u32,
     tls: Sender<Option<TlsAcceptor>>,
     settings: ServerSettings,
     watched: Option<Watched>,
@@ -233,11 +235,14 @@ impl Collector {
             lateness,
             alarms,
         };
+        let max_connections = files::allow(settings.max_connections);
+        let live = Live::new(max_connections);
         Ok(Collector {
             runtime,
             listeners,
             address,
-            app: Arc::new(App::new(rules, store, sessions, hashing, sight)),
+            app: Arc::new(App::new(rules, store, sessions, hashing, sight, live)),
+            max_connections,
             tls: Sender::new(tls),
             settings,
             watched,
@@ -286,6 +291,7 @@ impl Collector {
             runtime,
             listeners,
             app,
+            max_connections,
             tls,
             settings,
             watched,
@@ -294,7 +300,6 @@ impl Collector {
             address,
         } = self;
         let encryption = tls.subscribe();
-        let max = files::allow(settings.max_connections);
         let (has_socket, database) = (listeners.socket.is_some(), settings.database.clone());
         let router = http::router(Arc::clone(&app));
         let ends = Arc::clone(&app);
@@ -306,7 +311,14 @@ impl Collector {
             let watching = Arc::clone(&app.alarms).work();
             let reload =
                 follow_settings(settings, watched, hangups, address, Arc::clone(&app), tls);
-            let serve = connections::accept_until(stop, max, listeners, encryption, router, app);
+            let serve = connections::accept_until(
+                stop,
+                max_connections,
+                listeners,
+                encryption,
+                router,
+                app,
+            );
             tokio::select! {
                 () = serve => {}
                 () = reload => {}

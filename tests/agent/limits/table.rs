@@ -344,7 +344,15 @@ fn of_the_collector() -> Vec<(&'static str, String)> {
         ),
         (
             "streams of who listens (`/api/live`)",
-            collector::MAX_STREAMS.to_string(),
+            format!(
+                "{}, at most one in {} connections",
+                collector::MAX_STREAMS,
+                collector::STREAM_SHARE
+            ),
+        ),
+        (
+            "pause within a request while others wait for its place",
+            seconds(collector::STALL),
         ),
         (
             "password",

@@ -102,6 +102,7 @@ impl App {
         sessions: Sessions,
         hashing: Hashing,
         sight: Sight,
+        live: Live,
     ) -> App {
         let Sight {
             watch,
@@ -117,7 +118,7 @@ impl App {
             hashing,
             sessions,
             link: Link::default(),
-            live: Live::default(),
+            live,
             has_enrolled: Notify::new(),
             followed: watch::Sender::new(()),
             notices: Notices::default(),

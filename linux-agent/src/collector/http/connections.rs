@@ -17,8 +17,6 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use nix::sys::socket::setsockopt;
-use nix::sys::socket::sockopt::TcpUserTimeout;
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
@@ -28,7 +26,8 @@ use tokio_rustls::TlsAcceptor;
 
 use super::app::{App, Peer};
 use super::heads::{TwoLengths, Watched};
-use super::idle::{Idle, Visit};
+use super::idle::{Idle, Told, Visit};
+use super::places::{ACCEPT_PAUSE, Places};
 use super::refusal::{Refusal, Refusals, Refused};
 use super::way::Way;
 use crate::collector::tls::HANDSHAKE_TIMEOUT;
@@ -40,9 +39,6 @@ pub const MAX_OWN_CONNECTIONS: usize = 16;
 /// keep their connection.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 
-/// A client that does not read its answer for this long is cut off.
-pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
-
 /// How long requests under way may take to end once the collector is told to stop.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -51,12 +47,6 @@ pub const MAX_HEAD_BYTES: usize = 16 << 10;
 
 /// Of a longer path the log shows the beginning, in characters.
 const MAX_PATH_SHOWN: usize = 100;
-
-/// Pause before accepting again after the system was out of memory or files.
-const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
-
-/// Pause before looking again for a connection that could give way, while all are busy.
-const PLACE_PAUSE: Duration = Duration::from_millis(20);
 
 /// Where connections come in.
 pub struct Listeners {
@@ -76,10 +66,7 @@ pub async fn accept_until(
     router: Router,
     app: Arc<App>,
 ) {
-    let places = Places {
-        free: Arc::new(Semaphore::new(max as usize)),
-        idle: Idle::default(),
-    };
+    let places = Places::new(max);
     // Nothing is sent: the channel closes with the last connection.
     let (alive, mut all_ended) = mpsc::channel::<()>(1);
     let (end, ending) = watch::channel(false);
@@ -91,14 +78,18 @@ pub async fn accept_until(
         // Bytes that are read ahead count for no body.
         .max_buf_size(2 * MAX_HEAD_BYTES);
     let mut stop = pin!(stop);
-    let mut next = Box::pin(places.accept(&listeners.port));
+    let mut next = Box::pin(places.accept(&listeners.port, &app.notices));
     let connection = |peer, is_owner| Connection {
         http: http.clone(),
         router: TowerToHyperService::new(router.clone()),
         app: Arc::clone(&app),
         peer,
         is_owner,
-        visit: places.idle.visit(),
+        // Those of this machine's commands take no place at the port, so they free none.
+        visit: match is_owner {
+            true => Idle::default().visit(),
+            false => places.idle.visit(),
+        },
         ending: ending.clone(),
         _alive: alive.clone(),
     };
@@ -115,7 +106,7 @@ pub async fn accept_until(
             }
             () = &mut stop => break,
         };
-        next.set(places.accept(&listeners.port));
+        next.set(places.accept(&listeners.port, &app.notices));
         let connection = connection(peer, false);
         let tls = tls.borrow().clone();
         tokio::spawn(async move {
@@ -157,7 +148,7 @@ impl Connection {
             mut ending,
             _alive,
         } = self;
-        let (stream, two_lengths) = Watched::new(stream);
+        let (stream, two_lengths) = Watched::new(stream, Arc::clone(&visit));
         let service = service_fn(|mut request: Request<Incoming>| {
             let rules = app.rules();
             let way = match is_owner {
@@ -169,6 +160,7 @@ impl Connection {
             request.extensions_mut().insert(Peer(client));
             request.extensions_mut().insert(way);
             let busy = visit.begin();
+            let request = request.map(|body| Body::new(visit.upload(body)));
             let answer = answer(&router, &app, client, &two_lengths, checked, request);
             async {
                 let answer = answer.await?;
@@ -176,15 +168,18 @@ impl Connection {
             }
         });
         let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
-        let ended = tokio::select! {
-            ended = &mut connection => ended,
-            () = visit.told_to_close() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-            () = end_of(&mut ending) => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
+        let mut is_ending = false;
+        let ended = loop {
+            tokio::select! {
+                ended = &mut connection => break ended,
+                told = visit.told_to_close() => match told {
+                    Told::WhenDone => connection.as_mut().graceful_shutdown(),
+                    Told::AtOnce => return,
+                },
+                () = end_of(&mut ending), if !is_ending => {
+                    is_ending = true;
+                    connection.as_mut().graceful_shutdown();
+                }
             }
         };
         // Whatever else ends a connection is the client's affair; it has its answer or asks again.
@@ -204,7 +199,11 @@ impl Connection {
         let deadline = Instant::now() + HANDSHAKE_TIMEOUT;
         // Requests begin with a letter, handshakes with the byte 22 (RFC 8446, 5.1).
         let mut first = [0];
-        if let Ok(Ok(1)) = timeout_at(deadline, stream.peek(&mut first)).await
+        let peeked = tokio::select! {
+            peeked = timeout_at(deadline, stream.peek(&mut first)) => peeked,
+            _ = self.visit.told_to_close() => return,
+        };
+        if let Ok(Ok(1)) = peeked
             && first[0].is_ascii_uppercase()
         {
             let line = format!("refused {peer}: {PLAIN_HTTP}");
@@ -214,7 +213,7 @@ impl Connection {
         }
         let accepted = tokio::select! {
             accepted = timeout_at(deadline, tls.accept(stream)) => accepted,
-            () = self.visit.told_to_close() => return,
+            _ = self.visit.told_to_close() => return,
         };
         match accepted {
             Ok(Ok(encrypted)) => self.serve(encrypted).await,
@@ -263,7 +262,7 @@ async fn answer(
     peer: IpAddr,
     two_lengths: &TwoLengths,
     checked: Result<(), Refusal>,
-    request: Request<Incoming>,
+    request: Request<Body>,
 ) -> Result<Response<Body>, Infallible> {
     let is_chunked = request.headers().contains_key(TRANSFER_ENCODING);
     let (method, uri) = (request.method().clone(), request.uri().clone());
@@ -312,7 +311,7 @@ async fn answer(
     Ok(response)
 }
 
-fn has_one_host(request: &Request<Incoming>) -> bool {
+fn has_one_host(request: &Request<Body>) -> bool {
     match request.headers().get_all(HOST).iter().count() {
         0 => request.version() < Version::HTTP_11,
         count => count == 1,
@@ -333,59 +332,6 @@ async fn accept_owner(
             Ok((stream, _)) => return (stream, slot),
             Err(cause) => {
                 log::warn!("cannot accept connections of this machine's commands: {cause}");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
-}
-
-/// The places for connections to the port.
-struct Places {
-    free: Arc<Semaphore>,
-    idle: Idle,
-}
-
-impl Places {
-    /// The next connection, once there is a place for it.
-    async fn accept(
-        &self,
-        listener: &TcpListener,
-    ) -> (TcpStream, IpAddr, Option<OwnedSemaphorePermit>) {
-        let (stream, peer) = accept(listener).await;
-        (stream, peer, self.place().await)
-    }
-
-    async fn place(&self) -> Option<OwnedSemaphorePermit> {
-        loop {
-            let free = Arc::clone(&self.free);
-            if let Ok(place) = Arc::clone(&free).try_acquire_owned() {
-                return Some(place);
-            }
-            if self.idle.close_one() {
-                // Fails only if the semaphore is closed, and nobody closes it.
-                return free.acquire_owned().await.ok();
-            }
-            // All are busy. One may become idle before one ends.
-            if let Ok(place) = tokio::time::timeout(PLACE_PAUSE, free.acquire_owned()).await {
-                return place.ok();
-            }
-        }
-    }
-}
-
-async fn accept(listener: &TcpListener) -> (TcpStream, IpAddr) {
-    loop {
-        match listener.accept().await {
-            Ok((stream, peer)) => {
-                // Without these the connection still works.
-                let _ = stream.set_nodelay(true);
-                let timeout_ms = WRITE_TIMEOUT.as_millis() as u32;
-                let _ = setsockopt(&stream, TcpUserTimeout, &timeout_ms);
-                return (stream, peer.ip().to_canonical());
-            }
-            Err(cause) if cause.kind() == io::ErrorKind::ConnectionAborted => {}
-            Err(cause) => {
-                log::warn!("cannot accept connections: {cause}");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

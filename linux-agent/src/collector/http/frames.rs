@@ -8,8 +8,11 @@ use axum::body::Bytes;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::Instant;
 
-/// So many may listen at a time.
+/// So many may listen at a time, where there are enough connections.
 pub const MAX_STREAMS: usize = 64;
+
+/// Of all connections, one in so many may listen: the others are for agents and pages.
+pub const STREAM_SHARE: usize = 4;
 
 /// An older frame is not told: nobody listened meanwhile.
 const FRESH: Duration = Duration::from_millis(1500);
@@ -39,6 +42,8 @@ pub struct Shown {
 
 /// Those who listen, and what they are told.
 pub struct Live {
+    /// So many may listen.
+    pub most: usize,
     pub places: Arc<Semaphore>,
     pub frames: watch::Sender<Arc<Frame>>,
     /// Whether the task that makes frames has begun.
@@ -47,18 +52,19 @@ pub struct Live {
     pub listens: Notify,
 }
 
-impl Default for Live {
-    fn default() -> Live {
+impl Live {
+    /// For a collector that takes so many connections.
+    pub fn new(max_connections: u32) -> Live {
+        let most = (max_connections as usize / STREAM_SHARE).clamp(1, MAX_STREAMS);
         Live {
-            places: Arc::new(Semaphore::new(MAX_STREAMS)),
+            most,
+            places: Arc::new(Semaphore::new(most)),
             frames: watch::Sender::new(Arc::new(Frame::none())),
             is_begun: AtomicBool::new(false),
             listens: Notify::new(),
         }
     }
-}
 
-impl Live {
     /// Ends all streams, since the collector ends.
     pub fn close(&self) {
         let last = Frame {

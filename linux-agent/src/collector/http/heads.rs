@@ -8,6 +8,8 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::idle::Visit;
+
 /// Of a line, this much is kept without its blanks: room for `content-length:` and any length.
 const MAX_LINE: usize = 48;
 
@@ -27,15 +29,17 @@ pub struct Watched<S> {
     stream: S,
     heads: Heads,
     two_lengths: TwoLengths,
+    visit: Arc<Visit>,
 }
 
 impl<S> Watched<S> {
-    pub fn new(stream: S) -> (Self, TwoLengths) {
+    pub fn new(stream: S, visit: Arc<Visit>) -> (Self, TwoLengths) {
         let two_lengths = TwoLengths::default();
         let watched = Watched {
             stream,
             heads: Heads::default(),
             two_lengths: two_lengths.clone(),
+            visit,
         };
         (watched, two_lengths)
     }
@@ -50,6 +54,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
         let new = buffer.filled().get(before..).unwrap_or_default();
+        if !new.is_empty() {
+            self.visit.hears();
+        }
         if self.heads.read(new) {
             self.two_lengths.0.store(true, Ordering::Relaxed);
         }

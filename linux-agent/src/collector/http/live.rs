@@ -23,8 +23,8 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::time::{Instant, timeout};
 
 use super::app::{App, Shared};
-use super::connections::WRITE_TIMEOUT;
-use super::frames::{Frame, MAX_STREAMS};
+use super::frames::Frame;
+use super::places::WRITE_TIMEOUT;
 use super::reader::Reader;
 use super::refusal::Refusal;
 use super::way::Way;
@@ -44,8 +44,10 @@ pub async fn live(
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let Ok(place) = Arc::clone(&app.live.places).try_acquire_owned() else {
-        let sentence =
-            format!("{MAX_STREAMS} listen already; ask for api/hosts now and then instead");
+        let sentence = format!(
+            "as many listen as may at a time ({}); ask for api/hosts now and then instead",
+            app.live.most
+        );
         let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, sentence);
         return Err(refusal.with(RETRY_AFTER, HeaderValue::from_static("60")));
     };
