@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::outcome::{ANSWER_TIME, Failed, LAST_LINES, exit, failed, say};
-use super::source::{Source, account_failure, holder, privilege_failure};
+use super::source::{Source, account_failure, holder, is_own, privilege_failure};
 use crate::agent::control::{self, Request};
 use crate::agent::{Agent, AgentError};
 use crate::plugin::{self, RunsError};
@@ -102,6 +102,7 @@ pub fn restart(source: &Source, timeout: Duration, verbosity: &[&str]) -> Result
 /// Stops the agent, if one runs.
 pub fn stop(source: &Source, timeout: Duration) -> Result<(), Failed> {
     let settings = source.settings()?;
+    is_own(&settings)?;
     match daemon::stop(&settings.state_dir, timeout) {
         Ok(Stopped::Before) => say("mote does not run"),
         Ok(Stopped::Itself(pid)) => say(&format!("mote stopped, pid {}", pid.as_raw_nonzero())),

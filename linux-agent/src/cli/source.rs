@@ -13,6 +13,7 @@ use crate::settings::{OrdersFrom, Settings};
 use crate::system::files::FileError;
 use crate::system::lock::{self, DaemonError, Holder};
 use crate::system::privileges::{self, PrivilegeError};
+use crate::system::state_folder::{self, StateFolderError, Tenant};
 
 /// Where the settings are, and what the command line puts over them.
 #[derive(Clone, Debug, Default)]
@@ -105,13 +106,24 @@ impl Source {
     }
 }
 
-/// Who is the agent of these settings.
+/// Who is the agent of these settings. Fails if the folder is that of other settings, whose agent is none of theirs.
 pub(super) fn holder(settings: &Settings) -> Result<Holder, Failed> {
+    is_own(settings)?;
     let no_folder = |error: &DaemonError| matches!(error, DaemonError::File(FileError { cause, .. }) if cause.kind() == io::ErrorKind::NotFound);
     match lock::holder(Path::new(&settings.state_dir)) {
         Err(error) if !no_folder(&error) => Err(failed(exit::FAILED, error)),
         Err(_) => Ok(Holder::None),
         Ok(holder) => Ok(holder),
+    }
+}
+
+/// Fails if the state folder belongs to the agent of other settings.
+pub(super) fn is_own(settings: &Settings) -> Result<(), Failed> {
+    let tenant = Tenant::new(settings.client_id.to_string(), &settings.file);
+    match state_folder::is_claimed(&settings.state_dir, &tenant) {
+        Err(error @ StateFolderError::Taken { .. }) => Err(failed(exit::FAILED, error)),
+        // Whoever is another client now has to stop the one that it was.
+        _ => Ok(()),
     }
 }
 

@@ -364,6 +364,8 @@ fn check_is_69_when_the_server_gives_no_orders() {
     server.script(|_| Answer::Raw(Vec::new()));
     fails("; if that port speaks TLS, its address begins with https://");
     server.script(|_| Answer::ok("<html>"));
+    fails("answered with a page for people (HTML); if that is a login page, ");
+    server.script(|_| Answer::ok("nonsense"));
     fails(&format!(
         "{}: not a services document in JSON",
         server.url()

@@ -270,14 +270,14 @@ fn a_folder_that_is_not_the_agent_s_own_is_refused_and_left_as_it_is() {
 #[test]
 fn the_state_of_one_agent_is_no_other_s() {
     let site = Site::new(LOCAL);
-    site.start();
-    assert_eq!(site.call(&["stop"]).code, 0);
+    let pid = site.start();
     let other = site.path("other.toml");
     fs::copy(site.path("agent.toml"), &other).unwrap();
-    let start = |file: &std::path::Path| {
+    let call = |file: &std::path::Path, word: &str| {
         let mut command = mote_test_support::mote();
-        said(command.arg("--config").arg(file).arg("start"))
+        said(command.arg("--config").arg(file).arg(word))
     };
+    let start = |file: &std::path::Path| call(file, "start");
     let own = site.path("agent.toml").canonicalize().unwrap();
     let sentence = format!(
         "mote: {} holds the state of client 1 with the settings {}: ",
@@ -285,9 +285,15 @@ fn the_state_of_one_agent_is_no_other_s() {
         own.display()
     );
     let refused = |said: Said| {
-        assert_eq!(said.code, 1, "{said:?}");
+        assert_ne!(said.code, 0, "{said:?}");
         assert!(said.err.starts_with(&sentence), "{said:?}");
     };
+    // While it runs, it is none of the other settings' to ask, tell or end.
+    for word in ["start", "status", "reload", "restart", "stop"] {
+        refused(call(&other, word));
+    }
+    assert_eq!(site.status()["pid"], pid);
+    assert_eq!(site.call(&["stop"]).code, 0);
     refused(start(&other));
     assert_eq!(site.processes(), [0; 0]);
     // Settings that were moved keep their state.
