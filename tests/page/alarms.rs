@@ -51,6 +51,11 @@ fn an_alarm_is_seen_silenced_and_over() {
         "the count at the top",
         "return document.getElementById('alarms').textContent === '1 alarm'",
     );
+    let summary = browser.wait_for(
+        "the sentence",
+        "const it = document.getElementById('summary'); return it.textContent !== '' && [it.textContent, it.className]",
+    );
+    assert_eq!(summary, json!(["1 host reporting, 1 alarm", "summary bad"]));
     picture(&browser, "alarms");
 
     // The button in the row fills the form.

@@ -36,7 +36,11 @@ const VIEWS: [(&str, &str, &str); 5] = [
     ("host", "#/host/1?range=1h", ".plot canvas"),
     ("alarms", "#/alarms", ".alarms tbody tr"),
     ("add", "#/add", "form.login:not([hidden])"),
-    ("unknown", "#/host/nope", ".host .empty:not([hidden])"),
+    (
+        "unknown",
+        "#/host/nope",
+        ".host .empty:not([hidden]) a[href='#/add']",
+    ),
 ];
 
 /// What reaches beyond the screen, or must be scrolled sideways within it. What is hidden but for screen readers, and

@@ -314,7 +314,7 @@ fn a_host_that_stops_is_shown_as_silent() {
     browser.wait_for("its return", &is("reporting"));
     browser.wait_for(
         "nothing but good news",
-        "return document.getElementById('summary').textContent === '1 host, all reporting'",
+        "const it = document.getElementById('summary'); return it.textContent === '1 host, all reporting' && it.className === 'summary good'",
     );
     assert_quiet(&browser);
 }

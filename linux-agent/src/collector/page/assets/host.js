@@ -1,11 +1,13 @@
 // One host: its services in time, what it is ordered to monitor and by whom, and what became of its reports.
 
+import { ADD_LINK } from "./add.js";
 import { ask } from "./api.js";
 import { choice, el, setAttribute, setChildren, setText } from "./dom.js";
 import { hostLink } from "./hosts.js";
 import { Marks } from "./marks.js";
 import { rankOf } from "./plugins.js";
 import { Section } from "./section.js";
+import { isAdmin } from "./session.js";
 import { whyOf } from "./why.js";
 import { STATES, count, duration, instant, stateInWords, zone } from "./words.js";
 
@@ -45,7 +47,8 @@ export class HostView {
     this.fetched = el("p", { class: "about" });
     this.account = el("div", {});
     this.marks = new Marks(id, () => this.mark());
-    this.empty = el("p", { class: "empty", hidden: true });
+    const orAdd = isAdmin() ? [", or ", el("a", { href: ADD_LINK }, "add it")] : [];
+    this.empty = el("p", { class: "empty", hidden: true }, "The collector's settings name no host with this id. Look for it among ", el("a", { href: "#/" }, "all hosts"), ...orAdd, ".");
     const head = (...names) => el("thead", {}, el("tr", {}, names.map((name) => el("th", { scope: "col" }, name))));
     const table = (label, headings, body) =>
       el("div", { class: "scrolls", tabindex: "0", role: "region", "aria-label": label }, el("table", { class: "cards" }, headings, body));
@@ -98,7 +101,6 @@ export class HostView {
     this.badge.hidden = this.host === undefined;
     if (!this.host) {
       setText(this.name, this.id);
-      setText(this.empty, "The collector's settings name no host with this id. Look for it among all hosts, or add it.");
       return;
     }
     this.updateHead();

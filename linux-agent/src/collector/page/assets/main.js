@@ -31,6 +31,8 @@ let failure;
 let timer;
 let failures = 0;
 let states;
+/// How many alarms are active; undefined before that was told.
+let alarms;
 /// The stream of what changes, and when it may be tried (again).
 let live;
 let liveFrom = 0;
@@ -108,6 +110,7 @@ function askAgain() {
   isKnown = false;
   told = undefined;
   states = undefined;
+  alarms = undefined;
   poll();
 }
 
@@ -120,13 +123,22 @@ function update() {
   updateSummary();
 }
 
-function updateSummary() {
+/// Says how many hosts report and how many alarms there are. It is green only if nothing at all is wrong.
+function summarize() {
   const bad = told.hosts.filter((it) => it.state !== "reporting");
   const list = bad.slice(0, 3).map((it) => `${it.label} ${stateInWords(it, told.now)}`);
   const more = bad.length > 3 ? ` and ${bad.length - 3} more` : "";
   const all = count(told.hosts.length, "host");
-  setText(summary, bad.length === 0 ? `${all}, all reporting` : `${bad.length} of ${all} with a problem: ${list.join(", ")}${more}`);
-  summary.classList.toggle("bad", bad.length > 0);
+  const isAlarmed = alarms > 0;
+  const well = told.hosts.length === 0 ? "No hosts yet" : isAlarmed ? `${all} reporting` : `${all}, all reporting`;
+  const hosts = bad.length === 0 ? well : `${bad.length} of ${all} with a problem: ${list.join(", ")}${more}`;
+  setText(summary, isAlarmed ? `${hosts}, ${count(alarms, "alarm")}` : hosts);
+  summary.classList.toggle("bad", bad.length > 0 || isAlarmed);
+  summary.classList.toggle("good", bad.length === 0 && alarms === 0 && told.hosts.length > 0);
+}
+
+function updateSummary() {
+  summarize();
   alarmsLink.hidden = false;
   if (!states) countAlarms();
   // Read out only what changed, never a running time.
@@ -214,10 +226,11 @@ async function poll() {
 async function countAlarms() {
   if (session.me === undefined || document.hidden) return;
   const answer = await ask("api/alarms", { limit: 1 }).catch(() => undefined);
-  if (!answer) return;
-  const { length } = answer.active;
-  setText(alarmsLink, length > 0 ? count(length, "alarm") : "Alarms");
-  alarmsLink.classList.toggle("bad", length > 0);
+  if (!answer || session.me === undefined) return;
+  alarms = answer.active.length;
+  setText(alarmsLink, alarms > 0 ? count(alarms, "alarm") : "Alarms");
+  alarmsLink.classList.toggle("bad", alarms > 0);
+  if (told && !(view instanceof LoginView)) summarize();
 }
 
 addEventListener("hashchange", show);
