@@ -290,3 +290,31 @@ fn a_machine_enrols_by_its_own_name() {
     );
     assert_eq!(hosts(&collector).len(), 3);
 }
+
+/// Its alarms too, without the settings being read again.
+#[test]
+fn a_host_of_a_fleet_is_looked_after_at_once() {
+    let toml = TOML.replace(
+        "CPU = [\"get_linux_cpu\", 15]",
+        "CPU = [\"get_linux_cpu\", 0.5]",
+    );
+    let collector = Program::new(&format!("alarm_grace = \"0s\"\n{toml}"));
+    let answer = enroll(
+        &collector,
+        &code(&collector, &["--times", "1"]),
+        json!("db-1"),
+    );
+    let token = answer.json()["token"].as_str().unwrap().to_owned();
+    let sent = report(json!({"client_id": "db-1", "service_name": "CPU"}));
+    assert_eq!(collector.report(&token, &sent).status, 200);
+    let alarm = wait_for("its alarm", DEADLINE, || {
+        let answer = collector.get("/api/alarms", "").json();
+        answer["active"].get(0).cloned()
+    });
+    assert_eq!(
+        (&alarm["client_id"], &alarm["name"]),
+        (&"db-1".into(), &"late".into())
+    );
+    let said = collector.output();
+    assert!(!said.contains("read again"), "{said}");
+}
