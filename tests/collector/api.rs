@@ -372,8 +372,8 @@ fn no_request_hides_in_another() {
     // Two lengths: nothing that follows is taken for a request.
     let body = report(json!({})).to_string();
     let chunked = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
-    let lengths = ["Content-Length: 4", "Transfer-Encoding: chunked"];
-    for [first, second] in [lengths, [lengths[1], lengths[0]]] {
+    let [length, encoding] = ["Content-Length: 4", "Transfer-Encoding: chunked"];
+    for [first, second] in [[length, encoding], [encoding, length], [length, length]] {
         let mut client = collector.connect();
         client.send(&format!(
             "POST /api/client/service/report/ HTTP/1.1\r\nHost: localhost\r\n{first}\r\n{second}\r\n\r\n{chunked}\
@@ -394,6 +394,14 @@ fn no_request_hides_in_another() {
     let head = "POST /api/client/service/report/ HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked";
     client.send(&format!("{head}\r\nContent-Length: 4\r\n\r\n{chunked}"));
     assert_eq!(client.answer().unwrap().status, 400);
+    // Who came before, in one go, has an answer.
+    let mut client = collector.connect();
+    client.send(&format!(
+        "{ask} HTTP/1.1\r\nHost: localhost\r\n\r\n{ask} HTTP/1.1\r\nHost: localhost\r\n{length}\r\n{length}\r\n\r\n1234"
+    ));
+    assert_eq!(client.answer().unwrap().status, 200);
+    assert_eq!(client.answer().unwrap().status, 400);
+    assert!(client.answer().is_none());
     let mut client = collector.connect();
     client.send(&format!("{head}\r\n\r\n{chunked}"));
     assert_eq!(client.answer().unwrap().status, 200);

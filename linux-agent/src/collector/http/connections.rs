@@ -5,6 +5,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -25,7 +26,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
 use super::app::{App, Peer};
-use super::heads::{TwoLengths, Watched};
+use super::heads::Watched;
 use super::idle::{Idle, Told, Visit};
 use super::places::{ACCEPT_PAUSE, Places};
 use super::refusal::{Refusal, Refusals, Refused};
@@ -149,7 +150,10 @@ impl Connection {
             _alive,
         } = self;
         let (stream, two_lengths) = Watched::new(stream, Arc::clone(&visit));
+        let requests = AtomicU64::new(0);
         let service = service_fn(|mut request: Request<Incoming>| {
+            let number = requests.fetch_add(1, Ordering::Relaxed) + 1;
+            let has_two_lengths = two_lengths.found(number);
             let rules = app.rules();
             let way = match is_owner {
                 true => Way::of_owner(),
@@ -161,7 +165,7 @@ impl Connection {
             request.extensions_mut().insert(way);
             let busy = visit.begin();
             let request = request.map(|body| Body::new(visit.upload(body)));
-            let answer = answer(&router, &app, client, &two_lengths, checked, request);
+            let answer = answer(&router, &app, client, has_two_lengths, checked, request);
             async {
                 let answer = answer.await?;
                 Ok::<_, Infallible>(answer.map(|body| busy.until_the_end_of(body)))
@@ -260,7 +264,7 @@ async fn answer(
     router: &TowerToHyperService<Router>,
     app: &App,
     peer: IpAddr,
-    two_lengths: &TwoLengths,
+    has_two_lengths: bool,
     checked: Result<(), Refusal>,
     request: Request<Body>,
 ) -> Result<Response<Body>, Infallible> {
@@ -270,15 +274,14 @@ async fn answer(
     // What stood before may have chosen the other of two (RFC 9112, 3.2 and 6.1).
     let mut response = if !has_one_host(&request) {
         Refusal::bad("a request needs one Host").into_response()
-    } else if is_chunked && two_lengths.found() {
-        Refusal::bad("a request has a Content-Length or a Transfer-Encoding, not both")
-            .into_response()
+    } else if has_two_lengths {
+        Refusal::bad("a request has one Content-Length or a Transfer-Encoding").into_response()
     } else if let Err(refusal) = checked {
         refusal.into_response()
     } else {
         router.call(request).await?
     };
-    if is_chunked {
+    if is_chunked || has_two_lengths {
         // So nothing is behind it that could be taken for a request.
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(CONNECTION, close);

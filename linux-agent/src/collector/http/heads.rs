@@ -1,9 +1,10 @@
-//! Heads as they came: hyper takes `Transfer-Encoding` and says nothing of a `Content-Length` beside it.
+//! Heads as they came: hyper takes `Transfer-Encoding` and says nothing of a `Content-Length` beside it, nor of a second
+//! one of the same value.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -13,14 +14,15 @@ use super::idle::Visit;
 /// Of a line, this much is kept without its blanks: room for `content-length:` and any length.
 const MAX_LINE: usize = 48;
 
-/// Whether the chunked request of a connection has a `Content-Length` too. There is only one such request, since the
-/// connection ends with it.
+/// Which request of a connection has two lengths, counted from 1; 0 for none. What follows it is not looked at.
 #[derive(Clone, Default)]
-pub struct TwoLengths(Arc<AtomicBool>);
+pub struct TwoLengths(Arc<AtomicU64>);
 
 impl TwoLengths {
-    pub fn found(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+    /// Whether the request of this number has two, or follows one that has.
+    pub fn found(&self, request: u64) -> bool {
+        let first = self.0.load(Ordering::Relaxed);
+        first != 0 && request >= first
     }
 }
 
@@ -58,7 +60,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
             self.visit.hears();
         }
         if self.heads.read(new) {
-            self.two_lengths.0.store(true, Ordering::Relaxed);
+            let number = self.heads.ended + 1;
+            self.two_lengths.0.store(number, Ordering::Relaxed);
         }
         Poll::Ready(Ok(()))
     }
@@ -99,16 +102,20 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 struct Heads {
     /// The line so far, in lower case.
     line: Vec<u8>,
+    /// Heads before this one.
+    ended: u64,
+    /// The head has begun. Empty lines before it are none.
+    is_begun: bool,
     is_chunked: bool,
     length: Option<u64>,
     /// Bytes of a body to come before the next head.
     body: u64,
-    /// The head of a chunked request has ended, or where the next head begins is not known.
+    /// The head of a chunked request has ended, one has two lengths, or where the next head begins is not known.
     is_over: bool,
 }
 
 impl Heads {
-    /// Whether the head of a chunked request with a length ends in `bytes`, or one could follow unseen.
+    /// Whether a head with two lengths is in `bytes`, or one could follow unseen.
     fn read(&mut self, mut bytes: &[u8]) -> bool {
         while !self.is_over && !bytes.is_empty() {
             let skipped = usize::try_from(self.body).map_or(bytes.len(), |it| it.min(bytes.len()));
@@ -137,15 +144,21 @@ impl Heads {
             let length = self.length.take();
             self.is_over = self.is_chunked;
             self.body = length.unwrap_or(0);
-            return self.is_chunked && length.is_some();
+            let has_two = self.is_chunked && length.is_some();
+            if !has_two {
+                self.ended += u64::from(std::mem::take(&mut self.is_begun));
+            }
+            return has_two;
         }
+        self.is_begun = true;
         self.is_chunked |= line.starts_with(b"transfer-encoding:");
         if let Some(digits) = line.strip_prefix(b"content-length:") {
             let length = std::str::from_utf8(digits)
                 .ok()
                 .and_then(|it| it.parse().ok());
-            self.length = length.filter(|_| line.len() < MAX_LINE);
-            self.is_over = self.length.is_none();
+            let length = length.filter(|_| line.len() < MAX_LINE);
+            let before = std::mem::replace(&mut self.length, length);
+            self.is_over = length.is_none() || before.is_some();
         }
         self.is_over
     }
@@ -191,6 +204,23 @@ mod tests {
         assert!(!found(&before));
         assert!(!found(&format!("{before}{CHUNKED}")));
         assert!(found(&format!("{before}{BOTH}")));
+    }
+
+    #[test]
+    fn the_same_length_twice_is_found_at_its_request() {
+        let post = "POST / HTTP/1.1\r\nContent-Length: 4\r\n\r\nabcd";
+        let twice = post.replace("Content", "Content-Length: 4\r\nContent");
+        assert!(!found(post) && !found(&format!("{post}\r\n{post}")));
+        assert!(found(&twice));
+        let mut heads = Heads::default();
+        assert!(heads.read(format!("\r\n{post}\r\n{post}{twice}").as_bytes()));
+        assert_eq!(heads.ended, 2);
+        let two_lengths = TwoLengths(Arc::new(AtomicU64::new(3)));
+        assert_eq!(
+            [2, 3, 4].map(|it| two_lengths.found(it)),
+            [false, true, true]
+        );
+        assert!(!TwoLengths::default().found(1));
     }
 
     #[test]
