@@ -296,8 +296,18 @@ fn a_limit_is_told_in_each_format_unless_its_host_is_silenced() {
     for wrong in [
         vec!["silence", "--end", "1"],
         vec!["silence", "nobody", "x", "--for", "1h"],
+        vec!["events", "nobody"],
+        vec!["events", "nobody", "--json"],
     ] {
         assert_eq!(mote_of(&collector, &wrong).code, 64, "{wrong:?}");
+    }
+    let one = |alarm| ["silence", "web", "x", "--for", "1h", "--alarm", alarm];
+    let said = mote_of(&collector, &one("nosuch"));
+    assert_eq!(said.code, 64, "{said:?}");
+    let sentence = "web has no alarm \"nosuch\"; it has late, lost, high";
+    assert!(said.err.contains(sentence), "{said:?}");
+    for alarm in ["late", "high"] {
+        assert_eq!(mote_of(&collector, &one(alarm)).code, 0, "{alarm}");
     }
     let said = mote_of(&collector, &["events", "web"]);
     for words in [

@@ -184,6 +184,30 @@ fn history_is_exported_as_it_was_reported() {
         sentence.contains("never reported the service \"Nett\""),
         "{sentence}"
     );
+    for more in [["--field", "t_inn"], ["--item", "eth1"]] {
+        for form in ["--csv", "--json", "--rows=2"] {
+            let (code, sentence) = failure(folder, &[&range[..], &more, &[form]].concat());
+            assert_eq!(code, 64, "{sentence}");
+            let said = format!("reported no {} {:?} in this time", &more[0][2..], more[1]);
+            assert!(sentence.contains(&said), "{sentence}");
+            assert!(
+                sentence.contains("the fields ") && sentence.contains("\"t_in\""),
+                "{sentence}"
+            );
+        }
+    }
+    // Where there is nothing at all, the name is not wrong.
+    let quiet = [
+        "export",
+        "web",
+        "Net",
+        "--to",
+        "@1600000000",
+        "--field",
+        "t_in",
+        "--csv",
+    ];
+    assert_eq!(told(&collector, &quiet), "time,item,field,min,avg,max\n");
     let (code, sentence) = failure(folder, &["export", "web", "Net", "--from", "yesterday"]);
     assert_eq!((code, sentence.contains("22:00")), (64, true), "{sentence}");
 }

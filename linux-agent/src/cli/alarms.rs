@@ -140,10 +140,14 @@ pub fn events(
         path.push_str(&format!("&client_id={host}"));
     }
     let collector = Running::of(source)?;
-    if json {
-        return say(&collector.get_text(&path)?);
+    let told = collector.get_text(&path)?;
+    let answer = read(&told)?;
+    if let Some(host) = host {
+        is_known(&collector, host, &answer)?;
     }
-    let answer: Value = collector.get(&path)?;
+    if json {
+        return say(&told);
+    }
     let mut table = Table::new(&["WHEN", "HOST", "KIND", "WHAT"]);
     for it in list(&answer, "events").iter().rev() {
         table.add([
@@ -161,6 +165,26 @@ pub fn events(
         say("There are earlier ones; say --to for those.")?;
     }
     say(&format!("Times are in {}.", zone()))
+}
+
+/// Hosts that the settings no longer name have events too. Those of the collector come with those of any host.
+fn is_known(collector: &Running, name: &str, events: &Value) -> Result<(), Failed> {
+    let own = list(events, "events");
+    if own.iter().any(|it| it.get("client_id").is_some()) {
+        return Ok(());
+    }
+    let hosts: Value = collector.get("/api/hosts")?;
+    let hosts = list(&hosts, "hosts");
+    let is_meant = |it: &Value| {
+        text(it, "label") == name || it["client_id"].to_string().trim_matches('"') == name
+    };
+    if hosts.iter().any(is_meant) {
+        return Ok(());
+    }
+    let sentence = format!(
+        "the settings have no host {name:?}, and nothing happened to one in this time; `mote hosts` shows those there are"
+    );
+    Err(failed(exit::USAGE, sentence))
 }
 
 /// A length of time on the command line.

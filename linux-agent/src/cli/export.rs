@@ -1,5 +1,6 @@
 //! `mote export`: the history of a service, for people, spreadsheets and programs.
 
+use std::collections::BTreeSet;
 use std::io;
 
 use form_urlencoded::Serializer;
@@ -86,17 +87,22 @@ const SIDE_BY_SIDE: usize = 12;
 /// Prints the history.
 pub fn export(source: &Source, wanted: &Wanted<'_>, form: Form) -> Result<(), Failed> {
     let collector = Running::of(source)?;
-    let query = query(&collector, wanted)?;
-    let text = collector.get_text(&format!("/api/series?{query}"))?;
+    let (text, series) = ask(&collector, wanted)?;
+    if series.columns.is_empty() && (wanted.item, wanted.field) != (None, None) {
+        let all = Wanted {
+            item: None,
+            field: None,
+            ..*wanted
+        };
+        let (_, series) = ask(&collector, &all)?;
+        // If there is nothing at all, the name is not what is wrong.
+        if !series.columns.is_empty() {
+            return Err(failed(exit::USAGE, nothing_of(wanted, &series)));
+        }
+    }
     if form == Form::Json {
         return say(&text);
     }
-    let series: Series = serde_json::from_str(&text).map_err(|cause| {
-        failed(
-            exit::UNAVAILABLE,
-            format!("the collector's answer is not one that this version knows: {cause}"),
-        )
-    })?;
     if series.columns_left_out > 0 {
         log::warn!(
             "{} columns are left out; name one with --item or --field",
@@ -108,6 +114,38 @@ pub fn export(source: &Source, wanted: &Wanted<'_>, form: Form) -> Result<(), Fa
         _ if series.columns.len() > SIDE_BY_SIDE => say_raw(&summary(&series)),
         _ => say_raw(&side_by_side(&series)),
     }
+}
+
+fn ask(collector: &Running, wanted: &Wanted<'_>) -> Result<(String, Series), Failed> {
+    let query = query(collector, wanted)?;
+    let text = collector.get_text(&format!("/api/series?{query}"))?;
+    let series = serde_json::from_str(&text).map_err(|cause| {
+        failed(
+            exit::UNAVAILABLE,
+            format!("the collector's answer is not one that this version knows: {cause}"),
+        )
+    })?;
+    Ok((text, series))
+}
+
+/// A sentence that says which columns there are instead.
+fn nothing_of(wanted: &Wanted<'_>, all: &Series) -> String {
+    let names = |name: fn(&Column) -> &str| {
+        let names: BTreeSet<&str> = all.columns.iter().map(name).collect();
+        let names: Vec<String> = names.iter().map(|it| format!("{it:?}")).collect();
+        names.join(", ")
+    };
+    let asked = [("item", wanted.item), ("field", wanted.field)];
+    let asked = asked.map(|(kind, name)| name.map(|name| format!("{kind} {name:?}")));
+    let asked: Vec<String> = asked.into_iter().flatten().collect();
+    format!(
+        "{:?} of {} reported no {} in this time; it has the items {} and the fields {}",
+        wanted.service,
+        wanted.host,
+        asked.join(" with "),
+        names(|it| &it.item),
+        names(|it| &it.field)
+    )
 }
 
 /// Hosts that the settings no longer name have a history too, by their id.

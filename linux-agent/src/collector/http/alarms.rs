@@ -240,9 +240,9 @@ pub async fn silence(
 ) -> Result<Json<impl Serialize>, Refusal> {
     let wish = wish(&app, &headers, body).await?;
     let client = client_of(&rules, &wish.client_id.to_string());
-    if !rules.hosts.contains_key(&client) {
+    let Some(host) = rules.hosts.get(&client) else {
         return Err(Refusal::unknown_client(&client));
-    }
+    };
     if !(1.0..=MAX_SILENCE_S).contains(&wish.for_s) {
         return Err(Refusal::bad(format!(
             "for_s is not within 1 to {MAX_SILENCE_S}"
@@ -255,6 +255,17 @@ pub async fn silence(
     }
     let length = Duration::from_secs_f64(wish.for_s);
     let alarm = wish.alarm.filter(|it| !it.is_empty());
+    if let Some(alarm) = &alarm
+        && !host.alarm_names().any(|it| it == alarm)
+    {
+        let names: Vec<&str> = host.alarm_names().collect();
+        let sentence = format!(
+            "{} has no alarm {alarm:?}; it has {}",
+            host.label,
+            names.join(", ")
+        );
+        return Err(Refusal::new(StatusCode::NOT_FOUND, sentence));
+    }
     let silenced = app
         .alarms
         .silence(client, alarm, length, wish.reason)

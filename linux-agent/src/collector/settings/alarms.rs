@@ -13,6 +13,9 @@ use crate::toml_reader::{FromTable, Given, Table, TomlError, Value};
 /// Alarms that are there without a setting.
 pub const BUILT_IN: [&str; 3] = ["late", "lost", "collector"];
 
+/// Those of them that a host has.
+pub const OF_A_HOST: [&str; 2] = ["late", "lost"];
+
 /// At most this many alarms of one host.
 pub const MAX_ALARMS: usize = 64;
 

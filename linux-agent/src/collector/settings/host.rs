@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::ser::{SerializeTuple, Serializer};
 
-use super::alarms::AlarmRule;
+use super::alarms::{AlarmRule, OF_A_HOST};
 use crate::client_name::ClientName;
 use crate::collector::digest::Digest;
 
@@ -34,6 +34,14 @@ pub struct Host {
     /// What raises an alarm.
     #[serde(skip)]
     pub alarms: Vec<Arc<AlarmRule>>,
+}
+
+impl Host {
+    /// The names of its alarms.
+    pub fn alarm_names(&self) -> impl Iterator<Item = &str> {
+        let own = self.alarms.iter().map(|it| it.name.as_str());
+        OF_A_HOST.into_iter().chain(own)
+    }
 }
 
 /// Where the order for a service comes from.
