@@ -50,7 +50,10 @@ impl Source {
 
     /// Reads the settings of an agent that is to be started here.
     pub fn settings_to_start(&self) -> Result<Settings, Failed> {
-        let settings = self.settings_with_access()?;
+        let settings = self.settings()?;
+        if let Some(server) = settings.server() {
+            access::check_to_start(server).map_err(|error| failed(exit::SETTINGS, error))?;
+        }
         if let Some(user) = &settings.user {
             privileges::user_to_become(user).map_err(privilege_failure)?;
         }

@@ -3,18 +3,27 @@
 use std::fmt;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use ureq::http::HeaderValue;
 
+use crate::http::reading::Reader;
 use crate::http::tls;
 use crate::settings::Server;
+use crate::system::attempt;
 use crate::system::fault::Fault;
 use crate::system::secret::{SecretError, SecretFile, Token};
 
 /// The files are checked at most this often, unless the server refused what was in them.
 const LOOK_EVERY: Duration = Duration::from_secs(3);
+
+/// A call waits this long for files that are looked at. Then it goes on with what they held, and so do all later ones
+/// until the file system answers.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+/// As long as nothing has been read from them.
+const FIRST_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Token and certificates for one server.
 pub struct Access {
@@ -33,12 +42,17 @@ pub enum AccessError {
     Tls(tls::TlsConfigError),
 }
 
-/// What was read from files, and the stamps of the files then.
+/// What was read from files.
 struct Kept<T> {
     value: Option<T>,
-    /// The files' stamps just before they were read.
-    stamps: Vec<Option<Stamp>>,
+    /// `None`: the settings name nothing to read.
+    reader: Option<Reader<Result<T, AccessError>>>,
+    /// What the files are called in a sentence.
+    name: String,
+    /// What is wrong with the files.
     fault: Fault,
+    /// Why nothing is known of them at the moment.
+    unread: Fault,
     /// The server refused it, so the files are read again even if their stamps are the same.
     is_doubted: bool,
 }
@@ -53,18 +67,45 @@ pub fn check(server: &Server) -> Result<(), AccessError> {
     Ok(())
 }
 
+/// As [`check`], before a start. Files that hang hold it up no longer than a moment: the agent takes them once they
+/// can be read.
+pub fn check_to_start(server: &Server) -> Result<(), AccessError> {
+    let is_any = server.token.is_some() || server.is_https();
+    match !is_any || attempt::returns_within(FIRST_PATIENCE, || drop(check(server))) {
+        true => check(server),
+        false => Ok(()),
+    }
+}
+
 impl Access {
     /// Begins without reading.
     pub fn new(server: &Server) -> Access {
+        let token = match &server.token {
+            None => Kept::none(None),
+            Some(token) => Kept::of(server, vec![token.path.clone()], read_token),
+        };
+        let tls = match server.is_https() {
+            false => Kept::none(None),
+            true => {
+                let own = server.client_cert.as_ref();
+                let files = [
+                    server.ca_file.clone(),
+                    own.map(|it| it.cert_file.clone()),
+                    own.map(|it| it.key_file.path.clone()),
+                ];
+                let files = files.into_iter().flatten().collect();
+                Kept::of(server, files, read_tls)
+            }
+        };
         Access {
             server: server.clone(),
-            token: Kept::new(),
-            tls: Kept::new(),
+            token,
+            tls,
             looked: None,
         }
     }
 
-    /// Reads the files again if they changed. What cannot be used is said once, and what was read before stays in
+    /// Has the files read again if they changed. What cannot be used is said once, and what was read before stays in
     /// use. Returns whether the certificates changed.
     pub fn refresh(&mut self, now: Instant) -> bool {
         let is_time = self
@@ -73,21 +114,8 @@ impl Access {
         if is_time {
             self.looked = Some(now);
         }
-        let server = &self.server;
-        if is_time || self.token.is_doubted {
-            let file = server.token.as_ref().map(|it| it.path.as_path());
-            self.token.refresh(&[file], now, || read_token(server));
-        }
-        if is_time || self.tls.is_doubted {
-            let own = server.client_cert.as_ref();
-            let files = [
-                server.ca_file.as_deref(),
-                own.map(|it| it.cert_file.as_path()),
-                own.map(|it| it.key_file.path.as_path()),
-            ];
-            return self.tls.refresh(&files, now, || read_tls(server));
-        }
-        false
+        self.token.refresh(is_time, now);
+        self.tls.refresh(is_time, now)
     }
 
     /// The value of `Authorization`, if the settings name a token.
@@ -102,8 +130,8 @@ impl Access {
 
     /// Why files are not used at the moment. What they held before still is.
     pub fn trouble(&self) -> Option<String> {
-        let reasons = [self.token.fault.reason(), self.tls.fault.reason()];
-        let reasons: Vec<_> = reasons.into_iter().flatten().collect();
+        let reasons = self.token.reasons().chain(self.tls.reasons());
+        let reasons: Vec<_> = reasons.collect();
         Some(reasons.join("; ")).filter(|it| !it.is_empty())
     }
 
@@ -123,50 +151,127 @@ impl Access {
     }
 }
 
-impl<T> Kept<T> {
-    fn new() -> Kept<T> {
+impl<T: Send + 'static> Kept<T> {
+    fn none(value: T) -> Kept<T> {
+        Kept {
+            value: Some(value),
+            reader: None,
+            name: String::new(),
+            fault: Fault::default(),
+            unread: Fault::default(),
+            is_doubted: false,
+        }
+    }
+
+    fn of(
+        server: &Server,
+        files: Vec<PathBuf>,
+        read: impl Fn(&Server) -> Result<T, AccessError> + Send + 'static,
+    ) -> Kept<T> {
+        let name = match files.is_empty() {
+            true => "what certifies the authorities that this system trusts".to_owned(),
+            false => {
+                let shown = files.iter().map(|it| it.display().to_string());
+                shown.collect::<Vec<_>>().join(" or ")
+            }
+        };
+        let server = server.clone();
+        // Of the files just before they were read.
+        let mut stamps: Option<[Option<Stamp>; 3]> = None;
+        let look = move |even_unchanged: bool| {
+            let mut new = [None; 3];
+            for (stamp, file) in new.iter_mut().zip(&files) {
+                *stamp = self::stamp(file);
+            }
+            // The stamp is taken before reading, so a change meanwhile is noticed later.
+            let is_changed = stamps.replace(new) != Some(new);
+            (is_changed || even_unchanged).then(|| read(&server))
+        };
         Kept {
             value: None,
-            stamps: Vec::new(),
+            reader: Some(Reader::new(look)),
+            name,
             fault: Fault::default(),
+            unread: Fault::default(),
             is_doubted: false,
         }
     }
 
     /// Returns whether the value changed.
-    fn refresh(
-        &mut self,
-        files: &[Option<&Path>],
-        now: Instant,
-        read: impl FnOnce() -> Result<T, AccessError>,
-    ) -> bool {
-        // The stamp is taken before reading, so a change meanwhile is noticed later.
-        let stamps: Vec<_> = files.iter().flatten().map(|file| stamp(file)).collect();
-        let is_first = self.value.is_none() && self.fault.reason().is_none();
-        if !is_first && !self.is_doubted && stamps == self.stamps {
+    fn refresh(&mut self, is_time: bool, now: Instant) -> bool {
+        let Some(reader) = &mut self.reader else {
+            return false;
+        };
+        let is_late = self.unread.reason().is_some();
+        if !(is_time || is_late || self.is_doubted) {
             return false;
         }
-        self.is_doubted = false;
-        self.stamps = stamps;
-        match read() {
+        let wait = match (is_late, &self.value) {
+            (true, _) => Duration::ZERO,
+            (false, Some(_)) => PATIENCE,
+            (false, None) => FIRST_PATIENCE,
+        };
+        let found = match reader.begin(self.is_doubted) {
+            Ok(began) => {
+                self.is_doubted &= !began;
+                reader.take(wait).ok_or(None)
+            }
+            Err(cause) => Err(Some(cause)),
+        };
+        match found {
+            Ok(found) => {
+                if is_late {
+                    self.unread
+                        .worked(&format!("{} can be read again", self.name));
+                }
+                found.is_some_and(|read| self.note(read, now))
+            }
+            Err(cause) => {
+                let reason = match cause {
+                    None => format!(
+                        "{} is on a file system that does not answer: have it answer again, or name a file elsewhere in the settings",
+                        self.name
+                    ),
+                    Some(cause) => format!("the thread that reads {}: {cause}", self.name),
+                };
+                let reason = self.with_rest(reason);
+                self.unread.failed(reason, now);
+                false
+            }
+        }
+    }
+
+    /// Returns whether the value changed.
+    fn note(&mut self, read: Result<T, AccessError>, now: Instant) -> bool {
+        match read {
             Ok(value) => {
                 self.value = Some(value);
                 self.fault.worked("what was wrong with it is mended");
                 true
             }
             Err(error) => {
-                let reason = match self.value {
-                    Some(_) => format!("{error}; what it held before stays in use"),
-                    None => error.to_string(),
-                };
+                let reason = self.with_rest(error.to_string());
                 self.fault.failed(reason, now);
                 false
             }
         }
     }
 
+    fn with_rest(&self, reason: String) -> String {
+        match self.value {
+            Some(_) => format!("{reason}; what it held before stays in use"),
+            None => reason,
+        }
+    }
+
+    fn reasons(&self) -> impl Iterator<Item = &str> {
+        [self.unread.reason(), self.fault.reason()]
+            .into_iter()
+            .flatten()
+    }
+
     fn get(&self) -> Result<&T, String> {
-        let reason = || self.fault.reason().unwrap_or_default().to_owned();
+        let reason = || self.reasons().next().unwrap_or_default().to_owned();
         self.value.as_ref().ok_or_else(reason)
     }
 }

@@ -4,6 +4,7 @@
 //! client ──► session ──► ureq ──► transport ──► tls ──► socket        words    what a server says of a refusal
 //!    └── document └── access          ├── connect ◄── resolver         error    why a call failed, in one sentence
 //!                     token, TLS      └── buffers                      outcome  what it meant for the report
+//!                     └── reading
 //! ```
 //!
 //! An answer is bounded in its head, the number of its headers (ureq's 128), its body and the time that it takes.
@@ -20,6 +21,7 @@ mod offer;
 #[cfg(feature = "serve")]
 pub(crate) mod outbound;
 pub mod outcome;
+mod reading;
 mod redirect;
 mod report_body;
 mod resolver;

@@ -1,5 +1,6 @@
 //! What the agent and the collector ask of the operating system.
 
+pub(crate) mod attempt;
 pub mod clock;
 pub(crate) mod daemon;
 pub(crate) mod fault;

@@ -242,7 +242,7 @@ fn of_the_agent() -> Vec<(&'static str, String)> {
         (
             "threads: loop, log, 2 that send and store",
             format!(
-                "{}, up to {} that start plugins, one each to ask the name service and read settings anew, and those that hang for file systems",
+                "{}, up to {} that start plugins, one each to ask the name service, read settings anew, read the token and read certificates, and those that hang for file systems",
                 2 + delivery::WORKERS,
                 plugin::MAX_STARTING
             ),

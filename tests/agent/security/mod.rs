@@ -3,6 +3,7 @@
 mod authority;
 mod certificates;
 mod enrolment;
+mod hung;
 mod tokens;
 
 use std::fs;
