@@ -9,4 +9,5 @@ mod files;
 mod login;
 mod phone;
 mod proxy;
+mod readme;
 mod seen;

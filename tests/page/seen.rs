@@ -11,7 +11,7 @@ use mote_test_support::{DEADLINE, wait_for};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-fn now() -> f64 {
+pub fn now() -> f64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap()
