@@ -12,6 +12,7 @@ use crate::probes::Roots;
 use crate::settings::{OrdersFrom, Settings};
 use crate::system::files::FileError;
 use crate::system::lock::{self, DaemonError, Holder};
+use crate::system::places;
 use crate::system::privileges::{self, PrivilegeError};
 use crate::system::state_folder::{self, StateFolderError, Tenant};
 
@@ -109,7 +110,7 @@ impl Source {
     }
 }
 
-/// Who is the agent of these settings. Fails if the folder is that of other settings, whose agent is none of theirs.
+/// Who is the agent of these settings. Fails if it is that of other settings, as [`is_own`] says.
 pub(super) fn holder(settings: &Settings) -> Result<Holder, Failed> {
     is_own(settings)?;
     let no_folder = |error: &DaemonError| matches!(error, DaemonError::File(FileError { cause, .. }) if cause.kind() == io::ErrorKind::NotFound);
@@ -120,8 +121,13 @@ pub(super) fn holder(settings: &Settings) -> Result<Holder, Failed> {
     }
 }
 
-/// Fails if the state folder belongs to the agent of other settings.
+/// Fails if the state folder is the default one and belongs to the agent of other settings. Whoever names a folder
+/// means the agent that is there, also one whose own settings do not answer.
 pub(super) fn is_own(settings: &Settings) -> Result<(), Failed> {
+    let folder = settings.file.parent().unwrap_or(Path::new("."));
+    if settings.state_dir != places::state_dir(folder) {
+        return Ok(());
+    }
     let tenant = Tenant::new(settings.client_id.to_string(), &settings.file);
     match state_folder::is_claimed(&settings.state_dir, &tenant) {
         Err(error @ StateFolderError::Taken { .. }) => Err(failed(exit::FAILED, error)),

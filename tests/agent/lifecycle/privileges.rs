@@ -270,14 +270,14 @@ fn a_folder_that_is_not_the_agent_s_own_is_refused_and_left_as_it_is() {
 #[test]
 fn the_state_of_one_agent_is_no_other_s() {
     let site = Site::new(LOCAL);
-    let pid = site.start();
+    site.start();
+    assert_eq!(site.call(&["stop"]).code, 0);
     let other = site.path("other.toml");
     fs::copy(site.path("agent.toml"), &other).unwrap();
-    let call = |file: &std::path::Path, word: &str| {
+    let start = |file: &std::path::Path| {
         let mut command = mote_test_support::mote();
-        said(command.arg("--config").arg(file).arg(word))
+        said(command.arg("--config").arg(file).arg("start"))
     };
-    let start = |file: &std::path::Path| call(file, "start");
     let own = site.path("agent.toml").canonicalize().unwrap();
     let sentence = format!(
         "mote: {} holds the state of client 1 with the settings {}: ",
@@ -285,15 +285,9 @@ fn the_state_of_one_agent_is_no_other_s() {
         own.display()
     );
     let refused = |said: Said| {
-        assert_ne!(said.code, 0, "{said:?}");
+        assert_eq!(said.code, 1, "{said:?}");
         assert!(said.err.starts_with(&sentence), "{said:?}");
     };
-    // While it runs, it is none of the other settings' to ask, tell or end.
-    for word in ["start", "status", "reload", "restart", "stop"] {
-        refused(call(&other, word));
-    }
-    assert_eq!(site.status()["pid"], pid);
-    assert_eq!(site.call(&["stop"]).code, 0);
     refused(start(&other));
     assert_eq!(site.processes(), [0; 0]);
     // Settings that were moved keep their state.
@@ -301,6 +295,43 @@ fn the_state_of_one_agent_is_no_other_s() {
     let moved = start(&other);
     assert_eq!((moved.code, &*moved.err), (0, ""), "{moved:?}");
     fs::rename(&other, &own).unwrap();
+}
+
+/// Two folders of settings beside each other have the same default folder for the state.
+#[test]
+fn the_agent_of_a_sibling_is_left_alone() {
+    let site = Site::new(LOCAL);
+    let of_sibling = |name: &str| {
+        let folder = site.path(name);
+        fs::create_dir(&folder).unwrap();
+        fs::write(
+            folder.join("agent.toml"),
+            format!("client_id = 1\n{LOCAL}\n"),
+        )
+        .unwrap();
+        move |word: &str| {
+            let mut command = mote_test_support::mote();
+            let file = folder.join("agent.toml");
+            said(command.arg("--config").arg(file).arg(word))
+        }
+    };
+    let (own, other) = (of_sibling("a"), of_sibling("b"));
+    assert_eq!(own("start").code, 0);
+    let refused: Vec<Said> = ["start", "status", "reload", "restart", "stop"]
+        .map(&other)
+        .into();
+    let status = own("status");
+    let stopped = own("stop");
+    for said in refused {
+        assert_ne!(said.code, 0, "{said:?}");
+        assert!(said.err.contains("/a/agent.toml: "), "{said:?}");
+    }
+    assert_eq!(
+        (status.code, stopped.code),
+        (0, 0),
+        "{status:?} {stopped:?}"
+    );
+    assert!(stopped.out.starts_with("mote stopped"), "{stopped:?}");
 }
 
 /// What an administrator goes through who has changed `client_id`.
