@@ -89,19 +89,34 @@ fn reports_that_are_not_taken_wait() {
 
 #[test]
 fn a_login_page_behind_a_redirect_acknowledges_nothing() {
-    for status in [301, 302, 303] {
-        let mut scene = Scene::new();
-        scene.answer_reports(move |request: &Request| match request.path.as_str() {
+    each(&[301, 302, 303], |status| {
+        let status = *status;
+        let server = Server::new(super::GOOD);
+        // From the first report on.
+        server.script(move |request: &Request| match request.path.as_str() {
+            _ if request.asks_for_orders() => good(super::GOOD, request),
             "/login/" => Answer::ok("<html><title>Log in</title></html>"),
             _ => Answer::status(status, "").with_header("Location", "/login/"),
         });
+        let site = Site::new(&server_settings(&server.url(), ""));
+        let agent = site.run_until_up();
+        let mut scene = Scene {
+            server,
+            site,
+            agent,
+        };
         let said = scene.wait_for_reason("error", "leads to /login/, so it took nothing");
         assert_eq!(said["server"]["healthy"], false, "{status}");
+        wait_for("a third try", DEADLINE, || {
+            (scene.server.brought("Good").len() > 2).then_some(())
+        });
+        let said = scene.site.status();
+        assert_eq!(said["reports"]["acknowledged"], 0, "{status}: {said}");
         scene.server.be_good(super::GOOD);
         wait_for_all(&scene, &["Good"]);
         scene.wait_for_health();
         scene.assert_alive();
-    }
+    });
 }
 
 #[test]

@@ -353,7 +353,7 @@ impl Shared {
             seen.orders_asked += 1;
             return;
         }
-        if request.path.starts_with("/api/enroll") {
+        if request.method == "GET" || request.path.starts_with("/api/enroll") {
             return;
         }
         let excepted = answer.exceptions();
