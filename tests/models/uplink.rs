@@ -581,9 +581,15 @@ impl Outside {
         }
         for id in dead.keys() {
             let other = self.waiting.remove(id).expect("a report that waits");
-            assert!(is_dead && outcome == Outcome::Failed && service.gave_up);
+            assert!(is_dead);
             assert_eq!(other.service, report.service);
-            self.account.dropped.gave_up += 1;
+            if outcome == Outcome::Doubtful {
+                assert!(service.was_refused && other.tries > 0, "{other:?}");
+                self.account.dropped.refused += 1;
+            } else {
+                assert!(outcome == Outcome::Failed && service.gave_up);
+                self.account.dropped.gave_up += 1;
+            }
         }
         self.compare();
     }

@@ -196,8 +196,15 @@ impl Shared {
                     Some(error) => Some(error.to_string()),
                     None => state.health.delivery.reason().map(str::to_owned),
                 };
-                state.health.note_delivery(outcome, error.as_ref(), took);
                 let given_up = state.dispatcher.delivered(record, outcome, clock::uptime());
+                // Others' success shows that the server is well.
+                let is_refused = given_up && outcome == Outcome::Doubtful;
+                let shown = if is_refused {
+                    Outcome::Refused
+                } else {
+                    outcome
+                };
+                state.health.note_delivery(shown, error.as_ref(), took);
                 if let (true, Some(reason)) = (given_up, reason) {
                     self.bury_all(state, &reason);
                 }

@@ -121,9 +121,12 @@ impl Client {
         if answer.reports != count {
             return None;
         }
+        let takes_any = exceptions.len() < count;
         let fate = |line| match exceptions.get(&line) {
             None => Some((Outcome::Acknowledged, None)),
-            Some(exception) => self.refused_line(exception),
+            Some(exception) if takes_any => self.refused_line(exception),
+            // The fault may be the server's.
+            Some(_) => None,
         };
         Some((1..=count).map(fate).collect())
     }
@@ -131,11 +134,10 @@ impl Client {
     /// Only a refusal is the end of a report; whatever else it is, its own request has to show.
     fn refused_line(&self, exception: &Exception) -> End {
         let status = StatusCode::from_u16(exception.status).ok()?;
-        let outcome = outcome::of_status(status, exception.unknown_client)?;
-        let words = words::of(exception.error.as_bytes());
-        (outcome == Outcome::Refused).then(|| {
+        outcome::judges_one(status, exception.unknown_client).then(|| {
+            let words = words::of(exception.error.as_bytes());
             let error = CallFault::Status(status, None).of(&self.batches.url);
-            (outcome, Some(self.session.explained(error, words)))
+            (Outcome::Refused, Some(self.session.explained(error, words)))
         })
     }
 }

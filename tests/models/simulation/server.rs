@@ -149,9 +149,8 @@ impl Server {
             State::Hangs => (TIMEOUT_MS, Outcome::Unanswered),
             State::Lies => match self.dice.below(7) {
                 5 => (1, Outcome::Failed),
-                6 => (1, Outcome::Doubtful),
                 0 => (1, busy),
-                1 => (1, Outcome::Refused),
+                1 | 6 => (1, Outcome::Doubtful),
                 2 => (1, Outcome::Unanswered),
                 3 => (0, Outcome::Unreachable),
                 _ => self.take(1, report),
@@ -164,7 +163,7 @@ impl Server {
                 (5, Outcome::Busy { retry_after })
             }
             State::FailsOnOne if is_one => (5, Outcome::Failed),
-            State::RefusesOne if is_one => (5, Outcome::Refused),
+            State::RefusesOne if is_one => (5, Outcome::Doubtful),
             State::HangsOnOne if is_one => (TIMEOUT_MS, Outcome::Unanswered),
             State::FailsOnOne | State::RefusesOne | State::HangsOnOne => self.take(5, report),
         }
@@ -202,8 +201,13 @@ impl Server {
             _ => {
                 let answers: Vec<_> = reports.iter().map(|it| self.post(it)).collect();
                 let takes = answers.iter().map(|(takes, _)| *takes).max();
+                let takes_any = answers
+                    .iter()
+                    .any(|(_, outcome)| *outcome == Outcome::Acknowledged);
+                let is_judged = takes_any && self.state == State::RefusesOne;
                 let fates = answers.into_iter().map(|(_, outcome)| match outcome {
-                    Outcome::Acknowledged | Outcome::Refused => Fate::Ended(outcome),
+                    Outcome::Acknowledged => Fate::Ended(outcome),
+                    Outcome::Doubtful if is_judged => Fate::Ended(Outcome::Refused),
                     _ => Fate::GoesAlone,
                 });
                 (takes.unwrap_or(0), fates.collect())

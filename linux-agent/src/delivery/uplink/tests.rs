@@ -598,3 +598,32 @@ fn what_the_server_refuses_is_counted_and_gone() {
     let account = balanced(&uplink);
     assert_eq!((account.sampled, account.dropped.refused), (1, 1));
 }
+
+/// Of three services the server refuses one, fails on another, and takes the third.
+#[test]
+fn a_refused_service_does_not_gather_beside_one_that_fails() {
+    let mut uplink = uplink();
+    uplink.set_rate(6.0);
+    for ms in (0..600 * SECOND).step_by(10) {
+        if ms % 500 == 0 {
+            for service in 0..3 {
+                uplink.push(b"report", of(service), at(ms));
+            }
+        }
+        while let Next::Send(record) = uplink.next(at(ms)) {
+            let outcome = match record.service {
+                0 => Outcome::Doubtful,
+                1 => Outcome::Failed,
+                _ => Outcome::Acknowledged,
+            };
+            uplink.delivered(record, outcome, at(ms));
+        }
+    }
+    let account = balanced(&uplink);
+    // Those that fail wait for the next try, half a minute at most; those that are refused do not.
+    let waits = |service| {
+        let records = uplink.queue().records(at(600 * SECOND));
+        records.filter(|(it, _)| it.service == service).count()
+    };
+    assert!(waits(0) < 10, "{} {account:?}", waits(0));
+}

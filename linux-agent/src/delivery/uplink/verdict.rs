@@ -100,9 +100,17 @@ impl Uplink {
         }
         if outcome == Outcome::Doubtful {
             // A refusal is an answer: it holds up nothing.
-            self.account.dropped.refused += 1;
             self.failing.note_refused(service);
             self.dead.push_back(record);
+            // When it is not the first of the service, those that were refused before do not gather either.
+            let alike = match said.others_work && said.was_refused {
+                true => self
+                    .queue
+                    .take_all(|it| it.service == service && it.tries > 0),
+                false => Vec::new(),
+            };
+            self.account.dropped.refused += 1 + alike.len() as u64;
+            self.dead.extend(alike);
             return true;
         }
         let mut given_up = vec![record];
