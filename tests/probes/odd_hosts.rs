@@ -153,7 +153,9 @@ fn what_is_not_a_regular_file_is_an_error_at_once_or_left_out() {
                 format!("{}: it is a {kind}, and not a regular file", path.display())
             ),
             Ok(mut sampler) => {
-                assert!(OPTIONAL.contains(&file), "{file}");
+                // States of processes do not depend on the counters.
+                let is_left_out = (probe, file) == ("get_processes", "stat");
+                assert!(is_left_out || OPTIONAL.contains(&file), "{probe} {file}");
                 assert_eq!(sampler.sample(1).unwrap()["status"], 0);
             }
         };
