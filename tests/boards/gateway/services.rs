@@ -69,7 +69,7 @@ fn while_the_server_is_away_a_board_gets_the_last_good_document() {
         (2, None, "the services of board 7: ".to_owned()),
         (
             3,
-            Some("<html>".to_owned()),
+            Some("nonsense".to_owned()),
             "the services document of board 7 is not passed on: not a services document in JSON"
                 .to_owned(),
         ),
