@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::os::fd::AsFd;
+#[cfg(feature = "serve")]
 use std::thread;
 use std::time::Duration;
 
@@ -59,6 +60,7 @@ pub fn say(line: &str) -> Result<(), Failed> {
 
 /// Prints lines, and then does the rest, in a thread that ends with the process: what runs for long never waits for
 /// whoever should read them.
+#[cfg(feature = "serve")]
 pub(super) fn say_aside(
     lines: Vec<String>,
     rest: impl FnOnce() + Send + 'static,
