@@ -1,12 +1,12 @@
 //! A collector all of whose places are taken by clients that send or listen slowly.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::TcpStream;
 use std::time::Duration;
 
 use super::access::ask;
+use super::limits::{connect, status};
 use super::live::Ear;
-use mote_test_support::DEADLINE;
 use mote_test_support::collector::Program;
 
 fn collector(max_connections: u32) -> Program {
@@ -17,19 +17,9 @@ fn collector(max_connections: u32) -> Program {
 
 /// Sends the beginning of a request.
 fn begin(collector: &Program, text: &str) -> TcpStream {
-    let mut stream = TcpStream::connect(collector.address).unwrap();
-    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    let mut stream = connect(collector);
     stream.write_all(text.as_bytes()).unwrap();
     stream
-}
-
-/// The first line of an answer; nothing if the connection ends or nothing comes in time.
-fn status(stream: &mut TcpStream) -> String {
-    let mut start = [0; 12];
-    match stream.read_exact(&mut start) {
-        Ok(()) => String::from_utf8_lossy(&start).into_owned(),
-        Err(_) => String::new(),
-    }
 }
 
 const ASK: &str = "GET /api/client/config/1 HTTP/1.1\r\nHost: localhost\r\n";

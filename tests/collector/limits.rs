@@ -29,14 +29,14 @@ fn collector(keys: &str, of_host: &str) -> Program {
     Program::with_files(1024, folder)
 }
 
-fn connect(collector: &Program) -> TcpStream {
+pub fn connect(collector: &Program) -> TcpStream {
     let stream = TcpStream::connect(collector.address).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     stream
 }
 
-/// The first line of an answer; nothing if the connection ends.
-fn status(stream: &mut TcpStream) -> String {
+/// The beginning of an answer, up to its code; nothing if the connection ends or nothing comes in time.
+pub fn status(stream: &mut TcpStream) -> String {
     let mut start = [0; 12];
     match stream.read_exact(&mut start) {
         Ok(()) => String::from_utf8_lossy(&start).into_owned(),
