@@ -32,6 +32,7 @@ const MUST_RUN: &[&str] = &[
     "get_processes",
     "get_tcp",
     "get_temperature",
+    "get_clock",
 ];
 
 const ENVELOPE: Envelope<'static> = Envelope {

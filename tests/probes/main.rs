@@ -9,5 +9,6 @@ mod odd_hosts;
 mod report_data;
 mod tools;
 mod truth;
+mod truth_clock;
 mod truth_sockets;
 mod watched;

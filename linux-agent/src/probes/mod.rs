@@ -5,6 +5,7 @@
 
 pub mod agent_health;
 pub mod alive;
+pub mod clock;
 pub mod cpu;
 pub mod disk_io;
 pub mod filesystem;
@@ -42,6 +43,7 @@ pub static PROBES: &[Probe] = &[
     probe::<sysinfo::SysInfo>(&["LinuxSysInfo"]),
     probe::<tcp::Tcp>(&["get_tcp"]),
     probe::<temperature::Temperature>(&["get_temperature"]),
+    probe::<clock::Clock>(&["get_clock"]),
 ];
 
 /// A probe of this host: one row of [`PROBES`].

@@ -26,20 +26,11 @@ fn a_clock_that_is_set_ahead_by_a_day_moves_no_sample() {
 }
 
 fn the_schedule_goes_on(offset: &str, offset_s: f64) {
-    let Some(library) = need("clock", libfaketime()) else {
-        return;
-    };
     let server = Server::new(&format!(r#"{{"Cpu": ["get_linux_cpu", {INTERVAL_S}]}}"#));
     let site = Site::of(&server);
-    let clock = site.path("clock");
-    fs::write(&clock, "+0").unwrap();
-    let mut command = site.command(&["run"]);
-    command
-        .env("LD_PRELOAD", library)
-        .env("FAKETIME_TIMESTAMP_FILE", &clock)
-        .env("FAKETIME_NO_CACHE", "1")
-        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
-    let mut agent = Running::start("agent", &mut command, site.folder());
+    let Some(mut agent) = agent_with_another_clock(&site) else {
+        return;
+    };
 
     let true_time_s = || {
         let since = std::time::UNIX_EPOCH.elapsed().unwrap();
@@ -50,9 +41,7 @@ fn the_schedule_goes_on(offset: &str, offset_s: f64) {
     assert!(off_by(&first).abs() < DAY_S / 2.0, "{first}");
 
     let before = instants_of_the_grid(&site);
-    // Replaced whole: the agent may read it at any instant.
-    fs::write(site.path("clock.new"), offset).unwrap();
-    fs::rename(site.path("clock.new"), &clock).unwrap();
+    set_clock(&site, offset);
     let moved = wait_for("a report with the other time", DEADLINE, || {
         let last = server.acknowledged("Cpu").pop()?;
         (off_by(&last).abs() > DAY_S / 2.0).then_some(last)
@@ -78,6 +67,60 @@ fn the_schedule_goes_on(offset: &str, offset_s: f64) {
         .collect();
     let counted: Vec<u64> = (0..).take(seqs.len()).collect();
     assert_eq!(seqs, counted);
+}
+
+#[test]
+fn a_clock_that_is_set_is_told_once_and_by_how_much() {
+    let server = Server::new(r#"{"Clock": ["get_clock", 0.2]}"#);
+    let site = Site::of(&server);
+    let Some(mut agent) = agent_with_another_clock(&site) else {
+        return;
+    };
+    for (offset, step_s) in [("-1d", -DAY_S), ("+1d", 2.0 * DAY_S)] {
+        server.wait_for_more("Clock", 3);
+        let before = server.acknowledged("Clock").len();
+        set_clock(&site, offset);
+        let steps = wait_for("a report that tells of it", DEADLINE, || {
+            let steps_s: Vec<f64> = server
+                .acknowledged("Clock")
+                .split_off(before)
+                .iter()
+                .map(step_s_of)
+                .collect();
+            steps_s.iter().any(|it| it.abs() > 60.0).then_some(steps_s)
+        });
+        let told: Vec<&f64> = steps.iter().filter(|it| it.abs() > 0.5).collect();
+        assert_eq!(told.len(), 1, "{steps:?}");
+        assert!((told[0] - step_s).abs() < 0.5, "{told:?}");
+    }
+    server.wait_for_more("Clock", 3);
+    assert_eq!(agent.terminate().code(), Some(0));
+    // What is told in all is what the clock was set by in all: nothing twice, and nothing of the agent's own pauses.
+    let all_s: f64 = server.acknowledged("Clock").iter().map(step_s_of).sum();
+    assert!((all_s - DAY_S).abs() < 0.5, "{all_s}");
+}
+
+fn step_s_of(report: &Value) -> f64 {
+    report["data"]["step_ms"].as_f64().unwrap() / 1000.0
+}
+
+/// `None` if libfaketime is missing and the test is skipped.
+fn agent_with_another_clock(site: &Site) -> Option<Running> {
+    let library = need("clock", libfaketime())?;
+    set_clock(site, "+0");
+    let mut command = site.command(&["run"]);
+    command
+        .env("LD_PRELOAD", library)
+        .env("FAKETIME_TIMESTAMP_FILE", site.path("clock"))
+        .env("FAKETIME_NO_CACHE", "1")
+        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    Some(Running::start("agent", &mut command, site.folder()))
+}
+
+/// Replaced whole: the agent may read it at any instant.
+fn set_clock(site: &Site, offset: &str) {
+    fs::write(site.path("clock.new"), offset).unwrap();
+    fs::rename(site.path("clock.new"), site.path("clock")).unwrap();
 }
 
 /// How many instants of the service's grid have passed, and between which two instants that was.

@@ -24,7 +24,7 @@ use mote_test_support::{DEADLINE, Running, wait_for};
 const PLUGINS: usize = MAX_RUNNING + 4;
 
 /// Probes in turn, the last one with the most files.
-const PROBES: [&str; 13] = [
+const PROBES: [&str; 14] = [
     "get_linux_cpu",
     "get_memory_info",
     "GetNetworkStatus",
@@ -36,6 +36,7 @@ const PROBES: [&str; 13] = [
     "get_filesystem",
     "get_processes",
     "get_temperature",
+    "get_clock",
     "get_tcp",
     "LinuxSysInfo",
 ];

@@ -87,7 +87,7 @@ impl Roots {
     }
 
     /// Whether procfs is the kernel's, here or of another host, and no recorded tree.
-    fn is_kernels(&self) -> bool {
+    pub(crate) fn is_kernels(&self) -> bool {
         statfs(&self.procfs).is_ok_and(|found| found.filesystem_type() == PROC_SUPER_MAGIC)
     }
 }
