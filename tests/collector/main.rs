@@ -23,3 +23,4 @@ mod said;
 mod sessions;
 mod tls;
 mod tokens;
+mod words;

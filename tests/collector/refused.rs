@@ -33,10 +33,7 @@ fn database(collector: &Program) -> Connection {
 fn a_silence_that_is_not_on_disk_does_not_count() {
     let collector =
         Program::new("listen = \"127.0.0.1:0\"\ndatabase = \"reports.db\"\n[hosts.web]\nid = 1\n");
-    let lines = format!(
-        "Host: {}\r\nContent-Type: application/json\r\n",
-        collector.address
-    );
+    let lines = format!("Host: {}\r\n", collector.address);
     let wish = json!({"client_id": 1, "for_s": 600, "reason": "r"}).to_string();
     let status = |method: &str, path: &str, body: &str| {
         ask(collector.address, method, path, &lines, body).status
@@ -66,10 +63,7 @@ fn a_session_that_cannot_be_closed_on_disk_stays_open() {
     let collector = Program::new(&format!(
         "listen = \"127.0.0.1:0\"\ndatabase = \"reports.db\"\n{users}"
     ));
-    let host = format!(
-        "Host: {}\r\nContent-Type: application/json\r\n",
-        collector.address
-    );
+    let host = format!("Host: {}\r\n", collector.address);
     let body = json!({"user": "ada", "password": "correct horse battery"}).to_string();
     let answer = ask(collector.address, "POST", "/api/login", &host, &body);
     let (pair, _) = answer.header("set-cookie").split_once(';').unwrap();

@@ -94,16 +94,15 @@ pub use http::alarms::{MAX_HISTORY as MAX_ALARM_HISTORY, MAX_REASON, MAX_SILENCE
 pub use http::batch::MAX_SENTENCE;
 pub use http::body::{BODY_TIMEOUT, MAX_BODIES_BYTES};
 pub use http::connections::{IDLE_TIMEOUT, MAX_HEAD_BYTES, MAX_OWN_CONNECTIONS, STOP_TIMEOUT};
-pub use http::enroll::MAX_BODY_BYTES as MAX_ENROLMENT_BYTES;
 pub use http::events::MAX_EVENTS;
 pub use http::frames::{MAX_STREAMS, STREAM_SHARE};
 pub use http::guesses::MAX_DELAY as MAX_GUESS_DELAY;
 pub use http::hashing::{MAX_HASHING, MAX_WAITING as MAX_LOGINS};
 pub use http::idle::STALL;
 pub use http::invitations::MAX_TIMES as MAX_INVITED;
+pub use http::json::MAX_BODY_BYTES as MAX_JSON_BYTES;
 pub use http::places::WRITE_TIMEOUT;
 pub use http::reports::{MAX_BODY_BYTES, MAX_SERVICES_OF_CLIENT};
-pub use http::session::MAX_BODY_BYTES as MAX_LOGIN_BYTES;
 pub use notices::{MAX_LINES, SAY_AGAIN};
 pub(crate) use password::PasswordHash;
 pub use password::{LENGTH as PASSWORD_BYTES, MAX_LANES, MAX_MEMORY_KIB, MAX_PASSES};

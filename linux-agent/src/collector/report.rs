@@ -3,7 +3,9 @@
 use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Deserializer};
-use serde_json::value::RawValue;
+use serde_json::Map;
+use serde_json::error::Category;
+use serde_json::value::{RawValue, Value};
 use thiserror::Error;
 
 use crate::client_name::ClientName;
@@ -50,8 +52,7 @@ impl Report {
     pub fn parse(body: &[u8]) -> Result<Report, Invalid> {
         // A derived reader would also take an array of the values.
         let mut report: Report = if is_object(body) {
-            serde_json::from_slice(body)
-                .map_err(|cause| Invalid(format!("the body is not a report in JSON: {cause}")))?
+            serde_json::from_slice(body).map_err(|cause| fault(body, &cause))?
         } else {
             from_form(body)?
         };
@@ -86,8 +87,10 @@ impl Report {
         if self.seq.is_some_and(i64::is_negative) {
             return Err(Invalid("seq is negative".to_owned()));
         }
-        super::data::check(&self.data)
-            .map_err(|cause| Invalid(format!("data is not a JSON object: {cause}")))
+        super::data::check(&self.data).map_err(|cause| match cause.classify() {
+            Category::Data => Invalid(format!("data is no JSON object; {SUCH_AS}")),
+            _ => not_json("data", &cause),
+        })
     }
 }
 
@@ -110,13 +113,12 @@ fn plain<'de, D: Deserializer<'de>>(from: D) -> Result<ClientName, D::Error> {
 }
 
 fn from_form(body: &[u8]) -> Result<Report, Invalid> {
-    let fields: FormFields = serde_urlencoded::from_bytes(body).map_err(|cause| {
+    let fields: FormFields = serde_urlencoded::from_bytes(body).map_err(|_| {
         Invalid(format!(
-            "the body is neither a JSON object nor a report as form fields: {cause}"
+            "the body is neither a report as a JSON object nor one as form fields; {SUCH_AS}"
         ))
     })?;
-    let data = RawValue::from_string(fields.data)
-        .map_err(|cause| Invalid(format!("data is not JSON: {cause}")))?;
+    let data = RawValue::from_string(fields.data).map_err(|cause| not_json("data", &cause))?;
     Ok(Report {
         client_id: fields.client_id,
         service_name: fields.service_name,
@@ -126,6 +128,53 @@ fn from_form(body: &[u8]) -> Result<Report, Invalid> {
         boot: fields.boot,
         seq: fields.seq,
         error: None,
+    })
+}
+
+/// What the parser's error means to whoever wrote the body.
+fn fault(body: &[u8], cause: &serde_json::Error) -> Invalid {
+    if cause.classify() != Category::Data {
+        return not_json("the body", cause);
+    }
+    let fields: Option<Map<String, Value>> = serde_json::from_slice(body).ok();
+    let wrong = fields.and_then(|fields| {
+        let mut checks = FIELDS.iter();
+        checks.find(|(name, _, is_right)| !is_right(fields.get(*name).unwrap_or(&Value::Null)))
+    });
+    Invalid(match wrong {
+        Some((name, what, _)) => format!("{name} is not {what}; {SUCH_AS}"),
+        None => format!("the body is no report; {SUCH_AS}"),
+    })
+}
+
+/// For whoever sends another.
+const SUCH_AS: &str =
+    "send such as {\"client_id\": 1, \"service_name\": \"CPU\", \"data\": {\"user\": 1.5}}";
+
+/// What each field has to be; what may be left out may be null.
+type Check = (&'static str, &'static str, fn(&Value) -> bool);
+
+const FIELDS: [Check; 7] = [
+    ("client_id", "a whole number below 2^32 or a name", |it| {
+        ClientName::deserialize(it).is_ok()
+    }),
+    ("service_name", "a text", Value::is_string),
+    ("data", "a JSON object", Value::is_object),
+    ("time", "a number", |it| it.is_number() || it.is_null()),
+    ("uptime", "a number", |it| it.is_number() || it.is_null()),
+    ("boot", "a text", |it| it.is_string() || it.is_null()),
+    ("seq", "a whole number below 2^63", |it| {
+        it.is_i64() || it.is_null()
+    }),
+];
+
+fn not_json(what: &str, cause: &serde_json::Error) -> Invalid {
+    let (line, column) = (cause.line(), cause.column());
+    Invalid(match cause.classify() {
+        Category::Eof => format!("{what} ends within its JSON; send all of it"),
+        _ => format!(
+            "{what} is no JSON at line {line}, column {column}; write it with a JSON library"
+        ),
     })
 }
 
@@ -156,7 +205,7 @@ mod tests {
         }
         for body in ["", "\u{feff}{}", "[]", "x", "=", "\"{}\""] {
             let told = json(body).unwrap_err().to_string();
-            let begins = "the body is neither a JSON object nor a report as form fields: ";
+            let begins = "the body is neither a report as a JSON object nor one as form fields; ";
             assert!(told.starts_with(begins), "{told}");
         }
     }
@@ -246,7 +295,7 @@ mod tests {
         let nested = |depth| format!("{{\"a\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
         assert!(with_data(&nested(100)).is_ok());
         let told = with_data(&nested(100_000)).unwrap_err().to_string();
-        assert!(told.contains("recursion limit"), "{told}");
+        assert!(told.starts_with("data is no JSON at line 1, "), "{told}");
         let elsewhere = nested(100_000);
         let body =
             format!(r#"{{"client_id":1,"service_name":"a","data":{{}},"more":{elsewhere}}}"#);
@@ -286,6 +335,60 @@ mod tests {
         assert_eq!(name.len(), MAX_NAME);
         let body = format!(r#"{{"client_id":1,"service_name":"{name}","data":{{}}}}"#);
         assert_eq!(json(&body).unwrap().service_name, name);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_in_words_of_its_own() {
+        let told = |body: &str| json(body).unwrap_err().to_string();
+        for (body, sentence) in [
+            (
+                "{}",
+                "client_id is not a whole number below 2^32 or a name; ",
+            ),
+            (
+                r#"{"client_id":1.5}"#,
+                "client_id is not a whole number below 2^32 or a name; ",
+            ),
+            (
+                r#"{"client_id":1,"data":{}}"#,
+                "service_name is not a text; ",
+            ),
+            (
+                r#"{"client_id":1,"service_name":"a"}"#,
+                "data is not a JSON object; ",
+            ),
+            (
+                r#"{"client_id":1,"service_name":"a","data":{},"time":"now"}"#,
+                "time is not a number; ",
+            ),
+            (
+                r#"{"client_id":1,"service_name":"a","data":{},"boot":1}"#,
+                "boot is not a text; ",
+            ),
+            (
+                r#"{"client_id":1,"service_name":"a","data":{},"seq":9223372036854775808}"#,
+                "seq is not a whole number below 2^63; ",
+            ),
+            (
+                r#"{"client_id":1,"client_id":1,"service_name":"a","data":{}}"#,
+                "the body is no report; ",
+            ),
+            (
+                r#"{"client_id":1,"service_name":"a","data":[]}"#,
+                "data is no JSON object; ",
+            ),
+        ] {
+            assert_eq!(told(body), format!("{sentence}{SUCH_AS}"));
+        }
+        assert_eq!(
+            told("{\"client_id\":1"),
+            "the body ends within its JSON; send all of it"
+        );
+        assert_eq!(
+            told("{\n\"client_id\":x}"),
+            "the body is no JSON at line 2, column 13; write it with a JSON library"
+        );
+        assert!(json(SUCH_AS.strip_prefix("send such as ").unwrap()).is_ok());
     }
 
     #[test]

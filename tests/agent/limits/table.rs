@@ -318,7 +318,6 @@ fn of_the_collector() -> Vec<(&'static str, String)> {
             "reason of an exception among many reports",
             format!("{} characters", collector::MAX_SENTENCE),
         ),
-        ("body of an enrolment", size(collector::MAX_ENROLMENT_BYTES)),
         ("`boot` of a report", size(collector::MAX_BOOT_BYTES)),
         ("TLS handshake", seconds(collector::HANDSHAKE_TIMEOUT)),
         (
@@ -374,7 +373,10 @@ fn of_the_collector() -> Vec<(&'static str, String)> {
             "passwords that are compared at a time, that wait",
             format!("{}, {}", collector::MAX_HASHING, collector::MAX_LOGINS),
         ),
-        ("body of a log-in", size(collector::MAX_LOGIN_BYTES)),
+        (
+            "body of a log-in, an enrolment, an invitation, a silence",
+            size(collector::MAX_JSON_BYTES),
+        ),
         (
             "cost of a password's hash in the settings",
             format!(

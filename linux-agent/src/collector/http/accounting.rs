@@ -5,9 +5,9 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 
 use super::app::Shared;
+use super::parameters::only;
 use super::reader::{Asked, Reader};
 use super::refusal::Refusal;
-use crate::client_name::ClientName;
 use crate::collector::now::now_ms;
 use crate::collector::store::runs::ClientRuns;
 use crate::collector::watch::Twin;
@@ -41,8 +41,8 @@ pub async fn accounting(
     Reader { rules }: Reader,
     Asked(query): Asked<Parameters>,
 ) -> Result<Json<Answer>, Refusal> {
-    let clients = match query.client_id.filter(|id| !id.is_empty()) {
-        Some(id) => vec![ClientName::from_text(&id)],
+    let clients = match only(query.client_id) {
+        Some(client) => vec![client],
         None => rules.hosts.keys().cloned().collect(),
     };
     let accounting = app.store.accounting(clients).await?;

@@ -7,15 +7,14 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 
-use super::app::{App, Rules, Shared};
-use super::events::client_of;
+use super::app::{Rules, Shared};
+use super::json::parsed;
+use super::parameters::{client_of, given, in_path, only};
 use super::reader::{Admin, Asked, Reader};
 use super::refusal::Refusal;
-use super::reports::given;
 use crate::client_name::ClientName;
 use crate::collector::alarms::alarm::Row;
 use crate::collector::alarms::duty::Open;
@@ -39,9 +38,6 @@ pub const MAX_SILENCE_S: f64 = 31_536_000.0;
 
 /// The longest reason of a silence, in bytes.
 pub const MAX_REASON: usize = 500;
-
-/// The largest body of a request for a silence, in bytes.
-const MAX_BODY_BYTES: usize = 4 << 10;
 
 /// What the query may say.
 #[derive(Deserialize)]
@@ -131,8 +127,7 @@ pub async fn alarms(
     Reader { rules }: Reader,
     Asked(query): Asked<Parameters>,
 ) -> Result<Json<Answer>, Refusal> {
-    let only = query.client_id.filter(|id| !id.is_empty());
-    let only = only.map(|id| ClientName::from_text(&id));
+    let only = only(query.client_id);
     let before = given("before", query.before.as_deref())?.unwrap_or(i64::MAX);
     let limit = given("limit", query.limit.as_deref())?.unwrap_or(DEFAULT_HISTORY);
     if !(1..=MAX_HISTORY).contains(&limit) {
@@ -221,7 +216,7 @@ pub async fn alarms(
     }))
 }
 
-/// What a silence is asked for with.
+/// What a silence is asked for with, such as [`WISH`].
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Wish {
@@ -231,6 +226,8 @@ struct Wish {
     reason: String,
 }
 
+const WISH: &str = r#"{"client_id": 1, "for_s": 7200, "reason": "…"}"#;
+
 /// Silences a host. It is told by the name of its table too.
 pub async fn silence(
     State(app): Shared,
@@ -238,7 +235,7 @@ pub async fn silence(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<impl Serialize>, Refusal> {
-    let wish = wish(&app, &headers, body).await?;
+    let wish: Wish = parsed(&app, &headers, body, WISH).await?;
     let client = client_of(&rules, &wish.client_id.to_string());
     let Some(host) = rules.hosts.get(&client) else {
         return Err(Refusal::unknown_client(&client));
@@ -279,28 +276,18 @@ pub async fn silence(
     }
 }
 
-async fn wish(app: &App, headers: &HeaderMap, body: Body) -> Result<Wish, Refusal> {
-    let kind = headers.get(CONTENT_TYPE).and_then(|it| it.to_str().ok());
-    let kind = kind.and_then(|it| it.split(';').next()).unwrap_or_default();
-    // A form of a foreign page cannot say so.
-    if !kind.trim().eq_ignore_ascii_case("application/json") {
-        return Err(Refusal::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "the request needs Content-Type: application/json",
-        ));
-    }
-    let held = app.room.read(headers, body, MAX_BODY_BYTES).await?;
-    serde_json::from_slice(&held.bytes)
-        .map_err(|cause| Refusal::bad(format!("the body is not what silences a host: {cause}")))
-}
-
 /// Ends a silence.
 pub async fn end_silence(
     State(app): Shared,
     Admin { rules }: Admin,
-    id: Result<Path<i64>, PathRejection>,
+    id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<impl Serialize>, Refusal> {
-    let Path(id) = id.map_err(|cause| Refusal::bad(cause.body_text()))?;
+    let id = in_path(id)?;
+    let Ok(id) = id.parse::<i64>() else {
+        let sentence =
+            format!("{id:?} is not the number of a silence; `GET /api/alarms` lists them");
+        return Err(Refusal::bad(sentence));
+    };
     match app.alarms.end_silence(id).await? {
         Some(silence) => Ok(Json(SilenceState::of(&rules, silence))),
         None => Err(Refusal::new(

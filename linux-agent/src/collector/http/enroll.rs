@@ -15,16 +15,13 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use super::app::{App, Peer, Shared};
+use super::json::parsed;
 use super::refusal::Refusal;
 use crate::client_name::ClientName;
 use crate::collector::digest::{self, Digest};
 use crate::collector::now::now_ms;
-use crate::collector::report;
 use crate::collector::store::Unavailable;
 use crate::collector::store::invitation::{self, Redeemed};
-
-/// Largest body of an enrolment, in bytes.
-pub const MAX_BODY_BYTES: usize = 4 << 10;
 
 #[derive(Deserialize)]
 struct Enrolment {
@@ -44,13 +41,7 @@ pub async fn enroll(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
-    let held = app.room.read(&headers, body, MAX_BODY_BYTES).await?;
-    // The parser's own words might quote the code.
-    let request = Some(&held.bytes).filter(|it| report::is_object(it));
-    let request = request.and_then(|it| serde_json::from_slice(it).ok());
-    let Enrolment { code, client_id } = request.ok_or_else(|| {
-        Refusal::bad("the body is not an enrolment such as {\"code\": \"…\"} in JSON")
-    })?;
+    let Enrolment { code, client_id } = parsed(&app, &headers, body, "{\"code\": \"…\"}").await?;
     let token = new_token()?;
     let Some(code) = invitation::digest_of(&code) else {
         return Err(wrong_code(&app, peer).await);

@@ -4,14 +4,13 @@ use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 
-use super::app::{Rules, Shared};
+use super::app::Shared;
+use super::parameters::{client_of, given, instant};
 use super::reader::{Asked, Reader};
 use super::refusal::Refusal;
-use super::reports::{given, whole_ms};
 use crate::client_name::ClientName;
 use crate::collector::alarms::records::{self, Kept, Wanted};
 use crate::collector::now::now_ms;
-use crate::collector::report::TIME_S;
 
 /// At most this many events in an answer.
 pub const MAX_EVENTS: u32 = 1000;
@@ -57,14 +56,6 @@ pub async fn events(
     Reader { rules }: Reader,
     Asked(query): Asked<Parameters>,
 ) -> Result<Json<Answer>, Refusal> {
-    let time = |name: &str, text: Option<&str>| match given::<f64>(name, text)? {
-        Some(time) if !TIME_S.contains(&time) => Err(Refusal::bad(format!(
-            "{name} is not a time within {} to {} s since 1970-01-01 00:00 UTC",
-            TIME_S.start(),
-            TIME_S.end()
-        ))),
-        time => Ok(time.map(whole_ms)),
-    };
     let limit = given("limit", query.limit.as_deref())?.unwrap_or(DEFAULT_EVENTS);
     if !(1..=MAX_EVENTS).contains(&limit) {
         return Err(Refusal::bad(format!(
@@ -74,8 +65,8 @@ pub async fn events(
     let client = query.client_id.filter(|id| !id.is_empty());
     let wanted = Wanted {
         client: client.map(|name| client_of(&rules, &name)),
-        from_ms: time("from", query.from.as_deref())?.unwrap_or(0),
-        to_ms: time("to", query.to.as_deref())?.unwrap_or(i64::MAX),
+        from_ms: instant("from", query.from.as_deref())?.unwrap_or(0),
+        to_ms: instant("to", query.to.as_deref())?.unwrap_or(i64::MAX),
         before: given("before", query.before.as_deref())?.unwrap_or(i64::MAX),
         limit,
     };
@@ -106,16 +97,4 @@ pub async fn events(
         events: events.into_iter().map(event).collect(),
         next,
     }))
-}
-
-/// Which one is meant by an id, or by the name of a host's table.
-pub fn client_of(rules: &Rules, name: &str) -> ClientName {
-    let id = ClientName::from_text(name);
-    let mut hosts = rules.hosts.iter();
-    match rules.hosts.contains_key(&id) {
-        true => id,
-        false => hosts
-            .find(|(_, host)| host.label == name)
-            .map_or(id, |(id, _)| id.clone()),
-    }
 }

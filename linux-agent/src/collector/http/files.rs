@@ -5,6 +5,7 @@ use axum::extract::rejection::PathRejection;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 
+use super::parameters::in_path;
 use super::refusal::Refusal;
 use crate::collector::page;
 
@@ -13,7 +14,7 @@ pub async fn file(
     headers: HeaderMap,
     name: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Refusal> {
-    let Path(name) = name.map_err(|cause| Refusal::bad(cause.body_text()))?;
+    let name = in_path(name)?;
     page::file(&name, &headers).ok_or_else(|| {
         Refusal::new(
             StatusCode::NOT_FOUND,

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::app::{App, Rules, Shared};
+use super::parameters::only;
 use super::reader::{Asked, Reader};
 use super::refusal::Refusal;
 use crate::client_name::ClientName;
@@ -77,8 +78,7 @@ pub async fn hosts(
     Reader { rules }: Reader,
     Asked(query): Asked<Parameters>,
 ) -> Result<Json<Answer>, Refusal> {
-    let only = query.client_id.filter(|id| !id.is_empty());
-    let only = only.map(|id| ClientName::from_text(&id));
+    let only = only(query.client_id);
     let wanted = rules.hosts.iter();
     let wanted = wanted.filter(|(id, _)| only.as_ref().is_none_or(|only| only == *id));
     let (hosts, now_ms) = states(&app, &rules, &wanted.collect::<Vec<_>>()).await?;

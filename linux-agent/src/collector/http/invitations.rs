@@ -12,9 +12,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::app::Shared;
+use super::json::parsed;
 use super::reader::Admin;
 use super::refusal::Refusal;
-use super::session::parsed;
 use crate::collector::now::now_ms;
 use crate::collector::store::Unavailable;
 use crate::collector::store::invitation::{self, Invited};

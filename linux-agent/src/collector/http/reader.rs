@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::extract::{FromRequestParts, Query};
+use axum::extract::FromRequestParts;
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
 
 use super::app::{App, Rules};
+use super::parameters;
 use super::refusal::Refusal;
 use super::way::Way;
 use super::who::{self, Person};
@@ -69,9 +70,8 @@ pub struct Asked<T>(pub T);
 impl<T: DeserializeOwned> FromRequestParts<Arc<App>> for Asked<T> {
     type Rejection = Refusal;
 
-    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Asked<T>, Refusal> {
-        let query = Query::from_request_parts(parts, app).await;
-        let Query(asked) = query.map_err(|cause| Refusal::bad(cause.body_text()))?;
-        Ok(Asked(asked))
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<Asked<T>, Refusal> {
+        let query = parts.uri.query().unwrap_or_default();
+        parameters::read(query).map(Asked)
     }
 }

@@ -1,7 +1,6 @@
 //! Reports, as agents post them and readers get them.
 
 use std::net::IpAddr;
-use std::str::FromStr;
 
 use axum::body::Body;
 use axum::extract::State;
@@ -11,9 +10,9 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::app::{App, Peer, Rules, Shared};
+use super::parameters::{given, only, whole_ms};
 use super::reader::{Asked, Reader};
 use super::refusal::Refusal;
-use crate::client_name::ClientName;
 use crate::collector::auth::known::Caller;
 use crate::collector::now::now_ms;
 use crate::collector::report::Report;
@@ -180,46 +179,12 @@ pub async fn kept(
     if !(1..=MAX_PAGE).contains(&limit) {
         return Err(Refusal::bad(format!("limit is not within 1 to {MAX_PAGE}")));
     }
-    let not_empty = |text: &String| !text.is_empty();
     let query = reports::Query {
-        client: query
-            .client_id
-            .filter(not_empty)
-            .map(|id| ClientName::from_text(&id)),
-        service: query.service.filter(not_empty),
+        client: only(query.client_id),
+        service: query.service.filter(|it| !it.is_empty()),
         since_ms: since.map(whole_ms),
         after: given("after", query.after.as_deref())?.unwrap_or(0),
         limit,
     };
     Ok(Json(app.store.read(query).await?))
-}
-
-/// A parameter. An empty one, as an empty form field sends it, counts as absent.
-pub fn given<T: FromStr>(name: &str, text: Option<&str>) -> Result<Option<T>, Refusal> {
-    text.filter(|text| !text.is_empty())
-        .map(str::parse)
-        .transpose()
-        .map_err(|_| Refusal::bad(format!("{name} is not a number, or out of range")))
-}
-
-/// Whole milliseconds of a time in seconds. Rounds to microseconds first: 1.123 s in binary is a little less than
-/// 1123 ms, and would return the report of that very time again.
-pub fn whole_ms(seconds: f64) -> i64 {
-    ((seconds * 1e6).round() / 1e3).floor() as i64
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_time_that_was_given_out_comes_back_as_the_same_millisecond() {
-        for ms in (1_795_339_484_000..1_795_339_485_000).chain([0, 1, 999]) {
-            let given_out = (ms as f64 / 1000.0).to_string();
-            assert_eq!(whole_ms(given_out.parse().unwrap()), ms);
-        }
-        assert_eq!(whole_ms(1.9996), 1999);
-        assert_eq!(whole_ms(-0.5), -500);
-        assert_eq!(whole_ms(1e300), i64::MAX);
-    }
 }

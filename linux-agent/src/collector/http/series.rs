@@ -7,12 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use super::app::Shared;
 use super::gaps::{Explained, explain};
+use super::parameters::{given, instant};
 use super::reader::{Asked, Reader};
 use super::refusal::Refusal;
-use super::reports::{given, whole_ms};
 use crate::client_name::ClientName;
 use crate::collector::now::now_ms;
-use crate::collector::report::TIME_S;
 use crate::collector::store::history::gaps::Gap;
 use crate::collector::store::history::partials::{self, Partial};
 use crate::collector::store::history::series::{MAX_BINS, Question, Series, Tier};
@@ -109,16 +108,8 @@ fn question(query: Parameters, now_ms: i64) -> Result<Question, Refusal> {
         let text = text.filter(|it| !it.is_empty());
         text.ok_or_else(|| Refusal::bad(format!("{name} is missing")))
     };
-    let time = |name: &str, text: Option<&str>| match given::<f64>(name, text)? {
-        Some(time) if !TIME_S.contains(&time) => Err(Refusal::bad(format!(
-            "{name} is not a time within {} to {} s since 1970-01-01 00:00 UTC",
-            TIME_S.start(),
-            TIME_S.end()
-        ))),
-        time => Ok(time.map(whole_ms)),
-    };
-    let to_ms = time("to", query.to.as_deref())?.unwrap_or(now_ms);
-    let from_ms = time("from", query.from.as_deref())?.unwrap_or(to_ms - DEFAULT_LENGTH_MS);
+    let to_ms = instant("to", query.to.as_deref())?.unwrap_or(now_ms);
+    let from_ms = instant("from", query.from.as_deref())?.unwrap_or(to_ms - DEFAULT_LENGTH_MS);
     if from_ms >= to_ms {
         return Err(Refusal::bad("from is not before to"));
     }

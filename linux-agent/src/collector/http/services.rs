@@ -7,6 +7,7 @@ use axum::http::header::{CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue}
 use axum::response::{IntoResponse, Response};
 
 use super::app::Shared;
+use super::parameters::in_path;
 use super::refusal::Refusal;
 use crate::client_name::ClientName;
 use crate::collector::now::now_ms;
@@ -20,8 +21,7 @@ pub async fn services(
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Refusal> {
     let rules = app.rules();
-    let Path(id) = id.map_err(|cause| Refusal::bad(cause.body_text()))?;
-    let id = ClientName::from_text(&id);
+    let id = ClientName::from_text(&in_path(id)?);
     let caller = rules.guard.caller(&headers).await;
     caller
         .and_then(|caller| caller.admit(&id))

@@ -9,10 +9,10 @@ use axum::http::header::{CACHE_CONTROL, HeaderMap, HeaderValue, RETRY_AFTER, SET
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::app::{App, Shared};
+use super::app::Shared;
+use super::json::parsed;
 use super::refusal::Refusal;
 use super::way::Way;
 use super::who::{self, By, Person};
@@ -20,11 +20,7 @@ use crate::collector::auth::sessions;
 use crate::collector::digest::Digest;
 use crate::collector::now::now_ms;
 use crate::collector::password::PasswordHash;
-use crate::collector::report;
 use crate::collector::settings::access::Role;
-
-/// Largest body of a log-in, in bytes.
-pub const MAX_BODY_BYTES: usize = 4 << 10;
 
 #[derive(Deserialize)]
 struct Login {
@@ -127,20 +123,6 @@ pub async fn me(
         Err(refusal) => return Err(refusal),
     };
     Ok(([(CACHE_CONTROL, "no-store")], Json(told)).into_response())
-}
-
-/// The body of a request, in JSON.
-pub async fn parsed<T: DeserializeOwned>(
-    app: &App,
-    headers: &HeaderMap,
-    body: Body,
-    such_as: &str,
-) -> Result<T, Refusal> {
-    let held = app.room.read(headers, body, MAX_BODY_BYTES).await?;
-    // The parser's own words might quote the secret.
-    let parsed = Some(&held.bytes).filter(|it| report::is_object(it));
-    let parsed = parsed.and_then(|it| serde_json::from_slice(it).ok());
-    parsed.ok_or_else(|| Refusal::bad(format!("the body is not {such_as} in JSON")))
 }
 
 fn opened(token: &str, way: &Way, person: Person) -> Response {
