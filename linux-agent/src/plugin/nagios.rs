@@ -99,6 +99,9 @@ fn item(values: &str) -> Option<Value> {
             .find(|it: char| !matches!(it, '0'..='9' | '+' | '-' | '.' | ','))
             .unwrap_or(first.len());
         let (value, unit) = exponent(first).unwrap_or_else(|| first.split_at(end));
+        if unit.contains(is_no_unit) {
+            return None;
+        }
         item.insert("value".to_owned(), number(value)?.into());
         if !unit.is_empty() {
             item.insert("unit".to_owned(), unit.into());
@@ -113,6 +116,12 @@ fn item(values: &str) -> Option<Value> {
         item.extend(value.map(|value| (name.to_owned(), value)));
     }
     Some(item.into())
+}
+
+/// A unit is "a string of zero or more characters, NOT including numbers, semicolons, or quotes". Else these are words
+/// of a text with a `|` in it.
+fn is_no_unit(letter: char) -> bool {
+    matches!(letter, '0'..='9' | '\'' | '"')
 }
 
 /// Splits a number with an exponent, such as `1.2e-05s`, from its unit.
@@ -221,6 +230,8 @@ mod tests {
             data("nonsense a=1 =2 b= c=x d=4"),
             json!({"a": {"value": 1}, "d": {"value": 4}})
         );
+        // Of checks that are asked for a text with a `|`, such as check_procs -C 'x|a=1'.
+        assert_eq!(data("a=1' b=2\" c=3d4 d=5"), json!({"d": {"value": 5}}));
         assert_eq!(data("'never closed=1"), Value::Null);
         assert_eq!(data(""), Value::Null);
         assert_eq!(of(""), json!({"state": 0, "text": ""}));

@@ -12,7 +12,7 @@ use mote_test_support::site::{Site, server_settings};
 
 const FOLDER: &str = "/usr/lib/nagios/plugins";
 
-fn checks(test: &str) -> Option<()> {
+pub(super) fn checks(test: &str) -> Option<()> {
     let is_there = Path::new(FOLDER).join("check_disk").exists();
     let found = is_there.then_some(()).ok_or_else(|| {
         format!("{FOLDER}/check_disk is missing: apt-get install monitoring-plugins-basic")
@@ -21,11 +21,11 @@ fn checks(test: &str) -> Option<()> {
 }
 
 /// The table of a check, whose name is that of its service too.
-fn table(name: &str, command: &[&str]) -> String {
+pub(super) fn table(name: &str, command: &[&str]) -> String {
     format!("[[plugin]]\nname = {name:?}\ncommand = {command:?}\nformat = \"nagios\"\n")
 }
 
-fn path(check: &str) -> String {
+pub(super) fn path(check: &str) -> String {
     format!("{FOLDER}/{check}")
 }
 

@@ -4,6 +4,7 @@ mod checks;
 mod hostile;
 mod hung;
 mod listed;
+mod many_checks;
 mod own_user;
 
 use std::process::Command;
