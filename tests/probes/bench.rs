@@ -15,11 +15,14 @@ pub struct Bench {
 impl Bench {
     /// Opens the probe of this name, which takes its baseline.
     pub fn open(name: &str) -> Self {
+        Bench::on(&Roots::default(), name)
+    }
+
+    /// The same on other files than this machine's own.
+    pub fn on(roots: &Roots, name: &str) -> Self {
         let mut context = Context::new();
         let probe = Probe::by_name(name).expect("a probe of this name");
-        let sampler = probe
-            .open(&Roots::default(), &mut context)
-            .expect("an open probe");
+        let sampler = probe.open(roots, &mut context).expect("an open probe");
         Bench { sampler, context }
     }
 

@@ -5,6 +5,7 @@
 
 mod bench;
 mod hung_mount;
+mod links;
 mod odd_hosts;
 mod report_data;
 mod tools;

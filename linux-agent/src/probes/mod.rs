@@ -23,9 +23,10 @@ use std::fmt;
 
 use kit::OfFile;
 
-pub use filesystem::{MAX_MOUNTS, MAX_THREADS, MAX_WORKERS};
+pub use filesystem::MAX_MOUNTS;
 pub use kit::{
-    AgentCounters, Context, MAX_FILE, MAX_OPEN, MAX_REPORT, Malformed, ProbeError, Roots, Sample,
+    AgentCounters, Context, MAX_FILE, MAX_OPEN, MAX_REPORT, MAX_THREADS, MAX_WORKERS, Malformed,
+    ProbeError, Roots, Sample,
 };
 
 /// Every probe, with the names that a server may give it; the first is the one that is shown.

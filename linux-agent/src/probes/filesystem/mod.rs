@@ -1,16 +1,16 @@
 //! `get_filesystem`: size and use of each mounted file system, from statvfs(3), asked at the mount
 //! points that `mounts.rs` chooses, which are those that `df` shows.
 //!
-//! A file system with a server may never answer. Those are asked by the threads of `workers.rs`,
+//! A file system with a server may never answer. Those are asked by the threads of `kit/workers.rs`,
 //! and one that hangs is reported as such.
 
 pub mod mounts;
 mod target;
-mod workers;
 
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use mote_core::Envelope;
@@ -20,16 +20,18 @@ use serde::{Serialize, Serializer};
 
 use super::kit::items::{Items, MAX_ITEMS};
 use super::kit::rate::percent;
+use super::kit::workers::Workers;
 use super::kit::{Context, Malformed, ProbeError, Roots, Sample, Scratch, SourceFile};
 use mounts::{Kind, Mount, ROOT, choose, parse};
 use target::{Answer, Proof, Sizes, Target, ask};
-use workers::Workers;
 
 pub use mounts::MAX_MOUNTS;
-pub use workers::{MAX_THREADS, MAX_WORKERS};
 
 /// The mount table of another host is read again after this long, if it has not changed before.
 const READ_AGAIN: Duration = Duration::from_secs(300);
+
+/// Those that hang, of all services.
+static THREADS: AtomicUsize = AtomicUsize::new(0);
 
 /// All file systems that may hang together get this long to answer in one sample.
 pub const BUDGET: Duration = Duration::from_millis(100);
@@ -143,7 +145,7 @@ impl Sample for Filesystem {
             read_at: context.now,
             budget: BUDGET,
             local: Vec::new(),
-            may_hang: Workers::new(ask),
+            may_hang: Workers::new(ask, &THREADS),
             omitted: 0,
             items: Items::new(MAX_ITEMS),
         };

@@ -64,6 +64,17 @@ impl<C: Copy> Counters<C> {
         None
     }
 
+    /// The names of the last reading, in its order.
+    pub fn names(&self) -> impl Iterator<Item = &[u8]> {
+        self.now.iter().map(|entry| {
+            let end = entry.name.iter().position(|byte| *byte == 0);
+            entry
+                .name
+                .get(..end.unwrap_or(MAX_NAME))
+                .unwrap_or_default()
+        })
+    }
+
     /// Keeps the counters of `name` for the next reading; `false` if there is no room for them.
     #[must_use]
     pub fn keep(&mut self, name: &[u8], counters: C) -> bool {
@@ -112,6 +123,7 @@ mod tests {
         assert_eq!(before, [Some(3), None, Some(1), None]);
         let before = read(&mut counters, &[("x", 8), ("b", 9)]);
         assert_eq!(before, [Some(5), None], "b was away");
+        assert_eq!(counters.names().collect::<Vec<_>>(), [b"x", b"b"]);
     }
 
     #[test]

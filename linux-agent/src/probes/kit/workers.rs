@@ -1,5 +1,5 @@
 //! Asks questions that may never be answered, such as the size of a file system whose server is
-//! gone, without ever waiting longer than a given time.
+//! gone, or of a driver that hangs, without ever waiting longer than a given time.
 //!
 //! ```text
 //! ask() ── asked ──► queue ──► worker threads (0 to MAX_WORKERS) ──► answers in time
@@ -23,10 +23,8 @@ use crate::system::sandbox::give_up_files;
 /// No more threads than this exist for one owner, stuck or not.
 pub const MAX_WORKERS: usize = 4;
 
-/// No more threads than this exist for all owners of the process, those of owners that are gone among them.
+/// No more threads than this exist for all owners that ask the same question, those of owners that are gone among them.
 pub const MAX_THREADS: usize = 32;
-
-static THREADS: AtomicUsize = AtomicUsize::new(0);
 
 /// While subjects wait because all workers are busy for this long, another worker is started.
 const PATIENCE: Duration = Duration::from_millis(10);
@@ -43,7 +41,7 @@ pub struct Workers<S, A> {
 
 struct Shared<S, A> {
     question: fn(&S) -> A,
-    /// The threads of the process.
+    /// Those of all owners.
     threads: &'static AtomicUsize,
     desk: Mutex<Desk<S, A>>,
     /// Workers wait for subjects to ask here.
@@ -84,12 +82,8 @@ where
     S: PartialEq + Send + Sync + 'static,
     A: Send + 'static,
 {
-    /// No subjects yet, no thread yet.
-    pub fn new(question: fn(&S) -> A) -> Self {
-        Workers::counted(question, &THREADS)
-    }
-
-    fn counted(question: fn(&S) -> A, threads: &'static AtomicUsize) -> Self {
+    /// No subjects yet, no thread yet. `threads` counts those of all owners that ask this question.
+    pub fn new(question: fn(&S) -> A, threads: &'static AtomicUsize) -> Self {
         Workers {
             shared: Arc::new(Shared {
                 question,
@@ -186,7 +180,7 @@ where
         };
         let shared = Arc::clone(&self.shared);
         let worker = thread::Builder::new()
-            .name("mote-statfs".to_owned())
+            .name("mote-asks".to_owned())
             .stack_size(STACK_BYTES)
             .spawn(move || {
                 let _permit = permit;
@@ -262,7 +256,7 @@ impl<S, A> Shared<S, A> {
     }
 }
 
-/// One of the threads of the process.
+/// One of the threads of all owners.
 struct Permit(&'static AtomicUsize);
 
 impl Permit {

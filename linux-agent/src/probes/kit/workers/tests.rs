@@ -6,6 +6,8 @@ use super::*;
 const AMPLE: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(50);
 
+static THREADS: AtomicUsize = AtomicUsize::new(0);
+
 /// A file server: while it is down, whoever asks it hangs.
 #[derive(Default)]
 struct Server {
@@ -51,7 +53,7 @@ impl Fixture {
         let mut fixture = Fixture {
             up: Arc::default(),
             down: Arc::default(),
-            workers: Workers::new(question),
+            workers: Workers::new(question, &THREADS),
         };
         fixture.down.set_down(true);
         let subjects = fixture.subjects(down, up);
@@ -146,7 +148,7 @@ fn owners_that_come_and_go_leave_no_more_than_so_many_threads_behind() {
     // A busy machine may not start all of an owner's threads in its time.
     while owners < 2 * MAX_THREADS / MAX_WORKERS || THREADS.load(Ordering::Relaxed) < MAX_THREADS {
         owners += 1;
-        let mut workers = Workers::counted(question, &THREADS);
+        let mut workers = Workers::new(question, &THREADS);
         workers.set_subjects(subjects());
         workers.ask(Duration::from_millis(200), |_, answer| {
             assert_eq!(answer, None);
@@ -160,7 +162,7 @@ fn owners_that_come_and_go_leave_no_more_than_so_many_threads_behind() {
     while THREADS.load(Ordering::Relaxed) > 0 {
         thread::sleep(Duration::from_millis(1));
     }
-    let mut workers = Workers::counted(question, &THREADS);
+    let mut workers = Workers::new(question, &THREADS);
     workers.set_subjects(subjects());
     let mut answers = vec![];
     workers.ask(AMPLE, |_, answer| answers.push(answer));
