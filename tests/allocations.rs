@@ -33,6 +33,7 @@ const MUST_RUN: &[&str] = &[
     "get_tcp",
     "get_temperature",
     "get_clock",
+    "get_cpu_cores",
 ];
 
 const ENVELOPE: Envelope<'static> = Envelope {

@@ -11,5 +11,6 @@ mod report_data;
 mod tools;
 mod truth;
 mod truth_clock;
+mod truth_cores;
 mod truth_sockets;
 mod watched;

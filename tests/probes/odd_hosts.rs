@@ -183,6 +183,7 @@ fn names_are_unique_and_found() {
 /// The probes on recorded files, each with the file that is spoiled.
 const FILES: &[(&str, &str)] = &[
     ("get_linux_cpu", "stat"),
+    ("get_cpu_cores", "stat"),
     ("get_memory_info", "meminfo"),
     ("GetNetworkStatus", "net/dev"),
     ("get_linux_load", "loadavg"),

@@ -51,57 +51,89 @@ pub struct Ticks {
     steal: u64,
 }
 
-/// Reads the line of all CPUs. Kernels before 2.6.11 have no steal column; it is then 0.
+/// Reads the line of all CPUs.
 pub fn parse(text: &[u8]) -> Result<Ticks, Malformed> {
-    let missing = Malformed("`cpu` line");
-    let line = lines(text)
-        .find_map(|line| line.strip_prefix(b"cpu "))
-        .ok_or(missing)?;
-    let mut columns = [0; 8];
-    let mut found = 0;
-    for (column, word) in columns.iter_mut().zip(words(line)) {
-        *column = number(word).ok_or(missing)?;
-        found += 1;
-    }
-    if found < 7 {
-        return Err(missing);
-    }
-    let [user, nice, system, idle, iowait, irq, softirq, steal] = columns;
-    Ok(Ticks {
-        user,
-        nice,
-        system,
-        idle,
-        iowait,
-        irq,
-        softirq,
-        steal,
-    })
+    let line = lines(text).find_map(|line| line.strip_prefix(b"cpu "));
+    line.and_then(Ticks::parse).ok_or(Malformed("`cpu` line"))
 }
 
 /// The shares of the time between two readings; `None` if a counter went backwards or none grew.
 pub fn shares(now: &Ticks, before: &Ticks) -> Option<CpuData> {
-    // Wide enough for any sum of eight counters.
-    let growth = |now, before| grown(now, before).map(u128::from);
-    let user = growth(now.user, before.user)?;
-    let nice = growth(now.nice, before.nice)?;
-    let system = growth(now.system, before.system)?
-        + growth(now.irq, before.irq)?
-        + growth(now.softirq, before.softirq)?;
-    let iowait = growth(now.iowait, before.iowait).unwrap_or(0);
-    let steal = growth(now.steal, before.steal)?;
-    let idle = growth(now.idle, before.idle)?;
-    let total = user + nice + system + iowait + steal + idle;
-    let share = |ticks: u128| round2(ticks as f64 * 100.0 / total as f64);
-    (total > 0).then(|| CpuData {
+    let growth = Growth::between(now, before)?;
+    let share = |ticks| growth.share(ticks);
+    Some(CpuData {
         status: Status::OK,
-        user: share(user),
-        nice: share(nice),
-        system: share(system),
-        iowait: share(iowait),
-        steal: share(steal),
-        idle: share(idle),
+        user: share(growth.user),
+        nice: share(growth.nice),
+        system: share(growth.system),
+        iowait: share(growth.iowait),
+        steal: share(growth.steal),
+        idle: share(growth.idle),
     })
+}
+
+impl Ticks {
+    /// Reads the numbers of a line. Kernels before 2.6.11 have no steal column; it is then 0.
+    pub(super) fn parse(line: &[u8]) -> Option<Ticks> {
+        let mut columns = [0; 8];
+        let mut found = 0;
+        for (column, word) in columns.iter_mut().zip(words(line)) {
+            *column = number(word)?;
+            found += 1;
+        }
+        let [user, nice, system, idle, iowait, irq, softirq, steal] = columns;
+        (found >= 7).then_some(Ticks {
+            user,
+            nice,
+            system,
+            idle,
+            iowait,
+            irq,
+            softirq,
+            steal,
+        })
+    }
+}
+
+/// What the counters grew by between two readings. Wide enough for any sum of eight counters.
+pub(super) struct Growth {
+    user: u128,
+    nice: u128,
+    system: u128,
+    pub(super) iowait: u128,
+    pub(super) steal: u128,
+    pub(super) idle: u128,
+    pub(super) total: u128,
+}
+
+impl Growth {
+    /// `None` if a counter other than `iowait` went backwards, or none grew.
+    pub(super) fn between(now: &Ticks, before: &Ticks) -> Option<Growth> {
+        let growth = |now, before| grown(now, before).map(u128::from);
+        let user = growth(now.user, before.user)?;
+        let nice = growth(now.nice, before.nice)?;
+        let system = growth(now.system, before.system)?
+            + growth(now.irq, before.irq)?
+            + growth(now.softirq, before.softirq)?;
+        let iowait = growth(now.iowait, before.iowait).unwrap_or(0);
+        let steal = growth(now.steal, before.steal)?;
+        let idle = growth(now.idle, before.idle)?;
+        let total = user + nice + system + iowait + steal + idle;
+        (total > 0).then_some(Growth {
+            user,
+            nice,
+            system,
+            iowait,
+            steal,
+            idle,
+            total,
+        })
+    }
+
+    /// In percent of all that they grew by, two decimals.
+    pub(super) fn share(&self, ticks: u128) -> f64 {
+        round2(ticks as f64 * 100.0 / self.total as f64)
+    }
 }
 
 /// The probe: `/proc/stat`, open, and its last reading.

@@ -6,6 +6,7 @@
 pub mod agent_health;
 pub mod alive;
 pub mod clock;
+pub mod cores;
 pub mod cpu;
 pub mod disk_io;
 pub mod filesystem;
@@ -45,6 +46,7 @@ pub static PROBES: &[Probe] = &[
     probe::<tcp::Tcp>(&["get_tcp"]),
     probe::<temperature::Temperature>(&["get_temperature"]),
     probe::<clock::Clock>(&["get_clock"]),
+    probe::<cores::Cores>(&["get_cpu_cores"]),
 ];
 
 /// A probe of this host: one row of [`PROBES`].

@@ -8,7 +8,7 @@ use mote_agent::cli::enroll;
 use mote_agent::delivery::{dead, uplink};
 use mote_agent::gateway::{board, line, run};
 use mote_agent::probes::kit::{asked, items};
-use mote_agent::probes::{self, filesystem, processes, sysinfo, temperature};
+use mote_agent::probes::{self, cores, filesystem, processes, sysinfo, temperature};
 use mote_agent::system::{log, secret};
 use mote_agent::{agent, delivery, http, plugin, protocol, queue, settings};
 use mote_core::{Interval, backoff, json};
@@ -161,6 +161,10 @@ fn of_the_agent() -> Vec<(&'static str, String)> {
             ),
         ),
         (
+            "CPUs of `get_cpu_cores`",
+            format!("the {} busiest of {}", cores::MAX_CORES, cores::MAX_COUNTED),
+        ),
+        (
             "wait for file systems that hang",
             format!("{} ms a sample", filesystem::BUDGET.as_millis()),
         ),
@@ -173,12 +177,12 @@ fn of_the_agent() -> Vec<(&'static str, String)> {
             ),
         ),
         (
-            "wait for drivers (links of interfaces)",
+            "wait for drivers (links of interfaces, frequencies of CPUs)",
             format!("{} ms, once a second", asked::BUDGET.as_millis()),
         ),
         (
             "threads that ask for them",
-            format!("1 a service, {} in all", probes::MAX_THREADS),
+            format!("1 a service, {} in all for each", probes::MAX_THREADS),
         ),
         (
             "files that the probes keep open",
@@ -250,7 +254,7 @@ fn of_the_agent() -> Vec<(&'static str, String)> {
         (
             "threads: loop, log, 2 that send and store",
             format!(
-                "{}, up to {} that start plugins, one each to ask the name service, read settings anew, read the token and read certificates, one a service that asks for links, and those that hang for file systems",
+                "{}, up to {} that start plugins, one each to ask the name service, read settings anew, read the token and read certificates, one a service that asks drivers, and those that hang for file systems",
                 2 + delivery::WORKERS,
                 plugin::MAX_STARTING
             ),

@@ -117,6 +117,21 @@ const PLUGINS = {
     ],
   },
   get_temperature: { unit: "celsius", charts: [{ title: "Temperature", fields: { celsius: "temperature" } }] },
+  get_clock: {
+    units: { step_ms: "ms" },
+    charts: [
+      { title: "Synchronised (1)", fields: { synchronised: "synchronised" } },
+      { title: "Off by at most, µs", fields: { max_error_us: "at most" } },
+      { title: "Set by", fields: { step_ms: "step" }, quiet: "The clock was not set." },
+    ],
+  },
+  get_cpu_cores: {
+    units: { busy_p: "percent", steal_p: "percent" },
+    charts: [
+      { title: "Busy by CPU", fields: { busy_p: "busy" }, top: 100 },
+      { title: "Frequency, MHz", fields: { frequency_mhz: "MHz" } },
+    ],
+  },
   get_mcu_load: {
     units: { load_permille: "permille" },
     charts: [
