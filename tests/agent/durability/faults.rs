@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use mote_test_support::namespace::run_in_namespace;
@@ -291,11 +292,30 @@ impl Trial {
         self.site.path("state")
     }
 
-    /// Does `inject` to the agent's calls on the queue's files.
+    /// Does `inject` to the agent's calls on the queue's files. Until it does, the agent stands still: on a busy machine
+    /// it could otherwise begin another file meanwhile, which nobody named to the tracer.
     fn tracer(&self, test: &str, inject: &str) -> Option<Command> {
-        let mut tracer = strace(test, inject, &self.state().join("queue"))?;
+        self.agent.signal(Signal::SIGSTOP);
+        let tracer = strace(test, inject, &self.state().join("queue"));
+        if tracer.is_none() {
+            self.agent.signal(Signal::SIGCONT);
+        }
+        let mut tracer = tracer?;
         tracer.args(["-p", &self.agent.id().to_string()]);
         Some(tracer)
+    }
+
+    fn is_traced(&self) -> bool {
+        let Ok(threads) = fs::read_dir(format!("/proc/{}/task", self.agent.id())) else {
+            return false;
+        };
+        threads.flatten().all(|thread| {
+            let status = fs::read_to_string(thread.path().join("status")).unwrap_or_default();
+            status
+                .lines()
+                .find_map(|line| line.strip_prefix("TracerPid:"))
+                .is_some_and(|pid| pid.trim() != "0")
+        })
     }
 
     /// The fault comes, and the agent says so and goes on.
@@ -331,6 +351,8 @@ impl Trial {
         let mut running = None;
         self.breaks(said, || {
             running = Some(Running::start("strace", &mut tracer, self.site.folder()));
+            wait_for("the tracer", DEADLINE, || self.is_traced().then_some(()));
+            self.agent.signal(Signal::SIGCONT);
         });
         self.recovers(|| {
             running.take().unwrap().terminate();
