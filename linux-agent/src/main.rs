@@ -144,7 +144,7 @@ enum Command {
     #[cfg(feature = "serve")]
     Invite {
         /// The name of its table in the settings, or its id
-        #[arg(required_unless_present_any = ["group", "times"], conflicts_with_all = ["group", "times"])]
+        #[arg(conflicts_with_all = ["group", "times"])]
         host: Option<String>,
         /// A code for hosts that no file names: they enroll into this group [default: `enroll_into` in the settings]
         #[arg(long, value_name = "G", conflicts_with = "revoke")]
@@ -424,6 +424,8 @@ fn dispatch(Cli { global, command }: Cli) -> Result<u8, Failed> {
             let valid_for = Duration::from_secs(u64::from(valid_for_s));
             match host {
                 Some(host) => collector::invite(&source, &host, valid_for, revoke),
+                None if revoke => Err(collector::whom("revoke")),
+                None if group.is_none() && times.is_none() => Err(collector::whom("invite")),
                 None => {
                     let times = times.unwrap_or(1);
                     collector::invite_fleet(&source, group.as_deref(), times, valid_for)

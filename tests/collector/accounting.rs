@@ -118,17 +118,23 @@ fn of_two_reports_with_one_number_the_first_stays() {
 #[test]
 fn numbers_at_their_bound_are_counted_and_what_has_none_is_counted_apart() {
     let collector = Program::new(TOML);
-    deliver(&collector, "a", &[i64::MAX, i64::MAX]);
+    let last = (1_i64 << 40) - 1;
+    deliver(&collector, "a", &[last, last]);
+    // What is beyond would count as that many reports that never came.
+    for seq in [last + 1, i64::MAX] {
+        let refused = collector.report("", &report(json!({"boot": "a", "seq": seq})));
+        assert_eq!(refused.status, 400, "{}", refused.body);
+    }
     for fields in [json!({}), json!({"boot": "a"}), json!({"seq": 4})] {
         assert_eq!(collector.report("", &report(fields)).status, 200);
     }
     let account = account(&collector);
-    assert_eq!(account["gaps"], i64::MAX);
+    assert_eq!(account["gaps"], last);
     assert_eq!(
         (&account["received"], &account["duplicates"]),
         (&json!(1), &json!(1))
     );
-    assert_eq!(account["runs"][0]["last"], i64::MAX);
+    assert_eq!(account["runs"][0]["last"], last);
     assert_eq!(account["unnumbered"], 3);
 }
 

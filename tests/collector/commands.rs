@@ -196,7 +196,7 @@ fn history_is_exported_as_it_was_reported() {
             );
         }
     }
-    // Where there is nothing at all, the name is not wrong.
+    // Where there is nothing at all, the name may be right.
     let quiet = [
         "export",
         "web",
@@ -208,6 +208,32 @@ fn history_is_exported_as_it_was_reported() {
         "--csv",
     ];
     assert_eq!(told(&collector, &quiet), "time,item,field,min,avg,max\n");
+    let (code, sentence) = failure(
+        folder,
+        &quiet.map(|it| if it == "t_in" { "t_inn" } else { it }),
+    );
+    let said = "\"Net\" of web reported no field \"t_inn\" in this time; it has the items ";
+    assert!(code == 64 && sentence.contains(said), "{code} {sentence}");
+    // A service that never said a number.
+    deliver(
+        &collector,
+        "CPU",
+        9,
+        1_700_000_000.0,
+        json!({"error": "no"}),
+    );
+    let never = [
+        "export",
+        "web",
+        "CPU",
+        "--from",
+        "@1699999999",
+        "--field",
+        "x",
+    ];
+    let (code, sentence) = failure(folder, &never);
+    let said = "\"CPU\" of web reported no number so far, and so no field \"x\"";
+    assert!(code == 64 && sentence.contains(said), "{code} {sentence}");
     let (code, sentence) = failure(folder, &["export", "web", "Net", "--from", "yesterday"]);
     assert_eq!((code, sentence.contains("22:00")), (64, true), "{sentence}");
 }

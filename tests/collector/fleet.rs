@@ -157,7 +157,13 @@ fn a_group_that_is_not_there_is_said() {
         String::from_utf8(output.stderr).unwrap()
     };
     assert!(said(&["--group", "nobody"]).contains("no group \"nobody\" in the settings"));
-    said(&[]);
+    for nobody in [said(&[]), said(&["--valid-for-s", "60"])] {
+        assert!(
+            nobody.contains("`mote invite HOST`") && nobody.contains("--group GROUP"),
+            "{nobody}"
+        );
+    }
+    assert!(said(&["--revoke"]).contains("`mote invite HOST --revoke`"));
     said(&["web", "--group", "servers"]);
     said(&["--times", "0"]);
     said(&["--times", "10001"]);

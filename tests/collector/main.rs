@@ -8,6 +8,7 @@ mod accounting;
 mod alarms;
 mod api;
 mod batch;
+mod clock;
 mod commands;
 mod enrolment;
 mod fleet;

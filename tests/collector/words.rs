@@ -2,8 +2,9 @@
 
 use std::net::SocketAddr;
 
-use mote_test_support::collector::Program;
+use mote_test_support::collector::{Program, write_secret};
 use mote_test_support::http::{Answer, Client};
+use mote_test_support::users::user;
 
 const TOML: &str =
     "listen = \"127.0.0.1:0\"\ndatabase = \"reports.db\"\n[hosts.web]\nid = 1\n[groups.g]\n";
@@ -65,6 +66,32 @@ fn what_changes_something_needs_a_type_that_no_form_can_send() {
             assert_eq!(answer.status, status, "{path} {lines}: {}", answer.body);
         }
     }
+}
+
+#[test]
+fn a_401_names_only_what_would_let_one_in() {
+    let users = user("ada", "admin", "correct horse battery");
+    let told = |more: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        write_secret(&folder.path().join("reader"), "token-of-whoever-reads");
+        std::fs::write(
+            folder.path().join("server.toml"),
+            format!("{more}{TOML}{users}"),
+        )
+        .unwrap();
+        let collector = Program::start(folder);
+        let answer = collector.get("/api/hosts", "Bearer wrong-token");
+        assert_eq!(answer.status, 401);
+        answer.json()["error"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(
+        told(""),
+        "log in; the settings name no read_token_file with a token for programs"
+    );
+    assert_eq!(
+        told("read_token_file = \"reader\"\n"),
+        "log in, or send the token of read_token_file as a bearer token"
+    );
 }
 
 #[test]

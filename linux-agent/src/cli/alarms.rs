@@ -24,10 +24,11 @@ pub fn alarms(source: &Source, with_history: bool, json: bool) -> Result<(), Fai
     let answer: Value = collector.get("/api/alarms")?;
     let now = number(&answer, "now");
     let (active, history) = (list(&answer, "active"), list(&answer, "history"));
+    let has_receivers = !list(&answer, "notify").is_empty();
     if active.is_empty() {
         say("no alarm is active")?;
     } else {
-        say_raw(&table("SINCE", active, now))?;
+        say_raw(&table("SINCE", active, now, has_receivers))?;
     }
     for it in list(&answer, "silences") {
         say(&printable(&format!(
@@ -39,18 +40,21 @@ pub fn alarms(source: &Source, with_history: bool, json: bool) -> Result<(), Fai
             text(it, "reason")
         )))?;
     }
-    if list(&answer, "notify").is_empty() {
+    if !has_receivers {
         say(
             "nobody is told of alarms: add a table such as [notify.ops] to the collector's settings",
         )?;
     }
     if with_history && !history.is_empty() {
-        say_raw(&format!("\n{}", table("BEGAN", history, now)))?;
+        say_raw(&format!(
+            "\n{}",
+            table("BEGAN", history, now, has_receivers)
+        ))?;
     }
     say(&format!("Times are in {}.", zone()))
 }
 
-fn table(since: &str, alarms: &[Value], now: f64) -> String {
+fn table(since: &str, alarms: &[Value], now: f64, has_receivers: bool) -> String {
     let mut table = Table::new(&[
         "HOST", "ALARM", "SEVERITY", "STATE", since, "LASTED", "TOLD", "WHAT",
     ]);
@@ -68,17 +72,20 @@ fn table(since: &str, alarms: &[Value], now: f64) -> String {
             },
             written(since),
             lasting(end - since),
-            told(list(it, "sent")),
+            told(it, has_receivers),
             text(it, "text").to_owned(),
         ]);
     }
     table.text()
 }
 
-/// Whether the messages arrived.
-fn told(sent: &[Value]) -> String {
+/// Whether the messages arrived. One about many alarms gathers before it is sent.
+fn told(alarm: &Value, has_receivers: bool) -> String {
+    let sent = list(alarm, "sent");
+    let is_open = alarm.get("ended").is_none() && alarm.get("silence").is_none();
     let count = |state: &str| sent.iter().filter(|it| text(it, "state") == state).count();
     match (sent.len(), count("arrived"), count("waiting")) {
+        (0, ..) if has_receivers && is_open => "nobody yet".to_owned(),
         (0, ..) => "nobody".to_owned(),
         (all, arrived, _) if all == arrived => "arrived".to_owned(),
         (all, arrived, 0) => format!("{arrived} of {all} arrived"),

@@ -59,6 +59,20 @@ pub fn serve(source: &Source) -> Result<(), Failed> {
     Ok(())
 }
 
+/// Nobody is named.
+pub fn whom(what: &str) -> Failed {
+    failed(
+        exit::USAGE,
+        match what {
+            "revoke" => "whom? Name the host whose tokens go: `mote invite HOST --revoke`",
+            _ => {
+                "whom? Name a host of the settings (`mote invite HOST`), or the group that hosts without a table enroll into \
+                 (`mote invite --group GROUP --times N`)"
+            }
+        },
+    )
+}
+
 /// Prints a code with which so many hosts that no file names enrol into a group.
 pub fn invite_fleet(
     source: &Source,

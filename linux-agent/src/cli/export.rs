@@ -89,16 +89,7 @@ pub fn export(source: &Source, wanted: &Wanted<'_>, form: Form) -> Result<(), Fa
     let collector = Running::of(source)?;
     let (text, series) = ask(&collector, wanted)?;
     if series.columns.is_empty() && (wanted.item, wanted.field) != (None, None) {
-        let all = Wanted {
-            item: None,
-            field: None,
-            ..*wanted
-        };
-        let (_, series) = ask(&collector, &all)?;
-        // If there is nothing at all, the name is not what is wrong.
-        if !series.columns.is_empty() {
-            return Err(failed(exit::USAGE, nothing_of(wanted, &series)));
-        }
+        is_known(&collector, wanted)?;
     }
     if form == Form::Json {
         return say(&text);
@@ -116,6 +107,37 @@ pub fn export(source: &Source, wanted: &Wanted<'_>, form: Form) -> Result<(), Fa
     }
 }
 
+/// Whether there are such columns at another time, if there are none in this one.
+fn is_known(collector: &Running, wanted: &Wanted<'_>) -> Result<(), Failed> {
+    let all = Wanted {
+        item: None,
+        field: None,
+        ..*wanted
+    };
+    let (_, now) = ask(collector, &all)?;
+    if !now.columns.is_empty() {
+        return Err(failed(
+            exit::USAGE,
+            nothing_of(wanted, "in this time", &now),
+        ));
+    }
+    let ever = Wanted {
+        from: Some(0.0),
+        to: None,
+        rows: 1,
+        ..all
+    };
+    let (_, ever) = ask(collector, &ever)?;
+    let is_it = |it: &Column| {
+        wanted.item.is_none_or(|item| item == it.item)
+            && wanted.field.is_none_or(|field| field == it.field)
+    };
+    match ever.columns.iter().any(is_it) {
+        true => Ok(()),
+        false => Err(failed(exit::USAGE, nothing_of(wanted, "so far", &ever))),
+    }
+}
+
 fn ask(collector: &Running, wanted: &Wanted<'_>) -> Result<(String, Series), Failed> {
     let query = query(collector, wanted)?;
     let text = collector.get_text(&format!("/api/series?{query}"))?;
@@ -129,7 +151,7 @@ fn ask(collector: &Running, wanted: &Wanted<'_>) -> Result<(String, Series), Fai
 }
 
 /// A sentence that says which columns there are instead.
-fn nothing_of(wanted: &Wanted<'_>, all: &Series) -> String {
+fn nothing_of(wanted: &Wanted<'_>, when: &str, all: &Series) -> String {
     let names = |name: fn(&Column) -> &str| {
         let names: BTreeSet<&str> = all.columns.iter().map(name).collect();
         let names: Vec<String> = names.iter().map(|it| format!("{it:?}")).collect();
@@ -138,10 +160,15 @@ fn nothing_of(wanted: &Wanted<'_>, all: &Series) -> String {
     let asked = [("item", wanted.item), ("field", wanted.field)];
     let asked = asked.map(|(kind, name)| name.map(|name| format!("{kind} {name:?}")));
     let asked: Vec<String> = asked.into_iter().flatten().collect();
+    let (service, host) = (wanted.service, wanted.host);
+    if all.columns.is_empty() {
+        return format!(
+            "{service:?} of {host} reported no number {when}, and so no {}",
+            asked.join(" with ")
+        );
+    }
     format!(
-        "{:?} of {} reported no {} in this time; it has the items {} and the fields {}",
-        wanted.service,
-        wanted.host,
+        "{service:?} of {host} reported no {} {when}; it has the items {} and the fields {}",
         asked.join(" with "),
         names(|it| &it.item),
         names(|it| &it.field)

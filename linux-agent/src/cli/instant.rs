@@ -1,7 +1,7 @@
 //! Instants and lengths of time, as people write and read them, in this system's zone.
 
 use jiff::civil::{Date, DateTime, Time};
-use jiff::tz::TimeZone;
+use jiff::tz::{AmbiguousOffset, TimeZone};
 use jiff::{Timestamp, ZonedDateTime};
 
 /// What an instant may look like.
@@ -33,6 +33,11 @@ fn parse_at(text: &str, now: &ZonedDateTime) -> Result<f64, String> {
             .map(|it| it.timestamp())
             .ok()
     };
+    // The second one of an hour that comes twice.
+    let second = |it: DateTime| {
+        let it = zone.to_ambiguous_timestamp(it);
+        matches!(it.offset(), AmbiguousOffset::Fold { .. }).then(|| it.later().ok())?
+    };
     if let Some(number) = text.strip_prefix('@') {
         return number
             .parse()
@@ -56,20 +61,12 @@ fn parse_at(text: &str, now: &ZonedDateTime) -> Result<f64, String> {
         };
         date_time.or_else(day).and_then(zoned)
     } else {
-        let today = text
-            .parse::<Time>()
-            .ok()
-            .and_then(|it| zoned(now.date().to_datetime(it)));
-        match today {
-            Some(later) if later > now.timestamp() => {
-                let yesterday = now.date().yesterday().ok();
-                let time = text.parse::<Time>().ok();
-                yesterday
-                    .zip(time)
-                    .and_then(|(day, time)| zoned(day.to_datetime(time)))
-            }
-            today => today,
-        }
+        let time = text.parse::<Time>().ok();
+        let days = [Some(now.date()), now.date().yesterday().ok()];
+        let times = days.into_iter().flatten().zip([time, time]);
+        let times = times.filter_map(|(day, time)| Some(day.to_datetime(time?)));
+        let mut instants = times.flat_map(|it| [second(it), zoned(it)]).flatten();
+        instants.find(|it| *it <= now.timestamp())
     };
     found.map(seconds).ok_or_else(unknown)
 }
@@ -87,26 +84,31 @@ pub fn length(text: &str) -> Option<f64> {
     Some(number * seconds).filter(|it| it.is_finite())
 }
 
-/// Day and time in this system's zone.
+/// Day and time in this system's zone, with the offset where an hour comes twice.
 pub fn written(seconds: f64) -> String {
     written_in(seconds, TimeZone::system())
 }
 
 fn written_in(seconds: f64, zone: TimeZone) -> String {
     match Timestamp::from_millisecond((seconds * 1000.0) as i64) {
-        Ok(instant) => instant
-            .to_zoned_datetime(zone)
-            .strftime("%Y-%m-%d %H:%M:%S")
-            .to_string(),
+        Ok(instant) => {
+            let zoned = instant.to_zoned_datetime(zone);
+            let ambiguous = zoned.time_zone().to_ambiguous_timestamp(zoned.datetime());
+            let form = match ambiguous.offset() {
+                AmbiguousOffset::Fold { .. } => "%Y-%m-%d %H:%M:%S%:z",
+                _ => "%Y-%m-%d %H:%M:%S",
+            };
+            zoned.strftime(form).to_string()
+        }
         Err(_) => format!("@{seconds}"),
     }
 }
 
-/// The name of this system's zone, or its offset.
+/// The name of this system's zone; of one without a name, the offset that it has now.
 pub fn zone() -> String {
     let now = ZonedDateTime::now();
     let name = now.time_zone().iana_name().map(str::to_owned);
-    name.unwrap_or_else(|| now.strftime("%:z").to_string())
+    name.unwrap_or_else(|| now.strftime("this system's zone, now %:z").to_string())
 }
 
 /// In the form of RFC 3339, for programs.
@@ -194,13 +196,31 @@ mod tests {
             means("2026-03-29 02:30", "2026-11-26 15:00"),
             "2026-03-29T01:30:00Z"
         );
-        assert_eq!(means("02:30", "2026-10-25 12:00"), "2026-10-25T00:30:00Z");
         let zone = berlin("2026-11-26 15:00").time_zone().clone();
-        assert_eq!(
-            written_in(1_792_888_200.0, zone.clone()),
-            "2026-10-25 02:30:00"
-        );
-        assert_eq!(written_in(1_792_891_800.0, zone), "2026-10-25 02:30:00");
+        for (seconds, text) in [
+            (1_792_886_399.0, "2026-10-25 01:59:59"),
+            (1_792_888_200.0, "2026-10-25 02:30:00+02:00"),
+            (1_792_891_800.0, "2026-10-25 02:30:00+01:00"),
+            (1_792_893_600.0, "2026-10-25 03:00:00"),
+            (1_774_746_000.0, "2026-03-29 03:00:00"),
+        ] {
+            assert_eq!(written_in(seconds, zone.clone()), text);
+            // What is written means the same when it is read.
+            assert_eq!(parse_at(text, &berlin("2026-11-26 15:00")), Ok(seconds));
+        }
+        // The last one of both, and of those that have been.
+        assert_eq!(means("02:30", "2026-10-25 12:00"), "2026-10-25T01:30:00Z");
+        let first = |minute: i64| {
+            let now = Timestamp::from_second(1_792_886_400 + 60 * minute).unwrap();
+            utc(parse_at("02:30", &now.to_zoned_datetime(zone.clone())).unwrap())
+        };
+        assert_eq!(first(29), "2026-10-24T00:30:00Z");
+        assert_eq!(first(31), "2026-10-25T00:30:00Z");
+        assert_eq!(first(89), "2026-10-25T00:30:00Z");
+        assert_eq!(first(90), "2026-10-25T01:30:00Z");
+        // In spring there is none that day; it is what the clock shows half an hour after 02:00.
+        assert_eq!(means("02:30", "2026-03-29 03:10"), "2026-03-28T01:30:00Z");
+        assert_eq!(means("02:30", "2026-03-29 12:00"), "2026-03-29T01:30:00Z");
     }
 
     #[test]

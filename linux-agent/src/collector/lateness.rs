@@ -11,6 +11,11 @@ use serde::Serialize;
 use super::settings::host::Host;
 use crate::client_name::ClientName;
 
+/// How long nothing may come of a service that reports so often, in milliseconds.
+pub fn allowed_ms(interval_ms: u32) -> i64 {
+    i64::from(interval_ms) * 5 / 2 + TOLERANCE_MS
+}
+
 /// A report may come this much later than 2.5 of its intervals, in milliseconds: it travels, and gateways wait.
 pub const TOLERANCE_MS: i64 = 10_000;
 
@@ -39,6 +44,8 @@ pub struct HostLateness {
     pub state: ReportState,
     /// By how much the service is late that is most, in milliseconds.
     pub late_ms: Option<i64>,
+    /// How long ago the newest report of those services came that are late, in milliseconds.
+    pub quiet_ms: Option<i64>,
     /// Whether any report came since this collector listens.
     pub is_heard: bool,
     /// In the order of the host's services.
@@ -139,11 +146,16 @@ impl Lateness {
             }
         });
         let services: Vec<_> = services.collect();
+        let late = host.services.keys().zip(&services);
+        let late = late.filter(|(_, it)| it.late_ms.is_some());
+        let since = late.filter_map(|(name, _)| known.get(name).map(|it| it.since_ms));
+        let quiet_ms = since.max().map(|it| now_ms - it.max(begun_ms));
         let mut heard = known.values().filter_map(|it| it.heard_ms);
         HostLateness {
             is_heard: heard.any(|it| it >= begun_ms),
             state: in_all(&services),
             late_ms: services.iter().filter_map(|it| it.late_ms).max(),
+            quiet_ms,
             services,
         }
     }
@@ -157,9 +169,9 @@ impl Lateness {
 
 impl Service {
     fn late_ms(&self, begun_ms: i64, now_ms: i64) -> Option<i64> {
-        let allowed_ms = i64::from(self.interval_ms) * 5 / 2 + TOLERANCE_MS;
-        let late_ms = now_ms - self.since_ms.max(begun_ms) - allowed_ms;
-        (late_ms > 0).then_some(late_ms)
+        let late_ms = now_ms - self.since_ms.max(begun_ms) - allowed_ms(self.interval_ms);
+        // In words, less than a second is none.
+        (late_ms > 0).then(|| late_ms.max(1000))
     }
 }
 
@@ -205,21 +217,21 @@ mod tests {
             |last: Option<i64>, now_ms| lateness.of(&CLIENT, &host, |_| last, now_ms).late_ms;
         assert_eq!(late(Some(1), 0), None);
         assert_eq!(late(Some(1), 20_000), None);
-        assert_eq!(late(Some(1), 20_001), Some(1));
+        assert_eq!(late(Some(1), 20_001), Some(1000));
         // The next one has come, whenever that was.
         assert_eq!(late(Some(2), 30_000), None);
-        assert_eq!(late(Some(2), 50_001), Some(1));
+        assert_eq!(late(Some(2), 50_001), Some(1000));
         // This collector stood still.
         lateness.begin_again(1_000_000);
         assert_eq!(late(Some(2), 1_020_000), None);
-        assert_eq!(late(Some(2), 1_020_001), Some(1));
+        assert_eq!(late(Some(2), 1_020_001), Some(1000));
         // One that never came before: its first report is where it counts from.
         let other = ClientName::Number(2);
         let late = |last: Option<i64>, now_ms| lateness.of(&other, &host, |_| last, now_ms).late_ms;
         assert_eq!(late(None, 1_000_000), None);
         assert_eq!(late(Some(1), 1_001_000), None);
         assert_eq!(late(Some(1), 1_021_000), None);
-        assert_eq!(late(Some(1), 1_021_001), Some(1));
+        assert_eq!(late(Some(1), 1_021_001), Some(1000));
     }
 
     #[test]
@@ -232,11 +244,11 @@ mod tests {
         };
         late(&two, 0);
         assert_eq!(late(&two, 320_000).state, ReportState::Reporting);
-        assert_eq!(late(&two, 320_001).late_ms, Some(1));
+        assert_eq!(late(&two, 320_001).late_ms, Some(1000));
         // Another interval: its agent has to hear of that too.
         let faster = host(&[("a", 4000), ("b", 2000)]);
         assert_eq!(late(&faster, 320_002).state, ReportState::Reporting);
-        assert_eq!(late(&faster, 320_002 + 315_001).late_ms, Some(1));
+        assert_eq!(late(&faster, 320_002 + 315_001).late_ms, Some(1000));
     }
 
     #[test]

@@ -106,7 +106,7 @@ pub use http::reports::{MAX_BODY_BYTES, MAX_SERVICES_OF_CLIENT};
 pub use notices::{MAX_LINES, SAY_AGAIN};
 pub(crate) use password::PasswordHash;
 pub use password::{LENGTH as PASSWORD_BYTES, MAX_LANES, MAX_MEMORY_KIB, MAX_PASSES};
-pub use report::MAX_BOOT_BYTES;
+pub use report::{MAX_BOOT_BYTES, SEQ_END};
 pub use settings::access::Role;
 pub(crate) use settings::access::is_user_name;
 pub use settings::alarms::{MAX_ALARMS, MAX_TEXT as MAX_ALARM_TEXT};

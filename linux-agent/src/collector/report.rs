@@ -14,6 +14,10 @@ use crate::protocol::{MAX_NAME, is_text};
 /// Longest boot id, in bytes.
 pub const MAX_BOOT_BYTES: usize = 128;
 
+/// A run numbers its reports below this. At a thousand a second that is 34 years, so what is beyond was never counted, and
+/// would make as many reports seem lost.
+pub const SEQ_END: i64 = 1 << 40;
+
 /// Times of samples, in seconds since 1970-01-01 00:00 UTC, up to the end of the year 9999: later dates are not
 /// written alike everywhere.
 pub const TIME_S: RangeInclusive<f64> = 0.0..=253_402_300_799.0;
@@ -34,7 +38,7 @@ pub struct Report {
     pub uptime: Option<f64>,
     /// The client's run, at most [`MAX_BOOT_BYTES`] bytes.
     pub boot: Option<String>,
-    /// Its number in that run; not negative.
+    /// Its number in that run; below [`SEQ_END`].
     pub seq: Option<i64>,
     /// Why there is no data: what `data` has under this name.
     #[serde(skip)]
@@ -84,8 +88,11 @@ impl Report {
         if !self.uptime.is_none_or(f64::is_finite) {
             return Err(Invalid("uptime is not a finite number".to_owned()));
         }
-        if self.seq.is_some_and(i64::is_negative) {
-            return Err(Invalid("seq is negative".to_owned()));
+        if !self.seq.is_none_or(|seq| (0..SEQ_END).contains(&seq)) {
+            return Err(Invalid(format!(
+                "seq is not within 0 to {}; number the reports of a run from 0",
+                SEQ_END - 1
+            )));
         }
         super::data::check(&self.data).map_err(|cause| match cause.classify() {
             Category::Data => Invalid(format!("data is no JSON object; {SUCH_AS}")),
@@ -163,9 +170,7 @@ const FIELDS: [Check; 7] = [
     ("time", "a number", |it| it.is_number() || it.is_null()),
     ("uptime", "a number", |it| it.is_number() || it.is_null()),
     ("boot", "a text", |it| it.is_string() || it.is_null()),
-    ("seq", "a whole number below 2^63", |it| {
-        it.is_i64() || it.is_null()
-    }),
+    ("seq", "a whole number", |it| it.is_i64() || it.is_null()),
 ];
 
 fn not_json(what: &str, cause: &serde_json::Error) -> Invalid {
@@ -330,6 +335,25 @@ mod tests {
     }
 
     #[test]
+    fn a_number_that_no_run_reaches_is_refused() {
+        let with = |seq: i64| {
+            json(&format!(
+                r#"{{"client_id":1,"service_name":"a","data":{{}},"seq":{seq}}}"#
+            ))
+        };
+        assert_eq!(
+            with(1_099_511_627_775).unwrap().seq,
+            Some(1_099_511_627_775)
+        );
+        for seq in [-1, 1_099_511_627_776, i64::MAX] {
+            assert_eq!(
+                with(seq).unwrap_err().to_string(),
+                "seq is not within 0 to 1099511627775; number the reports of a run from 0"
+            );
+        }
+    }
+
+    #[test]
     fn the_longest_service_name_of_an_agent_is_taken() {
         let name = "ü".repeat(99) + "/x";
         assert_eq!(name.len(), MAX_NAME);
@@ -367,7 +391,7 @@ mod tests {
             ),
             (
                 r#"{"client_id":1,"service_name":"a","data":{},"seq":9223372036854775808}"#,
-                "seq is not a whole number below 2^63; ",
+                "seq is not a whole number; ",
             ),
             (
                 r#"{"client_id":1,"client_id":1,"service_name":"a","data":{}}"#,

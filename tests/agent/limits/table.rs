@@ -331,6 +331,7 @@ fn of_the_collector() -> Vec<(&'static str, String)> {
             format!("{} characters", collector::MAX_SENTENCE),
         ),
         ("`boot` of a report", size(collector::MAX_BOOT_BYTES)),
+        ("`seq` of a report", (collector::SEQ_END - 1).to_string()),
         ("TLS handshake", seconds(collector::HANDSHAKE_TIMEOUT)),
         (
             "idle connection, head of a request",

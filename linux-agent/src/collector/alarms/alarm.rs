@@ -85,6 +85,8 @@ pub struct Alarm {
     pub is_joined: bool,
     /// Why, if it is known that something larger is behind it.
     pub cause: Option<String>,
+    /// Since when reports are missing, if it is about that, in milliseconds since 1970-01-01 00:00 UTC.
+    pub quiet_ms: Option<i64>,
     /// Who is to hear of it; nobody: everybody.
     pub notify: Vec<String>,
 }
@@ -112,6 +114,7 @@ impl Alarm {
             told_ms: now.steady_ms,
             is_joined: false,
             cause: None,
+            quiet_ms: None,
             notify: notify.to_vec(),
         }
     }
@@ -133,6 +136,7 @@ impl Alarm {
             told_ms: now.steady_at(row.fired_ms.unwrap_or(row.began_ms)),
             is_joined: false,
             cause: None,
+            quiet_ms: None,
             notify: Vec::new(),
             row,
         }

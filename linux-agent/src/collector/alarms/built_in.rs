@@ -6,11 +6,11 @@ use std::sync::Arc;
 use super::alarm::{Change, Sight};
 use super::engine::Engine;
 use super::losses::RunGaps;
-use super::machine::Verdict;
+use super::machine::{Phase, Verdict};
 use super::moment::Now;
 use super::words;
 use crate::client_name::ClientName;
-use crate::collector::lateness::{HostLateness, ReportState};
+use crate::collector::lateness::{HostLateness, ReportState, allowed_ms};
 use crate::collector::settings::alarms::Severity;
 use crate::collector::span;
 
@@ -56,8 +56,16 @@ impl Engine {
             let change = self.look_at(key.clone(), Severity::Critical, &[], 0, sight, now);
             if let Some(alarm) = self.alarms.get_mut(&key) {
                 alarm.cause = cause;
+                if alarm.machine.phase() == Phase::Firing && alarm.quiet_ms.is_none() {
+                    // After a restart it is not known how long nothing had come before it was noticed.
+                    let quickest = host.services.values().map(|it| it.interval_ms).min();
+                    let began_ms = alarm.row.began_ms - allowed_ms(quickest.unwrap_or(0));
+                    let quiet_ms = late.quiet_ms.map_or(began_ms, |it| now.unix_ms - it);
+                    alarm.quiet_ms = Some(quiet_ms.min(began_ms));
+                }
                 if change == Some(Change::Cleared) {
-                    let gone_ms = now.unix_ms - alarm.row.began_ms;
+                    let quiet_ms = alarm.quiet_ms.take().unwrap_or(alarm.row.began_ms);
+                    let gone_ms = now.unix_ms - quiet_ms;
                     let text = format!("reports were missing for {}", span::in_words(gone_ms));
                     self.event(Some(client), "gap", text, now);
                 }

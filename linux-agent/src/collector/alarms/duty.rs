@@ -9,6 +9,7 @@ use super::chores::Chores;
 use super::courier::{Courier, Heartbeat};
 use super::engine::{Engine, Hosts, RECENT_MS};
 use super::machine::{Phase, Told};
+use super::message::in_a_line;
 use super::moment::Now;
 use super::outbox::Outbox;
 use super::records::{self, Left, Record};
@@ -16,9 +17,10 @@ use super::silences::Silence;
 use super::state::{Shared, State};
 use super::tell::Teller;
 use crate::client_name::ClientName;
-use crate::collector::lateness::Lateness;
+use crate::collector::lateness::{HostLateness, Lateness};
 use crate::collector::now::{now_ms, steady_ms};
 use crate::collector::report::Report;
+use crate::collector::settings::host::Host;
 use crate::collector::settings::notify::NotifySettings;
 use crate::collector::store::{Store, Unavailable};
 use crate::collector::watch::Watch;
@@ -226,10 +228,11 @@ impl Alarms {
         }
         let lateness = hosts.iter().map(|(client, host)| {
             let last = |service: &str| self.store.last(client, service).map(|it| it.id);
-            (
-                client.clone(),
-                self.lateness.of(client, host, last, now.steady_ms),
-            )
+            let mut late = self.lateness.of(client, host, last, now.steady_ms);
+            if late.quiet_ms.is_some() {
+                late.quiet_ms = late.quiet_ms.max(self.quiet_ms(client, host, &late, now));
+            }
+            (client.clone(), late)
         });
         let lateness: BTreeMap<_, _> = lateness.collect();
         let mut state = self.state();
@@ -240,6 +243,20 @@ impl Alarms {
             let off_ms = self.watch.clock_off_ms(client);
             engine.note_own_figures(client, off_ms, now);
         }
+    }
+
+    /// How long ago the newest report of those services came that are late. The database knows it of before this start.
+    fn quiet_ms(
+        &self,
+        client: &ClientName,
+        host: &Host,
+        late: &HostLateness,
+        now: Now,
+    ) -> Option<i64> {
+        let services = host.services.keys().zip(&late.services);
+        let overdue = services.filter(|(_, it)| it.late_ms.is_some());
+        let last = overdue.filter_map(|(name, _)| self.store.last(client, name));
+        last.map(|it| now.unix_ms - it.received_ms).min()
     }
 
     fn deliver(&self, courier: &Courier, now: Now) {
@@ -265,7 +282,7 @@ impl Alarms {
             }
         }
         for message in teller.tell(engine, whole_ms(notify.repeat), now) {
-            log::warn!("{}: {}", message.title, message.text.replace('\n', "; "));
+            log::warn!("{}: {}", message.title, in_a_line(&message.text));
             let wants = |name: &&String| message.notify.is_empty() || message.notify.contains(name);
             for entry in outbox.add(&message, notify.targets.keys().filter(wants), now) {
                 engine.record(Record::Message(entry));

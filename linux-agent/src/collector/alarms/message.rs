@@ -165,6 +165,20 @@ pub fn in_one_line(text: &str) -> String {
         .collect()
 }
 
+/// The lines of a text, one behind the other.
+pub fn in_a_line(text: &str) -> String {
+    let mut joined = String::new();
+    for line in text.lines() {
+        joined.push_str(match joined.chars().next_back() {
+            None => "",
+            Some('.' | ':' | ';') => " ",
+            Some(_) => "; ",
+        });
+        joined.push_str(line);
+    }
+    joined
+}
+
 /// A number as people write it: three digits behind the point at most, and no zeros at the end.
 pub fn number(value: f64) -> String {
     let text = format!("{value:.3}");
@@ -174,6 +188,21 @@ pub fn number(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_become_one_without_two_stops() {
+        for (text, line) in [
+            ("", ""),
+            ("It is late.", "It is late."),
+            (
+                "Both are late.\nweb: late\ndb: late",
+                "Both are late. web: late; db: late",
+            ),
+            ("Still late:\nweb: late", "Still late: web: late"),
+        ] {
+            assert_eq!(in_a_line(text), line);
+        }
+    }
 
     #[test]
     fn numbers_have_no_zeros_at_their_end() {

@@ -173,6 +173,29 @@ fn a_host_that_stops_is_told_once_again_after_the_repeat_and_when_it_is_back() {
 }
 
 #[test]
+fn a_gap_lasts_from_the_last_report_to_the_next_one() {
+    let gaps = |scene: &Scene| {
+        let events = scene.records.iter().filter_map(|it| match it {
+            Record::Event(event) if event.kind == "gap" => Some(event.text.clone()),
+            _ => None,
+        });
+        events.collect::<Vec<_>>()
+    };
+    let mut scene = Scene::new(&fleet(1));
+    scene.pass(60, ALL);
+    scene.pass(300, NONE);
+    scene.pass(10, ALL);
+    assert_eq!(gaps(&scene), ["reports were missing for 5 min 10 s"]);
+    // Nobody knows any more when the last one came before the restart: it is as long as an interval allows.
+    scene.pass(50, ALL);
+    scene.pass(100, NONE);
+    let mut scene = scene.restarted();
+    scene.pass(200, NONE);
+    scene.pass(10, ALL);
+    assert_eq!(gaps(&scene)[1..], ["reports were missing for 5 min 9 s"]);
+}
+
+#[test]
 fn one_message_says_that_many_hosts_went_at_once() {
     let mut scene = Scene::new(&fleet(10));
     assert_eq!(scene.pass(60, ALL), []);

@@ -74,10 +74,11 @@ pub fn of_lateness(host: &Host, late: &HostLateness, cause: Option<&str>) -> Str
         (ReportState::Silent, _) => format!("nothing comes any more; it is late by {by}"),
         (_, [one]) => format!("{one} is late by {by}, other services report"),
         (_, [first, others @ ..]) => {
-            format!(
-                "{first} and {} other services are late, by {by} at most; others report",
-                others.len()
-            )
+            let others = match others.len() {
+                1 => "1 other service".to_owned(),
+                count => format!("{count} other services"),
+            };
+            format!("{first} and {others} are late, by {by} at most; others report")
         }
         (_, []) => "it reports".to_owned(),
     };
@@ -150,4 +151,48 @@ pub fn order_changes(before: &Host, now: &Host) -> String {
         changes.push(format!("and {more} more"));
     }
     changes.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::collector::lateness::ServiceLateness;
+    use crate::collector::settings::host::OrderedService;
+
+    #[test]
+    fn one_other_service_is_and_more_are() {
+        let told = |late: usize| {
+            let names = ["A", "B", "C", "D"];
+            let ordered = || OrderedService {
+                plugin: "p".to_owned(),
+                interval_ms: 1000,
+            };
+            let host = Host {
+                services: names.map(|it| (it.to_owned(), ordered())).into(),
+                ..Host::default()
+            };
+            let services = (0..names.len()).map(|at| ServiceLateness {
+                state: ReportState::Late,
+                late_ms: (at < late).then_some(65_000),
+            });
+            let late = HostLateness {
+                state: ReportState::Late,
+                late_ms: Some(65_000),
+                quiet_ms: None,
+                is_heard: true,
+                services: services.collect(),
+            };
+            of_lateness(&host, &late, None)
+        };
+        let by = "by 1 min 5 s";
+        assert_eq!(told(1), format!("A is late {by}, other services report"));
+        assert_eq!(
+            told(2),
+            format!("A and 1 other service are late, {by} at most; others report")
+        );
+        assert_eq!(
+            told(3),
+            format!("A and 2 other services are late, {by} at most; others report")
+        );
+    }
 }

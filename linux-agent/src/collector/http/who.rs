@@ -96,10 +96,13 @@ pub async fn person(
             Err(Refusal::reader(Denied::Unauthorized))
         }
         Err(Denied::Unavailable) => Err(Refusal::reader(Denied::Unavailable)),
-        Ok(false) | Err(_) => {
+        told => {
             // Not one that browsers ask a password for: the page does.
             let challenge = HeaderValue::from_static("Bearer realm=\"mote\"");
-            let sentence = "log in, or send the token of read_token_file as a bearer token";
+            let sentence = match told {
+                Ok(_) => "log in; the settings name no read_token_file with a token for programs",
+                Err(_) => "log in, or send the token of read_token_file as a bearer token",
+            };
             Err(Refusal::new(StatusCode::UNAUTHORIZED, sentence).with(WWW_AUTHENTICATE, challenge))
         }
     }
