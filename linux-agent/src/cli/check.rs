@@ -4,20 +4,21 @@ use std::time::Duration;
 
 use ureq::http::StatusCode;
 
-use super::outcome::{Failed, exit, failed, say};
+use super::outcome::{ANSWER_TIME, Failed, exit, failed, say};
 use super::sample::sample;
 use super::source::{Source, account_failure, privilege_failure};
 use crate::http::{CallError, Client, Tried};
 use crate::orders::{self, Orders, Plugin};
 use crate::plugin::PluginUser;
 use crate::settings::{Encoding, OrdersFrom, Server, Settings};
+use crate::system::attempt;
 use crate::system::ids::new_boot_id;
 use crate::system::privileges::{self, PrivilegeError};
 
 /// Says which services would be monitored, and changes nothing.
 /// `send`: also samples each of them once and posts the reports.
 pub fn check(source: &Source, send: bool) -> Result<(), Failed> {
-    let settings = source.settings_with_access()?;
+    let settings = source.settings_to_ask()?;
     // Whoever asks may not be the user who starts the agent.
     if let Some(Err(error @ PrivilegeError::UnknownUser(_))) =
         settings.user.as_deref().map(privileges::user_to_become)
@@ -59,10 +60,17 @@ pub fn check(source: &Source, send: bool) -> Result<(), Failed> {
     for service in orders.services() {
         let remark = match &service.plugin {
             Plugin::Probe(..) => String::new(),
-            Plugin::Executable(name) => match settings.plugins.find(name) {
-                Ok(path) => format!("  runs {}", path.display()),
-                Err(error) => format!("  cannot run: {error}"),
-            },
+            Plugin::Executable(name) => {
+                let (plugins, its) = (settings.plugins.clone(), name.clone());
+                match attempt::within(ANSWER_TIME, move || plugins.find(&its)) {
+                    Some(Ok(path)) => format!("  runs {}", path.display()),
+                    Some(Err(error)) => format!("  cannot run: {error}"),
+                    None => {
+                        let place = settings.plugins.place(name).display();
+                        format!("  cannot run: {place} is on a file system that does not answer")
+                    }
+                }
+            }
             Plugin::Unknown(_) => {
                 "  cannot run: no probe, and not listed in the setting `plugins`".to_owned()
             }

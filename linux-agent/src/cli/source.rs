@@ -5,11 +5,12 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::outcome::{Failed, exit, failed};
+use super::outcome::{ANSWER_TIME, Failed, exit, failed};
 use crate::http::access;
 use crate::plugin::{PluginUser, PluginUserError};
 use crate::probes::Roots;
 use crate::settings::{OrdersFrom, Settings};
+use crate::system::attempt;
 use crate::system::files::FileError;
 use crate::system::lock::{self, DaemonError, Holder};
 use crate::system::places;
@@ -62,11 +63,28 @@ impl Source {
         Ok(settings)
     }
 
-    /// As [`Source::settings`], for commands that talk to the server: also reads the secrets and certificates.
+    /// As [`Source::settings`], of an agent that runs: also reads the secrets and certificates.
     pub fn settings_with_access(&self) -> Result<Settings, Failed> {
         let settings = self.settings()?;
         if let Some(server) = settings.server() {
             access::check(server).map_err(|error| failed(exit::SETTINGS, error))?;
+        }
+        Ok(settings)
+    }
+
+    /// The same for a command that somebody waits for: it waits for no file system that hangs.
+    pub fn settings_to_ask(&self) -> Result<Settings, Failed> {
+        let (source, file) = (self.clone(), Settings::file_to_load(self.file.as_deref()));
+        let settings = attempt::within(ANSWER_TIME, move || source.settings());
+        let settings = settings.unwrap_or_else(|| {
+            let sentence = format!(
+                "{} is on a file system that does not answer",
+                file.display()
+            );
+            Err(failed(exit::SETTINGS, sentence))
+        })?;
+        if let Some(server) = settings.server() {
+            access::check_in_time(server).map_err(|error| failed(exit::SETTINGS, error))?;
         }
         Ok(settings)
     }

@@ -25,6 +25,9 @@ const PATIENCE: Duration = Duration::from_millis(250);
 /// As long as nothing has been read from them.
 const FIRST_PATIENCE: Duration = Duration::from_secs(2);
 
+/// A command that somebody waits for gives files so much time at most.
+const LONGEST_PATIENCE: Duration = Duration::from_secs(10);
+
 /// Token and certificates for one server.
 pub struct Access {
     server: Server,
@@ -40,6 +43,8 @@ pub enum AccessError {
     Token(SecretError),
     /// The certificates, or the key.
     Tls(tls::TlsConfigError),
+    /// What these files hold cannot be told.
+    Hangs(String),
 }
 
 /// What was read from files.
@@ -77,25 +82,33 @@ pub fn check_to_start(server: &Server) -> Result<(), AccessError> {
     }
 }
 
+/// As [`check`], for a command that somebody waits for. Files that hang are refused.
+pub fn check_in_time(server: &Server) -> Result<(), AccessError> {
+    let limit = server.request_timeout.min(LONGEST_PATIENCE);
+    let hangs = |files: Vec<PathBuf>| Err(AccessError::Hangs(named(&files)));
+    if server.token.is_some() {
+        let its = server.clone();
+        let read = attempt::within(limit, move || read_token(&its).map(drop));
+        read.unwrap_or_else(|| hangs(token_files(server)))?;
+    }
+    if server.is_https() {
+        let its = server.clone();
+        let read = attempt::within(limit, move || read_tls(&its).map(drop));
+        read.unwrap_or_else(|| hangs(tls_files(server)))?;
+    }
+    Ok(())
+}
+
 impl Access {
     /// Begins without reading.
     pub fn new(server: &Server) -> Access {
         let token = match &server.token {
             None => Kept::none(None),
-            Some(token) => Kept::of(server, vec![token.path.clone()], read_token),
+            Some(_) => Kept::of(server, token_files(server), read_token),
         };
         let tls = match server.is_https() {
             false => Kept::none(None),
-            true => {
-                let own = server.client_cert.as_ref();
-                let files = [
-                    server.ca_file.clone(),
-                    own.map(|it| it.cert_file.clone()),
-                    own.map(|it| it.key_file.path.clone()),
-                ];
-                let files = files.into_iter().flatten().collect();
-                Kept::of(server, files, read_tls)
-            }
+            true => Kept::of(server, tls_files(server), read_tls),
         };
         Access {
             server: server.clone(),
@@ -168,13 +181,7 @@ impl<T: Send + 'static> Kept<T> {
         files: Vec<PathBuf>,
         read: impl Fn(&Server) -> Result<T, AccessError> + Send + 'static,
     ) -> Kept<T> {
-        let name = match files.is_empty() {
-            true => "what certifies the authorities that this system trusts".to_owned(),
-            false => {
-                let shown = files.iter().map(|it| it.display().to_string());
-                shown.collect::<Vec<_>>().join(" or ")
-            }
-        };
+        let name = named(&files);
         let server = server.clone();
         // Of the files just before they were read.
         let mut stamps: Option<[Option<Stamp>; 3]> = None;
@@ -228,10 +235,7 @@ impl<T: Send + 'static> Kept<T> {
             }
             Err(cause) => {
                 let reason = match cause {
-                    None => format!(
-                        "{} is on a file system that does not answer: have it answer again, or name a file elsewhere in the settings",
-                        self.name
-                    ),
+                    None => AccessError::Hangs(self.name.clone()).to_string(),
                     Some(cause) => format!("the thread that reads {}: {cause}", self.name),
                 };
                 let reason = self.with_rest(reason);
@@ -276,6 +280,30 @@ impl<T: Send + 'static> Kept<T> {
     }
 }
 
+fn token_files(server: &Server) -> Vec<PathBuf> {
+    let token = server.token.as_ref();
+    token.map(|it| it.path.clone()).into_iter().collect()
+}
+
+fn tls_files(server: &Server) -> Vec<PathBuf> {
+    let own = server.client_cert.as_ref();
+    let files = [
+        server.ca_file.clone(),
+        own.map(|it| it.cert_file.clone()),
+        own.map(|it| it.key_file.path.clone()),
+    ];
+    files.into_iter().flatten().collect()
+}
+
+/// What files are called in a sentence.
+fn named(files: &[PathBuf]) -> String {
+    if files.is_empty() {
+        return "what certifies the authorities that this system trusts".to_owned();
+    }
+    let shown = files.iter().map(|it| it.display().to_string());
+    shown.collect::<Vec<_>>().join(" or ")
+}
+
 fn read_token(server: &Server) -> Result<Option<Token>, AccessError> {
     let token = server.token.as_ref().map(SecretFile::read_token);
     token.transpose().map_err(AccessError::Token)
@@ -297,6 +325,10 @@ impl fmt::Display for AccessError {
         match self {
             AccessError::Token(error) => error.fmt(f),
             AccessError::Tls(error) => error.fmt(f),
+            AccessError::Hangs(files) => write!(
+                f,
+                "{files} is on a file system that does not answer: have it answer again, or name a file elsewhere"
+            ),
         }
     }
 }

@@ -3,6 +3,8 @@
 use std::fs;
 use std::io;
 use std::os::fd::AsFd;
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 use nix::libc;
@@ -43,6 +45,21 @@ pub fn returns_within(limit: Duration, attempt: impl FnOnce()) -> bool {
     let _ = kill(child, Signal::SIGKILL);
     let _ = waitpid(child, Some(flags));
     returns
+}
+
+/// What `attempt` gives, if it does within `limit`. A thread makes it, which stays behind if it hangs: for commands that
+/// end soon and stay who they are.
+pub fn within<T: Send + 'static>(
+    limit: Duration,
+    attempt: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    let (give, given) = mpsc::channel();
+    let made = thread::Builder::new().spawn(move || {
+        // Whoever waited may have gone.
+        let _ = give.send(attempt());
+    });
+    made.ok()?;
+    given.recv_timeout(limit).ok()
 }
 
 struct EndOfChild;

@@ -12,7 +12,8 @@ use super::{GOOD, wait_for_health, wait_for_reason, write_secret};
 
 const TOKEN: &str = "first-token_0123456789";
 const OTHER: &str = "other-token_0123456789";
-const HANGS: &str = "is on a file system that does not answer: have it answer again, or name a file elsewhere in the settings";
+const HANGS: &str =
+    "is on a file system that does not answer: have it answer again, or name a file elsewhere";
 
 fn demand(server: &Server, token: &str) {
     let right = format!("Bearer {token}");
@@ -104,5 +105,93 @@ fn an_agent_starts_while_its_token_hangs_and_samples_until_it_does_not() {
         drop(hung);
         wait_for_health(&site);
         assert_eq!(agent.terminate().code(), Some(0));
+    });
+}
+
+#[test]
+fn check_waits_for_no_token_authority_or_plugin_that_hangs() {
+    let name = "security::hung::check_waits_for_no_token_authority_or_plugin_that_hangs";
+    with_fuse(name, || {
+        let server = Server::new(r#"{"Own": ["own", 60]}"#);
+        let settings = |plugin_dir: &str, keys: &str, url: &str| {
+            let keys = format!("{keys}\nrequest_timeout_s = 1");
+            let table = server_settings(url, &keys);
+            format!("plugins = [\"own\"]\nplugin_dir = \"{plugin_dir}\"\n{table}")
+        };
+        let site = Site::new("");
+        let folder = site.path("hung");
+        fs::create_dir(&folder).unwrap();
+        write_secret(&folder.join("token"), TOKEN);
+        let _hung = Hung::over(&folder);
+
+        let url = server.url();
+        let https = url.replace("http:", "https:");
+        for (file, key, url) in [("token", "token_file", &url), ("ca.pem", "ca_file", &https)] {
+            site.write_settings(&settings(
+                "plugins",
+                &format!("{key} = \"hung/{file}\""),
+                url,
+            ));
+            let said = site.call(&["check"]);
+            assert_eq!((said.code, &*said.out), (78, ""), "{said:?}");
+            let sentence = format!("{} {HANGS}\n", folder.join(file).display());
+            assert!(said.err.ends_with(&sentence), "{said:?}");
+        }
+        site.write_settings(&settings("hung", "", &url));
+        let said = site.call(&["check"]);
+        let remark = format!(
+            "cannot run: {} is on a file system that does not answer\n",
+            folder.display()
+        );
+        assert_eq!(said.code, 0, "{said:?}");
+        assert!(said.out.ends_with(&remark), "{said:?}");
+        // The settings themselves.
+        fs::rename(site.path("agent.toml"), site.path("kept.toml")).unwrap();
+        std::os::unix::fs::symlink(folder.join("agent.toml"), site.path("agent.toml")).unwrap();
+        let said = site.call(&["check"]);
+        assert_eq!(said.code, 78, "{said:?}");
+        assert!(
+            said.err
+                .contains("is on a file system that does not answer"),
+            "{said:?}"
+        );
+    });
+}
+
+#[test]
+fn enrolment_spends_no_code_while_a_file_that_it_needs_hangs() {
+    let name = "security::hung::enrolment_spends_no_code_while_a_file_that_it_needs_hangs";
+    with_fuse(name, || {
+        let server = Server::new(GOOD);
+        let site = Site::new("");
+        let folder = site.path("hung");
+        fs::create_dir(&folder).unwrap();
+        let _hung = Hung::over(&folder);
+        let url = server.url();
+        let https = url.replace("http:", "https:");
+        let ca_file = folder.join("ca.pem").display().to_string();
+        let said = site.call(&[
+            "enroll",
+            &https,
+            "--code",
+            "K7Q2-9XWM",
+            "--ca-file",
+            &ca_file,
+        ]);
+        assert_eq!(said.code, 64, "{said:?}");
+        assert!(
+            said.err.ends_with(&format!("{ca_file} {HANGS}\n")),
+            "{said:?}"
+        );
+
+        site.write_settings(&server_settings(&url, "token_file = \"hung/token\""));
+        let said = site.call(&["enroll", &url, "--code", "K7Q2-9XWM"]);
+        let sentence = format!(
+            "{} is on a file system that does not answer; the code is not used yet\n",
+            folder.join("token").display()
+        );
+        assert_eq!(said.code, 1, "{said:?}");
+        assert!(said.err.ends_with(&sentence), "{said:?}");
+        assert_eq!(server.connections(), 0);
     });
 }
