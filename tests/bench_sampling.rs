@@ -15,7 +15,7 @@ use std::hint::black_box;
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
-use mote_agent::probes::{Context, MAX_REPORT, Probe, ProbeError, Roots, Sample};
+use mote_agent::probes::{Context, MAX_REPORT, Probe, ProbeError, Roots, Sampler};
 use mote_agent::queue::{Chore, Disk, Folder, Queue, Totals, Whose};
 use mote_agent::system::clock;
 use mote_core::{ClientId, Envelope, Stamp};
@@ -95,7 +95,7 @@ fn main() {
 struct Service {
     name: &'static str,
     file: File,
-    sampler: Box<dyn Sample>,
+    sampler: Box<dyn Sampler>,
 }
 
 impl Service {

@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use mote_agent::probes::{Context, MAX_REPORT, Probe, Roots, Sample};
+use mote_agent::probes::{Context, MAX_REPORT, Probe, Roots, Sampler};
 use mote_core::{ClientId, Envelope, Stamp};
 use serde_json::Value;
 
 /// A probe at work.
 pub struct Bench {
-    sampler: Box<dyn Sample>,
+    sampler: Box<dyn Sampler>,
     context: Context,
 }
 

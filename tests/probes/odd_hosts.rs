@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use mote_agent::probes::{Context, MAX_REPORT, PROBES, Probe, ProbeError, Roots, Sample};
+use mote_agent::probes::{Context, MAX_REPORT, PROBES, Probe, ProbeError, Roots, Sampler};
 use mote_core::{ClientId, Envelope, Stamp};
 use serde_json::Value;
 
@@ -210,7 +210,7 @@ fn is_part_of(part: &Value, whole: &Value) -> bool {
 struct Host(tempfile::TempDir);
 
 struct Bench {
-    sampler: Box<dyn Sample>,
+    sampler: Box<dyn Sampler>,
     context: Context,
 }
 

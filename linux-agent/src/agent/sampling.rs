@@ -11,7 +11,7 @@ use crate::delivery::Courier;
 use crate::delivery::uplink::Uplink;
 use crate::orders::{HostMonitor, Orders, Plugin};
 use crate::plugin::{Plugins, RunOutcome, Runs};
-use crate::probes::{AgentCounters, Context, ProbeError, Roots, Sample, agent_health};
+use crate::probes::{AgentCounters, Context, ProbeError, Roots, Sampler, agent_health};
 use crate::protocol::UNKNOWN_PLUGIN;
 use crate::settings::Settings;
 use crate::system::clock;
@@ -37,7 +37,7 @@ pub struct Sampling {
 /// What is known of the service in a slot of the timetable.
 #[derive(Default)]
 pub struct Slot {
-    sampler: Option<Box<dyn Sample>>,
+    sampler: Option<Box<dyn Sampler>>,
     /// When it was sampled last, in Unix milliseconds.
     pub last_unix_ms: Option<u64>,
     /// The status of its last report.
@@ -259,7 +259,7 @@ impl Sampling {
         true
     }
 
-    fn sample_probe(&mut self, id: SlotId, mut sampler: Box<dyn Sample>) -> bool {
+    fn sample_probe(&mut self, id: SlotId, mut sampler: Box<dyn Sampler>) -> bool {
         let result = self.report(id, 0, None, |context, envelope, buffer| {
             sampler.report(context, envelope, buffer)
         });

@@ -9,7 +9,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use mote_core::{Envelope, Status};
+use mote_core::Status;
 use nix::sys::resource::{UsageWho, getrusage};
 use serde::Serialize;
 
@@ -52,6 +52,8 @@ pub(crate) struct AgentHealth {
 }
 
 impl Sample for AgentHealth {
+    type Data<'a> = AgentHealthData;
+
     /// Opens the file and takes the baseline. This is about this process, wherever the roots are.
     fn open(_roots: &Roots, context: &mut Context) -> Result<Self, ProbeError> {
         let page_bytes = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE);
@@ -66,17 +68,6 @@ impl Sample for AgentHealth {
         })
     }
 
-    fn report(
-        &mut self,
-        context: &mut Context,
-        envelope: &Envelope<'_>,
-        buffer: &mut [u8],
-    ) -> Result<usize, ProbeError> {
-        Ok(envelope.encode(&self.sample(context)?, buffer)?)
-    }
-}
-
-impl AgentHealth {
     /// The agent's health now.
     fn sample(&mut self, context: &mut Context) -> Result<AgentHealthData, ProbeError> {
         let pages = |statm: &SourceFile| {

@@ -8,7 +8,7 @@
 
 use std::path::PathBuf;
 
-use mote_core::{Envelope, Status};
+use mote_core::Status;
 use serde::Serialize;
 
 use super::kit::rate::round2;
@@ -40,6 +40,8 @@ pub(crate) struct Clock {
 }
 
 impl Sample for Clock {
+    type Data<'a> = ClockData;
+
     /// Takes the baseline. No file holds this: a recorded tree, or the procfs of another kernel, has no clock to ask.
     fn open(roots: &Roots, _context: &mut Context) -> Result<Self, ProbeError> {
         if !roots.is_kernels() {
@@ -54,19 +56,13 @@ impl Sample for Clock {
         })
     }
 
-    fn report(
-        &mut self,
-        _context: &mut Context,
-        envelope: &Envelope<'_>,
-        buffer: &mut [u8],
-    ) -> Result<usize, ProbeError> {
-        let data = self.sample(&discipline()?, clock::lead_ns());
-        Ok(envelope.encode(&data, buffer)?)
+    fn sample(&mut self, _context: &mut Context) -> Result<ClockData, ProbeError> {
+        Ok(self.since_last(&discipline()?, clock::lead_ns()))
     }
 }
 
 impl Clock {
-    fn sample(&mut self, discipline: &Discipline, lead_ns: i128) -> ClockData {
+    fn since_last(&mut self, discipline: &Discipline, lead_ns: i128) -> ClockData {
         let before = std::mem::replace(&mut self.lead_ns, lead_ns);
         let step_ns = lead_ns.saturating_sub(before);
         ClockData {
@@ -101,7 +97,7 @@ mod tests {
     #[test]
     fn a_step_is_told_once_and_with_its_sign() {
         let mut clock = Clock { lead_ns: 1_000 };
-        let mut step = |lead_ns| clock.sample(&RIGHT, lead_ns).step_ms;
+        let mut step = |lead_ns| clock.since_last(&RIGHT, lead_ns).step_ms;
         assert_eq!(step(1_000), 0.0);
         assert_eq!(step(2_000_001_000), 2000.0);
         assert_eq!(step(2_000_001_000), 0.0, "told once");
@@ -112,7 +108,7 @@ mod tests {
 
     #[test]
     fn what_the_kernel_says_is_passed_on() {
-        let data = Clock { lead_ns: 0 }.sample(&RIGHT, 0);
+        let data = Clock { lead_ns: 0 }.since_last(&RIGHT, 0);
         let expected = ClockData {
             status: Status::OK,
             synchronised: 1,

@@ -19,7 +19,6 @@ use std::io::Write;
 use std::os::unix::ffi::OsStringExt;
 use std::sync::atomic::AtomicUsize;
 
-use mote_core::Envelope;
 use serde::Serialize;
 
 use super::cpu::{Growth, Ticks};
@@ -131,6 +130,8 @@ pub(crate) struct Cores {
 }
 
 impl Sample for Cores {
+    type Data<'a> = &'a mut Items<CoreData>;
+
     /// Opens the file and takes the baseline.
     fn open(roots: &Roots, context: &mut Context) -> Result<Self, ProbeError> {
         let mut cores = Cores {
@@ -144,17 +145,6 @@ impl Sample for Cores {
         Ok(cores)
     }
 
-    fn report(
-        &mut self,
-        context: &mut Context,
-        envelope: &Envelope<'_>,
-        buffer: &mut [u8],
-    ) -> Result<usize, ProbeError> {
-        Ok(self.sample(context)?.encode(envelope, buffer)?)
-    }
-}
-
-impl Cores {
     /// The shares since the last sample. A CPU has none at its first sight, nor where a counter went backwards or none
     /// grew: it is left out of that sample. Of more than [`MAX_CORES`] the busiest are reported.
     fn sample(&mut self, context: &mut Context) -> Result<&mut Items<CoreData>, ProbeError> {

@@ -8,7 +8,7 @@
 //!
 //! `guest` and `guest_nice` are already counted in `user` and `nice`.
 
-use mote_core::{Envelope, Status};
+use mote_core::Status;
 use serde::Serialize;
 
 use super::kit::file::{lines, number, words};
@@ -143,6 +143,8 @@ pub(crate) struct Cpu {
 }
 
 impl Sample for Cpu {
+    type Data<'a> = CpuData;
+
     /// Opens the file and takes the baseline.
     fn open(roots: &Roots, context: &mut Context) -> Result<Self, ProbeError> {
         let file = SourceFile::open(roots.procfs.join("stat"))?;
@@ -150,17 +152,6 @@ impl Sample for Cpu {
         Ok(Cpu { file, last })
     }
 
-    fn report(
-        &mut self,
-        context: &mut Context,
-        envelope: &Envelope<'_>,
-        buffer: &mut [u8],
-    ) -> Result<usize, ProbeError> {
-        Ok(envelope.encode(&self.sample(context)?, buffer)?)
-    }
-}
-
-impl Cpu {
     /// The shares since the last sample.
     fn sample(&mut self, context: &mut Context) -> Result<CpuData, ProbeError> {
         let now = read(&self.file, context)?;

@@ -14,7 +14,6 @@ use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use mote_core::Envelope;
 use nix::fcntl::AtFlags;
 use nix::sys::stat::fstatat;
 use rustix::fs::{Mode, OFlags, RawDir, SeekFrom, open, seek};
@@ -169,6 +168,8 @@ struct Known {
 }
 
 impl Sample for DiskIo {
+    type Data<'a> = &'a mut Items<DiskData>;
+
     /// Opens the files and takes the baseline.
     fn open(roots: &Roots, context: &mut Context) -> Result<Self, ProbeError> {
         let path = roots.sysfs.join("block");
@@ -185,17 +186,6 @@ impl Sample for DiskIo {
         Ok(disk_io)
     }
 
-    fn report(
-        &mut self,
-        context: &mut Context,
-        envelope: &Envelope<'_>,
-        buffer: &mut [u8],
-    ) -> Result<usize, ProbeError> {
-        Ok(self.sample(context)?.encode(envelope, buffer)?)
-    }
-}
-
-impl DiskIo {
     /// The rates since the last sample, of whole devices. A device has none at its first sight, nor where
     /// a counter went backwards: it is left out of that sample. Loop and RAM devices that never did
     /// anything are left out too. Those that do not fit or cannot be read are counted.

@@ -22,12 +22,12 @@ pub mod temperature;
 
 use std::fmt;
 
-use kit::OfFile;
+use kit::{OfFile, Sample};
 
 pub use filesystem::MAX_MOUNTS;
 pub use kit::{
     AgentCounters, Context, MAX_FILE, MAX_OPEN, MAX_REPORT, MAX_THREADS, MAX_WORKERS, Malformed,
-    ProbeError, Roots, Sample,
+    ProbeError, Roots, Sampler,
 };
 
 /// Every probe, with the names that a server may give it; the first is the one that is shown.
@@ -55,7 +55,7 @@ pub struct Probe {
     open: Open,
 }
 
-type Open = fn(&Roots, &mut Context) -> Result<Box<dyn Sample>, ProbeError>;
+type Open = fn(&Roots, &mut Context) -> Result<Box<dyn Sampler>, ProbeError>;
 
 impl Probe {
     /// The probe that a server means by `plugin`.
@@ -78,7 +78,7 @@ impl Probe {
         &self,
         roots: &Roots,
         context: &mut Context,
-    ) -> Result<Box<dyn Sample>, ProbeError> {
+    ) -> Result<Box<dyn Sampler>, ProbeError> {
         (self.open)(roots, context)
     }
 }

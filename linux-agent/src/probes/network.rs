@@ -13,7 +13,6 @@ mod links;
 
 use std::time::{Duration, Instant};
 
-use mote_core::Envelope;
 use serde::Serialize;
 
 use super::kit::counters::Counters;
@@ -161,6 +160,8 @@ pub(crate) struct Network {
 }
 
 impl Sample for Network {
+    type Data<'a> = &'a mut Items<InterfaceData>;
+
     /// Opens the file and takes the baseline.
     fn open(roots: &Roots, context: &mut Context) -> Result<Self, ProbeError> {
         let mut network = Network {
@@ -175,17 +176,6 @@ impl Sample for Network {
         Ok(network)
     }
 
-    fn report(
-        &mut self,
-        context: &mut Context,
-        envelope: &Envelope<'_>,
-        buffer: &mut [u8],
-    ) -> Result<usize, ProbeError> {
-        Ok(self.sample(context)?.encode(envelope, buffer)?)
-    }
-}
-
-impl Network {
     /// The rates since the last sample. An interface has none at its first sight, nor where a counter
     /// went backwards: it is left out of that sample. Those that do not fit or cannot be read are counted.
     fn sample(&mut self, context: &mut Context) -> Result<&mut Items<InterfaceData>, ProbeError> {

@@ -8,7 +8,7 @@
 
 use std::io::ErrorKind;
 
-use mote_core::{Envelope, Status};
+use mote_core::Status;
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 use super::kit::scan::Scan;
@@ -129,6 +129,8 @@ pub(crate) struct PressureFiles {
 }
 
 impl Sample for PressureFiles {
+    type Data<'a> = PressureData;
+
     /// Opens the files. Kernels that do not measure pressure do not have them.
     fn open(roots: &Roots, _context: &mut Context) -> Result<Self, ProbeError> {
         let mut failed = None;
@@ -155,17 +157,6 @@ impl Sample for PressureFiles {
         }
     }
 
-    fn report(
-        &mut self,
-        context: &mut Context,
-        envelope: &Envelope<'_>,
-        buffer: &mut [u8],
-    ) -> Result<usize, ProbeError> {
-        Ok(envelope.encode(&self.sample(context)?, buffer)?)
-    }
-}
-
-impl PressureFiles {
     /// Pressure as it is now.
     fn sample(&mut self, context: &mut Context) -> Result<PressureData, ProbeError> {
         let mut failed = None;

@@ -17,7 +17,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
-use mote_core::{Envelope, Status};
+use mote_core::Status;
 use rustix::fs::{Mode, OFlags, RawDir, SeekFrom, open, openat, seek};
 use rustix::io::{Errno, read};
 use serde::Serialize;
@@ -136,6 +136,8 @@ pub(crate) struct Processes {
 }
 
 impl Sample for Processes {
+    type Data<'a> = ProcessesData;
+
     /// Opens the folder and the file, and takes the baseline of the rates.
     fn open(roots: &Roots, context: &mut Context) -> Result<Self, ProbeError> {
         let stat = optional(SourceFile::open(roots.procfs.join("stat")))?;
@@ -152,17 +154,6 @@ impl Sample for Processes {
         })
     }
 
-    fn report(
-        &mut self,
-        context: &mut Context,
-        envelope: &Envelope<'_>,
-        buffer: &mut [u8],
-    ) -> Result<usize, ProbeError> {
-        Ok(envelope.encode(&self.sample(context)?, buffer)?)
-    }
-}
-
-impl Processes {
     /// The processes now, and the rates since the last sample. Where the others' are hidden there are
     /// none to count.
     fn sample(&mut self, context: &mut Context) -> Result<ProcessesData, ProbeError> {
@@ -178,7 +169,9 @@ impl Processes {
             context_switches: rate(now.context_switches, last.context_switches, elapsed)?,
         })
     }
+}
 
+impl Processes {
     fn states(&self, max_processes: u32) -> Result<States, ProbeError> {
         let failed = |errno: Errno| ProbeError::read(&self.roots.procfs, errno.into());
         let mut states = States::default();

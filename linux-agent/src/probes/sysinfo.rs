@@ -17,7 +17,7 @@ use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use mote_core::{Envelope, Status};
+use mote_core::Status;
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::InterfaceFlags;
 use nix::sys::socket::SockaddrStorage;
@@ -158,6 +158,8 @@ pub(crate) struct SysInfo {
 }
 
 impl Sample for SysInfo {
+    type Data<'a> = &'a SysInfoData;
+
     /// Opens the files, and reads what cannot change while the host runs.
     fn open(roots: &Roots, context: &mut Context) -> Result<Self, ProbeError> {
         let procfs = |name| optional(SourceFile::open(roots.procfs.join(name)));
@@ -200,17 +202,6 @@ impl Sample for SysInfo {
         })
     }
 
-    fn report(
-        &mut self,
-        context: &mut Context,
-        envelope: &Envelope<'_>,
-        buffer: &mut [u8],
-    ) -> Result<usize, ProbeError> {
-        Ok(envelope.encode(self.sample(context)?, buffer)?)
-    }
-}
-
-impl SysInfo {
     /// What this host is now.
     ///
     /// Allocates a little: the os-release file is opened anew since an upgrade replaces it, and the

@@ -19,7 +19,7 @@
 
 use std::time::Instant;
 
-use mote_core::{Envelope, Status};
+use mote_core::Status;
 use serde::Serialize;
 
 use super::kit::file::{lines, number, optional, words};
@@ -134,6 +134,8 @@ struct TcpCounters {
 }
 
 impl Sample for Tcp {
+    type Data<'a> = TcpData;
+
     /// Opens the files and takes the baseline of the rates.
     fn open(roots: &Roots, context: &mut Context) -> Result<Self, ProbeError> {
         let tcp = roots.open_of_process("net/tcp")?;
@@ -151,17 +153,6 @@ impl Sample for Tcp {
         })
     }
 
-    fn report(
-        &mut self,
-        context: &mut Context,
-        envelope: &Envelope<'_>,
-        buffer: &mut [u8],
-    ) -> Result<usize, ProbeError> {
-        Ok(envelope.encode(&self.sample(context)?, buffer)?)
-    }
-}
-
-impl Tcp {
     /// The sockets now, and the rates since the last sample.
     fn sample(&mut self, context: &mut Context) -> Result<TcpData, ProbeError> {
         let mut states = States::default();

@@ -19,7 +19,6 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use mote_core::Envelope;
 use serde::Serialize;
 
 use super::kit::file::{lines, number, optional};
@@ -110,6 +109,8 @@ fn is(file: &Option<SourceFile>, wanted: u64, scratch: &mut Scratch) -> bool {
 }
 
 impl Sample for Temperature {
+    type Data<'a> = &'a mut Items<TemperatureData>;
+
     /// Finds and opens the sensors. There may be none.
     fn open(roots: &Roots, context: &mut Context) -> Result<Self, ProbeError> {
         let mut temperature = Temperature {
@@ -123,17 +124,6 @@ impl Sample for Temperature {
         Ok(temperature)
     }
 
-    fn report(
-        &mut self,
-        context: &mut Context,
-        envelope: &Envelope<'_>,
-        buffer: &mut [u8],
-    ) -> Result<usize, ProbeError> {
-        Ok(self.sample(context)?.encode(envelope, buffer)?)
-    }
-}
-
-impl Temperature {
     /// The temperatures now. A sensor without a value at the moment, or with an impossible one, is left out and
     /// counted. One that is off is left out.
     ///
@@ -157,7 +147,9 @@ impl Temperature {
         }
         Ok(&mut self.items)
     }
+}
 
+impl Temperature {
     fn look(&mut self, scratch: &mut Scratch) {
         let chips = chips(&self.sysfs.join("class/hwmon"), scratch);
         let zones = zones(&self.sysfs.join("class/thermal"), &chips, scratch);

@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
-use mote_core::Envelope;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::{Serialize, Serializer};
@@ -135,6 +134,8 @@ pub(crate) struct Filesystem {
 }
 
 impl Sample for Filesystem {
+    type Data<'a> = &'a mut Items<FilesystemData>;
+
     /// Opens the mount table and chooses what to ask.
     fn open(roots: &Roots, context: &mut Context) -> Result<Self, ProbeError> {
         let mut filesystem = Filesystem {
@@ -153,17 +154,6 @@ impl Sample for Filesystem {
         Ok(filesystem)
     }
 
-    fn report(
-        &mut self,
-        context: &mut Context,
-        envelope: &Envelope<'_>,
-        buffer: &mut [u8],
-    ) -> Result<usize, ProbeError> {
-        Ok(self.sample(context)?.encode(envelope, buffer)?)
-    }
-}
-
-impl Filesystem {
     /// The file systems now.
     ///
     /// Waits at most [`BUDGET`] for those that may hang. Allocates only when the mount table has
@@ -187,7 +177,9 @@ impl Filesystem {
             .ask(self.budget, |target, answer| push(items, target, answer));
         Ok(items)
     }
+}
 
+impl Filesystem {
     fn choose_targets(&mut self, scratch: &mut Scratch) -> Result<(), ProbeError> {
         let mut mounts: Vec<Mount> = Vec::new();
         let mut omitted = 0;

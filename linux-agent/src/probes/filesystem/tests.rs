@@ -1,6 +1,6 @@
 //! Whole samples of hosts whose mount tables change.
 
-use super::super::kit::MAX_REPORT;
+use super::super::kit::{MAX_REPORT, Sampler};
 use super::*;
 use mote_core::{ClientId, Envelope, Stamp};
 use nix::sys::stat::{major, minor};
@@ -148,9 +148,7 @@ impl Host {
             seq: 0,
         };
         let mut buffer = vec![0; MAX_REPORT];
-        let length = filesystem
-            .sample(&mut context)?
-            .encode(&envelope, &mut buffer)?;
+        let length = filesystem.report(&mut context, &envelope, &mut buffer)?;
         let mut report: serde_json::Value = serde_json::from_slice(&buffer[..length]).unwrap();
         Ok(report["data"].take())
     }

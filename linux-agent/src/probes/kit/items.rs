@@ -3,6 +3,8 @@
 use mote_core::{Envelope, Status, TooLarge};
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
+use super::sample::Encode;
+
 /// No probe reports more items than this.
 pub const MAX_ITEMS: usize = 512;
 
@@ -11,7 +13,7 @@ const NAME_BYTES: usize = super::sample::MAX_REPORT / 2;
 
 /// A list of named items that never allocates after [`Items::new`]. What does not fit is counted.
 ///
-/// It serialises as the whole data of a report; `omitted` is left out while it is 0.
+/// It is the whole data of a report; `omitted` is left out while it is 0.
 pub struct Items<T> {
     /// All names, back to back.
     names: String,
@@ -99,22 +101,19 @@ impl<T> Items<T> {
     }
 }
 
-impl<T: Serialize> Items<T> {
-    /// Writes the report into `buffer` and gives its length in bytes. If it does not fit, its last
-    /// items are omitted until it does.
-    pub fn encode(
-        &mut self,
-        envelope: &Envelope<'_>,
-        buffer: &mut [u8],
-    ) -> Result<usize, TooLarge> {
+/// If not all items fit, the last are omitted until they do.
+impl<T: Serialize> Encode for &mut Items<T> {
+    fn encode(self, envelope: &Envelope<'_>, buffer: &mut [u8]) -> Result<usize, TooLarge> {
         loop {
-            match envelope.encode(self, buffer) {
+            match envelope.encode(&Whole(self), buffer) {
                 Err(TooLarge) if !self.items.is_empty() => self.omit_an_eighth(),
                 result => return result,
             }
         }
     }
+}
 
+impl<T> Items<T> {
     fn omit_an_eighth(&mut self) {
         let before = self.items.len();
         self.items.truncate(before - before.div_ceil(8));
@@ -124,13 +123,16 @@ impl<T: Serialize> Items<T> {
     }
 }
 
-impl<T: Serialize> Serialize for Items<T> {
+/// The whole data of a report.
+struct Whole<'a, T>(&'a Items<T>);
+
+impl<T: Serialize> Serialize for Whole<'_, T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut data = serializer.serialize_struct("Items", 3)?;
         data.serialize_field("status", &Status::OK)?;
-        data.serialize_field("data", &Map(self))?;
-        if self.omitted > 0 {
-            data.serialize_field("omitted", &self.omitted)?;
+        data.serialize_field("data", &Map(self.0))?;
+        if self.0.omitted > 0 {
+            data.serialize_field("omitted", &self.0.omitted)?;
         }
         data.end()
     }

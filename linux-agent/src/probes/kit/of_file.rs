@@ -1,6 +1,5 @@
 //! Probes whose data is what one file below `/proc` says now.
 
-use mote_core::Envelope;
 use serde::Serialize;
 
 use super::context::{Context, Roots};
@@ -24,6 +23,11 @@ pub(crate) struct OfFile<D> {
 }
 
 impl<D: FromFile> Sample for OfFile<D> {
+    type Data<'a>
+        = D
+    where
+        D: 'a;
+
     fn open(roots: &Roots, _: &mut Context) -> Result<Self, ProbeError> {
         Ok(OfFile {
             file: SourceFile::open(roots.procfs.join(D::FILE))?,
@@ -31,14 +35,8 @@ impl<D: FromFile> Sample for OfFile<D> {
         })
     }
 
-    fn report(
-        &mut self,
-        context: &mut Context,
-        envelope: &Envelope<'_>,
-        buffer: &mut [u8],
-    ) -> Result<usize, ProbeError> {
+    fn sample(&mut self, context: &mut Context) -> Result<D, ProbeError> {
         let text = self.file.read_short(&mut context.scratch)?;
-        let data = (self.parse)(text).map_err(|malformed| self.file.malformed(malformed))?;
-        Ok(envelope.encode(&data, buffer)?)
+        (self.parse)(text).map_err(|malformed| self.file.malformed(malformed))
     }
 }
