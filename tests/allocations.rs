@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -120,6 +121,49 @@ fn changing_interfaces_allocate_nothing() {
         let result = network.report(&mut context, &ENVELOPE, &mut buffer);
         assert_eq!(allocations() - before, 0);
         assert!(result.is_ok(), "{result:?}");
+    }
+}
+
+/// Groups of both versions that end and come back, and files that cannot be read.
+#[test]
+fn control_groups_allocate_nothing() {
+    let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures");
+    for sysfs in ["sys", "cgroup1"] {
+        let folder = tempfile::tempdir().unwrap();
+        let copied = Command::new("cp")
+            .args(["-r", &format!("{fixtures}/{sysfs}/fs")])
+            .arg(folder.path())
+            .status();
+        assert!(copied.unwrap().success());
+        let groups = folder.path().join("fs/cgroup");
+        let service = [
+            "system.slice/nginx.service",
+            "pids/system.slice/cron.service",
+        ]
+        .map(|service| groups.join(service));
+        let service = service.iter().find(|it| it.exists()).unwrap();
+        let roots = Roots {
+            sysfs: folder.path().to_owned(),
+            ..Roots::default()
+        };
+        let mut context = Context::new();
+        let mut buffer = vec![0; MAX_REPORT];
+        let probe = Probe::by_name("get_cgroups").unwrap();
+        let mut cgroups = probe.open(&roots, &mut context).unwrap();
+        let away = folder.path().join("away");
+        for step in 0..9 {
+            match step {
+                3 => fs::rename(service, &away).unwrap(),
+                5 => fs::rename(&away, service).unwrap(),
+                7 => fs::write(service.join("pids.current"), "junk").unwrap(),
+                _ => {}
+            }
+            context.now += Duration::from_secs(1);
+            let before = allocations();
+            let result = cgroups.report(&mut context, &ENVELOPE, &mut buffer);
+            assert_eq!(allocations() - before, 0, "{sysfs}, step {step}");
+            assert!(result.is_ok(), "{result:?}");
+        }
     }
 }
 

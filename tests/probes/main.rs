@@ -10,6 +10,7 @@ mod odd_hosts;
 mod report_data;
 mod tools;
 mod truth;
+mod truth_cgroups;
 mod truth_clock;
 mod truth_cores;
 mod truth_sockets;

@@ -5,6 +5,7 @@
 
 pub mod agent_health;
 pub mod alive;
+pub mod cgroups;
 pub mod clock;
 pub mod cores;
 pub mod cpu;
@@ -47,6 +48,7 @@ pub static PROBES: &[Probe] = &[
     probe::<temperature::Temperature>(&["get_temperature"]),
     probe::<clock::Clock>(&["get_clock"]),
     probe::<cores::Cores>(&["get_cpu_cores"]),
+    probe::<cgroups::Cgroups>(&["get_cgroups"]),
 ];
 
 /// A probe of this host: one row of [`PROBES`].

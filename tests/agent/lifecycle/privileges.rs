@@ -20,7 +20,7 @@ const USER: &str = "nobody";
 const ALL: &str = r#"services = { A = ["get_linux_cpu", 0.2], B = ["get_memory_info", 0.2], C = ["GetNetworkStatus", 0.2],
 D = ["get_linux_load", 0.2], E = ["host_alive_check", 0.2], F = ["LinuxSysInfo", 0.2], G = ["get_agent_health", 0.2],
 H = ["get_disk_io", 0.2], I = ["get_filesystem", 0.2], J = ["get_pressure", 0.2], K = ["get_processes", 0.2],
-L = ["get_tcp", 0.2], M = ["get_clock", 0.2], N = ["get_cpu_cores", 0.2] }"#;
+L = ["get_tcp", 0.2], M = ["get_clock", 0.2], N = ["get_cpu_cores", 0.2], O = ["get_cgroups", 0.2] }"#;
 
 /// Lets the user reach the settings and nothing else.
 fn open_to_user(site: &Site) {
@@ -84,7 +84,7 @@ fn an_agent_that_became_a_user_has_no_right_left() {
         let sampled = services
             .iter()
             .all(|it| it["last_status"] == 0 || it["status"] == 0);
-        (services.len() == 14 && sampled).then(|| status.clone())
+        (services.len() == 15 && sampled).then(|| status.clone())
     });
     assert_eq!(status["pid"], pid);
     for name in ["", "agent.lock", "agent.sock", "agent.log"] {

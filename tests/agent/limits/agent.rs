@@ -24,7 +24,7 @@ use mote_test_support::{DEADLINE, Running, wait_for};
 const PLUGINS: usize = MAX_RUNNING + 4;
 
 /// Probes in turn, the last one with the most files.
-const PROBES: [&str; 15] = [
+const PROBES: [&str; 16] = [
     "get_linux_cpu",
     "get_memory_info",
     "GetNetworkStatus",
@@ -38,6 +38,7 @@ const PROBES: [&str; 15] = [
     "get_temperature",
     "get_clock",
     "get_cpu_cores",
+    "get_cgroups",
     "get_tcp",
     "LinuxSysInfo",
 ];

@@ -8,7 +8,7 @@ use mote_agent::cli::enroll;
 use mote_agent::delivery::{dead, uplink};
 use mote_agent::gateway::{board, line, run};
 use mote_agent::probes::kit::{asked, items};
-use mote_agent::probes::{self, cores, filesystem, processes, sysinfo, temperature};
+use mote_agent::probes::{self, cgroups, cores, filesystem, processes, sysinfo, temperature};
 use mote_agent::system::{log, secret};
 use mote_agent::{agent, delivery, http, plugin, protocol, queue, settings};
 use mote_core::{Interval, backoff, json};
@@ -159,6 +159,14 @@ fn of_the_agent() -> Vec<(&'static str, String)> {
                 sysinfo::MAX_TEXT,
                 sysinfo::MAX_ADDRESSES
             ),
+        ),
+        (
+            "groups of `get_cgroups`",
+            format!("{} of {}", cgroups::MAX_REPORTED, cgroups::MAX_GROUPS),
+        ),
+        (
+            "file of a group, name of a group",
+            format!("{}, {}", size(cgroups::MAX_TEXT), size(cgroups::MAX_NAME)),
         ),
         (
             "CPUs of `get_cpu_cores`",

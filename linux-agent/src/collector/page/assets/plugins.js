@@ -132,6 +132,21 @@ const PLUGINS = {
       { title: "Frequency, MHz", fields: { frequency_mhz: "MHz" } },
     ],
   },
+  get_cgroups: {
+    unit: "bytes",
+    units: {
+      cpu_p: "percent", cpu_limit_p: "percent", throttled_p: "percent", read_bytes: "bytesRate",
+      written_bytes: "bytesRate", tasks: "none", tasks_limit: "none", oom_kills: "none",
+    },
+    charts: [
+      { title: "CPU time, of one CPU", fields: { cpu_p: "CPU" } },
+      { title: "Memory", fields: { memory: "memory" } },
+      { title: "Read", fields: { read_bytes: "read" } },
+      { title: "Written", fields: { written_bytes: "written" } },
+      { title: "Held back by its limit of CPU time", fields: { throttled_p: "held back" }, quiet: "Nothing was held back." },
+      { title: "Killed for lack of memory", fields: { oom_kills: "killed" }, quiet: "Nothing was killed." },
+    ],
+  },
   get_mcu_load: {
     units: { load_permille: "permille" },
     charts: [
