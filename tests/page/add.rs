@@ -1,6 +1,6 @@
 //! Adding a host, in a real browser.
 
-use mote_test_support::browser::Browser;
+use mote_test_browser::Browser;
 use mote_test_support::collector::Program;
 use mote_test_support::mote;
 use mote_test_support::users::user;

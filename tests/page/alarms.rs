@@ -1,6 +1,6 @@
 //! The alarms as a person sees them, in a real browser.
 
-use mote_test_support::browser::{Browser, DESK, PHONE};
+use mote_test_browser::{Browser, DESK, PHONE};
 use mote_test_support::collector::Program;
 use serde_json::json;
 

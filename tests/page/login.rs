@@ -1,6 +1,6 @@
 //! Logging in and out, in a real browser.
 
-use mote_test_support::browser::{Browser, PHONE};
+use mote_test_browser::{Browser, PHONE};
 use mote_test_support::collector::Program;
 use mote_test_support::users::user;
 use serde_json::json;

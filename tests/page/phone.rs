@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use mote_test_support::browser::{Browser, DESK, Look, PHONE};
+use mote_test_browser::{Browser, DESK, Look, PHONE};
 use mote_test_support::collector::Program;
 use mote_test_support::need;
 use serde_json::{Value, json};

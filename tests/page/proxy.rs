@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use mote_test_support::browser::Browser;
+use mote_test_browser::Browser;
 use mote_test_support::collector::Program;
 use mote_test_support::users::user;
 use mote_test_support::{DEADLINE, Running, free_port, need, root, wait_for};

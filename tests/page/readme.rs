@@ -1,6 +1,6 @@
 //! The picture of the page in the README: a host that a real agent looks at.
 
-use mote_test_support::browser::{Browser, DESK, Look};
+use mote_test_browser::{Browser, DESK, Look};
 use mote_test_support::collector::Program;
 use mote_test_support::site::Site;
 

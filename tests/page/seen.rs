@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use mote_test_support::browser::{Browser, DESK, PHONE};
+use mote_test_browser::{Browser, DESK, PHONE};
 use mote_test_support::collector::Program;
 use mote_test_support::site::Site;
 use mote_test_support::{DEADLINE, wait_for};

@@ -204,6 +204,7 @@ fn explained(error: ProbeError) -> ProbeError {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::collections::BTreeSet;
     use std::path::Path;
 
     const RECORDED: &[u8] = include_bytes!("../../../tests/fixtures/proc/pressure/memory");
@@ -271,7 +272,12 @@ mod tests {
         write("io", some);
         let (files, mut context) = opened(tree.path());
         let data = json(&mut files.unwrap(), &mut context).unwrap();
-        let names: Vec<_> = data.as_object().unwrap().keys().cloned().collect();
+        let names: BTreeSet<_> = data
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(String::as_str)
+            .collect();
         let expected = [
             "cpu_some_avg10",
             "cpu_some_avg300",
@@ -281,7 +287,7 @@ mod tests {
             "io_some_avg60",
             "status",
         ];
-        assert_eq!(names, expected);
+        assert_eq!(names, BTreeSet::from(expected));
         // One that is there and says nothing is missed.
         std::fs::create_dir(folder.join("memory")).unwrap();
         let (files, mut context) = opened(tree.path());

@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::authority::{Authority, Shown};
@@ -17,7 +18,7 @@ use mote_test_support::{free_port, mote};
 const CODE: &str = "K7Q2-9XWM";
 const TOKEN: &str = "enrolled-token_0123456789";
 
-type Codes = Arc<Mutex<Vec<String>>>;
+type Codes = Arc<Mutex<Vec<Value>>>;
 
 /// From now on takes codes, and lets in whoever has the token. Returns the requests.
 fn enrol_at(server: &Server, answer: Answer) -> Codes {
@@ -28,7 +29,7 @@ fn enrol_at(server: &Server, answer: Answer) -> Codes {
         if request.path.ends_with("/api/enroll") {
             assert_eq!(request.method, "POST");
             assert_eq!(request.values("content-type"), ["application/json"]);
-            let body = String::from_utf8(request.body.clone()).unwrap();
+            let body = serde_json::from_slice(&request.body).unwrap();
             seen.lock().unwrap().push(body);
             return answer.clone();
         }
@@ -53,9 +54,9 @@ fn enroll(arguments: &[&str]) -> Said {
 }
 
 /// What is sent of a host without settings: the code and, in case that is for a group, the name of the machine.
-fn asked() -> String {
+fn asked() -> Value {
     let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
-    format!("{{\"client_id\":{:?},\"code\":\"{CODE}\"}}", name.trim())
+    json!({"client_id": name.trim(), "code": CODE})
 }
 
 #[test]

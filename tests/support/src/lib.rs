@@ -2,7 +2,6 @@
 //! be one, run emulated machines.
 
 pub mod allocations;
-pub mod browser;
 pub mod collector;
 pub mod dice;
 pub mod django;

@@ -1,26 +1,31 @@
 //! A real browser, Chromium without a window, driven over WebDriver (<https://www.w3.org/TR/webdriver2/>).
 
-use std::fs;
+use std::future::Future;
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use ureq::Agent;
+pub use thirtyfour::Key;
+use thirtyfour::prelude::WebDriverResult;
+use thirtyfour::{
+    ChromeCapabilities, ChromiumLikeCapabilities, LoggingPrefsLogLevel, TypingData, WebDriver,
+};
+use tokio::runtime::{Builder, Runtime};
 
-use crate::{DEADLINE, Running, need, run, wait_for};
+use mote_test_support::{DEADLINE, Running, need, run, wait_for};
 
 /// Browsers are large: tests take turns.
 static TURN: Mutex<()> = Mutex::new(());
 
 /// A browser of the test's own. Dropped, it is ended with all that it wrote.
 pub struct Browser {
-    /// The address of the session at the driver.
-    session: String,
-    agent: Agent,
+    /// `None` once it has ended.
+    session: Option<WebDriver>,
+    /// Tests are not asynchronous: each step is done when its call returns.
+    runtime: Runtime,
     _driver: Running,
     _folder: TempDir,
     _turn: MutexGuard<'static, ()>,
@@ -62,33 +67,13 @@ impl Browser {
             let (port, _) = rest.split_once('.')?;
             Some(port.to_owned())
         });
-        let agent = Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_global(Some(DEADLINE))
-            .proxy(None)
-            .build()
-            .new_agent();
-        let driver_url = format!("http://127.0.0.1:{port}/session");
-        let mut arguments = vec![
-            "--headless=new",
-            "--disable-gpu",
-            "--disable-dev-shm-usage",
-            // Clicks beyond the window are lost, however large the page takes itself to be.
-            "--window-size=1300,1100",
-        ];
-        // Its sandbox does without root.
-        if nix::unistd::geteuid().is_root() {
-            arguments.push("--no-sandbox");
-        }
-        let wanted = json!({"capabilities": {"alwaysMatch": {
-            "goog:loggingPrefs": {"browser": "ALL"},
-            "goog:chromeOptions": {"args": arguments},
-        }}});
-        let told = post(&agent, &driver_url, &wanted);
-        let session = format!("{driver_url}/{}", told["sessionId"].as_str().unwrap());
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let driver_url = format!("http://127.0.0.1:{port}");
+        let builder = WebDriver::builder(driver_url, capabilities().unwrap());
+        let session = runtime.block_on(builder.client(client()).connect());
         let browser = Browser {
-            session,
-            agent,
+            session: Some(session.unwrap()),
+            runtime,
             _driver: driver,
             _folder: folder,
             _turn: turn,
@@ -98,7 +83,7 @@ impl Browser {
     }
 
     pub fn open(&self, url: &str) {
-        self.post("url", &json!({ "url": url }));
+        self.done(self.session().goto(url));
     }
 
     /// Runs a script in each page that is opened from now on, before those of the page.
@@ -109,12 +94,13 @@ impl Browser {
 
     /// As the button of that name does.
     pub fn back(&self) {
-        self.post("back", &json!({}));
+        self.done(self.session().back());
     }
 
     /// What a function with this body returns.
     pub fn run(&self, script: &str) -> Value {
-        self.post("execute/sync", &json!({"script": script, "args": []}))
+        let told = self.done(self.session().execute(script, []));
+        told.json().clone()
     }
 
     /// Runs it until it returns something that is true to JavaScript.
@@ -136,68 +122,81 @@ impl Browser {
         self.command("Emulation.setEmulatedMedia", &json!({"features": [scheme]}));
     }
 
+    /// Presses these keys one after another, wherever the focus is.
+    pub fn press(&self, keys: impl Into<TypingData>) {
+        let keys = self.session().action_chain().send_keys(keys);
+        self.done(keys.perform());
+    }
+
     /// Presses the mouse at one place, in pixels from the left and the top, and lets go at another.
     pub fn drag(&self, from: (f64, f64), to: (f64, f64)) {
-        let at = |(x, y): (f64, f64)| json!({"type": "pointerMove", "x": x as i64, "y": y as i64, "duration": 50});
-        let middle = ((from.0 + to.0) / 2.0, (from.1 + to.1) / 2.0);
-        let steps = json!([
-            at(from),
-            {"type": "pointerDown", "button": 0},
-            at(middle),
-            at(to),
-            {"type": "pointerUp", "button": 0},
-        ]);
-        let mouse = json!({"type": "pointer", "id": "mouse", "actions": steps});
-        self.post("actions", &json!({"actions": [mouse]}));
+        let mouse = self
+            .session()
+            .action_chain_with_delay(None, Some(Duration::from_millis(50)));
+        let at = |(x, y): (f64, f64)| (x as i64, y as i64);
+        let middle = at(((from.0 + to.0) / 2.0, (from.1 + to.1) / 2.0));
+        let (from, to) = (at(from), at(to));
+        let held = mouse.move_to(from.0, from.1).click_and_hold();
+        let moved = held.move_to(middle.0, middle.1).move_to(to.0, to.1);
+        self.done(moved.release().perform());
     }
 
     /// Writes what is seen to a file, as a PNG.
     pub fn picture(&self, file: &Path) {
-        let told = self.command("Page.captureScreenshot", &json!({"format": "png"}));
-        let png = STANDARD.decode(told["data"].as_str().unwrap()).unwrap();
-        fs::write(file, png).unwrap();
+        self.done(self.session().screenshot(file));
     }
 
     /// What the console said since the last call: errors of scripts, and what the page's policy forbids.
     pub fn console(&self) -> Vec<String> {
-        let lines = self.post("se/log", &json!({"type": "browser"}));
-        let lines = lines.as_array().unwrap().iter();
+        let lines = self.done(self.session().browser_log()).into_iter();
         lines
-            .map(|line| format!("{}: {}", line["level"], line["message"]))
+            .map(|line| format!("{}: {}", line.level, line.message))
             .collect()
     }
 
+    /// A command of Chromium's own (<https://chromedevtools.github.io/devtools-protocol/>).
     fn command(&self, name: &str, parameters: &Value) -> Value {
-        self.post(
-            "goog/cdp/execute",
-            &json!({"cmd": name, "params": parameters}),
-        )
+        self.done(self.session().cdp().send_raw(name, parameters))
     }
 
-    fn post(&self, path: &str, body: &Value) -> Value {
-        post(&self.agent, &format!("{}/{path}", self.session), body)
+    fn session(&self) -> &WebDriver {
+        self.session.as_ref().unwrap()
+    }
+
+    fn done<T>(&self, step: impl Future<Output = WebDriverResult<T>>) -> T {
+        self.runtime.block_on(step).unwrap()
     }
 }
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // Fails only if it is gone already.
-        let _ = self.agent.delete(&self.session).call();
+        if let Some(session) = self.session.take() {
+            // Fails only if it is gone already.
+            let _ = self.runtime.block_on(session.quit());
+        }
     }
 }
 
-fn post(agent: &Agent, url: &str, body: &Value) -> Value {
-    let request = agent.post(url).header("Content-Type", "application/json");
-    let mut answer = request.send(body.to_string()).unwrap();
-    let text = answer
-        .body_mut()
-        .with_config()
-        .limit(64 << 20)
-        .read_to_string()
-        .unwrap();
-    let mut told: Value = serde_json::from_str(&text).unwrap();
-    assert!(answer.status().is_success(), "{url}: {text}");
-    told["value"].take()
+fn capabilities() -> WebDriverResult<ChromeCapabilities> {
+    // The driver of Chromium takes it by this name only.
+    let mut wanted = ChromeCapabilities::new();
+    wanted.set_browser_log_level(LoggingPrefsLogLevel::All)?;
+    wanted.add_arg("--headless=new")?;
+    wanted.add_arg("--disable-gpu")?;
+    wanted.add_arg("--disable-dev-shm-usage")?;
+    // Clicks beyond the window are lost, however large the page takes itself to be.
+    wanted.add_arg("--window-size=1300,1100")?;
+    // Its sandbox does without root.
+    if nix::unistd::geteuid().is_root() {
+        wanted.add_arg("--no-sandbox")?;
+    }
+    Ok(wanted)
+}
+
+/// No proxy stands between a test and its driver, whatever the environment says.
+fn client() -> reqwest::Client {
+    let client = reqwest::Client::builder().no_proxy().timeout(DEADLINE);
+    client.build().unwrap()
 }
 
 fn is_there() -> Result<(), String> {
