@@ -168,6 +168,31 @@ fn what_changes_is_told_and_nothing_else() {
     }
 }
 
+/// Of the alarms only their number is told.
+#[test]
+fn the_number_of_alarms_is_told_when_it_changes() {
+    let alarms = "[templates.t.alarms.busy]\nservice = \"CPU\"\nfield = \"n\"\nabove = 90\n";
+    let collector = Program::new(&format!("{TOML}{alarms}"));
+    let mut ear = Ear::open(&collector, "");
+    let none = ear.event();
+    assert_eq!(none.data["alarms"], 0);
+    let mut before = none.data["alarmed"].as_u64();
+    for (seq, busy, number) in [(0, 91, 1), (1, 20, 0)] {
+        let body = report(json!({
+            "client_id": 1, "service_name": "CPU", "boot": "b", "seq": seq, "data": {"status": 0, "n": busy},
+        }));
+        assert_eq!(collector.report("", &body).status, 200);
+        let told = (0..40)
+            .map(|_| ear.event())
+            .find(|it| it.data["alarms"] == number);
+        let alarmed = told.expect("the number").data["alarmed"].as_u64();
+        assert_ne!(alarmed, before);
+        before = alarmed;
+        let all = collector.get("/api/alarms", "").json();
+        assert_eq!(all["active"].as_array().unwrap().len(), number);
+    }
+}
+
 #[test]
 fn other_settings_are_told_whole() {
     let collector = Program::new(TOML);

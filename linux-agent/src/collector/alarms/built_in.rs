@@ -90,7 +90,10 @@ impl Engine {
             },
             value: Some(lost as f64),
             level: Some(0.0),
-            text: format!("{lost} reports never came, and nothing says that they wait"),
+            text: match lost {
+                1 => "1 report never came, and nothing says that it waits".to_owned(),
+                _ => format!("{lost} reports never came, and nothing says that they wait"),
+            },
         };
         self.look_at(key, Severity::Warning, &[], 0, sight, now);
     }

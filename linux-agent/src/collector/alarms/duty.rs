@@ -133,6 +133,15 @@ impl Alarms {
         open.collect()
     }
 
+    /// The numbers of those that fire or flap.
+    pub fn active(&self) -> Vec<i64> {
+        let state = self.state();
+        let alarms = state.engine.alarms.values().filter(|it| {
+            it.machine.phase() == Phase::Firing || it.machine.wants() == Told::Flapping
+        });
+        alarms.map(|it| it.row.id).collect()
+    }
+
     /// The silences that are in force.
     pub fn silences(&self) -> Vec<Silence> {
         let mut state = self.state();

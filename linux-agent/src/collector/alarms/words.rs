@@ -19,7 +19,12 @@ pub fn of_value(rule: &AlarmRule, host: &str, item: &str, value: f64, level: f64
     let what = match &rule.figure {
         Figure::ClockOff => return format!("its clock is off by {value} s, more than {level} s"),
         Figure::Services => {
-            return format!("{value} services are ordered of it, {than} than {level}");
+            let are = if value == "1" {
+                "service is"
+            } else {
+                "services are"
+            };
+            return format!("{value} {are} ordered of it, {than} than {level}");
         }
         Figure::Field {
             service,

@@ -56,6 +56,9 @@ struct Seen {
     listed: u64,
     rules: Option<Arc<Rules>>,
     order: Vec<ClientName>,
+    /// The numbers of those that are active.
+    alarms: Vec<i64>,
+    alarmed: u64,
     hosts: BTreeMap<ClientName, (Mark, Shown)>,
 }
 
@@ -96,6 +99,10 @@ impl Seen {
             self.hosts.retain(|id, _| rules.hosts.contains_key(id));
             self.listed = self.number;
         }
+        let alarms = app.alarms.active();
+        if alarms != self.alarms {
+            (self.alarms, self.alarmed) = (alarms, self.number);
+        }
         let shown = self.order.iter().filter_map(|id| self.hosts.get(id));
         let hosts = shown.map(|(_, shown)| shown.clone()).collect();
         self.rules = Some(rules);
@@ -104,6 +111,8 @@ impl Seen {
             number: self.number,
             listed: self.listed,
             hosts,
+            alarms: self.alarms.len(),
+            alarmed: self.alarmed,
             is_last: false,
             made: Some(Instant::now()),
         })

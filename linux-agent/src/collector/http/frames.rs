@@ -25,6 +25,10 @@ pub struct Frame {
     /// The frame since which these are the hosts, in this order.
     pub listed: u64,
     pub hosts: Vec<Shown>,
+    /// How many alarms are active.
+    pub alarms: usize,
+    /// The frame since which it is these.
+    pub alarmed: u64,
     /// The collector ends.
     pub is_last: bool,
     /// When it was made, if ever.
@@ -82,6 +86,8 @@ impl Frame {
             number: 0,
             listed: 0,
             hosts: Vec::new(),
+            alarms: 0,
+            alarmed: 0,
             is_last: false,
             made: None,
         }
@@ -94,6 +100,24 @@ impl Frame {
 
     /// Whether anything has changed since the frame that is `known`.
     pub fn has_news(&self, known: u64) -> bool {
-        known < self.listed || self.hosts.iter().any(|it| it.changed > known)
+        known < self.listed.max(self.alarmed) || self.hosts.iter().any(|it| it.changed > known)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_alarm_is_news_until_it_is_known() {
+        let frame = Frame {
+            number: 7,
+            listed: 1,
+            alarms: 1,
+            alarmed: 7,
+            ..Frame::none()
+        };
+        assert!(frame.has_news(6));
+        assert!(!frame.has_news(7));
     }
 }

@@ -134,9 +134,11 @@ impl Stream {
         let known = known.filter(|known| (frame.listed..=frame.number).contains(known));
         let retry = if is_first { "retry: 2000\n" } else { "" };
         let head = format!(
-            "{retry}event: hosts\nid: {}\ndata: {{\"now\":{},\"whole\":{},\"hosts\":[\n",
+            "{retry}event: hosts\nid: {}\ndata: {{\"now\":{},\"alarms\":{},\"alarmed\":{},\"whole\":{},\"hosts\":[\n",
             id_of(frame.number, self.app.started_ms),
             frame.now_ms as f64 / 1000.0,
+            frame.alarms,
+            frame.alarmed,
             known.is_none(),
         );
         self.piece(head.into()).await?;

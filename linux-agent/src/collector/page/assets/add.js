@@ -43,7 +43,7 @@ export class AddView {
       this.news,
     );
     this.note = el("p", { class: "empty", hidden: true });
-    this.element = el("div", {}, el("p", {}, el("a", { href: "#/" }, "← All hosts")), el("h1", {}, "Add a host"), this.note, this.form, this.failure, this.result);
+    this.element = el("div", { class: "adding" }, el("p", {}, el("a", { href: "#/" }, "← All hosts")), el("h1", {}, "Add a host"), this.note, this.form, this.failure, this.result);
     this.begin();
   }
 

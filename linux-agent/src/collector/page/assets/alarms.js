@@ -41,10 +41,12 @@ export class AlarmsView {
     this.asking?.abort();
   }
 
-  update({ now, hosts }) {
+  update({ now, hosts, alarmed }) {
     this.now = now;
     this.updateHosts(hosts);
-    if (!(performance.now() - this.asked < ASK_AGAIN_MS)) this.ask();
+    const isOther = alarmed !== this.alarmed;
+    this.alarmed = alarmed;
+    if (isOther || !(performance.now() - this.asked < ASK_AGAIN_MS)) this.ask();
   }
 
   async ask() {

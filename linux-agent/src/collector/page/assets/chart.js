@@ -12,7 +12,8 @@ const SHOWN = 8;
 /// With more lines than these, what lies between least and most of each bin would hide the others.
 const MAX_BANDS = 3;
 
-const themes = matchMedia("(prefers-color-scheme: dark)");
+// Paper is light.
+const themes = matchMedia("screen and (prefers-color-scheme: dark)");
 
 export class Chart {
   /// `zoom(from, to)` is called when a person drags over the chart; charts with the same `group` share the cursor.
@@ -137,7 +138,7 @@ export class Chart {
     return {
       width: Math.max(this.plot.clientWidth, 120),
       height: HEIGHT,
-      padding: [8, 18, 0, 0],
+      padding: [8, 28, 0, 0],
       legend: { show: false },
       cursor: {
         sync: { key: this.group, setSeries: false },
@@ -150,7 +151,7 @@ export class Chart {
         { ...axis, size: 34, space: 64, values: (_, ticks, __, ___, step) => labels(ticks, step) },
         {
           ...axis,
-          size: 64,
+          size: 72,
           space: 26,
           values: (_, ticks) => ticks.map((it) => (this.unit.tick ?? this.unit.write)(it)),
           ...(this.unit.steps && { incrs: this.unit.steps }),

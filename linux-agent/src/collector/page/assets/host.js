@@ -9,7 +9,7 @@ import { rankOf } from "./plugins.js";
 import { Section } from "./section.js";
 import { isAdmin } from "./session.js";
 import { whyOf } from "./why.js";
-import { STATES, count, duration, instant, stateInWords, zone } from "./words.js";
+import { STATES, ago, count, duration, instant, interval, stateInWords, zone } from "./words.js";
 
 // Ranges: name in the address, length in seconds, what the button says.
 const RANGES = [
@@ -115,7 +115,7 @@ export class HostView {
     setText(this.name, host.label);
     setText(this.badge, stateInWords(host, told.now));
     setAttribute(this.badge, "class", `badge ${STATES.includes(host.state) ? host.state : ""}`);
-    const why = whyOf(host, told.hosts, told.now);
+    const why = whyOf(host, told);
     this.why.hidden = !why;
     setText(this.why, why ? `${why}.` : "");
     const facts = [`client ${host.client_id}`];
@@ -125,7 +125,7 @@ export class HostView {
     if (host.run_since !== undefined) {
       facts.push(`this run reports since ${instant(host.run_since, told.now)} (${duration(told.now - host.run_since)})`);
     }
-    if (host.last !== undefined) facts.push(`last report ${duration(told.now - host.last)} ago`);
+    if (host.last !== undefined) facts.push(`last report ${ago(told.now - host.last)}`);
     setText(this.about, facts.join(" · "));
     const others = told.hosts.filter((it) => it.carried_by === host.client_id);
     const gateway = host.carried_by === undefined ? undefined : told.hosts.find((it) => it.client_id === host.carried_by);
@@ -224,7 +224,7 @@ export class HostView {
     const fetched = host.orders_fetched;
     setText(this.fetched, fetched === undefined ? "They were not fetched since the collector began." : `Fetched last at ${instant(fetched, told.now)}.`);
     const rows = host.services.map((it) => [
-      it.name, it.plugin, duration(it.interval_s), it.template, it.group === undefined ? "the host itself" : `group ${it.group}`,
+      it.name, it.plugin, interval(it.interval_s), it.template, it.group === undefined ? "the host itself" : `group ${it.group}`,
       stateInWords(it, told.now), it.last === undefined ? "–" : instant(it.last, told.now),
     ]);
     const key = JSON.stringify(rows);

@@ -19,7 +19,7 @@ const COLUMNS = [
   ["run_since", "Agent runs for"],
 ];
 
-const NO_HOSTS = "There are no hosts yet. Add one here, or a table such as [hosts.web] to the collector's settings; it appears as soon as they are read again.";
+const NO_HOSTS = "Add the first one by a command that you paste on it, or a table such as [hosts.web] to the collector's settings. It appears as soon as it reports.";
 
 export class HostsView {
   constructor(parameters, change) {
@@ -34,29 +34,25 @@ export class HostsView {
       return el("th", { role: "columnheader", scope: "col", class: key }, button);
     });
     this.body = el("tbody", { role: "rowgroup" });
-    this.note = el("p", { class: "empty", hidden: true });
+    this.note = el("p", { class: "empty", hidden: true }, "No host fits the search and the filter.");
+    const way = isAdmin() ? [el("p", {}, NO_HOSTS), el("p", {}, el("a", { class: "add", href: ADD_LINK }, "Add a host"))] : [];
+    this.none = el("div", { class: "empty", hidden: true }, el("h2", {}, "There are no hosts yet"), way);
     this.table = el(
       "table",
       { class: "hosts", role: "table", "aria-label": "Hosts" },
       el("thead", { role: "rowgroup" }, el("tr", { role: "row" }, this.heads)),
       this.body,
     );
-    this.element = el(
+    this.tools = el(
       "div",
-      {},
-      el("h1", { class: "unseen" }, "Hosts"),
-      el(
-        "div",
-        { class: "tools" },
-        this.search,
-        this.filters,
-        el("label", { class: "sort" }, "Sort ", this.select),
-        el("button", { type: "button", class: "quiet", click: () => this.save() }, "CSV"),
-        isAdmin() && el("a", { class: "add", href: ADD_LINK }, "Add a host"),
-      ),
-      this.table,
-      this.note,
+      { class: "tools" },
+      this.search,
+      this.filters,
+      el("label", { class: "sort" }, "Sort ", this.select),
+      el("button", { type: "button", class: "quiet", click: () => this.save() }, "CSV"),
+      isAdmin() && el("a", { class: "add", href: ADD_LINK }, "Add a host"),
     );
+    this.element = el("div", {}, el("h1", { class: "unseen" }, "Hosts"), this.tools, this.table, this.note, this.none);
     this.follow(parameters);
   }
 
@@ -114,8 +110,10 @@ export class HostsView {
     }
     setChildren(this.body, shown.map((it) => this.rows.get(it.host.client_id).element));
     show(this.table, shown.length > 0);
-    show(this.note, shown.length === 0);
-    setText(this.note, told.hosts.length === 0 ? NO_HOSTS : "No host fits the search and the filter.");
+    const isEmpty = told.hosts.length === 0;
+    show(this.tools, !isEmpty);
+    show(this.note, !isEmpty && shown.length === 0);
+    show(this.none, isEmpty);
   }
 
   updateFilters() {
@@ -141,7 +139,7 @@ export class HostsView {
       const texts = [host.label, host.client_id, ...(host.groups ?? []), host.carried_by ?? ""];
       return !this.query || texts.some((text) => String(text).toLocaleLowerCase().includes(this.query));
     };
-    const entries = hosts.filter(fits).map((host) => ({ host, figures: figuresOf(host), why: whyOf(host, hosts, now), depth: 0, below: [] }));
+    const entries = hosts.filter(fits).map((host) => ({ host, figures: figuresOf(host), why: whyOf(host, this.told), depth: 0, below: [] }));
     const byId = new Map(entries.map((it) => [it.host.client_id, it]));
     const roots = entries.filter((entry) => {
       const gateway = byId.get(entry.host.carried_by);

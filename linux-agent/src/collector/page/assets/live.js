@@ -4,7 +4,7 @@
 const SILENCE_MS = 15_000;
 
 export class Live {
-  /// `told` gets all hosts after each event, `ended` nothing once the stream is no more.
+  /// `told` gets all hosts, and how many alarms there are, after each event, `ended` nothing once the stream is no more.
   constructor(before, told, ended) {
     Object.assign(this, { hosts: before, told, ended });
     this.source = new EventSource("api/live");
@@ -31,13 +31,13 @@ export class Live {
 
   take(event) {
     this.watch();
-    const { now, whole, hosts } = JSON.parse(event.data);
+    const { now, alarms, alarmed, whole, hosts } = JSON.parse(event.data);
     const before = this.hosts;
     const news = new Map(hosts.map((it) => [it.client_id, it]));
     // Who was late is later now.
     if (!before && !whole) return;
     const later = (host) => (host.late_s === undefined ? host : { ...host, late_s: host.late_s + (now - before.now) });
-    this.hosts = { now, hosts: whole ? hosts : before.hosts.map((it) => news.get(it.client_id) ?? later(it)) };
+    this.hosts = { now, alarms, alarmed, hosts: whole ? hosts : before.hosts.map((it) => news.get(it.client_id) ?? later(it)) };
     this.told(this.hosts);
   }
 }

@@ -8,13 +8,13 @@ import { HostView } from "./host.js";
 import { HostsView } from "./hosts.js";
 import { Live } from "./live.js";
 import { LoginView, enter, told as session, whoAmI } from "./session.js";
+import { alarmInWords, isOfItsOwn } from "./why.js";
 import { clock, count, duration, stateInWords, zone } from "./words.js";
 
 /// After a stream that did not begin, the next one is tried after this time.
 const LIVE_AGAIN_MS = 60_000;
 const POLL_MS = 2000;
 const SLOWEST_POLL_MS = 15_000;
-const ALARMS_MS = 5000;
 
 const main = document.getElementById("main");
 const summary = document.getElementById("summary");
@@ -31,11 +31,12 @@ let failure;
 let timer;
 let failures = 0;
 let states;
-/// How many alarms are active; undefined before that was told.
-let alarms;
 /// The stream of what changes, and when it may be tried (again).
 let live;
 let liveFrom = 0;
+/// The active alarms as they were told last, and which ones that were.
+let active = [];
+let alarmed;
 /// Whether the collector has said who this is.
 let isKnown = false;
 
@@ -109,8 +110,8 @@ function showLogin() {
 function askAgain() {
   isKnown = false;
   told = undefined;
+  active = [];
   states = undefined;
-  alarms = undefined;
   poll();
 }
 
@@ -129,18 +130,23 @@ function summarize() {
   const list = bad.slice(0, 3).map((it) => `${it.label} ${stateInWords(it, told.now)}`);
   const more = bad.length > 3 ? ` and ${bad.length - 3} more` : "";
   const all = count(told.hosts.length, "host");
+  const { alarms } = told;
   const isAlarmed = alarms > 0;
   const well = told.hosts.length === 0 ? "No hosts yet" : isAlarmed ? `${all} reporting` : `${all}, all reporting`;
+  const [first, ...others] = told.active.filter(isOfItsOwn);
+  const which = first ? `: ${first.host} ${alarmInWords(first, told.now)}${others.length > 0 ? ` and ${others.length} more` : ""}` : "";
   const hosts = bad.length === 0 ? well : `${bad.length} of ${all} with a problem: ${list.join(", ")}${more}`;
-  setText(summary, isAlarmed ? `${hosts}, ${count(alarms, "alarm")}` : hosts);
+  setText(summary, isAlarmed ? `${hosts}, ${count(alarms, "alarm")}${which}` : hosts);
   summary.classList.toggle("bad", bad.length > 0 || isAlarmed);
   summary.classList.toggle("good", bad.length === 0 && alarms === 0 && told.hosts.length > 0);
 }
 
 function updateSummary() {
+  const { alarms } = told;
   summarize();
   alarmsLink.hidden = false;
-  if (!states) countAlarms();
+  setText(alarmsLink, alarms > 0 ? count(alarms, "alarm") : "Alarms");
+  alarmsLink.classList.toggle("bad", alarms > 0);
   // Read out only what changed, never a running time.
   const now = new Map(told.hosts.map((it) => [it.client_id, it]));
   const changed = states ? told.hosts.filter((it) => states.has(it.client_id) && states.get(it.client_id) !== it.state) : [];
@@ -153,7 +159,7 @@ function updateAway() {
   away.hidden = !isAway;
   document.body.classList.toggle("is-away", isAway && told !== undefined);
   if (!isAway) return;
-  const age = told ? ` What you see is ${duration((performance.now() - toldAt) / 1000)} old, of ${clock(told.now)}.` : "";
+  const age = told ? ` What you see is ${duration(Math.max(1, (performance.now() - toldAt) / 1000))} old, of ${clock(told.now)}.` : "";
   setText(away, `${failure}${age} It is asked again every few seconds.`);
   if (!told && !(view instanceof LoginView)) main.replaceChildren(el("p", { class: "empty" }, "Nothing to show yet."));
 }
@@ -165,6 +171,7 @@ function updateClock() {
 
 function listen() {
   let isBegun = false;
+  alarmed = undefined;
   const ended = () => {
     live = undefined;
     if (!isBegun) liveFrom = performance.now() + LIVE_AGAIN_MS;
@@ -172,13 +179,28 @@ function listen() {
   };
   const hear = (hosts) => {
     isBegun = true;
-    told = hosts;
+    told = { ...hosts, active };
     toldAt = performance.now();
     failure = undefined;
     failures = 0;
     update();
+    if (hosts.alarmed !== alarmed) askActive(hosts.alarmed);
   };
   live = new Live(told, hear, ended);
+}
+
+/// Asks which alarms are active, since it is others now.
+async function askActive(number) {
+  alarmed = number;
+  try {
+    ({ active } = await ask("api/alarms", { limit: 1 }));
+  } catch {
+    // The next event tries again.
+    alarmed = undefined;
+  }
+  if (!told) return;
+  told.active = active;
+  update();
 }
 
 function stopListening() {
@@ -201,7 +223,11 @@ async function poll() {
       if (view === undefined || view instanceof LoginView) show();
       return;
     }
-    if (session.me !== undefined) told = await ask("api/hosts");
+    if (session.me !== undefined) {
+      const [hosts, alarms] = await Promise.all([ask("api/hosts"), ask("api/alarms", { limit: 1 })]);
+      active = alarms.active;
+      told = { ...hosts, alarms: active.length, active };
+    }
     toldAt = performance.now();
     failure = undefined;
     failures = 0;
@@ -222,17 +248,6 @@ async function poll() {
   if (!document.hidden && !isOut) timer = setTimeout(poll, Math.min(pause, SLOWEST_POLL_MS));
 }
 
-/// How many alarms are active, whatever is looked at.
-async function countAlarms() {
-  if (session.me === undefined || document.hidden) return;
-  const answer = await ask("api/alarms", { limit: 1 }).catch(() => undefined);
-  if (!answer || session.me === undefined) return;
-  alarms = answer.active.length;
-  setText(alarmsLink, alarms > 0 ? count(alarms, "alarm") : "Alarms");
-  alarmsLink.classList.toggle("bad", alarms > 0);
-  if (told && !(view instanceof LoginView)) summarize();
-}
-
 addEventListener("hashchange", show);
 document.addEventListener("visibilitychange", () => {
   if (document.hidden) {
@@ -241,7 +256,6 @@ document.addEventListener("visibilitychange", () => {
   } else poll();
 });
 setInterval(updateClock, 1000);
-setInterval(countAlarms, ALARMS_MS);
 updateClock();
 if (route().name === "enter") show();
 else poll();

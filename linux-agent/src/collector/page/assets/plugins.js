@@ -8,7 +8,7 @@ const MAX_CHARTS = 12;
 
 // `unit` of all fields, and `units` of those that differ. A chart: title, the fields with their labels (with items there
 // is a line for each item), and `top` where the axis always ends there, or `quiet` where nothing but zeros is no chart.
-// `less` draws what is left of 100.
+// `less` draws what is left of 100. Of what `fills` a sentence says when it is full.
 const NETWORK = {
   unit: "rate",
   units: { t_in: "kibRate", t_out: "kibRate" },
@@ -88,7 +88,7 @@ const PLUGINS = {
     unit: "bytes",
     units: { used_p: "percent", read_only: "none", inodes: "none", inodes_used: "none", hung: "none", errno: "none" },
     charts: [
-      { title: "Space used", fields: { used_p: "used" }, top: 100 },
+      { title: "Space used", fields: { used_p: "used" }, top: 100, fills: true },
       { title: "Space available", fields: { available: "available" } },
     ],
   },
@@ -212,9 +212,9 @@ export function chartsOf(plugin, data) {
     .map((it) => chart(plugin, it));
 }
 
-function chart(plugin, { title, fields, top, quiet, less }) {
+function chart(plugin, { title, fields, top, quiet, less, fills }) {
   const labels = new Map(Object.entries(fields));
-  return { title, labels, top, quiet, less, unit: unitOf(plugin, [...labels.keys()][0] ?? "") };
+  return { title, labels, top, quiet, less, fills, unit: unitOf(plugin, [...labels.keys()][0] ?? "") };
 }
 
 function numericFields(data) {

@@ -5,10 +5,10 @@ import { Chart } from "./chart.js";
 import { el, setAttribute, setText } from "./dom.js";
 import { errorOf, isGood, isObject } from "./figures.js";
 import { chartsOf, factsOf, unitOf } from "./plugins.js";
-import { Series, linesOf } from "./series.js";
+import { Series, forecast, linesOf } from "./series.js";
 import { fileName, figuresTable } from "./table.js";
 import { written } from "./units.js";
-import { STATES, duration, instant, stateInWords } from "./words.js";
+import { STATES, instant, interval, stateInWords } from "./words.js";
 
 /// While the view is live, everything is asked for again after so long; in between, samples are added as they come.
 const ASK_AGAIN_S = 30;
@@ -55,7 +55,7 @@ export class Section {
     Object.assign(this, { service, now });
     setText(this.badge, stateInWords(service, now));
     setAttribute(this.badge, "class", `badge ${STATES.includes(service.state) ? service.state : ""}`);
-    setText(this.about, `${service.plugin}, every ${duration(service.interval_s)}`);
+    setText(this.about, `${service.plugin}, every ${interval(service.interval_s)}`);
     const failed = isObject(service.data) && !isGood(service.data);
     this.error.hidden = !failed;
     setText(this.error, failed ? `The last sample failed: ${errorOf(service.data)}` : "");
@@ -82,7 +82,8 @@ export class Section {
     const made = { spec, chart, lines: [] };
     const name = fileName(this.host.label, this.service.name, spec.title);
     made.table = figuresTable(spec.title, () => ({ unit: spec.unit, series: this.series, lines: made.lines, name }));
-    made.element = el("div", { class: "pane" }, chart.element, made.table.element);
+    made.forecast = el("p", { class: "note forecast", hidden: !spec.fills });
+    made.element = el("div", { class: "pane" }, chart.element, made.forecast, made.table.element);
     return made;
   }
 
@@ -157,6 +158,7 @@ export class Section {
       if (this.series) it.chart.show(this.series, it.lines, this.from, this.to, note);
       else it.chart.say(note);
       it.table.update();
+      if (it.spec.fills) setText(it.forecast, forecast(it.lines, this.series?.times));
     }
     this.element.classList.toggle("old", this.failure !== undefined);
   }

@@ -1,6 +1,11 @@
 // What the API answers of a service, made ready for charts: rows in time, and where there is nothing.
 
 import { isGood, isObject, itemsOf } from "./figures.js";
+import { duration } from "./words.js";
+
+/// A rate is taken over this time at least, and looked ahead by this time at most, in seconds.
+const LEAST_S = 3600;
+const FAR_S = 365 * 86_400;
 
 /// A service's figures over a time. Rows grow at the end while the view is live.
 export class Series {
@@ -111,4 +116,25 @@ function extent({ avg, min, max }) {
     mean: figures.reduce((one, two) => one + two, 0) / figures.length,
     most: max.filter(isNumber).reduce((one, two) => Math.max(one, two)),
   };
+}
+
+/// When that which fills first is full, at the rate of the time that is looked at: the slope of the straight line that
+/// comes closest to the figures.
+export function forecast(lines, times) {
+  const left = lines.map((line) => ({ line, left: timeLeft(line.avg, times) })).filter((it) => it.left < FAR_S);
+  const [first] = left.sort((one, two) => one.left - two.left);
+  if (first) return `${first.line.label} is full in ${duration(first.left)}, at the rate of this time.`;
+  const isKnown = lines.some((it) => timeLeft(it.avg, times) !== undefined);
+  return isKnown ? "Nothing is full within a year, at the rate of this time." : "";
+}
+
+function timeLeft(values, times) {
+  const known = times.map((time, row) => [time, values[row]]).filter(([, value]) => typeof value === "number");
+  if (known.length < 3 || known.at(-1)[0] - known[0][0] < LEAST_S) return undefined;
+  const mean = (index) => known.reduce((sum, it) => sum + it[index], 0) / known.length;
+  const [middle, level] = [mean(0), mean(1)];
+  const over = known.reduce((sum, [time, value]) => sum + (time - middle) * (value - level), 0);
+  const under = known.reduce((sum, [time]) => sum + (time - middle) ** 2, 0);
+  const rate = over / under;
+  return rate > 0 ? (100 - known.at(-1)[1]) / rate : Infinity;
 }

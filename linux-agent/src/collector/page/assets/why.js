@@ -1,10 +1,30 @@
-// Why a host does not report, or not all that it should, as far as it can be told from here.
+// Why a host does not report, or not all that it should, as far as it can be told from here, and what alarms it has.
 
 import { failures } from "./figures.js";
 import { count, instant, stateInWords } from "./words.js";
 
+/// An alarm that tells more than that its host is late.
+export const isOfItsOwn = (alarm) => alarm.name !== "late";
+
+/// disk_full /srv since 03:12
+export function alarmInWords({ name, item, since }, now) {
+  return `${item ? `${name} ${item}` : name} since ${instant(since, now)}`;
+}
+
 /// One sentence, or nothing where all is well.
-export function whyOf(host, hosts, now) {
+export function whyOf(host, { hosts, now, active }) {
+  const [why, alarmed] = [reason(host, hosts, now), alarms(host, active, now)];
+  if (!alarmed) return why;
+  return why ? `${why}; alarm ${alarmed}` : `Alarm ${alarmed}`;
+}
+
+function alarms(host, active, now) {
+  const [first, ...others] = active.filter((it) => it.client_id === host.client_id && isOfItsOwn(it));
+  if (!first) return "";
+  return `${alarmInWords(first, now)}${first.silence ? ", silenced" : ""}${others.length > 0 ? `, and ${count(others.length, "more alarm")}` : ""}`;
+}
+
+function reason(host, hosts, now) {
   const gateway = host.carried_by === undefined ? undefined : hosts.find((it) => it.client_id === host.carried_by);
   const isGatewayAway = gateway && (gateway.state === "silent" || gateway.state === "never");
   if (host.state !== "reporting" && isGatewayAway) return `Its gateway ${gateway.label}: ${stateInWords(gateway, now)}`;

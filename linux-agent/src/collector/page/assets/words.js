@@ -50,6 +50,12 @@ export function duration(seconds) {
   return isExact ? `${count} ${name}` : `${count} ${name} ${rest} ${next[0]}`;
 }
 
+/// Of an interval, which may be a fraction of a second: 0.5 s, 5 min.
+export const interval = (seconds) => (Number.isInteger(seconds) ? duration(seconds) : `${Number(seconds.toFixed(3))} s`);
+
+/// 40 s ago, just now
+export const ago = (seconds) => (seconds < 1 ? "just now" : `${duration(seconds)} ago`);
+
 /// 1 host, 2 hosts
 export const count = (number, one, many = `${one}s`) => `${number} ${number === 1 ? one : many}`;
 
