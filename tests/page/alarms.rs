@@ -2,8 +2,10 @@
 
 use mote_test_browser::{Browser, DESK, PHONE};
 use mote_test_support::collector::Program;
+use mote_test_support::users::user;
 use serde_json::json;
 
+use super::login::log_in;
 use super::seen::{assert_quiet, picture, report, url};
 
 const TOML: &str = r#"
@@ -53,9 +55,14 @@ fn an_alarm_is_seen_silenced_and_over() {
     );
     let summary = browser.wait_for(
         "the sentence",
-        "const it = document.getElementById('summary'); return it.textContent !== '' && [it.textContent, it.className]",
+        "const it = document.getElementById('summary'); return it.textContent.includes('since') && [it.textContent, it.className]",
     );
-    assert_eq!(summary, json!(["1 host reporting, 1 alarm", "summary bad"]));
+    let sentence = summary[0].as_str().unwrap();
+    assert!(
+        sentence.starts_with("1 host reporting, 1 alarm: web disk_full /<b>home since "),
+        "{sentence}"
+    );
+    assert_eq!(summary[1], json!("summary bad"));
     picture(&browser, "alarms");
 
     // The button in the row fills the form.
@@ -109,6 +116,36 @@ fn an_alarm_is_seen_silenced_and_over() {
         "{events}"
     );
     assert_quiet(&browser);
+}
+
+#[test]
+fn a_viewer_sees_alarms_and_may_not_silence() {
+    let Some(browser) = Browser::start("a_viewer_sees_alarms_and_may_not_silence") else {
+        return;
+    };
+    let password = "correct horse battery";
+    let collector = Program::new(&format!("{TOML}{}", user("bob", "viewer", password)));
+    let disk = json!({"status": 0, "data": {"/home": {"used_p": 99.0}}});
+    report(&collector, json!(1), "Disks", 10.0, 0, disk);
+    browser.open(&url(&collector, "#/alarms"));
+    log_in(&browser, "bob", password);
+    browser.wait_for("the alarm", &format!("{ROWS} return places.length > 0"));
+    let controls = "return [...document.querySelectorAll('.alarms button, .alarms form')].filter(it => it.getClientRects().length > 0).length";
+    assert_eq!(browser.run(controls), json!(0));
+    // Nor by hand.
+    let status = |method: &str, path: &str| {
+        browser.run(&format!(
+            "const call = new XMLHttpRequest(); call.open({method:?}, {path:?}, false);
+             call.setRequestHeader('Content-Type', 'application/json');
+             call.send(JSON.stringify({{client_id: '1', for_s: 60, reason: 'x'}})); return call.status"
+        ))
+    };
+    assert_eq!(status("POST", "api/silences"), json!(403));
+    assert_eq!(status("DELETE", "api/silences/1"), json!(403));
+    let silences = browser.run(
+        "const call = new XMLHttpRequest(); call.open('GET', 'api/alarms', false); call.send(); return JSON.parse(call.response).silences",
+    );
+    assert_eq!(silences, json!([]));
 }
 
 #[test]

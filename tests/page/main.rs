@@ -5,9 +5,16 @@
 
 mod add;
 mod alarms;
+mod charts;
+mod demo;
 mod files;
+mod keys;
+mod live;
 mod login;
+mod paper;
 mod phone;
 mod proxy;
 mod readme;
+mod scale;
 mod seen;
+mod states;

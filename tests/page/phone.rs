@@ -52,8 +52,18 @@ const BEYOND: &str = "const width = document.documentElement.clientWidth;
     const scrolled = all.filter(it => it.matches('.scrolls') && it.scrollWidth > it.clientWidth + 1);
     return [...out, ...scrolled].map(it => `${it.tagName} ${it.className}: ${it.textContent.slice(0, 40)}`)";
 
+/// Fails the test if anything runs out of the screen, or axe finds anything.
+pub fn assert_usable(browser: &Browser, axe: Option<&str>, what: &str) {
+    assert_eq!(browser.run(BEYOND), json!([]), "{what}");
+    let found = axe.map(|axe| violations(browser, axe));
+    assert!(
+        found.iter().all(|it| *it == json!([])),
+        "{what}: {found:#?}"
+    );
+}
+
 /// axe-core, or `None` if it is not there and the test may do without.
-fn axe(test: &str) -> Option<String> {
+pub fn axe(test: &str) -> Option<String> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../tests/page/axe/node_modules/axe-core/axe.min.js");
     let source = std::fs::read_to_string(file);
@@ -98,17 +108,10 @@ fn no_view_runs_out_of_the_screen_and_axe_finds_nothing() {
                 browser.open(&url(&collector, view));
                 let is_there = format!("return document.querySelector({ready:?}) !== null");
                 browser.wait_for(ready, &is_there);
-                assert_eq!(
-                    browser.run(BEYOND),
-                    json!([]),
-                    "{name} at {} px, {scheme}",
-                    look.width
-                );
-                let found = axe.as_ref().map(|axe| violations(&browser, axe));
-                assert!(
-                    found.iter().all(|it| *it == json!([])),
-                    "{name} at {} px, {scheme}: {found:#?}",
-                    look.width
+                assert_usable(
+                    &browser,
+                    axe.as_deref(),
+                    &format!("{name} at {} px, {scheme}", look.width),
                 );
                 picture(&browser, &format!("{name}-{}-{scheme}", look.width));
             }

@@ -6,8 +6,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use mote_test_browser::{Browser, DESK, PHONE};
 use mote_test_support::collector::Program;
-use mote_test_support::site::Site;
-use mote_test_support::{DEADLINE, wait_for};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
@@ -43,11 +41,11 @@ pub fn picture(browser: &Browser, name: &str) {
 }
 
 /// The texts of the cells of each row, by the name of the host.
-const ROWS: &str = "const rows = [...document.querySelectorAll('.hosts tbody tr')].map(row => [
+pub const ROWS: &str = "const rows = [...document.querySelectorAll('.hosts tbody tr')].map(row => [
     row.querySelector('.label a').textContent, [...row.children].map(cell => cell.innerText.replaceAll('\\n', ' '))]);
     return rows.length > 0 && rows";
 
-const TWO_HOSTS: &str = r#"
+pub const TWO_HOSTS: &str = r#"
     listen = "127.0.0.1:0"
     database = "reports.db"
     [hosts.web]
@@ -175,54 +173,6 @@ fn the_values_that_are_shown_are_those_that_are_stored() {
 }
 
 #[test]
-fn a_range_is_dragged_open_and_left_by_back() {
-    let Some(browser) = Browser::start("a_range_is_dragged_open_and_left_by_back") else {
-        return;
-    };
-    let collector = Program::new(TWO_HOSTS);
-    for seq in 0..10 {
-        let data = json!({"status": 0, "user": 20 + seq, "system": 1, "idle": 79 - seq});
-        report(
-            &collector,
-            json!(1),
-            "CPU",
-            3000.0 - 300.0 * seq as f64,
-            seq,
-            data,
-        );
-    }
-    browser.open(&url(&collector, "#/host/1?range=1h"));
-    let area = browser.wait_for(
-        "a chart",
-        "const over = document.querySelector('.u-over'); if (!over) return false; over.scrollIntoView({block: 'center'});
-         const it = over.getBoundingClientRect(); return it.width > 0 && [it.x, it.y, it.width, it.height]",
-    );
-    let part = |index: usize| area[index].as_f64().unwrap();
-    let (left, middle, width) = (part(0), part(1) + part(3) / 2.0, part(2));
-    browser.drag((left + width * 0.25, middle), (left + width * 0.75, middle));
-    let hash = browser.wait_for(
-        "a range in the address",
-        "return location.hash.includes('from=') && location.hash",
-    );
-    let number = |name: &str| -> f64 {
-        let hash = hash.as_str().unwrap();
-        let (_, rest) = hash.split_once(&format!("{name}=")).unwrap();
-        rest.split('&').next().unwrap().parse().unwrap()
-    };
-    let (from, to) = (number("from"), number("to"));
-    // Half of the hour, less a pixel on each side.
-    assert!((to - from - 1800.0).abs() < 20.0, "{from} to {to}");
-    assert!((now() - to - 900.0).abs() < 200.0, "{to}");
-    browser.wait_for(
-        "the range above the charts",
-        "return !document.querySelector('.span').textContent.includes('live')",
-    );
-    browser.back();
-    browser.wait_for("the hour", "return location.hash === '#/host/1?range=1h' && document.querySelector('.span').textContent.includes('live')");
-    assert_quiet(&browser);
-}
-
-#[test]
 fn a_script_in_a_name_does_not_run() {
     let Some(browser) = Browser::start("a_script_in_a_name_does_not_run") else {
         return;
@@ -283,43 +233,6 @@ fn a_script_in_a_name_does_not_run() {
 }
 
 #[test]
-fn a_host_that_stops_is_shown_as_silent() {
-    let Some(browser) = Browser::start("a_host_that_stops_is_shown_as_silent") else {
-        return;
-    };
-    let collector = Program::new(
-        "listen = \"127.0.0.1:0\"\ndatabase = \"reports.db\"\n[hosts.web]\nid = 1\ntemplates = [\"t\"]\n\
-         [templates.t.services]\nLoad = [\"get_linux_load\", 0.5]\n",
-    );
-    let site = Site::new(&format!(
-        "[server]\nurl = \"http://{}\"\n",
-        collector.address
-    ));
-    let mut agent = site.run_until_up();
-    browser.open(&url(&collector, ""));
-    let state = "return document.querySelector('.hosts tbody .badge')?.textContent";
-    let is = |words: &str| format!("{state}.startsWith({words:?})");
-    browser.wait_for("the host", &is("reporting"));
-    assert!(agent.terminate().success());
-    browser.wait_for("its silence", &is("silent since "));
-    let summary = browser.run("return document.getElementById('summary').textContent");
-    assert!(
-        summary
-            .as_str()
-            .unwrap()
-            .starts_with("1 of 1 host with a problem: web silent since "),
-        "{summary}"
-    );
-    let _again = site.run_until_up();
-    browser.wait_for("its return", &is("reporting"));
-    browser.wait_for(
-        "nothing but good news",
-        "const it = document.getElementById('summary'); return it.textContent === '1 host, all reporting' && it.className === 'summary good'",
-    );
-    assert_quiet(&browser);
-}
-
-#[test]
 fn a_collector_that_is_away_is_said_with_the_age_of_what_is_seen() {
     let Some(browser) =
         Browser::start("a_collector_that_is_away_is_said_with_the_age_of_what_is_seen")
@@ -359,37 +272,6 @@ fn a_collector_that_is_away_is_said_with_the_age_of_what_is_seen() {
         "{console:?}"
     );
     collector.signal(Signal::SIGTERM);
-}
-
-#[test]
-fn what_changes_is_seen_without_asking() {
-    let Some(browser) = Browser::start("what_changes_is_seen_without_asking") else {
-        return;
-    };
-    let collector = Program::new(TWO_HOSTS);
-    browser.open(&url(&collector, ""));
-    browser.wait_for("the rows", ROWS);
-    let memory = |seq: u64, used: f64| {
-        let data = json!({"status": 0, "MemUsage_p": used});
-        report(&collector, json!(1), "Memory", 0.0, seq, data);
-        let seen = format!(
-            "return [...document.querySelectorAll('.hosts .memory .value')].some(it => it.textContent === '{used} %')"
-        );
-        browser.wait_for("the value", &seen);
-    };
-    memory(0, 42.0);
-    // It was told, and did not ask.
-    let asked = "return performance.getEntriesByType('resource').filter(it => it.name.endsWith('api/hosts')).length";
-    assert_eq!(browser.run(asked), json!(0));
-    memory(1, 43.0);
-    // Where there is no stream, the page asks now and then.
-    browser.run(
-        "window.EventSource = class { addEventListener(name, does) { if (name === 'error') setTimeout(does) } close() {} };
-         document.dispatchEvent(new Event('visibilitychange'))",
-    );
-    memory(2, 44.0);
-    assert_ne!(browser.run(asked), json!(0));
-    assert_quiet(&browser);
 }
 
 #[test]
@@ -434,49 +316,5 @@ fn it_fits_a_phone_and_the_dark() {
         .filter_map(|it| it.parse().ok())
         .collect();
     assert!(parts.iter().take(3).sum::<u32>() < 150, "{back}");
-    assert_quiet(&browser);
-}
-
-/// A thousand hosts: what does not change is not touched.
-#[test]
-fn an_update_touches_only_what_changed() {
-    let Some(browser) = Browser::start("an_update_touches_only_what_changed") else {
-        return;
-    };
-    let hosts: String = (0..1000)
-        .map(|id| format!("[hosts.h{id}]\nid = {id}\ntemplates = [\"t\"]\n"))
-        .collect();
-    let collector = Program::new(&format!(
-        "listen = \"127.0.0.1:0\"\ndatabase = \"reports.db\"\n[templates.t.services]\nMemory = [\"get_memory_info\", 3600]\n{hosts}"
-    ));
-    browser.open(&url(&collector, ""));
-    browser.wait_for(
-        "all rows",
-        "return document.querySelectorAll('.hosts tbody tr').length === 1000",
-    );
-    browser.run(
-        "window.touched = []; window.polls = 0;
-         const watch = new MutationObserver(all => window.touched.push(...all.map(it => it.target.textContent)));
-         watch.observe(document.querySelector('.hosts'), {subtree: true, childList: true, characterData: true, attributes: true});
-         new EventSource('api/live').addEventListener('hosts', () => window.polls += 1);
-         document.querySelectorAll('.hosts tbody a')[500].focus()",
-    );
-    browser.wait_for("some updates", "return window.polls >= 3");
-    assert_eq!(browser.run("return window.touched.slice(0, 5)"), json!([]));
-    report(
-        &collector,
-        json!(7),
-        "Memory",
-        1.0,
-        0,
-        json!({"status": 0, "MemUsage_p": 42}),
-    );
-    let first = wait_for("the report", DEADLINE, || {
-        let touched = browser.run("return window.touched.length");
-        (touched != json!(0)).then_some(touched)
-    });
-    // One row, the filter's counts are elsewhere, and the row moves to the end.
-    assert!(first.as_u64().unwrap() < 40, "{first}");
-    assert_eq!(browser.run("return document.activeElement.tagName"), "A");
     assert_quiet(&browser);
 }

@@ -122,6 +122,14 @@ impl Browser {
         self.command("Emulation.setEmulatedMedia", &json!({"features": [scheme]}));
     }
 
+    /// From now on it is seen in the dark, as it would be printed.
+    pub fn print_look(&self, is_print: bool) {
+        let media = if is_print { "print" } else { "" };
+        let scheme = json!({"name": "prefers-color-scheme", "value": "dark"});
+        let wanted = json!({"media": media, "features": [scheme]});
+        self.command("Emulation.setEmulatedMedia", &wanted);
+    }
+
     /// Presses these keys one after another, wherever the focus is.
     pub fn press(&self, keys: impl Into<TypingData>) {
         let keys = self.session().action_chain().send_keys(keys);
