@@ -2,6 +2,7 @@
 
 #[cfg(feature = "serve")]
 pub mod alarms;
+pub mod arguments;
 #[cfg(feature = "serve")]
 pub mod ask;
 #[cfg(feature = "serve")]
@@ -20,6 +21,7 @@ pub mod export;
 pub mod hosts;
 #[cfg(feature = "serve")]
 pub mod instant;
+pub mod misspelt;
 pub mod outcome;
 #[cfg(feature = "serve")]
 pub mod passwd;
