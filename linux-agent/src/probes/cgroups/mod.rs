@@ -26,7 +26,8 @@ pub use tree::MAX_GROUPS;
 /// So many groups are reported: half of them for their CPU time, the others for their memory.
 pub const MAX_REPORTED: usize = 50;
 
-/// The name of the sum of all others. No group has a space in its name, unless somebody wants it to.
+/// The name of the sum of all others. No group is called so: names end in what a group is, and those that engines give
+/// have no space.
 const OTHERS: &str = "all others";
 
 /// Look for groups again after this time.
@@ -42,6 +43,8 @@ pub(crate) struct Cgroups {
     /// Groups that are not read.
     unread: usize,
     looked_at: Instant,
+    /// Of all groups.
+    weights: Vec<Weight>,
     /// Places of groups with data, the largest first, and which of all groups are reported.
     order: Vec<usize>,
     is_reported: Vec<bool>,
@@ -61,6 +64,7 @@ impl Sample for Cgroups {
             groups: Vec::new(),
             unread: 0,
             looked_at: context.now,
+            weights: Vec::with_capacity(MAX_GROUPS),
             order: Vec::with_capacity(MAX_GROUPS),
             is_reported: Vec::with_capacity(MAX_GROUPS),
             items: Items::new(MAX_REPORTED + 1),
@@ -109,30 +113,34 @@ impl Cgroups {
         (self.groups, self.unread) = found;
     }
 
-    /// Chooses what is reported. A group is at least as large as each that is in it, so that one is never reported
-    /// without those that it is in: they come first in the list, and where both are as large, there too.
+    /// Chooses what is reported. A group counts for at least as much as each that is in it, and comes before it, so that
+    /// none is reported without those that it is in. By its own figures it may be smaller, since they are not all read
+    /// at one instant.
     fn choose(&mut self) {
-        let (groups, order) = (&self.groups, &mut self.order);
-        self.is_reported.clear();
-        self.is_reported.resize(groups.len(), false);
+        let (groups, order, weights) = (&self.groups, &mut self.order, &mut self.weights);
+        weights.clear();
+        weights.extend(groups.iter().map(|group| Weight::of(group.now.as_ref())));
+        for (place, group) in groups.iter().enumerate().rev() {
+            let weight = weight(weights, place);
+            if let Some(above) = group.above.and_then(|above| weights.get_mut(above)) {
+                above.cpu_p = above.cpu_p.max(weight.cpu_p);
+                above.memory = above.memory.max(weight.memory);
+            }
+        }
         order.clear();
         order.extend((0..groups.len()).filter(|place| now(groups, *place).is_some()));
-        let cpu = |place: &usize| now(groups, *place).and_then(|it| it.cpu_p).unwrap_or(0.0);
+        let cpu = |place: &usize| weight(weights, *place).cpu_p;
         order.sort_unstable_by(|a, b| cpu(b).total_cmp(&cpu(a)).then(a.cmp(b)));
-        let mut reported = 0;
-        let mut report = |place: &usize| {
+        let by_memory = order.get_mut(MAX_REPORTED / 2..).unwrap_or_default();
+        let memory = |place: &usize| weight(weights, *place).memory;
+        by_memory.sort_unstable_by(|a, b| memory(b).cmp(&memory(a)).then(a.cmp(b)));
+        self.is_reported.clear();
+        self.is_reported.resize(groups.len(), false);
+        for place in order.iter().take(MAX_REPORTED) {
             if let Some(is_reported) = self.is_reported.get_mut(*place) {
                 *is_reported = true;
             }
-        };
-        for place in order.iter().take(MAX_REPORTED / 2) {
-            report(place);
-            reported += 1;
         }
-        let rest = order.get_mut(reported..).unwrap_or_default();
-        let memory = |place: &usize| now(groups, *place).and_then(|it| it.memory).unwrap_or(0);
-        rest.sort_unstable_by(|a, b| memory(b).cmp(&memory(a)).then(a.cmp(b)));
-        rest.iter().take(MAX_REPORTED - reported).for_each(report);
     }
 
     fn fill(&mut self) {
@@ -162,6 +170,26 @@ impl Cgroups {
             }
         }
     }
+}
+
+/// What a group is chosen by.
+#[derive(Clone, Copy, Default)]
+struct Weight {
+    cpu_p: f64,
+    memory: u64,
+}
+
+impl Weight {
+    fn of(data: Option<&GroupData>) -> Self {
+        Weight {
+            cpu_p: data.and_then(|it| it.cpu_p).unwrap_or(0.0),
+            memory: data.and_then(|it| it.memory).unwrap_or(0),
+        }
+    }
+}
+
+fn weight(weights: &[Weight], place: usize) -> Weight {
+    weights.get(place).copied().unwrap_or_default()
 }
 
 fn now(groups: &[Group], place: usize) -> Option<&GroupData> {

@@ -290,3 +290,25 @@ fn what_is_in_a_group_is_not_summed_twice() {
     let (all, omitted) = bench.sample(SECOND);
     assert_eq!((all[OTHERS].memory, omitted), (Some(100), 4));
 }
+
+/// A service that is read after its slice may have used more than that.
+#[test]
+fn no_group_is_reported_without_those_that_it_is_in() {
+    let mut bench = Bench::new();
+    let fill = |bench: &Bench, times: u64| {
+        for n in 0..24 {
+            bench.group(&format!("a{n}.service"), 20_000 * times, 1);
+        }
+        for n in 0..25 {
+            bench.group(&format!("b{n}.service"), 0, 1000);
+        }
+        bench.group("z.slice", 9_900 * times, 1);
+        bench.group("z.slice/x.service", 10_000 * times, 1);
+    };
+    fill(&bench, 0);
+    bench.open();
+    fill(&bench, 1);
+    let (all, omitted) = bench.sample(SECOND);
+    assert!(all.contains_key("z.slice") && !all.contains_key("x.service"));
+    assert_eq!((all[OTHERS].cpu_p, omitted), (Some(1.0), 1));
+}
