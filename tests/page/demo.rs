@@ -3,6 +3,8 @@
 use mote_test_browser::Browser;
 use mote_test_support::{DEADLINE, Running, mote, wait_for};
 
+use serde_json::json;
+
 use super::seen::{assert_quiet, picture};
 
 #[test]
@@ -23,6 +25,14 @@ fn the_page_of_the_demo_is_alive() {
         let (address, _) = rest.split_once('/')?;
         Some(format!("http://{address}/"))
     });
+    // So that a host that is young shows how its lines begin, the axis is in seconds.
+    browser.before_each_page(
+        "window.seconds = 0; const write = CanvasRenderingContext2D.prototype.fillText;
+         CanvasRenderingContext2D.prototype.fillText = function (text, ...at) {
+             if (/^\\d\\d:\\d\\d:\\d\\d/.test(text)) window.seconds += 1;
+             return write.call(this, text, ...at);
+         }",
+    );
     browser.open(&address);
     browser.wait_for(
         "good news of this machine",
@@ -37,6 +47,14 @@ fn the_page_of_the_demo_is_alive() {
          const rows = [...pane.querySelectorAll('table:last-of-type tbody tr')];
          return rows.length >= 2 && pane.querySelector('.plot canvas') !== null && rows[0].textContent",
     );
+    assert_ne!(browser.run("return window.seconds"), json!(0));
+    // The address is the last that it says, while reports arrive.
+    let last =
+        format!("Open {address} in a browser to see all of it, as it arrives. Ctrl-C ends it.");
+    let said = wait_for("the address at the end", DEADLINE, || {
+        let output = demo.output();
+        output.trim_end().ends_with(&last).then_some(output)
+    });
     browser.wait_for(
         "another one",
         &format!("return document.querySelector('.pane table:last-of-type tbody tr').textContent !== {first}"),
@@ -53,6 +71,8 @@ fn the_page_of_the_demo_is_alive() {
          return open.length === 0 && panes.length",
     );
     assert!(empty.as_u64().unwrap() > 10, "{empty}");
+    let reports = |output: &str| output.lines().filter(|it| it.contains('{')).count();
+    assert_eq!(reports(&demo.output()), reports(&said));
     browser.run("scrollTo(0, 0)");
     picture(&browser, "demo");
     assert_quiet(&browser);

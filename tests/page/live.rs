@@ -110,6 +110,15 @@ fn a_host_that_stops_is_shown_as_silent_with_its_alarm() {
             .starts_with("1 of 1 host with a problem: web silent since "),
         "{summary}"
     );
+    let why = "const why = document.querySelector('.hosts .why').textContent; return";
+    let nothing = "Nothing is heard of it: its agent, its network or the host itself is down";
+    browser.wait_for("why", &format!("{why} why === {nothing:?}"));
+    // An agent that asks and reports nothing is another matter.
+    assert_eq!(collector.services("1", "").status, 200);
+    browser.wait_for(
+        "that it asked",
+        &format!("{why} why.startsWith('No report comes, but it asked for its orders at ')"),
+    );
     browser.wait_for(
         "the number of alarms",
         "const it = document.getElementById('alarms'); return it.textContent === '1 alarm' && it.className === 'bad'",

@@ -61,6 +61,7 @@ pub const TWO_HOSTS: &str = r#"
     Memory = ["get_memory_info", 3600]
     Disks = ["get_filesystem", 3600]
     Heat = ["get_temperature", 3600]
+    Alive = ["host_alive_check", 3600]
     [templates.board.services]
     Load = ["get_mcu_load", 3600]
 "#;
@@ -111,6 +112,8 @@ fn the_values_that_are_shown_are_those_that_are_stored() {
         0,
         json!({"status": 0, "load_permille": 123}),
     );
+    let alive = json!({"status": 0, "uptime": 3 * 86_400 + 4 * 3600});
+    report(&collector, json!(1), "Alive", 5.0, 13, alive);
 
     browser.open(&url(&collector, ""));
     let rows = browser.wait_for("the rows", ROWS);
@@ -128,6 +131,7 @@ fn the_values_that_are_shown_are_those_that_are_stored() {
     let web = cells("web");
     assert_eq!(web[0], "reporting");
     assert_eq!(web[2..6], ["38 %", "25 %", "96 % /full", "55 °C b"]);
+    assert_eq!(web[6], "3 d 4 h");
     let pump = cells("pump");
     assert!(pump[1].contains("via web"), "{pump:?}");
     assert_eq!(pump[2..6], ["12 %", "–", "–", "–"]);

@@ -1,5 +1,6 @@
 //! `mote demo`: a collector and an agent on this machine, in one process, with nothing to configure.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -20,6 +21,9 @@ use crate::system::signals;
 
 /// The port to use if it is free.
 const PORT: u16 = 9000;
+
+/// After so many looks without a new service there is none.
+const QUIET: u32 = 6;
 
 /// What a terminal line shows of a report's data, in characters.
 const SHOWN: usize = 100;
@@ -59,10 +63,7 @@ pub fn demo(source: &Source, state: Option<&Path>) -> Result<(), Failed> {
         format!("This machine reports to the collector on {url}/ - open it in a browser, or"),
         format!("  curl '{url}/api/reports?client_id=1&service=LinuxCPU'"),
         format!("  mote --config {} status", file.display()),
-        format!(
-            "Settings and reports are in {}. Ctrl-C ends it.",
-            state.display()
-        ),
+        format!("Settings and reports are in {}.", state.display()),
     ];
     say_aside(lines, move || show_reports(&url))?;
     let result = run_agent(settings, &agent_source, false);
@@ -95,10 +96,13 @@ struct Report {
     data: Box<RawValue>,
 }
 
-/// Prints what arrives at the collector, a line a report.
+/// Prints what arrives first of each service, a line a report, and in the end where all of it is seen: what comes later
+/// would carry that off the screen.
 fn show_reports(url: &str) {
     let mut after = 0;
-    loop {
+    let mut shown = BTreeSet::new();
+    let mut quiet = 0;
+    while quiet < QUIET {
         thread::sleep(Duration::from_millis(500));
         let page = ureq::get(format!("{url}/api/reports?client_id=1&after={after}"))
             .call()
@@ -109,7 +113,14 @@ fn show_reports(url: &str) {
             continue;
         };
         after = page.next;
+        if !shown.is_empty() {
+            quiet += 1;
+        }
         for report in page.reports {
+            if !shown.insert(report.service_name.clone()) {
+                continue;
+            }
+            quiet = 0;
             let data = report.data.get();
             let shown: String = data.chars().take(SHOWN).collect();
             let more = if shown.len() < data.len() { "…" } else { "" };
@@ -118,4 +129,9 @@ fn show_reports(url: &str) {
             }
         }
     }
+    // Who does not read it has the first line.
+    let _ = writeln!(
+        io::stdout(),
+        "Open {url}/ in a browser to see all of it, as it arrives. Ctrl-C ends it."
+    );
 }

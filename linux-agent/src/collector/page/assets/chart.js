@@ -191,6 +191,8 @@ export class Chart {
       if (to <= from) continue;
       ctx.fillStyle = fill;
       ctx.fillRect(from, bbox.top, Math.max(to - from, 1), bbox.height);
+      // Before the first report nothing was missed.
+      if (gap.cause === "not_yet") continue;
       ctx.fillStyle = line;
       ctx.fillRect(from, bbox.top + bbox.height - 2 * devicePixelRatio, Math.max(to - from, 1), 2 * devicePixelRatio);
     }

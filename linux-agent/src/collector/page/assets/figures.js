@@ -61,6 +61,14 @@ function temperature(host) {
   return isNumber(climate?.millicelsius) ? { value: climate.millicelsius / 1000 } : undefined;
 }
 
+/// When the host or board was started, as far as its last reports say.
+export function startOf(host) {
+  const alive = host.services.find((it) => it.plugin === "host_alive_check" && isGood(it.data));
+  if (isNumber(alive?.data.uptime) && isNumber(alive.time)) return alive.time - alive.data.uptime;
+  // The run of a board begins with the board.
+  return host.carried_by === undefined ? undefined : host.run_since;
+}
+
 /// Services whose last sample failed, each with what it says.
 export function failures(host) {
   return host.services

@@ -3,6 +3,7 @@
 import { ADD_LINK } from "./add.js";
 import { ask } from "./api.js";
 import { choice, el, setAttribute, setChildren, setText } from "./dom.js";
+import { startOf } from "./figures.js";
 import { hostLink } from "./hosts.js";
 import { Marks } from "./marks.js";
 import { rankOf } from "./plugins.js";
@@ -21,6 +22,9 @@ const RANGES = [
   ["30d", 2_592_000, "30 d"],
   ["1y", 31_536_000, "1 y"],
 ];
+
+/// What is seen at first of a host that reports for less than this, in seconds.
+const YOUNG = [30, 60, 120, 300, 600];
 
 /// Nothing shorter is looked at, in seconds.
 const SHORTEST = 10;
@@ -122,6 +126,8 @@ export class HostView {
     const system = host.services.find((it) => it.plugin === "LinuxSysInfo")?.data;
     for (const text of [system?.os, system?.kernel]) if (typeof text === "string") facts.push(text);
     if (host.groups?.length) facts.push(`${host.groups.length === 1 ? "group" : "groups"} ${host.groups.join(", ")}`);
+    const start = startOf(host);
+    if (start !== undefined) facts.push(`up for ${duration(told.now - start)}, since ${instant(start, told.now)}`);
     if (host.run_since !== undefined) {
       facts.push(`this run reports since ${instant(host.run_since, told.now)} (${duration(told.now - host.run_since)})`);
     }
@@ -161,11 +167,15 @@ export class HostView {
     const { state, last } = this.host;
     // What came before the silence tells more than the silence.
     if (!this.range && state === "silent" && last < now - 3000) return { from: last - 3000, to: last + 600, isLive: false };
-    // Of a host that has just begun, an hour would show next to nothing.
-    const firsts = [...this.sections.values()].map((it) => it.series?.first).filter((it) => it !== undefined);
-    const isYoung = this.isFirstRun && firsts.length > 0 && now - Math.min(...firsts) < RANGES[0][1];
-    const [, length] = this.range ?? RANGES[isYoung ? 0 : 1];
+    const length = this.range?.[1] ?? this.lengthOfYoung(now) ?? RANGES[1][1];
     return { from: now - length, to: now, isLive: true, length };
+  }
+
+  /// Of a host that has just begun, an hour would show next to nothing.
+  lengthOfYoung(now) {
+    const firsts = [...this.sections.values()].map((it) => it.series?.first).filter((it) => it !== undefined);
+    if (!this.isFirstRun || firsts.length === 0) return undefined;
+    return YOUNG.find((it) => now - Math.min(...firsts) < it);
   }
 
   updateTime() {

@@ -2,7 +2,7 @@
 
 import { ADD_LINK } from "./add.js";
 import { choice, el, save, setAttribute, setChildren, setText, show } from "./dom.js";
-import { figuresOf } from "./figures.js";
+import { figuresOf, startOf } from "./figures.js";
 import { isAdmin } from "./session.js";
 import { csv } from "./table.js";
 import { whyOf } from "./why.js";
@@ -16,7 +16,7 @@ const COLUMNS = [
   ["memory", "Memory", true],
   ["disk", "Fullest disk", true],
   ["temperature", "Temperature", true],
-  ["run_since", "Agent runs for"],
+  ["start", "Up for"],
 ];
 
 const NO_HOSTS = "Add the first one by a command that you paste on it, or a table such as [hosts.web] to the collector's settings. It appears as soon as it reports.";
@@ -164,7 +164,7 @@ export class HostsView {
     const turn = this.isTurned ? -1 : 1;
     const value = {
       state: ({ host, why }) => STATES.indexOf(host.state) - (host.state === "reporting" && why ? 0.5 : 0),
-      run_since: ({ host }) => runsFor(host, now),
+      start: ({ host }) => upFor(host, startOf(host) ?? host.run_since, now),
     };
     const of = value[this.sort] ?? (({ figures }) => (figures[this.sort] ? -figures[this.sort].value : undefined));
     if (this.sort === "label") return (one, two) => turn * byName(one, two);
@@ -177,12 +177,12 @@ export class HostsView {
   }
 
   save() {
-    const head = ["host", "client_id", "groups", "via", "state", "last report", "CPU %", "memory %", "fullest disk %", "disk", "temperature °C", "agent runs since"];
+    const head = ["host", "client_id", "groups", "via", "state", "last report", "CPU %", "memory %", "fullest disk %", "disk", "temperature °C", "started", "agent runs since"];
     const iso = (time) => (time === undefined ? "" : new Date(time * 1000).toISOString());
     const rows = this.shown().map(({ host, figures }) => [
       host.label, String(host.client_id), (host.groups ?? []).join(" "), String(host.carried_by ?? ""),
       stateInWords(host, this.told.now), iso(host.last), figures.cpu?.value, figures.memory?.value, figures.disk?.value,
-      figures.disk?.item, figures.temperature?.value, iso(host.run_since),
+      figures.disk?.item, figures.temperature?.value, iso(startOf(host)), iso(host.run_since),
     ]);
     save("hosts.csv", "text/csv", csv(head, rows));
   }
@@ -197,7 +197,7 @@ class Row {
     this.groups = el("span", { class: "groups" });
     this.why = el("span", { class: "why" });
     this.figures = Object.fromEntries(["cpu", "memory", "disk", "temperature"].map((key) => [key, new Figure(key)]));
-    this.since = cell("run_since");
+    this.since = cell("start");
     this.element = el(
       "tr",
       { role: "row" },
@@ -220,16 +220,18 @@ class Row {
     setText(this.why, why);
     setAttribute(this.why, "title", why || undefined);
     for (const [key, figure] of Object.entries(this.figures)) figure.update(figures[key]);
-    const isKnown = host.run_since !== undefined;
-    setText(this.since, isKnown ? duration(runsFor(host, now)) : "–");
-    setAttribute(this.since, "title", isKnown ? `this run of the agent began ${instant(host.run_since, now)}` : undefined);
+    const [start, run] = [startOf(host), host.run_since];
+    const isAgent = start === undefined && run !== undefined;
+    setText(this.since, isAgent ? `agent ${duration(upFor(host, run, now))}` : start === undefined ? "–" : duration(upFor(host, start, now)));
+    const began = [start !== undefined && `started ${instant(start, now)}`, run !== undefined && `this run of the agent began ${instant(run, now)}`];
+    setAttribute(this.since, "title", began.filter(Boolean).join("; ") || undefined);
   }
 }
 
-/// How long the agent's run has lasted, as far as that is known: until its last report, once it is silent.
-function runsFor(host, now) {
-  if (host.run_since === undefined) return undefined;
-  return (host.state === "silent" ? (host.last ?? now) : now) - host.run_since;
+/// How long what began at `start` has lasted, as far as that is known: until the last report, once the host is silent.
+function upFor(host, start, now) {
+  if (start === undefined) return undefined;
+  return (host.state === "silent" ? (host.last ?? now) : now) - start;
 }
 
 const FIGURES = {

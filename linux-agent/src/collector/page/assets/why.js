@@ -33,6 +33,11 @@ function reason(host, hosts, now) {
     const fetched = host.orders_fetched;
     return fetched === undefined ? "It has not asked for its orders since the collector began" : `It fetched its orders at ${instant(fetched, now)}`;
   }
+  if (host.state === "silent") {
+    const { last, orders_fetched: fetched } = host;
+    const isHeard = fetched !== undefined && last !== undefined && fetched > last;
+    return isHeard ? `No report comes, but it asked for its orders at ${instant(fetched, now)}: its agent ran then` : "Nothing is heard of it: its agent, its network or the host itself is down";
+  }
   const bad = host.services.filter((it) => it.state === "late" || it.state === "silent");
   if (host.state === "late" && bad.length > 0) {
     const [first] = bad;
