@@ -115,9 +115,7 @@ fn busy() -> u32 {
 
 #[unsafe(no_mangle)]
 fn _embassy_trace_task_new(executor: u32, id: u32) {
-    // Tasks that are spawned before the executor runs are its own, too.
-    let ours = EXECUTOR.load(Relaxed);
-    if ours == 0 || executor == ours {
+    if executor == EXECUTOR.load(Relaxed) {
         let free = |it: &&Task| it.id.load(Relaxed) == id || it.id.load(Relaxed) == 0;
         if let Some(task) = TASKS.iter().find(free) {
             task.id.store(id, Relaxed);

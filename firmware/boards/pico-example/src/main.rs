@@ -58,15 +58,15 @@ fn main() -> ! {
     let uart = BufferedUart::new(p.UART0, p.PIN_0, p.PIN_1, Irqs, SEND, RECEIVE, config);
     let (tx, rx) = uart.split();
     start_interrupts();
-    mote_firmware::tasks::name(&["work", "mote", "heartbeat"]); // mote
+    mote_firmware::tasks::name(&["mote", "work", "heartbeat"]); // mote
     EXECUTOR.insert(Executor::new()).run(&LOAD, |spawner| {
         if let (Ok(work), Ok(mote), Ok(heartbeat)) = (
             work(),
             mote(NODE, board, client_id, rx, tx),
             heartbeat(p.PIN_25),
         ) {
-            spawner.spawn(work);
             spawner.spawn(mote); // mote
+            spawner.spawn(work);
             spawner.spawn(heartbeat); // mote
         }
     })

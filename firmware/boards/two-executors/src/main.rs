@@ -1,5 +1,6 @@
 //! Two tasks that wake each other, one in an interrupt, one in the main program. The emulator's run fails if one of
-//! them does not get its turns, or if the load meter does not see what they take.
+//! them does not get its turns, if the load meter does not see what they take, or if the task in the interrupt, which is
+//! spawned first, has the other's name.
 
 #![no_std]
 #![no_main]
@@ -12,6 +13,10 @@ use cortex_m_semihosting::debug;
 use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
 use embassy_sync::signal::Signal;
 use mote_firmware::embassy::{Executor, InterruptExecutor};
+use mote_firmware::mote_core::{Envelope, Stamp};
+use mote_firmware::{
+    Board, ClientId, Context, Mcu, McuPlugin, McuSample, Statistics, Uptime, tasks,
+};
 use mote_lm3s6965evb as board;
 
 /// How long each task works after a tick: a tenth of the time between two, in rounds of two instructions of 8 ns.
@@ -56,6 +61,7 @@ fn main() -> ! {
         // SAFETY: this is the handler of the interrupt that it was started with.
         unsafe { IN_INTERRUPT.on_interrupt() };
     });
+    tasks::name(&["main"]);
     let executor = EXECUTOR.insert(Executor::new());
     executor.run(&board::LOAD, |spawner| match works_in_main_program() {
         Ok(task) => spawner.spawn(task),
@@ -74,14 +80,41 @@ async fn works_in_interrupt() -> ! {
 
 #[embassy_executor::task]
 async fn works_in_main_program() {
+    let mut mcu = Mcu::new(&board::LOAD, &board::RAM, &board::RESET);
     WORKED.wait().await;
     let mut mark = board::LOAD.mark();
+    let mut tasks_mark = mark;
     while DONE.fetch_add(1, Ordering::Relaxed) < BEATS {
         WORKED.wait().await;
         cortex_m::asm::delay(ROUNDS);
     }
     let load = board::LOAD.since(&mut mark);
-    end(load.is_some_and(|it| (195..=205).contains(&it.permille)))
+    let is_seen = load.is_some_and(|it| (195..=205).contains(&it.permille));
+    let context = Context {
+        now: Uptime::from_millis(0),
+        statistics: Statistics::default(),
+    };
+    let sample = mcu.sample(McuPlugin::Tasks, &mut tasks_mark, &context);
+    end(is_seen && sample.is_ok_and(|it| has_task(&it, b"\"main\":")))
+}
+
+/// Whether the report of a sample has these bytes in it.
+fn has_task(sample: &McuSample, bytes: &[u8]) -> bool {
+    let envelope = Envelope {
+        client_id: ClientId::Number(1),
+        service_name: "Tasks",
+        stamp: Stamp::Uptime {
+            seconds: 0,
+            millis: None,
+            age: 0,
+            boot: None,
+        },
+        seq: 0,
+    };
+    let mut buffer = [0; 256];
+    let length = envelope.encode(sample, &mut buffer).unwrap_or(0);
+    let report = buffer.get(..length).unwrap_or_default();
+    report.windows(bytes.len()).any(|it| it == bytes)
 }
 
 fn end(is_right: bool) -> ! {
