@@ -62,6 +62,8 @@ struct Fields<'a> {
     #[serde(borrow)]
     uptime: Option<&'a RawValue>,
     #[serde(borrow)]
+    uptime_ms: Option<&'a RawValue>,
+    #[serde(borrow)]
     age: Option<&'a RawValue>,
     #[serde(borrow)]
     seq: &'a RawValue,
@@ -77,6 +79,7 @@ impl<'a> Fields<'a> {
             ("time", self.time),
             ("boot", self.boot),
             ("uptime", self.uptime),
+            ("uptime_ms", self.uptime_ms),
             ("age", self.age),
             ("seq", Some(self.seq)),
         ]
@@ -142,10 +145,10 @@ mod tests {
             pairs,
             expected.map(|(name, value)| (name.to_owned(), value.to_owned()))
         );
-        let of_a_board = br#"{"client_id":7,"service_name":"N","data":{"status":0},"uptime":9,"age":3,"seq":0,"time":5.250,"boot":"b"}"#;
+        let of_a_board = br#"{"client_id":7,"service_name":"N","data":{"status":0},"uptime":9,"uptime_ms":9250,"age":3,"seq":0,"time":5.250,"boot":"b"}"#;
         let form = String::from_utf8(form_encoded(of_a_board, &FieldNames::default())).unwrap();
         assert!(
-            form.ends_with("&time=5.250&boot=b&uptime=9&age=3&seq=0"),
+            form.ends_with("&time=5.250&boot=b&uptime=9&uptime_ms=9250&age=3&seq=0"),
             "{form}"
         );
     }

@@ -46,6 +46,7 @@ pub(super) const SCHEMA: Schema = Schema {
         Key::new("server.service_report.fields.boot", Text),
         Key::new("server.service_report.fields.seq", Text),
         Key::new("server.service_report.fields.uptime", Text),
+        Key::new("server.service_report.fields.uptime_ms", Text),
         Key::new("server.service_report.fields.age", Text),
         Key::new("server.request_timeout_s", Number),
         Key::new("server.config_update_interval_s", Number),

@@ -64,14 +64,15 @@ pub enum Encoding {
     Form,
 }
 
-/// The fields of a report, in the order in which they are sent. `uptime` and `age` are boards'.
-pub const REPORT_FIELDS: [&str; 8] = [
+/// The fields of a report, in the order in which they are sent. `uptime`, `uptime_ms` and `age` are boards'.
+pub const REPORT_FIELDS: [&str; 9] = [
     "client_id",
     "service_name",
     "data",
     "time",
     "boot",
     "uptime",
+    "uptime_ms",
     "age",
     "seq",
 ];

@@ -149,6 +149,7 @@ const OTHER_VALUES: &[(&str, &str)] = &[
     ("server.service_report.fields.boot", "\"run\""),
     ("server.service_report.fields.seq", "\"number\""),
     ("server.service_report.fields.uptime", "\"up\""),
+    ("server.service_report.fields.uptime_ms", "\"up_ms\""),
     ("server.service_report.fields.age", "\"old\""),
     ("server.request_timeout_s", "1.5"),
     ("server.config_update_interval_s", "60"),
@@ -211,6 +212,7 @@ fn every_key_takes_effect_from_the_file_and_from_the_environment() {
                     ("boot", "run"),
                     ("seq", "number"),
                     ("uptime", "up"),
+                    ("uptime_ms", "up_ms"),
                     ("age", "old"),
                 ]
                 .map(|(field, name)| (field.to_owned(), name.to_owned()))
