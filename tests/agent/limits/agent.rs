@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use mote_agent::agent::control;
 use mote_agent::plugin::MAX_RUNNING;
+use mote_agent::probes::{PROBES, Probe};
 use mote_agent::protocol::MAX_SERVICES;
 use mote_agent::settings::MAX_BOARDS;
 use serde_json::json;
@@ -23,25 +24,12 @@ use mote_test_support::{DEADLINE, Running, wait_for};
 /// More plugins than may run at a time.
 const PLUGINS: usize = MAX_RUNNING + 4;
 
-/// Probes in turn, the last one with the most files.
-const PROBES: [&str; 16] = [
-    "get_linux_cpu",
-    "get_memory_info",
-    "GetNetworkStatus",
-    "get_linux_load",
-    "host_alive_check",
-    "get_disk_io",
-    "get_pressure",
-    "get_agent_health",
-    "get_filesystem",
-    "get_processes",
-    "get_temperature",
-    "get_clock",
-    "get_cpu_cores",
-    "get_cgroups",
-    "get_tcp",
-    "LinuxSysInfo",
-];
+/// All probes, the one with the most files last.
+fn probes() -> Vec<&'static str> {
+    let mut names: Vec<_> = PROBES.iter().map(Probe::name).collect();
+    names.sort_by_key(|name| *name == "LinuxSysInfo");
+    names
+}
 
 struct Full {
     server: Server,
@@ -118,7 +106,8 @@ impl Full {
 
 #[test]
 fn an_agent_with_all_that_it_takes_keeps_its_bounds() {
-    let mut full = Full::new(&services(|n| PROBES[n % PROBES.len()]));
+    let probes = probes();
+    let mut full = Full::new(&services(|n| probes[n % probes.len()]));
     let last = format!("S{}", MAX_SERVICES - 1);
     full.server.wait_for_more(&last, 2);
     full.site.wait_for_status("all boards", |status| {
