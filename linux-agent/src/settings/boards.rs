@@ -67,7 +67,7 @@ impl Board {
         };
         match (device_stars, client_stars, stars(name.as_encoded_bytes())) {
             (0, 0, 0) | (1, 1, 1) => None,
-            _ => Some("needs one `*`, and the last part of `device` another, or none has any"),
+            _ => Some("must have one `*` if the last part of `device` has one, and none otherwise"),
         }
     }
 }
