@@ -3,10 +3,8 @@
 //! `status` is answered with a JSON document, `reload` with `ok` or a sentence that says what is wrong.
 //! The socket lies in the state folder and only its owner may use it.
 
-use std::fs;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -14,6 +12,7 @@ use std::time::{Duration, Instant};
 use nix::poll::PollFlags;
 
 use crate::system::files::{FileError, short_path};
+use crate::system::own_socket;
 
 const SOCKET_FILE: &str = "agent.sock";
 
@@ -56,18 +55,7 @@ impl Control {
     /// Opens the socket. The caller holds the lock, so a socket that is there is left over.
     pub fn bind(state_dir: &Path) -> Result<Control, FileError> {
         let (_folder, short) = short_path(state_dir)?;
-        let bind = || {
-            let path = short.join(SOCKET_FILE);
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-            let listener = UnixListener::bind(&path)?;
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
-            listener.set_nonblocking(true)?;
-            Ok(listener)
-        };
-        match bind() {
+        match own_socket::listen(&short.join(SOCKET_FILE)) {
             Ok(listener) => Ok(Control {
                 listener,
                 connections: heapless::Vec::new(),
@@ -249,6 +237,16 @@ fn read_answer(mut stream: UnixStream, end: Instant) -> io::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_socket_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(SOCKET_FILE);
+        std::fs::write(&path, "a person's").unwrap();
+        let error = Control::bind(folder.path()).map(drop).unwrap_err();
+        assert!(error.to_string().ends_with("move it elsewhere"), "{error}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "a person's");
+    }
 
     #[test]
     fn an_answer_is_text_and_comes_in_time_or_not_at_all() {

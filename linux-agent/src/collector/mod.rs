@@ -45,7 +45,6 @@ mod tls;
 mod watch;
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -325,8 +324,7 @@ impl Collector {
             }
         });
         if has_socket {
-            // A file that stays does no harm: the next collector replaces it.
-            let _ = fs::remove_file(socket::path_of(&database));
+            socket::remove(&database);
         }
         // Ends the connections that are left, and with the last of them the store. A token file on a dead file
         // server is not waited for.

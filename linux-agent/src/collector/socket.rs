@@ -2,13 +2,12 @@
 //!
 //! Only the collector's user and root may open it. It speaks the same HTTP as the port.
 
-use std::fs::{self, Permissions};
 use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use crate::system::files::short_path;
+use crate::system::own_socket;
 
 /// What the database's name is followed by.
 const SUFFIX: &str = ".sock";
@@ -26,20 +25,18 @@ pub fn listen(database: &Path) -> io::Result<Option<UnixListener>> {
         if UnixStream::connect(path).is_ok() {
             return Ok(None);
         }
-        match fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let listener = UnixListener::bind(path)?;
-        fs::set_permissions(path, Permissions::from_mode(0o600))?;
-        listener.set_nonblocking(true)?;
-        Ok(Some(listener))
+        own_socket::listen(path).map(Some)
     })
 }
 
 /// Connects to the collector whose database this is.
 pub fn connect(database: &Path) -> io::Result<UnixStream> {
     at(database, |path| UnixStream::connect(path))
+}
+
+/// Takes the socket away.
+pub fn remove(database: &Path) {
+    own_socket::remove(&path_of(database));
 }
 
 /// The address of a socket has room for 107 bytes, so the folder is named by its descriptor.
@@ -53,6 +50,9 @@ fn at<T>(database: &Path, what: impl FnOnce(&Path) -> io::Result<T>) -> io::Resu
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -72,5 +72,15 @@ mod tests {
         assert_eq!(mode & 0o777, 0o600);
         drop(first);
         assert!(listen(&database).unwrap().is_some());
+        remove(&database);
+        assert!(!path_of(&database).exists());
+        // Neither a start nor a stop takes away what is no socket.
+        fs::write(path_of(&database), "a person's").unwrap();
+        assert!(listen(&database).is_err());
+        remove(&database);
+        assert_eq!(
+            fs::read_to_string(path_of(&database)).unwrap(),
+            "a person's"
+        );
     }
 }

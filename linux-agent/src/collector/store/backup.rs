@@ -46,9 +46,15 @@ pub fn backup(database: &Path, copy: &Path) -> Result<u64, BackupError> {
         return Err(BackupError::Exists(copy.to_owned()));
     }
     let mut part = copy.as_os_str().to_owned();
-    part.push(".part");
+    part.push(format!(".{}.part", std::process::id()));
     let part = PathBuf::from(part);
-    let made = make(database, &part).and_then(|bytes| match fs::hard_link(&part, copy) {
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&part);
+    file.map_err(|cause| of(&part, cause))?;
+    let made = fill(database, &part).and_then(|bytes| match fs::hard_link(&part, copy) {
         Ok(()) => Ok(bytes),
         Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {
             Err(BackupError::Exists(copy.to_owned()))
@@ -63,20 +69,13 @@ pub fn backup(database: &Path, copy: &Path) -> Result<u64, BackupError> {
     made
 }
 
-fn make(database: &Path, part: &Path) -> Result<u64, BackupError> {
-    let _ = fs::remove_file(part);
-    let file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(part);
-    file.map_err(|cause| of(part, cause))?;
-    let fill = || {
+fn fill(database: &Path, part: &Path) -> Result<u64, BackupError> {
+    let copy = || {
         let connection = Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.execute("VACUUM INTO ?1", [part.to_string_lossy()])
     };
-    fill().map_err(|cause| BackupError::Sqlite {
+    copy().map_err(|cause| BackupError::Sqlite {
         path: database.to_owned(),
         cause,
     })?;
@@ -128,6 +127,12 @@ mod tests {
         assert!(matches!(none, Err(BackupError::Sqlite { .. })));
         let nowhere = backup(&database, Path::new("/proc/none/c.db"));
         assert!(matches!(nowhere, Err(BackupError::File { .. })));
+        // What has nearly its name is another's.
+        let others = folder.path().join("d.db.part");
+        fs::write(&others, "a person's").unwrap();
+        backup(&database, &folder.path().join("d.db")).unwrap();
+        assert_eq!(fs::read_to_string(&others).unwrap(), "a person's");
+        fs::remove_file(&others).unwrap();
         let left: Vec<_> = fs::read_dir(folder.path()).unwrap().flatten().collect();
         assert!(
             left.iter()
