@@ -59,6 +59,10 @@ pub fn run_agent(settings: Settings, source: &Source, detached: bool) -> Result<
 
 /// Starts a detached agent and returns once it runs.
 pub fn start(source: &Source, verbosity: &[&str]) -> Result<(), Failed> {
+    say(&started(source, verbosity)?)
+}
+
+fn started(source: &Source, verbosity: &[&str]) -> Result<String, Failed> {
     let settings = source.settings_to_start()?;
     if let Holder::Running(_) | Holder::Hidden = holder(&settings)? {
         return already_running(&settings);
@@ -73,7 +77,7 @@ pub fn start(source: &Source, verbosity: &[&str]) -> Result<(), Failed> {
         arguments.extend(["--user".into(), user.into()]);
     }
     match daemon::detach(&arguments).map_err(|error| failed(exit::FAILED, error))? {
-        Ok(pid) => say(&format!("mote runs, pid {pid}")),
+        Ok(pid) => Ok(format!("mote runs, pid {pid}")),
         // Somebody else may have started it at the same instant.
         Err(_) if matches!(holder(&settings)?, Holder::Running(_)) => already_running(&settings),
         Err(code) => Err(Failed {
@@ -84,8 +88,8 @@ pub fn start(source: &Source, verbosity: &[&str]) -> Result<(), Failed> {
     }
 }
 
-fn already_running(settings: &Settings) -> Result<(), Failed> {
-    say(&format!("mote runs already, {}", holder(settings)?))
+fn already_running(settings: &Settings) -> Result<String, Failed> {
+    Ok(format!("mote runs already, {}", holder(settings)?))
 }
 
 /// Stops the agent and starts it again.
@@ -95,18 +99,25 @@ pub fn restart(source: &Source, timeout: Duration, verbosity: &[&str]) -> Result
     let tenant = Tenant::new(settings.client_id.to_string(), &settings.file);
     state_folder::is_claimed(&settings.state_dir, &tenant)
         .map_err(|error| failed(exit::FAILED, error))?;
-    stop(source, timeout)?;
-    start(source, verbosity)
+    let stopped = stopped(source, timeout)?;
+    // Nobody may read what is said, so it comes once an agent runs again.
+    let started = started(source, verbosity);
+    say(&stopped)?;
+    say(&started?)
 }
 
 /// Stops the agent, if one runs.
 pub fn stop(source: &Source, timeout: Duration) -> Result<(), Failed> {
+    say(&stopped(source, timeout)?)
+}
+
+fn stopped(source: &Source, timeout: Duration) -> Result<String, Failed> {
     let settings = source.settings()?;
     is_own(&settings)?;
     match daemon::stop(&settings.state_dir, timeout) {
-        Ok(Stopped::Before) => say("mote does not run"),
-        Ok(Stopped::Itself(pid)) => say(&format!("mote stopped, pid {}", pid.as_raw_nonzero())),
-        Ok(Stopped::Killed(pid)) => say(&format!(
+        Ok(Stopped::Before) => Ok("mote does not run".to_owned()),
+        Ok(Stopped::Itself(pid)) => Ok(format!("mote stopped, pid {}", pid.as_raw_nonzero())),
+        Ok(Stopped::Killed(pid)) => Ok(format!(
             "mote did not stop within {} s and was killed, pid {}",
             timeout.as_secs_f64(),
             pid.as_raw_nonzero()

@@ -108,13 +108,13 @@ fn full_pipe() -> (OwnedFd, OwnedFd) {
 }
 
 #[test]
-fn standard_error_that_nobody_reads_holds_nothing_up() {
+fn output_that_nobody_reads_holds_nothing_up() {
     let site = Site::new(&chatty());
     let (read, write) = full_pipe();
     let mut command = site.command(&["-v", "run"]);
     let mut agent = command
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
+        .stdout(write.try_clone().unwrap())
         .stderr(write)
         .spawn()
         .unwrap();
@@ -147,6 +147,25 @@ fn standard_error_that_nobody_reads_holds_nothing_up() {
     kill(Pid::from_raw(agent.id().cast_signed()), Signal::SIGTERM).unwrap();
     let status = wait_for("its end", DEADLINE, || agent.try_wait().unwrap());
     assert_eq!(status.code(), Some(0));
+}
+
+#[test]
+fn a_restart_that_nobody_reads_leaves_an_agent() {
+    let site = Site::new("services = {}");
+    let pid = site.start();
+    let (read, write) = full_pipe();
+    let mut command = site.command(&["restart"]);
+    let mut restart = command.stdout(write).spawn().unwrap();
+    drop(command);
+    let runs = || {
+        let said = site.call(&["status", "--json"]);
+        serde_json::from_str::<serde_json::Value>(&said.out).ok()
+    };
+    wait_for("another agent", DEADLINE, || {
+        runs().filter(|it| it["pid"] != pid)
+    });
+    drop(read);
+    assert_eq!(restart.wait().unwrap().code(), Some(0));
 }
 
 #[cfg(feature = "serve")]
