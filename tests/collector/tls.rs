@@ -206,3 +206,41 @@ fn files_that_cannot_be_used_are_named() {
     site.write("clients.pem", "");
     assert!(refusal(path).contains("clients.pem holds no certificate"));
 }
+
+#[test]
+fn new_certificates_are_shown_without_a_restart_and_none_that_cannot_be_used() {
+    let site = Site::new(TOML);
+    let (old_client, old) = (site.client(), site.servers.der().clone());
+    let collector = Program::start(site.folder);
+    let folder = collector.folder.path();
+    let asks = |servers: &CertificateDer<'_>, client: &Identity| {
+        let client = (client.0.clone(), client.1.clone_key());
+        post(collector.address, servers, Some(client)).ok()
+    };
+    let said = |text: &str| {
+        wait_for(text, DEADLINE, || {
+            collector.output().contains(text).then_some(())
+        });
+    };
+    assert_eq!(asks(&old, &old_client), Some(200));
+
+    // Until the key is there too, they do not fit together.
+    let others = Site::new(TOML);
+    let new_client = others.client();
+    let given = |name: &str| fs::read(others.folder.path().join(name)).unwrap();
+    fs::write(folder.join("server.pem"), given("server.pem")).unwrap();
+    said("server.key does not hold the key of the certificate in ");
+    assert_eq!(asks(&old, &old_client), Some(200));
+    fs::write(folder.join("server.key"), given("server.key")).unwrap();
+    let new = others.servers.der();
+    wait_for("the new certificate", DEADLINE, || asks(new, &old_client));
+    assert_eq!(asks(&old, &old_client), None);
+
+    // So it is with those who may come in.
+    fs::write(folder.join("clients.pem"), "none").unwrap();
+    said("clients.pem holds no certificate");
+    assert_eq!(asks(new, &old_client), Some(200));
+    fs::write(folder.join("clients.pem"), given("clients.pem")).unwrap();
+    wait_for("the new authority", DEADLINE, || asks(new, &new_client));
+    assert_eq!(asks(new, &old_client), None);
+}

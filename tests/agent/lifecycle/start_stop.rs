@@ -29,6 +29,8 @@ fn start_detaches_and_returns_once_the_agent_runs() {
     // As `ps` shows it.
     let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap();
     assert!(words.starts_with(b"mote\0"), "{words:?}");
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap();
+    assert_eq!(name, "mote\n");
 
     // No waiting: it runs and answers by now.
     assert_eq!(site.status()["pid"], pid);

@@ -4,6 +4,7 @@
 mod answers;
 mod away;
 mod documents;
+mod identity;
 mod orders;
 #[cfg(feature = "serve")]
 mod real_batches;
