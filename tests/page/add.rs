@@ -45,6 +45,9 @@ fn the_command_that_is_shown_adds_a_host() {
         "return document.querySelector('.command code').textContent",
     );
     picture(&browser, "add");
+    // Dates are written as in the other views, whatever the browser's own way is.
+    let until = browser.run("return document.querySelector('.command .note').textContent");
+    assert!(!until.as_str().unwrap().contains('/'), "{until}");
     let command = command.as_str().unwrap();
     let words: Vec<&str> = command.split(' ').collect();
     let [program, "enroll", at, "--code", code, ..] = words[..] else {

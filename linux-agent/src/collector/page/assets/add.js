@@ -3,7 +3,7 @@
 import { ask, send } from "./api.js";
 import { el, setText } from "./dom.js";
 import { isAdmin } from "./session.js";
-import { count, duration } from "./words.js";
+import { count, duration, fullInstant } from "./words.js";
 
 export const ADD_LINK = "#/add";
 
@@ -86,7 +86,7 @@ export class AddView {
       const { code, times, expires } = await send("api/invitations", wanted);
       const url = new URL(".", location.href).href.replace(/\/$/, "");
       setText(this.command, `mote enroll ${url} --code ${code} && mote start`);
-      setText(this.until, `The code is good for ${count(times, "host")} and ${duration(wanted.valid_for_s)}, until ${new Date(expires * 1000).toLocaleString()}. It is shown only here and now.`);
+      setText(this.until, `The code is good for ${count(times, "host")} and ${duration(wanted.valid_for_s)}, until ${fullInstant(expires)}. It is shown only here and now.`);
       const isLocal = ["localhost", "127.0.0.1", "[::1]"].includes(location.hostname);
       setText(this.hint, location.protocol === "https:" ? "A host that runs mote as a service starts it by systemctl start mote in place of mote start." : isLocal ? "This address leads to the host itself: it works on this machine alone." : "Hosts send a code over TLS only; give the collector a certificate (tls_cert_file) first.");
       setText(this.copied, "");
