@@ -24,7 +24,7 @@ use crate::delivery::uplink::Uplink;
 use crate::delivery::{Closed, Courier, Places};
 use crate::gateway::{self, Gateway};
 use crate::orders;
-use crate::plugin::{self, Runs, RunsError, leftovers};
+use crate::plugin::{self, PluginRuns, RunsError, leftovers};
 use crate::queue::Queue;
 use crate::settings::{self, Settings};
 use crate::system::clock;
@@ -113,8 +113,8 @@ impl Agent {
     /// by then blocks the signals of `system::signals` before it starts them.
     pub fn start(settings: Settings, reread: Reread) -> Result<Self, AgentError> {
         let user = settings.user.as_deref();
-        let runs =
-            Runs::prepare(user, settings.plugin_user.as_deref()).map_err(AgentError::Plugins)?;
+        let runs = PluginRuns::prepare(user, settings.plugin_user.as_deref())
+            .map_err(AgentError::Plugins)?;
         privileges::settle(user, &settings.state_dir).map_err(AgentError::Privileges)?;
         runs.adopt()
             .map_err(|errno| AgentError::System("adopting what plugins leave", errno.into()))?;

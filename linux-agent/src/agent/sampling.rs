@@ -10,7 +10,7 @@ use crate::agent::reporter::Reporter;
 use crate::delivery::Courier;
 use crate::delivery::uplink::Uplink;
 use crate::orders::{HostMonitor, Orders, Plugin};
-use crate::plugin::{Plugins, RunOutcome, Runs};
+use crate::plugin::{PluginRuns, Plugins, RunOutcome};
 use crate::probes::{AgentCounters, Context, ProbeError, Roots, Sampler, agent_health};
 use crate::protocol::UNKNOWN_PLUGIN;
 use crate::settings::Settings;
@@ -25,7 +25,7 @@ pub struct Sampling {
     /// Boxed, since it is large and this is moved.
     monitor: Box<HostMonitor>,
     slots: Vec<Slot>,
-    runs: Runs,
+    runs: PluginRuns,
     context: Context,
     reporter: Reporter,
     roots: Roots,
@@ -77,7 +77,7 @@ fn in_short(words: &str) -> String {
 
 impl Sampling {
     /// Begins without services. Executables run in `runs`, reports go to `courier`.
-    pub fn new(settings: &Settings, runs: Runs, courier: Courier, now: Uptime) -> Self {
+    pub fn new(settings: &Settings, runs: PluginRuns, courier: Courier, now: Uptime) -> Self {
         Sampling {
             monitor: Box::new(HostMonitor::new(monitor_settings(settings), now)),
             slots: Vec::new(),

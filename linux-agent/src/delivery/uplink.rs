@@ -75,7 +75,7 @@ pub struct Uplink {
 
 /// Whose fault a failure is.
 #[derive(Clone, Copy, Debug)]
-enum Fault {
+enum Blame {
     /// Perhaps the report's: it has this many tries while others are taken.
     Report { attempts: u8 },
     /// The way's or the server's.
@@ -249,18 +249,18 @@ impl Uplink {
             }
             Outcome::Doubtful => {
                 let attempts = DOUBTFUL_TRIES;
-                self.failed(record, outcome, Fault::Report { attempts }, took_ms, now)
+                self.failed(record, outcome, Blame::Report { attempts }, took_ms, now)
             }
             Outcome::Failed => {
                 let attempts = self.attempts;
-                self.failed(record, outcome, Fault::Report { attempts }, took_ms, now)
+                self.failed(record, outcome, Blame::Report { attempts }, took_ms, now)
             }
             Outcome::Busy { retry_after } => {
-                self.failed(record, outcome, Fault::Way { retry_after }, took_ms, now)
+                self.failed(record, outcome, Blame::Way { retry_after }, took_ms, now)
             }
             Outcome::Unanswered => {
                 let retry_after = None;
-                self.failed(record, outcome, Fault::Way { retry_after }, took_ms, now)
+                self.failed(record, outcome, Blame::Way { retry_after }, took_ms, now)
             }
         }
     }

@@ -108,7 +108,7 @@ impl Remote {
         }
     }
 
-    /// As [`Runs::start`](super::Runs::start).
+    /// As [`PluginRuns::start`](super::PluginRuns::start).
     pub fn start_run(
         &mut self,
         plugins: &Plugins,
@@ -141,7 +141,7 @@ impl Remote {
         Ok(())
     }
 
-    /// As [`Runs::is_running`](super::Runs::is_running).
+    /// As [`PluginRuns::is_running`](super::PluginRuns::is_running).
     pub fn is_running(&self, slot: usize) -> bool {
         self.asked
             .iter()
@@ -153,7 +153,7 @@ impl Remote {
         self.asked.len()
     }
 
-    /// As [`Runs::stop`](super::Runs::stop).
+    /// As [`PluginRuns::stop`](super::PluginRuns::stop).
     pub fn stop(&mut self, slot: usize) {
         for run in self.asked.iter_mut().filter(|run| run.slot == slot) {
             run.state = State::Stopping;
@@ -181,7 +181,7 @@ impl Remote {
         self.asked.iter().filter_map(due).min()
     }
 
-    /// As [`Runs::attend`](super::Runs::attend).
+    /// As [`PluginRuns::attend`](super::PluginRuns::attend).
     pub fn attend(&mut self, now: Instant) -> Vec<RunOutcome> {
         self.send_stops();
         let mut outcomes = Vec::new();

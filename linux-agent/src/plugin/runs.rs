@@ -18,7 +18,7 @@ use crate::system::privileges::{self, PrivilegeError};
 
 /// The plugins of an agent that are running. Each run has a slot of its own.
 #[derive(Debug)]
-pub enum Runs {
+pub enum PluginRuns {
     /// Plugins that are the agent's own children.
     Own(Own),
     /// Plugins that a runner runs.
@@ -39,19 +39,19 @@ pub enum RunsError {
     Runner(RunnerError),
 }
 
-impl Runs {
+impl PluginRuns {
     /// For an agent that becomes `user`, with plugins that run as `plugin_user`, if the settings name them. Call it
     /// before the agent changes its user.
     pub fn prepare(user: Option<&str>, plugin_user: Option<&str>) -> Result<Self, RunsError> {
         let Some(plugin_user) = plugin_user else {
-            return Ok(Runs::Own(Own::new(None)));
+            return Ok(PluginRuns::Own(Own::new(None)));
         };
         let account = PluginUser::find(plugin_user, user).map_err(RunsError::User)?;
         let user = user.map(privileges::user_to_become).transpose();
         match user.map_err(RunsError::Agent)?.flatten() {
-            None => Ok(Runs::Own(Own::new(Some(account)))),
+            None => Ok(PluginRuns::Own(Own::new(Some(account)))),
             Some(_) => Remote::start(&account.name)
-                .map(Runs::Remote)
+                .map(PluginRuns::Remote)
                 .map_err(RunsError::Runner),
         }
     }
@@ -59,8 +59,8 @@ impl Runs {
     /// Makes this process the parent of what plugins leave behind, if it runs them.
     pub fn adopt(&self) -> rustix::io::Result<()> {
         match self {
-            Runs::Own(own) => own.adopt(),
-            Runs::Remote(_) => leftovers::adopt(None),
+            PluginRuns::Own(own) => own.adopt(),
+            PluginRuns::Remote(_) => leftovers::adopt(None),
         }
     }
 
@@ -76,32 +76,32 @@ impl Runs {
             return Err(format!("not run, since {MAX_RUNNING} plugins are running"));
         }
         match self {
-            Runs::Own(own) => own.start(plugins, name, slot, now),
-            Runs::Remote(remote) => remote.start_run(plugins, name, slot, now),
+            PluginRuns::Own(own) => own.start(plugins, name, slot, now),
+            PluginRuns::Remote(remote) => remote.start_run(plugins, name, slot, now),
         }
     }
 
     /// Whether the run of `slot` has not ended.
     pub fn is_running(&self, slot: usize) -> bool {
         match self {
-            Runs::Own(own) => own.is_running(slot),
-            Runs::Remote(remote) => remote.is_running(slot),
+            PluginRuns::Own(own) => own.is_running(slot),
+            PluginRuns::Remote(remote) => remote.is_running(slot),
         }
     }
 
     /// Ends the run of `slot`, if there is one. It has no outcome.
     pub fn stop(&mut self, slot: usize) {
         match self {
-            Runs::Own(own) => own.stop(slot),
-            Runs::Remote(remote) => remote.stop(slot),
+            PluginRuns::Own(own) => own.stop(slot),
+            PluginRuns::Remote(remote) => remote.stop(slot),
         }
     }
 
     /// What to wait for before [`attend`](Self::attend): two descriptors a run at most, and one more.
     pub fn interests(&self) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
         let (own, remote) = match self {
-            Runs::Own(own) => (Some(own), None),
-            Runs::Remote(remote) => (None, remote.interest()),
+            PluginRuns::Own(own) => (Some(own), None),
+            PluginRuns::Remote(remote) => (None, remote.interest()),
         };
         let pipes = own.into_iter().flat_map(Own::pipes);
         pipes.map(|pipe| (pipe, PollFlags::POLLIN)).chain(remote)
@@ -110,32 +110,32 @@ impl Runs {
     /// When [`attend`](Self::attend) is to be called, if nothing happens before.
     pub fn deadline(&self) -> Option<Instant> {
         match self {
-            Runs::Own(own) => own.deadline(),
-            Runs::Remote(remote) => remote.deadline(),
+            PluginRuns::Own(own) => own.deadline(),
+            PluginRuns::Remote(remote) => remote.deadline(),
         }
     }
 
     /// Returns what has ended, without waiting.
     pub fn attend(&mut self, now: Instant) -> Vec<RunOutcome> {
         match self {
-            Runs::Own(own) => own.attend(now),
-            Runs::Remote(remote) => remote.attend(now),
+            PluginRuns::Own(own) => own.attend(now),
+            PluginRuns::Remote(remote) => remote.attend(now),
         }
     }
 
     /// Ends all of them and what they left behind, within `limit`. Called when the agent ends.
     pub fn end(self, limit: Duration) {
         match self {
-            Runs::Own(own) => drop(own),
-            Runs::Remote(remote) => remote.end(limit),
+            PluginRuns::Own(own) => drop(own),
+            PluginRuns::Remote(remote) => remote.end(limit),
         }
         leftovers::end(limit);
     }
 
     fn count(&self) -> usize {
         match self {
-            Runs::Own(own) => own.count(),
-            Runs::Remote(remote) => remote.count(),
+            PluginRuns::Own(own) => own.count(),
+            PluginRuns::Remote(remote) => remote.count(),
         }
     }
 }
@@ -160,12 +160,12 @@ impl Own {
         }
     }
 
-    /// As [`Runs::adopt`].
+    /// As [`PluginRuns::adopt`].
     pub fn adopt(&self) -> rustix::io::Result<()> {
         leftovers::adopt(self.account.as_ref().map(|it| it.uid))
     }
 
-    /// As [`Runs::start`].
+    /// As [`PluginRuns::start`].
     pub fn start(
         &mut self,
         plugins: &Plugins,
@@ -182,7 +182,7 @@ impl Own {
         starter.start(plugins, name, slot, now)
     }
 
-    /// As [`Runs::is_running`].
+    /// As [`PluginRuns::is_running`].
     pub fn is_running(&self, slot: usize) -> bool {
         let is_starting = self.starter.as_ref().is_some_and(|it| it.has(slot));
         is_starting || self.running.iter().any(|run| run.slot() == slot)
@@ -193,7 +193,7 @@ impl Own {
         self.running.len() + self.starter.as_ref().map_or(0, Starter::count)
     }
 
-    /// As [`Runs::stop`].
+    /// As [`PluginRuns::stop`].
     pub fn stop(&mut self, slot: usize) {
         self.running.retain(|run| run.slot() != slot);
         if let Some(starter) = &mut self.starter {

@@ -26,13 +26,13 @@ pub struct Idle(Arc<Mutex<Waiting>>);
 struct Waiting {
     next: u64,
     /// For the next request.
-    idle: Queue,
+    idle: InOrder,
     /// For the rest of a request.
-    stalled: Queue,
+    stalled: InOrder,
 }
 
 /// In the order in which they began to wait.
-type Queue = BTreeMap<u64, (Instant, Arc<Close>)>;
+type InOrder = BTreeMap<u64, (Instant, Arc<Close>)>;
 
 /// Tells a connection to close.
 #[derive(Default)]
@@ -155,7 +155,7 @@ impl Visit {
     }
 
     /// Waits from now on.
-    fn wait(&self, state: &mut State, queue: impl Fn(&mut Waiting) -> &mut Queue) {
+    fn wait(&self, state: &mut State, queue: impl Fn(&mut Waiting) -> &mut InOrder) {
         let mut waiting = locked(&self.idle.0);
         waiting.forget(state.since);
         let since = waiting.next;

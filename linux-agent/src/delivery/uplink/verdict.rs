@@ -2,7 +2,7 @@
 
 use mote_core::Uptime;
 
-use super::{Fault, Uplink, WAY_TRIES};
+use super::{Blame, Uplink, WAY_TRIES};
 use crate::delivery::failing::Said;
 use crate::http::outcome::Outcome;
 use crate::queue::Record;
@@ -53,7 +53,7 @@ impl Uplink {
         &mut self,
         mut record: Record,
         outcome: Outcome,
-        fault: Fault,
+        blame: Blame,
         took_ms: u64,
         now: Uptime,
     ) -> bool {
@@ -65,8 +65,8 @@ impl Uplink {
         let is_first = record.tries == 0 && record.way_tries == 0;
         let counts = is_first || record.taken_when_failed < self.failing.taken();
         record.taken_when_failed = self.failing.taken();
-        let is_spent = match fault {
-            Fault::Report { attempts } => {
+        let is_spent = match blame {
+            Blame::Report { attempts } => {
                 record.tries += u8::from(counts);
                 if attempts == 1 && record.tries > 0 && said.is_only_one {
                     // One failure says nothing until another report is taken after it.
@@ -79,17 +79,17 @@ impl Uplink {
                 said.is_only_one
                     && (record.tries >= attempts.max(2) || said.others_work && was_same)
             }
-            Fault::Way { .. } => {
+            Blame::Way { .. } => {
                 record.way_tries += u8::from(counts);
                 said.is_only_one && record.way_tries >= WAY_TRIES
             }
         };
-        let is_chance = matches!(fault, Fault::Way { retry_after: None }) && said.is_chance;
+        let is_chance = matches!(blame, Blame::Way { retry_after: None }) && said.is_chance;
         if is_chance {
             self.pace.is_catching_up = true;
             self.failing.retry(service, now);
         } else {
-            self.slow_down(service, fault, said, now);
+            self.slow_down(service, blame, said, now);
         }
         if !is_spent {
             let doublings = record.tries.min(MAX_DOUBLINGS);
@@ -124,13 +124,13 @@ impl Uplink {
     }
 
     /// Leaves the server alone if the failure is the server's.
-    fn slow_down(&mut self, service: u64, fault: Fault, said: Said, now: Uptime) {
+    fn slow_down(&mut self, service: u64, blame: Blame, said: Said, now: Uptime) {
         self.pace.is_catching_up = true;
-        let retry_after_ms = match fault {
-            Fault::Way { retry_after } => {
+        let retry_after_ms = match blame {
+            Blame::Way { retry_after } => {
                 retry_after.map(|it| u64::try_from(it.as_millis()).unwrap_or(u64::MAX))
             }
-            Fault::Report { .. } => None,
+            Blame::Report { .. } => None,
         };
         let is_alone = said.others_work && said.is_only_one;
         match retry_after_ms {
