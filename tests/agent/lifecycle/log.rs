@@ -157,12 +157,10 @@ fn a_restart_that_nobody_reads_leaves_an_agent() {
     let mut command = site.command(&["restart"]);
     let mut restart = command.stdout(write).spawn().unwrap();
     drop(command);
-    let runs = || {
-        let said = site.call(&["status", "--json"]);
-        serde_json::from_str::<serde_json::Value>(&said.out).ok()
-    };
     wait_for("another agent", DEADLINE, || {
-        runs().filter(|it| it["pid"] != pid)
+        let said = site.call(&["status", "--json"]);
+        let status: serde_json::Value = serde_json::from_str(&said.out).ok()?;
+        (said.code == 0 && status["pid"] != pid).then_some(())
     });
     drop(read);
     assert_eq!(restart.wait().unwrap().code(), Some(0));
