@@ -169,10 +169,26 @@ fn a_crash_is_reported_by_the_next_boot() {
             );
             assert_eq!(data["uptime"], 3, "{data}");
             assert_ne!(data["stack1"], 0, "{data}");
+            if kind == "null" {
+                // It ran on at 0, from there.
+                assert_eq!(data["pc"], 0, "{data}");
+                let place = place_of(data["lr"].as_u64().unwrap());
+                assert!(place.contains("call_null"), "{data}: {place}");
+            }
         }
         board.kill().unwrap();
         board.wait().unwrap();
     }
+}
+
+/// What `mote crash` says of an address.
+fn place_of(address: u64) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_mote"))
+        .args(["crash", "--elf", &image("load"), &format!("{address:#x}")])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
 }
 
 /// Runs the board until it stops by itself and gives what it sent.
