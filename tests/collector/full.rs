@@ -33,9 +33,9 @@ fn gives_way(head: &str, body: &str) {
         .unwrap();
     let mut spaces = 0;
     while status(&mut late).is_empty() {
-        spaces += 1;
+        spaces += PIECE;
         assert!(spaces < SPACES, "nobody gives way");
-        held[0].write_all(b" ").unwrap();
+        held[0].write_all(&[b' '; PIECE]).unwrap();
     }
     let said = collector.output();
     let sentence = "all 3 connections are taken and none is idle, so new ones wait: if the clients are yours, raise \
@@ -49,7 +49,41 @@ fn gives_way(head: &str, body: &str) {
     }
 }
 
-const SPACES: usize = 100;
+/// So many in a fifth of a second are no drip.
+const PIECE: usize = 64;
+
+const SPACES: usize = 100 * PIECE;
+
+/// Three that send a byte five times a second hold no place.
+fn drips(head: &str) {
+    let collector = collector(3);
+    let mut held = [(); 3].map(|()| begin(&collector, head));
+    let mut late = begin(&collector, &format!("{ASK}\r\n"));
+    late.set_read_timeout(Some(Duration::from_millis(200)))
+        .unwrap();
+    let mut bytes = 0;
+    while status(&mut late).is_empty() {
+        bytes += 1;
+        // Long before such a request is too long in all.
+        assert!(bytes < 100, "nobody gives way");
+        for stream in &mut held {
+            let _ = stream.write_all(b" ");
+        }
+    }
+}
+
+#[test]
+fn a_head_that_drips_gives_way() {
+    drips(&format!("{ASK}A:"));
+}
+
+#[test]
+fn a_body_that_drips_gives_way() {
+    drips(
+        "POST /api/client/service/report/ HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+         Content-Length: 1000\r\n\r\n",
+    );
+}
 
 #[test]
 fn half_a_head_gives_way() {

@@ -97,7 +97,7 @@ pub use http::events::MAX_EVENTS;
 pub use http::frames::{MAX_STREAMS, STREAM_SHARE};
 pub use http::guesses::MAX_DELAY as MAX_GUESS_DELAY;
 pub use http::hashing::{MAX_HASHING, MAX_WAITING as MAX_LOGINS};
-pub use http::idle::STALL;
+pub use http::idle::{MIN_PACE, STALL};
 pub use http::invitations::MAX_TIMES as MAX_INVITED;
 pub use http::json::MAX_BODY_BYTES as MAX_JSON_BYTES;
 pub use http::places::WRITE_TIMEOUT;

@@ -372,7 +372,11 @@ fn of_the_collector() -> Vec<(&'static str, String)> {
         ),
         (
             "pause within a request while others wait for its place",
-            seconds(collector::STALL),
+            format!(
+                "{}, beside {} bytes a second",
+                seconds(collector::STALL),
+                collector::MIN_PACE
+            ),
         ),
         (
             "password",

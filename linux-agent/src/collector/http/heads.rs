@@ -57,7 +57,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
         let new = buffer.filled().get(before..).unwrap_or_default();
         if !new.is_empty() {
-            self.visit.hears();
+            self.visit.hears(new.len());
         }
         if self.heads.read(new) {
             let number = self.heads.ended + 1;

@@ -9,14 +9,17 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes, HttpBody};
-use hyper::body::{Frame, SizeHint};
+use hyper::body::{Buf, Frame, SizeHint};
 use tokio::sync::Notify;
 
 /// A connection that has been idle for less than this stays: its request may be on the way.
 const GRACE: Duration = Duration::from_millis(250);
 
-/// A request that has begun may pause for so long.
+/// A request that has begun may be awaited for so long, beside what its bytes may take.
 pub const STALL: Duration = Duration::from_secs(5);
+
+/// Who sends fewer bytes than this in a second is awaited as if the rest did not come.
+pub const MIN_PACE: u32 = 256;
 
 /// The connections that wait for their client.
 #[derive(Clone, Default)]
@@ -32,7 +35,10 @@ struct Waiting {
 }
 
 /// In the order in which they began to wait.
-type InOrder = BTreeMap<u64, (Instant, Arc<Close>)>;
+type InOrder = BTreeMap<Since, Arc<Close>>;
+
+/// Since when a connection waits, and a number that no other has.
+type Since = (Instant, u64);
 
 /// Tells a connection to close.
 #[derive(Default)]
@@ -61,7 +67,11 @@ pub struct Visit {
 #[derive(Default)]
 struct State {
     requests: usize,
-    since: Option<u64>,
+    since: Option<Since>,
+    /// Since when more of a request is awaited.
+    awaited: Option<Instant>,
+    /// For how long more of it was awaited before, beside what the bytes that came may take.
+    debt: Duration,
 }
 
 /// A request that is being answered, its answer's body included.
@@ -96,7 +106,7 @@ impl Idle {
             let Some(first) = queue.first_entry() else {
                 continue;
             };
-            let (since, close) = first.get();
+            let ((since, _), close) = (first.key(), first.get());
             if now.saturating_duration_since(*since) >= grace {
                 close.at_once.store(at_once, Ordering::Relaxed);
                 close.notify.notify_one();
@@ -109,7 +119,7 @@ impl Idle {
 }
 
 impl Waiting {
-    fn forget(&mut self, since: Option<u64>) {
+    fn forget(&mut self, since: Option<Since>) {
         if let Some(since) = since {
             self.idle.remove(&since);
             self.stalled.remove(&since);
@@ -127,11 +137,16 @@ impl Visit {
         }
     }
 
-    /// Bytes have come. Between requests they are of a head.
-    pub fn hears(&self) {
+    /// So many bytes have come. Between requests they are of a head.
+    pub fn hears(&self, bytes: usize) {
+        self.hears_at(bytes, Instant::now());
+    }
+
+    fn hears_at(&self, bytes: usize, now: Instant) {
         let mut state = locked(&self.state);
         if state.requests == 0 {
-            self.wait(&mut state, |waiting| &mut waiting.stalled);
+            state.pay(bytes, now);
+            self.await_rest(&mut state, now);
         }
     }
 
@@ -139,6 +154,7 @@ impl Visit {
     pub fn begin(self: &Arc<Self>) -> Busy {
         let mut state = locked(&self.state);
         state.requests += 1;
+        state.forgive();
         locked(&self.idle.0).forget(state.since.take());
         drop(state);
         Busy(Arc::clone(self))
@@ -151,29 +167,64 @@ impl Visit {
     }
 
     fn rest(&self, state: &mut State) {
-        self.wait(state, |waiting| &mut waiting.idle);
+        state.forgive();
+        self.wait(state, Instant::now(), |waiting| &mut waiting.idle);
     }
 
-    /// Waits from now on.
-    fn wait(&self, state: &mut State, queue: impl Fn(&mut Waiting) -> &mut InOrder) {
+    /// More of a request is awaited from now on.
+    fn await_rest(&self, state: &mut State, now: Instant) {
+        state.awaited = Some(now);
+        let since = now.checked_sub(state.debt).unwrap_or(now);
+        self.wait(state, since, |waiting| &mut waiting.stalled);
+    }
+
+    fn wait(
+        &self,
+        state: &mut State,
+        since: Instant,
+        queue: impl Fn(&mut Waiting) -> &mut InOrder,
+    ) {
         let mut waiting = locked(&self.idle.0);
         waiting.forget(state.since);
-        let since = waiting.next;
+        let since = (since, waiting.next);
         waiting.next += 1;
-        queue(&mut waiting).insert(since, (Instant::now(), Arc::clone(&self.close)));
+        queue(&mut waiting).insert(since, Arc::clone(&self.close));
         state.since = Some(since);
     }
 
-    /// The rest of a request is awaited, or not, since some of it has come or nobody wants it.
-    fn awaits_body(&self, is_awaited: bool) {
+    /// The rest of a body is awaited; or it is not, since so many bytes of it have come or nobody wants it.
+    fn awaits_body(&self, come: Option<usize>, now: Instant) {
         let mut state = locked(&self.state);
         if state.requests == 0 {
             return;
         }
-        match is_awaited {
-            true => self.wait(&mut state, |waiting| &mut waiting.stalled),
-            false => locked(&self.idle.0).forget(state.since.take()),
+        match come {
+            // It is asked again without a byte more.
+            None if state.awaited.is_some() => {}
+            None => self.await_rest(&mut state, now),
+            Some(bytes) => {
+                state.pay(bytes, now);
+                locked(&self.idle.0).forget(state.since.take());
+            }
         }
+    }
+}
+
+impl State {
+    /// So many bytes have come, each of which may take its time.
+    fn pay(&mut self, bytes: usize, now: Instant) {
+        if let Some(awaited) = self.awaited.take() {
+            self.debt += now.saturating_duration_since(awaited);
+        }
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.debt = self
+            .debt
+            .saturating_sub(Duration::from_secs(1) / MIN_PACE * bytes);
+    }
+
+    /// A request has come, or its head or body begins.
+    fn forgive(&mut self) {
+        (self.awaited, self.debt) = (None, Duration::ZERO);
     }
 }
 
@@ -209,7 +260,12 @@ impl<B: HttpBody + Unpin> HttpBody for Upload<B> {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let polled = Pin::new(&mut self.body).poll_frame(context);
-        self.visit.awaits_body(polled.is_pending());
+        let bytes = match &polled {
+            Poll::Pending => None,
+            Poll::Ready(Some(Ok(frame))) => Some(frame.data_ref().map_or(0, Buf::remaining)),
+            Poll::Ready(_) => Some(0),
+        };
+        self.visit.awaits_body(bytes, Instant::now());
         polled
     }
 
@@ -224,7 +280,7 @@ impl<B: HttpBody + Unpin> HttpBody for Upload<B> {
 
 impl<B> Drop for Upload<B> {
     fn drop(&mut self) {
-        self.visit.awaits_body(false);
+        self.visit.awaits_body(Some(0), Instant::now());
     }
 }
 
@@ -314,9 +370,9 @@ mod tests {
     fn one_that_waits_for_the_rest_of_a_request_closes_last_and_later() {
         let idle = Idle::default();
         let [head, body, next] = [(); 3].map(|()| idle.visit());
-        head.hears();
+        head.hears(1);
         let (_busy, upload) = (body.begin(), body.upload(Body::empty()));
-        body.awaits_body(true);
+        body.awaits_body(None, Instant::now());
         assert!(close_one(&idle));
         assert_eq!(told(&next), Some(Told::WhenDone));
         assert!(!close_one(&idle), "they may go on");
@@ -326,9 +382,51 @@ mod tests {
         // Nobody wants the rest any more.
         drop(upload);
         assert!(!late());
-        body.awaits_body(true);
+        body.awaits_body(None, Instant::now());
         assert!(late());
         assert_eq!(told(&body), Some(Told::AtOnce));
+    }
+
+    /// In which second one that sends so many bytes in each gives way.
+    fn gives_way(is_body: bool, bytes: usize) -> Option<u64> {
+        let (idle, begin) = (Idle::default(), Instant::now());
+        let visit = idle.visit();
+        let _busy = is_body.then(|| visit.begin());
+        let send = |now| {
+            visit.hears_at(bytes, now);
+            visit.awaits_body(Some(bytes), now);
+            visit.awaits_body(None, now);
+        };
+        send(begin);
+        (1..=20).find(|second| {
+            let now = begin + Duration::from_secs(*second);
+            send(now);
+            idle.close_one_at(now)
+        })
+    }
+
+    #[test]
+    fn one_that_drips_closes_as_one_that_stalls_does_and_a_slow_one_does_not() {
+        for is_body in [false, true] {
+            assert_eq!(gives_way(is_body, 1), Some(6));
+            assert_eq!(gives_way(is_body, MIN_PACE as usize / 2), Some(10));
+            assert_eq!(gives_way(is_body, MIN_PACE as usize), None);
+        }
+    }
+
+    #[test]
+    fn a_time_in_which_nobody_asks_for_more_costs_nothing() {
+        let (idle, begin) = (Idle::default(), Instant::now());
+        let visit = idle.visit();
+        let _busy = visit.begin();
+        visit.awaits_body(None, begin);
+        visit.awaits_body(Some(1), begin);
+        let later = begin + 10 * STALL;
+        visit.awaits_body(None, later);
+        // It is asked again without a byte more.
+        visit.awaits_body(None, later + STALL / 2);
+        assert!(!idle.close_one_at(later + STALL - Duration::from_secs(1)));
+        assert!(idle.close_one_at(later + STALL));
     }
 
     #[test]
