@@ -1,17 +1,16 @@
 //! Alarms of real agents: stopped, started again; who hears of it, and what the database remembers.
 
-use std::process::{Command, Stdio};
-
+use super::access::ask;
 use mote_test_support::collector::{Program, write_secret};
-use mote_test_support::exim::Exim;
 use mote_test_support::forwarder::Forwarder;
 use mote_test_support::receiver::Receiver;
 use mote_test_support::site::{Said, Site, said, server_settings};
+use mote_test_support::users::user;
 use mote_test_support::{DEADLINE, mote, wait_for};
 use serde_json::{Value, json};
 
 /// A collector with one host, whose service comes twice a second, and with what else its settings say.
-fn collector(notify: &str) -> Program {
+pub fn collector(notify: &str) -> Program {
     let toml = format!(
         "listen = \"127.0.0.1:0\"\ndatabase = \"reports.db\"\nalarm_grace = \"0s\"\n{notify}\n\
          [hosts.web]\nid = 1\ntemplates = [\"t\"]\n[templates.t.services]\nAlive = [\"host_alive_check\", 0.5]\n"
@@ -20,24 +19,24 @@ fn collector(notify: &str) -> Program {
 }
 
 /// An agent of this collector.
-fn site(collector: &Program) -> Site {
+pub fn site(collector: &Program) -> Site {
     Site::new(&server_settings(
         &format!("http://{}", collector.address),
         "",
     ))
 }
 
-fn webhook(receiver: &Receiver) -> String {
+pub fn webhook(receiver: &Receiver) -> String {
     format!("[notify.ops]\nwebhook = \"{}\"", receiver.url())
 }
 
-fn alarms(collector: &Program) -> Value {
+pub fn alarms(collector: &Program) -> Value {
     let answer = collector.get("/api/alarms", "");
     assert_eq!(answer.status, 200, "{}", answer.body);
     answer.json()
 }
 
-fn wait_for_reports(collector: &Program) {
+pub fn wait_for_reports(collector: &Program) {
     let before = collector.count("1");
     wait_for("a report", DEADLINE, || {
         (collector.count("1") > before).then_some(())
@@ -157,57 +156,18 @@ fn one_that_is_cut_off_again_and_again_flaps_and_loses_nothing() {
     }
 }
 
-#[test]
-fn a_message_waits_on_disk_for_its_receiver_and_survives_the_collector() {
-    let receiver = Receiver::default();
-    receiver.answer(503);
-    let collector = collector(&webhook(&receiver));
-    let site = site(&collector);
-    let mut agent = site.run();
-    wait_for_reports(&collector);
-    assert!(agent.terminate().success());
-    let active = wait_for("a try", DEADLINE, || {
-        let active = alarms(&collector)["active"][0].clone();
-        (active["sent"][0]["tries"].as_u64() >= Some(1)).then_some(active)
-    });
-    assert_eq!(active["sent"][0]["state"], "waiting");
-    assert_eq!(
-        active["sent"][0]["error"],
-        "it answers with the status 503, and says \"ok\""
-    );
-    let folder = collector.kill();
-    receiver.answer(200);
-    let collector = Program::start(folder);
-    let message = receiver.wait_for(1).remove(0);
-    assert_eq!(
-        (&message["kind"], &message["alarms"][0]["id"]),
-        (&"fired".into(), &active["id"])
-    );
-    // The alarm is the same one, and nothing is said twice.
-    let again = wait_for("the message to be noted", DEADLINE, || {
-        let active = alarms(&collector)["active"][0].clone();
-        (active["sent"][0]["state"] == "arrived").then_some(active)
-    });
-    assert_eq!(
-        (&again["id"], &again["since"]),
-        (&active["id"], &active["since"])
-    );
-    assert_eq!(again["sent"].as_array().unwrap().len(), 1);
-    assert_eq!(receiver.messages().len(), 1);
-}
-
-fn report(collector: &Program, id: u32, seq: u64, data: Value) {
+pub fn report(collector: &Program, id: u32, seq: u64, data: Value) {
     let body = json!({"client_id": id, "service_name": "A", "boot": "b", "seq": seq, "data": data});
     let answer = collector.report("", &body);
     assert_eq!(answer.status, 200, "{}", answer.body);
 }
 
 /// A collector whose hosts report once an hour, so that none is late.
-const SLOW: &str = "listen = \"127.0.0.1:0\"\ndatabase = \"reports.db\"\n[hosts.web]\nid = 1\ntemplates = [\"t\"]\n\
+pub const SLOW: &str = "listen = \"127.0.0.1:0\"\ndatabase = \"reports.db\"\n[hosts.web]\nid = 1\ntemplates = [\"t\"]\n\
                     [templates.t.services]\nA = [\"p\", 3600]\n[templates.t.alarms.high]\nservice = \"A\"\nfield = \"x\"\n\
                     above = 5\nclear = 4\ntext = \"{host} has {value}\"\n";
 
-fn mote_of(collector: &Program, arguments: &[&str]) -> Said {
+pub fn mote_of(collector: &Program, arguments: &[&str]) -> Said {
     let settings = collector.folder.path().join("server.toml");
     said(mote().arg("--config").arg(settings).args(arguments))
 }
@@ -284,7 +244,7 @@ fn a_limit_is_told_in_each_format_unless_its_host_is_silenced() {
     assert_eq!(said.code, 0, "{said:?}");
     for words in [
         "no alarm is active",
-        "silence 1: all alarms of web",
+        "silence 1: all alarms of web, by a command on the collector's machine, until ",
         "being mended",
         "cleared",
         "web has 9.5",
@@ -322,7 +282,7 @@ fn a_limit_is_told_in_each_format_unless_its_host_is_silenced() {
     let said = mote_of(&collector, &["events", "web"]);
     for words in [
         "high: web has 9.5",
-        "all alarms silenced: being mended",
+        "all alarms silenced by a command on the collector's machine: being mended",
         "the collector began to run",
     ] {
         assert!(said.out.contains(words), "{words}: {said:?}");
@@ -406,94 +366,32 @@ fn many_hosts_that_go_at_once_are_one_message() {
 }
 
 #[test]
-fn somebody_hears_that_the_collector_lives() {
-    let receiver = Receiver::default();
-    let url = receiver.url();
-    let collector = Program::new(&format!("heartbeat_url = \"{url}\"\n{SLOW}"));
-    let beat = wait_for("a heartbeat", DEADLINE, || {
-        receiver.taken().into_iter().next()
-    });
-    assert_eq!(
-        (beat.line.as_str(), beat.body.as_str()),
-        ("GET /hook HTTP/1.1", "")
-    );
-    // It says nothing of where it comes from.
-    assert_eq!(beat.header("mote-address"), "");
-    drop(collector);
-}
-
-#[test]
-fn a_mail_arrives_at_a_real_server() {
-    let key = rcgen::KeyPair::generate().unwrap();
-    let certificate = rcgen::CertificateParams::new(vec!["localhost".to_owned()])
-        .unwrap()
-        .self_signed(&key)
-        .unwrap();
-    let test = "a_mail_arrives_at_a_real_server";
-    let Some(exim) = Exim::start(test, &certificate.pem(), &key.serialize_pem()) else {
-        return;
+fn who_wanted_a_silence_stands_with_it() {
+    let password = "correct horse battery";
+    let collector = Program::new(&format!("{SLOW}{}", user("ada", "admin", password)));
+    let host = format!("Host: {}\r\n", collector.address);
+    let body = json!({"user": "ada", "password": password}).to_string();
+    let answer = ask(collector.address, "POST", "/api/login", &host, &body);
+    let (pair, _) = answer.header("set-cookie").split_once(';').unwrap();
+    let lines = format!("{host}Cookie: {pair}\r\n");
+    let call = |method: &str, path: &str, body: &str| {
+        ask(collector.address, method, path, &lines, body).json()
     };
-    let folder = tempfile::tempdir().unwrap();
-    write_secret(&folder.path().join("smtp.password"), "secret\n");
-    std::fs::write(folder.path().join("ca.pem"), certificate.pem()).unwrap();
-    let mail = |ca_file: &str| {
-        format!(
-            "mail = {{ server = \"localhost\", port = {}, from = \"Möte <mote@example.org>\", to = [\"ops@example.org\", \"b@example.org\"], \
-             user = \"mote\", password_file = \"smtp.password\"{ca_file} }}\n",
-            exim.port
-        )
-    };
-    // The second one trusts the system's authorities, which know nothing of this server.
-    let toml = format!(
-        "{SLOW}[notify.ops]\n{}[notify.careful]\n{}",
-        mail(", ca_file = \"ca.pem\""),
-        mail("")
-    );
-    std::fs::write(
-        folder.path().join("server.toml"),
-        toml.replace("{host}", "ü {host}"),
-    )
-    .unwrap();
-    let collector = Program::start(folder);
-    report(&collector, 1, 0, json!({"x": 9}));
-    let sent = wait_for("a mail, and one that is not sent", DEADLINE, || {
-        let sent = alarms(&collector)["active"][0]["sent"].clone();
-        let is = |name: &str, state: &str| {
-            let mut all = sent.as_array()?.iter();
-            all.find(|it| it["to"] == name && it["state"] == state && it["tries"] == 1)
-                .cloned()
-        };
-        Some([is("ops", "arrived")?, is("careful", "waiting")?])
-    });
+    let wish = json!({"client_id": 1, "for_s": 600, "reason": "being mended"}).to_string();
+    assert_eq!(call("POST", "/api/silences", &wish)["by"], "ada");
+    // The database remembers.
+    let collector = Program::start(collector.kill());
+    let lines = format!("Host: {}\r\nCookie: {pair}\r\n", collector.address);
+    let all = ask(collector.address, "GET", "/api/alarms", &lines, "").json();
+    assert_eq!(all["silences"][0]["by"], "ada");
+    let command = "a command on the collector's machine";
+    assert_eq!(mote_of(&collector, &["silence", "--end", "1"]).code, 0);
+    let said = mote_of(&collector, &["events", "web"]);
+    let ended = format!("the silence that ada wanted was ended by {command}");
     assert!(
-        sent[1]["error"].as_str().unwrap().contains("certificate"),
-        "{}",
-        sent[1]
+        said.out
+            .contains("all alarms silenced by ada: being mended"),
+        "{said:?}"
     );
-    let mails = wait_for("the mail", DEADLINE, || {
-        Some(exim.mails()).filter(|it| !it.is_empty())
-    });
-    // One copy for each receiver is up to the server.
-    for part in [
-        "Subject: [warning] web: high",
-        "ops@example.org",
-        "b@example.org",
-    ] {
-        assert!(mails[0].contains(part), "{part}: {}", mails[0]);
-    }
-    // By another hand.
-    let python = "import email, email.policy, sys; m = email.message_from_bytes(sys.stdin.buffer.read(), policy=email.policy.default); \
-                  sys.stdout.buffer.write((m.get_content() + str(m['from'])).encode())";
-    let mut child = Command::new("python3")
-        .args(["-c", python])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    std::io::Write::write_all(&mut child.stdin.take().unwrap(), mails[0].as_bytes()).unwrap();
-    let read = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
-    assert!(
-        read.contains("ü web has 9") && read.contains("Möte"),
-        "{read:?}"
-    );
+    assert!(said.out.contains(&ended), "{said:?}");
 }

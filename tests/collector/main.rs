@@ -17,6 +17,7 @@ mod history;
 mod hung;
 mod limits;
 mod live;
+mod messages;
 mod openapi;
 mod refused;
 mod reload;

@@ -6,6 +6,7 @@ use serde_json::json;
 use super::access::ask;
 use mote_test_support::collector::Program;
 use mote_test_support::users::user;
+use mote_test_support::{DEADLINE, wait_for};
 
 /// The database takes no change of this table.
 fn refuse(collector: &Program, table: &str) {
@@ -75,4 +76,34 @@ fn a_session_that_cannot_be_closed_on_disk_stays_open() {
     take(&collector, "sessions");
     assert_eq!(status("POST", "/api/logout"), 200);
     assert_eq!(status("GET", "/api/hosts"), 401);
+}
+
+#[test]
+fn the_end_of_a_session_whose_user_is_gone_reaches_the_disk_in_the_end() {
+    let users = user("ada", "admin", "correct horse battery");
+    let bob = user("bob", "admin", "correct horse battery");
+    let toml = format!("listen = \"127.0.0.1:0\"\ndatabase = \"reports.db\"\n{bob}");
+    let collector = Program::new(&format!("{toml}{users}"));
+    let host = format!("Host: {}\r\n", collector.address);
+    let body = json!({"user": "ada", "password": "correct horse battery"}).to_string();
+    let answer = ask(collector.address, "POST", "/api/login", &host, &body);
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    refuse(&collector, "sessions");
+    std::fs::write(collector.folder.path().join("server.toml"), &toml).unwrap();
+    wait_for("the complaint", DEADLINE, || {
+        let output = collector.output();
+        output
+            .contains("does not take the end of sessions")
+            .then_some(())
+    });
+    let kept = || {
+        let database = database(&collector);
+        let sql = "SELECT count(*) FROM sessions";
+        database
+            .query_row(sql, [], |row| row.get::<_, i64>(0))
+            .unwrap()
+    };
+    assert_eq!(kept(), 1);
+    take(&collector, "sessions");
+    wait_for("its end", DEADLINE, || (kept() == 0).then_some(()));
 }

@@ -32,10 +32,11 @@ pub fn alarms(source: &Source, with_history: bool, json: bool) -> Result<(), Fai
     }
     for it in list(&answer, "silences") {
         say(&printable(&format!(
-            "silence {}: {} of {}, until {}: {}",
+            "silence {}: {} of {}, by {}, until {}: {}",
             it["id"],
             it["alarm"].as_str().unwrap_or("all alarms"),
             text(it, "host"),
+            text(it, "by"),
             written(number(it, "until")),
             text(it, "reason")
         )))?;

@@ -177,8 +177,11 @@ impl Alarms {
             last_ms = now.steady_ms;
             self.look(now);
             chores.step(&self.state, &self.store, now).await;
-            self.deliver(&courier, now);
-            if self.write().await.is_ok() && self.store.trouble_ms().is_none() {
+            self.tell(&courier, now);
+            let written = self.write().await;
+            // What is sent is on disk, unless that is what people have to hear of.
+            self.send(&courier, now);
+            if written.is_ok() && self.store.trouble_ms().is_none() {
                 heartbeat.live();
             }
             let url = self.state().notify.heartbeat.clone();
@@ -268,7 +271,8 @@ impl Alarms {
         last.map(|it| now.unix_ms - it.received_ms).min()
     }
 
-    fn deliver(&self, courier: &Courier, now: Now) {
+    /// Notes what became of messages, and puts new ones in the outbox.
+    fn tell(&self, courier: &Courier, now: Now) {
         let mut state = self.state();
         let State {
             engine,
@@ -297,6 +301,16 @@ impl Alarms {
                 engine.record(Record::Message(entry));
             }
         }
+    }
+
+    fn send(&self, courier: &Courier, now: Now) {
+        let mut state = self.state();
+        let State {
+            engine,
+            outbox,
+            notify,
+            ..
+        } = &mut *state;
         let (due, lost) = outbox.due(|name| notify.targets.contains_key(name), now);
         for entry in lost {
             let error = entry.error.clone().unwrap_or_default();

@@ -97,8 +97,8 @@ fn write_alarm(connection: &Connection, row: &Row) -> rusqlite::Result<()> {
 
 fn write_silence(connection: &Connection, silence: &Silence) -> rusqlite::Result<()> {
     let sql =
-        "INSERT OR REPLACE INTO silences (id, client, alarm, since_ms, until_ms, reason, ended_ms)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+        "INSERT OR REPLACE INTO silences (id, client, alarm, since_ms, until_ms, reason, ended_ms, made_by)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
     connection.prepare_cached(sql)?.execute(params![
         silence.id,
         silence.client.to_string(),
@@ -107,6 +107,7 @@ fn write_silence(connection: &Connection, silence: &Silence) -> rusqlite::Result
         silence.until_ms,
         silence.reason,
         silence.ended_ms,
+        silence.by,
     ])?;
     Ok(())
 }
@@ -181,7 +182,8 @@ pub fn read_left(connection: &Connection, now_ms: i64, recent_ms: i64) -> rusqli
 }
 
 fn silences(connection: &Connection, now_ms: i64) -> rusqlite::Result<Vec<Silence>> {
-    let sql = "SELECT id, client, alarm, since_ms, until_ms, reason, ended_ms FROM silences
+    let sql =
+        "SELECT id, client, alarm, since_ms, until_ms, reason, ended_ms, made_by FROM silences
         WHERE ended_ms IS NULL AND until_ms > ?1 ORDER BY id";
     let mut statement = connection.prepare(sql)?;
     let silence = |row: &SqlRow<'_>| {
@@ -193,6 +195,7 @@ fn silences(connection: &Connection, now_ms: i64) -> rusqlite::Result<Vec<Silenc
             until_ms: row.get(4)?,
             reason: row.get(5)?,
             ended_ms: row.get(6)?,
+            by: row.get(7)?,
         })
     };
     statement.query_map([now_ms], silence)?.collect()

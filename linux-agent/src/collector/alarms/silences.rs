@@ -21,6 +21,8 @@ pub struct Silence {
     pub until_ms: i64,
     /// Why.
     pub reason: String,
+    /// Who wanted it.
+    pub by: String,
     /// When somebody ended it before its time.
     pub ended_ms: Option<i64>,
 }
@@ -96,6 +98,7 @@ mod tests {
             since_ms: 0,
             until_ms,
             reason: String::new(),
+            by: String::new(),
             ended_ms: None,
         };
         // The wall's clock jumps an hour ahead meanwhile, which changes nothing.
@@ -140,6 +143,7 @@ mod tests {
                 since_ms: 0,
                 until_ms: 10,
                 reason: String::new(),
+                by: String::new(),
                 ended_ms: None,
             };
             silences.add(silence, now)

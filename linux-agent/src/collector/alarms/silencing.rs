@@ -10,23 +10,27 @@ use crate::client_name::ClientName;
 use crate::collector::store::Unavailable;
 
 impl Alarms {
-    /// Silences a host, or one alarm of it, for so long. `None`: there are too many silences.
+    /// Silences a host, or one alarm of it, for so long, and says why and who wants it. `None`: there are too many silences.
     pub async fn silence(
         self: &Arc<Self>,
         client: ClientName,
         alarm: Option<String>,
         length: Duration,
-        reason: String,
+        (reason, by): (String, String),
     ) -> Result<Option<Silence>, Unavailable> {
         let alarms = Arc::clone(self);
-        let work = async move { alarms.begin(client, alarm, length, reason).await };
+        let work = async move { alarms.begin(client, alarm, length, (reason, by)).await };
         to_the_end(work).await
     }
 
-    /// Ends a silence. `None`: there is none of this number.
-    pub async fn end_silence(self: &Arc<Self>, id: i64) -> Result<Option<Silence>, Unavailable> {
+    /// Ends a silence, for `by`. `None`: there is none of this number.
+    pub async fn end_silence(
+        self: &Arc<Self>,
+        id: i64,
+        by: String,
+    ) -> Result<Option<Silence>, Unavailable> {
         let alarms = Arc::clone(self);
-        to_the_end(async move { alarms.end(id).await }).await
+        to_the_end(async move { alarms.end(id, &by).await }).await
     }
 
     async fn begin(
@@ -34,7 +38,7 @@ impl Alarms {
         client: ClientName,
         alarm: Option<String>,
         length: Duration,
-        reason: String,
+        (reason, by): (String, String),
     ) -> Result<Option<Silence>, Unavailable> {
         let _alone = self.silencing.lock().await;
         let now = now();
@@ -55,23 +59,24 @@ impl Alarms {
                 since_ms: now.unix_ms,
                 until_ms: now.unix_ms.saturating_add(whole_ms(length)),
                 reason,
+                by,
                 ended_ms: None,
             }
         };
         let what = silence.alarm.as_deref().unwrap_or("all alarms");
-        let text = format!("{what} silenced: {}", silence.reason);
+        let text = format!("{what} silenced by {}: {}", silence.by, silence.reason);
         self.keep(&silence, text, now.unix_ms).await?;
         self.state().engine.silences.add(silence.clone(), now);
         Ok(Some(silence))
     }
 
-    async fn end(&self, id: i64) -> Result<Option<Silence>, Unavailable> {
+    async fn end(&self, id: i64, by: &str) -> Result<Option<Silence>, Unavailable> {
         let _alone = self.silencing.lock().await;
         let now = now();
         let Some(silence) = self.state().engine.silences.ended(id, now) else {
             return Ok(None);
         };
-        let text = "a silence was ended".to_owned();
+        let text = format!("the silence that {} wanted was ended by {by}", silence.by);
         self.keep(&silence, text, now.unix_ms).await?;
         self.state().engine.silences.remove(id);
         Ok(Some(silence))

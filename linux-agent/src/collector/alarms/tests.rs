@@ -269,6 +269,7 @@ fn a_silence_holds_messages_back_and_forgets_none() {
         since_ms: now.unix_ms,
         until_ms,
         reason: "r".to_owned(),
+        by: "ada".to_owned(),
         ended_ms: None,
     };
     assert!(scene.engine.silences.add(silence(now.unix_ms + HOUR), now));

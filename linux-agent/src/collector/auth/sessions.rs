@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use axum::http::header::{COOKIE, HeaderMap};
 
@@ -18,6 +19,9 @@ const LIFE_OF_LINK_S: i64 = 86_400;
 
 /// A user has at most this many sessions; the oldest goes.
 pub const MAX_PER_USER: usize = 32;
+
+/// When the database does not take the end of sessions, that is tried again.
+const RETRY_AFTER: Duration = Duration::from_secs(2);
 
 const COOKIE_NAME: &str = "mote_session";
 
@@ -61,15 +65,21 @@ impl Sessions {
         if over.is_empty() {
             return;
         }
-        let change = move |connection: &rusqlite::Connection| {
-            let mut over = over.iter();
-            over.try_for_each(|digest| sessions::remove(connection, digest))
-        };
-        if self.store.change(change).await.is_err() {
+        let (store, over) = (self.store.clone(), Arc::new(over));
+        if remove(&store, &over).await.is_err() {
             log::error!(
-                "the database does not take the end of sessions whose user is gone or has another password; if that \
-                 user comes back as before, a restart opens them again"
+                "the database does not take the end of sessions whose user is gone or has another password, which is tried \
+                 again; until it does, a restart opens them again if that user comes back as before"
             );
+            tokio::spawn(async move {
+                loop {
+                    tokio::time::sleep(RETRY_AFTER).await;
+                    if remove(&store, &over).await.is_ok() {
+                        log::info!("the database has taken the end of those sessions");
+                        return;
+                    }
+                }
+            });
         }
     }
 
@@ -155,6 +165,15 @@ impl Sessions {
             .map(|(_, digest)| digest)
             .collect()
     }
+}
+
+async fn remove(store: &Store, over: &Arc<Vec<Digest>>) -> Result<(), Unavailable> {
+    let over = Arc::clone(over);
+    let change = move |connection: &rusqlite::Connection| {
+        let mut over = over.iter();
+        over.try_for_each(|digest| sessions::remove(connection, digest))
+    };
+    store.change(change).await
 }
 
 impl Session {

@@ -104,6 +104,7 @@ struct SilenceState {
     since: f64,
     until: f64,
     reason: String,
+    by: String,
 }
 
 /// A message about an alarm, and what became of it.
@@ -231,7 +232,7 @@ const WISH: &str = r#"{"client_id": 1, "for_s": 7200, "reason": "…"}"#;
 /// Silences a host. It is told by the name of its table too.
 pub async fn silence(
     State(app): Shared,
-    Admin { rules }: Admin,
+    Admin { person, rules }: Admin,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<impl Serialize>, Refusal> {
@@ -265,7 +266,7 @@ pub async fn silence(
     }
     let silenced = app
         .alarms
-        .silence(client, alarm, length, wish.reason)
+        .silence(client, alarm, length, (wish.reason, person.name()))
         .await?;
     match silenced {
         Some(silence) => Ok(Json(SilenceState::of(&rules, silence))),
@@ -279,7 +280,7 @@ pub async fn silence(
 /// Ends a silence.
 pub async fn end_silence(
     State(app): Shared,
-    Admin { rules }: Admin,
+    Admin { person, rules }: Admin,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<impl Serialize>, Refusal> {
     let id = in_path(id)?;
@@ -288,7 +289,7 @@ pub async fn end_silence(
             format!("{id:?} is not the number of a silence; `GET /api/alarms` lists them");
         return Err(Refusal::bad(sentence));
     };
-    match app.alarms.end_silence(id).await? {
+    match app.alarms.end_silence(id, person.name()).await? {
         Some(silence) => Ok(Json(SilenceState::of(&rules, silence))),
         None => Err(Refusal::new(
             StatusCode::NOT_FOUND,
@@ -330,6 +331,7 @@ impl SilenceState {
             since: seconds(silence.since_ms),
             until: seconds(silence.until_ms),
             reason: silence.reason,
+            by: silence.by,
         }
     }
 }

@@ -34,7 +34,7 @@ struct Wanted {
 }
 
 /// Which groups there are to choose from.
-pub async fn groups(Admin { rules }: Admin) -> Json<Value> {
+pub async fn groups(Admin { rules, .. }: Admin) -> Json<Value> {
     let groups: Vec<&String> = rules.groups.keys().collect();
     Json(json!({ "groups": groups, "enroll_into": rules.enroll_into }))
 }
@@ -42,7 +42,7 @@ pub async fn groups(Admin { rules }: Admin) -> Json<Value> {
 /// Answers with a new code, which is shown only once.
 pub async fn invite(
     State(app): Shared,
-    Admin { rules }: Admin,
+    Admin { rules, .. }: Admin,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {

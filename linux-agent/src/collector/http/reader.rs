@@ -32,6 +32,8 @@ impl FromRequestParts<Arc<App>> for Reader {
 
 /// Somebody who may change something, such as silence a host, with the rules that the request keeps.
 pub struct Admin {
+    /// Who.
+    pub person: Person,
     /// Those in force when it began.
     pub rules: Arc<Rules>,
 }
@@ -41,8 +43,9 @@ impl FromRequestParts<Arc<App>> for Admin {
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Admin, Refusal> {
         let rules = app.rules();
-        match person(app, &rules, parts).await?.role {
-            Role::Admin => Ok(Admin { rules }),
+        let person = person(app, &rules, parts).await?;
+        match person.role {
+            Role::Admin => Ok(Admin { person, rules }),
             Role::Viewer => {
                 let sentence = "this is for admins; who you are may look only";
                 Err(Refusal::new(StatusCode::FORBIDDEN, sentence))

@@ -40,6 +40,20 @@ pub enum By {
     Owner,
 }
 
+impl Person {
+    /// What others read of who it was.
+    pub fn name(&self) -> String {
+        let nameless = match self.by {
+            By::Owner => "a command on the collector's machine",
+            By::Loopback => "somebody on the collector's machine",
+            By::Link => "whoever had the link of the start",
+            By::Token => "whoever has the token of readers",
+            By::Session | By::Proxy => "a user",
+        };
+        self.user.clone().unwrap_or_else(|| nameless.to_owned())
+    }
+}
+
 /// Who it is, if they may look.
 pub async fn person(
     app: &App,

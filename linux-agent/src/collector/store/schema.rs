@@ -160,6 +160,7 @@ const ALARMS: &str = "
         since_ms INTEGER NOT NULL,
         until_ms INTEGER NOT NULL,
         reason   TEXT NOT NULL,
+        made_by  TEXT NOT NULL,
         ended_ms INTEGER
     ) STRICT;
     CREATE TABLE outbox (
