@@ -44,9 +44,9 @@ fn batch(collector: &Program, body: &str) -> Answer {
 }
 
 /// Packed by another hand than the collector's.
-fn gzip(text: &[u8]) -> Vec<u8> {
-    let mut child = Command::new("gzip")
-        .arg("-c")
+fn packed(program: &str, arguments: &[&str], text: &[u8]) -> Vec<u8> {
+    let mut child = Command::new(program)
+        .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -58,6 +58,12 @@ fn gzip(text: &[u8]) -> Vec<u8> {
     writer.join().unwrap();
     output.stdout
 }
+
+fn gzip(text: &[u8]) -> Vec<u8> {
+    packed("gzip", &["-c"], text)
+}
+
+const ZSTD: &str = "Content-Encoding: zstd\r\n";
 
 const GZIP: &str = "Content-Encoding: gzip\r\n";
 
@@ -118,7 +124,7 @@ fn every_line_is_kept_or_refused_on_its_own() {
 #[test]
 fn the_reason_of_an_exception_is_short() {
     let collector = Program::new(TOML);
-    let odd = report(json!({"seq": "x".repeat(10_000)}));
+    let odd = report(json!({"client_id": "\"".repeat(64)}));
     let answer = batch(&collector, &lines([numbered(0), odd])).json();
     let told = answer["exceptions"][0]["error"].as_str().unwrap();
     assert_eq!(told.chars().count(), 200, "{told}");
@@ -206,16 +212,46 @@ fn a_batch_may_be_packed_with_gzip() {
         let told = answer.json()["error"].as_str().unwrap().to_owned();
         assert!(told.contains("gzip"), "{what}: {told}");
     }
-    for coding in ["zstd", "br", "gzip, gzip", "x"] {
+    for coding in ["deflate", "br", "gzip, gzip", "gzip, zstd", "x"] {
         let head = format!("Content-Encoding: {coding}\r\n");
         let answer = post(&collector, REPORTS, &head, &packed);
         assert_eq!(answer.status, 415, "{coding}");
-        assert_eq!(answer.header("accept-encoding"), "gzip");
+        assert_eq!(answer.header("accept-encoding"), "gzip, zstd");
     }
     let twice = format!("{GZIP}{GZIP}");
     assert_eq!(post(&collector, REPORTS, &twice, &packed).status, 415);
     let single = gzip(numbered(7).to_string().as_bytes());
     assert_eq!(post(&collector, REPORT, GZIP, &single).status, 415);
+}
+
+#[test]
+fn a_batch_may_be_packed_with_zstd() {
+    let collector = Program::new(TOML);
+    let body = lines((0..100).map(numbered));
+    for level in ["-1", "-19"] {
+        let packed = packed("zstd", &["-c", "--check", level], body.as_bytes());
+        assert!(packed.len() * 4 < body.len());
+        let answer = post(&collector, REPORTS, ZSTD, &packed);
+        assert_eq!(answer.json()["reports"], 100, "{}", answer.body);
+    }
+    assert_eq!(seqs(&collector), (0..100).collect::<Vec<_>>());
+    let packed = packed("zstd", &["-c", "--check"], body.as_bytes());
+    let twice = [&packed[..], &packed[..]].concat();
+    let mut flipped = packed.clone();
+    *flipped.last_mut().unwrap() ^= 1;
+    for (broken, what) in [
+        (&packed[..packed.len() - 1], "cut"),
+        (body.as_bytes(), "plain"),
+        (&twice, "two"),
+        (&flipped, "another sum"),
+        (&[], "nothing"),
+    ] {
+        let answer = post(&collector, REPORTS, ZSTD, broken);
+        assert_eq!(answer.status, 400, "{what}");
+        let told = answer.json()["error"].as_str().unwrap().to_owned();
+        assert!(told.contains("zstd"), "{what}: {told}");
+    }
+    assert_eq!(post(&collector, REPORT, ZSTD, &packed).status, 415);
 }
 
 #[test]
@@ -229,8 +265,11 @@ fn a_batch_is_bounded_in_bytes_and_lines_also_unpacked() {
         (64 << 20, 413),
     ] {
         let body = of_size(bytes);
-        let packed = post(&collector, REPORTS, GZIP, &gzip(body.as_bytes()));
-        assert_eq!(packed.status, status, "{bytes}, packed");
+        let zstd = packed("zstd", &["-c"], body.as_bytes());
+        for (coding, packed) in [(GZIP, gzip(body.as_bytes())), (ZSTD, zstd)] {
+            let packed = post(&collector, REPORTS, coding, &packed);
+            assert_eq!(packed.status, status, "{bytes}, {coding}");
+        }
         // Of even more than that the end is not read, and the answer may be lost.
         if bytes < 8 << 20 {
             assert_eq!(batch(&collector, &body).status, status, "{bytes}");

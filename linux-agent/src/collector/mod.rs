@@ -102,6 +102,7 @@ pub use http::invitations::MAX_TIMES as MAX_INVITED;
 pub use http::json::MAX_BODY_BYTES as MAX_JSON_BYTES;
 pub use http::places::WRITE_TIMEOUT;
 pub use http::reports::{MAX_BODY_BYTES, MAX_SERVICES_OF_CLIENT};
+pub use http::unpack::MAX_WINDOW_BYTES;
 pub use notices::{MAX_LINES, SAY_AGAIN};
 pub(crate) use password::PasswordHash;
 pub use password::{LENGTH as PASSWORD_BYTES, MAX_LANES, MAX_MEMORY_KIB, MAX_PASSES};

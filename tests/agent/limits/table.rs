@@ -335,6 +335,10 @@ fn of_the_collector() -> Vec<(&'static str, String)> {
             ),
         ),
         (
+            "how far a body in zstd looks back",
+            size(collector::MAX_WINDOW_BYTES as usize),
+        ),
+        (
             "reason of an exception among many reports",
             format!("{} characters", collector::MAX_SENTENCE),
         ),

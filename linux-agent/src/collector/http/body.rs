@@ -1,18 +1,17 @@
 //! The bodies of requests: how large one may be, how long it may take, and how much room there is for all of them
 //! together.
 
-use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::StatusCode;
 use axum::http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap, HeaderValue, RETRY_AFTER};
-use flate2::bufread::GzDecoder;
 use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::refusal::Refusal;
+use super::unpack::{Coding, unpack};
 
 /// How long a body may take to arrive.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -64,7 +63,7 @@ impl Room {
         }
     }
 
-    /// The same of a body that may be packed with gzip. It has at most `max_bytes` before and after that.
+    /// The same of a body that may be packed with gzip or zstd. It has at most `max_bytes` before and after that.
     pub async fn read_packed(
         &self,
         headers: &HeaderMap,
@@ -76,15 +75,17 @@ impl Room {
             return Ok(held);
         }
         let mut codings = headers.get_all(CONTENT_ENCODING).iter();
-        match (codings.next(), codings.next()) {
-            (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"gzip") => {
-                self.unpack(&held.bytes, max_bytes)
-            }
-            _ => Err(Refusal::new(
+        let coding = match (codings.next(), codings.next()) {
+            (Some(coding), None) => Coding::of(coding.as_bytes()),
+            _ => None,
+        };
+        match coding {
+            Some(coding) => self.unpack(coding, &held.bytes, max_bytes),
+            None => Err(Refusal::new(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "of the content encodings only gzip is taken, once",
+                "of the content encodings gzip and zstd are taken, one of them and once",
             )
-            .with(ACCEPT_ENCODING, HeaderValue::from_static("gzip"))),
+            .with(ACCEPT_ENCODING, HeaderValue::from_static("gzip, zstd"))),
         }
     }
 
@@ -144,26 +145,15 @@ impl Room {
     }
 
     /// Room is taken as the body grows, whatever it says of its size.
-    fn unpack(&self, packed: &[u8], max_bytes: usize) -> Result<Held, Refusal> {
+    fn unpack(&self, coding: Coding, packed: &[u8], max_bytes: usize) -> Result<Held, Refusal> {
         let mut held = Held::empty();
-        let mut packed = GzDecoder::new(packed);
-        let mut piece = [0; 8 << 10];
-        loop {
-            let count = packed.read(&mut piece).map_err(|_| {
-                Refusal::bad("the body is no whole gzip, as its Content-Encoding says")
-            })?;
-            if count == 0 {
-                break;
-            }
-            if held.bytes.len() + count > max_bytes {
+        unpack(coding, packed, |piece| {
+            if held.bytes.len() + piece.len() > max_bytes {
                 return Err(too_large(max_bytes));
             }
-            self.hold(&mut held, piece.get(..count).unwrap_or_default())?;
-        }
-        match packed.into_inner() {
-            [] => Ok(held),
-            _ => Err(Refusal::bad("something follows the gzip of the body")),
-        }
+            self.hold(&mut held, piece)
+        })?;
+        Ok(held)
     }
 
     fn hold(&self, held: &mut Held, data: &[u8]) -> Result<(), Refusal> {

@@ -30,6 +30,7 @@ pub(crate) mod reports;
 mod series;
 mod services;
 pub(crate) mod session;
+pub(crate) mod unpack;
 mod way;
 mod who;
 
