@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use mote_agent::collector::MAX_SERVICES_OF_CLIENT;
 use serde_json::{Value, json};
 
-use super::api::report;
+use super::running::report;
 use mote_test_support::collector::Program;
 use mote_test_support::http::{Answer, Client};
 
@@ -332,4 +332,31 @@ fn post_lines(address: SocketAddr, path: &str, lines: &str) -> Answer {
         lines.len()
     ));
     client.answer().unwrap()
+}
+
+#[test]
+fn a_run_of_an_agent_began_with_its_first_report() {
+    let collector = Program::new(
+        "listen = \"127.0.0.1:0\"\ndatabase = \"reports.db\"\n[hosts.web]\nid = 1\ntemplates = [\"t\"]\n\
+         [templates.t.services]\nCPU = [\"get_linux_cpu\", 15]\n",
+    );
+    let send = |collector: &Program, boot: &str, seq: u64, time: f64| {
+        let body = report(json!({"service_name": "CPU", "boot": boot, "seq": seq, "time": time}));
+        assert_eq!(collector.report("", &body).status, 200);
+    };
+    let since = |collector: &Program| {
+        let answer = collector.get("/api/hosts", "").json();
+        answer["hosts"][0]["run_since"].as_f64()
+    };
+    send(&collector, "a", 1, 1_700_000_015.0);
+    assert_eq!(since(&collector), None, "when it began, nobody knows");
+    // It has waited.
+    send(&collector, "a", 0, 1_700_000_000.0);
+    send(&collector, "a", 2, 1_700_000_030.0);
+    assert_eq!(since(&collector), Some(1_700_000_000.0));
+    let collector = Program::start(collector.kill());
+    send(&collector, "a", 3, 1_700_000_045.0);
+    assert_eq!(since(&collector), Some(1_700_000_000.0));
+    send(&collector, "b", 0, 1_700_000_100.0);
+    assert_eq!(since(&collector), Some(1_700_000_100.0));
 }

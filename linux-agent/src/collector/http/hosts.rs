@@ -15,8 +15,8 @@ use crate::client_name::ClientName;
 use crate::collector::lateness::{ReportState, in_all};
 use crate::collector::now::{now_ms, steady_ms};
 use crate::collector::settings::host::Host;
-use crate::collector::store::Unavailable;
 use crate::collector::store::reports::Stored;
+use crate::collector::store::{Unavailable, begun};
 
 /// What the query may say.
 #[derive(Deserialize)]
@@ -146,7 +146,34 @@ async fn states(
         state.carried_by = carriers.get(id).map(|it| (*it).clone());
         state
     });
-    Ok((hosts.collect(), now_ms))
+    let mut hosts: Vec<HostState> = hosts.collect();
+    add_beginnings(app, &mut hosts).await?;
+    Ok((hosts, now_ms))
+}
+
+/// When the runs began that do not say it themselves, as boards do by their `uptime`.
+async fn add_beginnings(app: &App, hosts: &mut [HostState]) -> Result<(), Unavailable> {
+    let asked: Vec<(String, String)> = unknown_runs(hosts)
+        .map(|it| {
+            let boot = it.boot.clone().unwrap_or_default();
+            (it.client_id.to_string(), boot)
+        })
+        .collect();
+    if asked.is_empty() {
+        return Ok(());
+    }
+    let begun = app
+        .store
+        .look_up(move |connection| begun::read(connection, &asked));
+    for (host, begun_ms) in unknown_runs(hosts).zip(begun.await?) {
+        host.run_since = begun_ms.map(seconds);
+    }
+    Ok(())
+}
+
+fn unknown_runs(hosts: &mut [HostState]) -> impl Iterator<Item = &mut HostState> {
+    let hosts = hosts.iter_mut();
+    hosts.filter(|it| it.run_since.is_none() && it.boot.is_some())
 }
 
 /// Who reports for each board.
@@ -203,7 +230,7 @@ fn state_of(app: &App, id: &ClientName, host: &Host, reports: Vec<Option<Stored>
         late_s: lateness.late_ms.map(seconds),
         last,
         boot: newest.and_then(|it| it.boot.clone()),
-        // `uptime` is that of the agent or the board.
+        // `uptime` is that of the board.
         run_since: newest.and_then(|it| Some(it.time.unwrap_or(it.received) - it.uptime?)),
         orders_fetched: app.watch.orders_ms(id).map(seconds),
         services,

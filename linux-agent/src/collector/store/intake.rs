@@ -11,6 +11,7 @@ use rusqlite::params;
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow, Transaction, TransactionBehavior};
 use serde_json::value::RawValue;
 
+use super::begun;
 use super::history::open::Row;
 use super::history::seal;
 use super::history::streams::{Last, Shared, Stream, Streams};
@@ -194,6 +195,10 @@ impl Intake {
                 report.seq,
                 report.data.get(),
             ])?;
+            if let Some((boot, 0)) = numbered(report) {
+                let sampled_ms = time_ms(report.time, *received_ms);
+                begun::note(&transaction, &client, boot, sampled_ms)?;
+            }
             batch.next += 1;
             batch.ids.push(Some((id, stream)));
         }

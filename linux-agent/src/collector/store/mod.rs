@@ -6,6 +6,7 @@
 //! ```
 
 pub(crate) mod backup;
+pub(crate) mod begun;
 pub(crate) mod file;
 mod file_id;
 pub(crate) mod fleet;

@@ -114,6 +114,13 @@ const HISTORY: &str = "
         name  TEXT NOT NULL PRIMARY KEY,
         value INTEGER NOT NULL
     ) STRICT;
+    CREATE TABLE begun (
+        id     INTEGER PRIMARY KEY,
+        client TEXT NOT NULL,
+        boot   TEXT NOT NULL,
+        at_ms  INTEGER NOT NULL,
+        UNIQUE (client, boot)
+    ) STRICT;
     ALTER TABLE runs ADD COLUMN numbers TEXT;
 ";
 
