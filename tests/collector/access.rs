@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde_json::json;
 
-use super::api::report;
+use super::running::report;
 use mote_test_support::collector::{Program, REPORT, bearer, write_secret};
 use mote_test_support::http::{Answer, Client};
 use mote_test_support::{DEADLINE, Running, mote, wait_for};

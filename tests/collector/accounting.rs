@@ -4,8 +4,8 @@ use std::sync::mpsc;
 
 use serde_json::{Value, json};
 
-use super::api::post_head;
-use super::api::report;
+use super::running::post_head;
+use super::running::report;
 use mote_test_support::collector::Program;
 use mote_test_support::http::Client;
 

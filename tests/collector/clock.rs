@@ -4,7 +4,7 @@ use std::process::Command;
 
 use serde_json::json;
 
-use super::api::report;
+use super::running::report;
 use mote_test_support::collector::Program;
 use mote_test_support::mote;
 

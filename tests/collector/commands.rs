@@ -10,7 +10,7 @@ use mote_agent::collector::MAX_OWN_CONNECTIONS;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use super::api::report;
+use super::running::report;
 use mote_test_support::collector::{Program, write_secret};
 use mote_test_support::{Running, mote};
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::api::report;
+use super::running::report;
 use mote_test_support::collector::{Program, post};
 use mote_test_support::http::Answer;
 use mote_test_support::{DEADLINE, wait_for};

@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::{Value, json};
 
 use super::access::ask;
-use super::api::report;
+use super::running::report;
 use mote_test_support::collector::Program;
 use mote_test_support::http::Answer;
 use mote_test_support::users::user;

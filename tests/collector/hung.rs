@@ -7,7 +7,7 @@ use mote_test_support::hung::{Hung, with_fuse};
 use mote_test_support::{DEADLINE, wait_for};
 use serde_json::json;
 
-use crate::api::report;
+use crate::running::report;
 
 const TOKEN: &str = "token-of-the-web-host";
 

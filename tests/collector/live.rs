@@ -7,7 +7,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use super::access::ask;
-use super::api::report;
+use super::running::report;
 use mote_test_support::collector::Program;
 use mote_test_support::users::user;
 use mote_test_support::{DEADLINE, wait_for};

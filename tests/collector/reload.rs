@@ -10,7 +10,7 @@ use mote_test_support::{DEADLINE, wait_for};
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::api::{post_head, report};
+use crate::running::{post_head, report};
 
 const TOML: &str = "listen = \"127.0.0.1:0\"\ndatabase = \"reports.db\"\n[hosts.web]\nid = 1\n";
 

@@ -7,7 +7,7 @@ use mote_test_support::http::Client;
 use mote_test_support::{DEADLINE, wait_for};
 use serde_json::{Value, json};
 
-use crate::api::report;
+use crate::running::report;
 
 const TOML: &str = "listen = \"127.0.0.1:0\"\ndatabase = \"reports.db\"\n[hosts.web]\nid = 1\n[hosts.db]\nid = 2\n";
 

@@ -15,7 +15,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::api::report;
+use super::running::report;
 use mote_test_support::collector::{Program, refusal, write_secret};
 use mote_test_support::http::Client;
 use mote_test_support::{DEADLINE, wait_for};

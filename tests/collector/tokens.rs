@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::api::report;
+use super::running::report;
 use mote_test_support::collector::{Program, REPORT, bearer, refusal, write_secret};
 use mote_test_support::http::{Answer, Client};
 use mote_test_support::{DEADLINE, wait_for};

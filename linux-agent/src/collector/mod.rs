@@ -27,7 +27,9 @@ mod alarms;
 mod auth;
 mod data;
 mod digest;
+mod error;
 mod files;
+mod following;
 mod http;
 mod lateness;
 mod notices;
@@ -44,37 +46,29 @@ mod tag;
 mod tls;
 mod watch;
 
-use std::collections::BTreeSet;
-use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use thiserror::Error;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 use tokio::sync::watch::Sender;
-use tokio::sync::{mpsc, oneshot};
 use tokio_rustls::TlsAcceptor;
 
-use crate::system::secret::SecretError;
 use alarms::duty::Alarms;
-use auth::Guard;
 use auth::sessions::Sessions;
-use http::app::{App, Rules, Sight};
+use following::{follow_settings, rules};
+use http::app::{App, Sight};
 use http::connections::{self, Listeners};
 use http::frames::Live;
 use http::hashing::Hashing;
 use lateness::Lateness;
 use now::steady_ms;
-use reload::{Loaded, Reloader, Watched};
-use settings::host::Host;
+use reload::Watched;
 use store::Store;
-use store::fleet;
-use store::open::OpenError;
-use tls::TlsFilesError;
 use watch::Watch;
 
 pub use alarms::courier::{MAIL_TIMEOUT, WEBHOOK_TIMEOUT};
@@ -89,6 +83,7 @@ pub use alarms::records::MAX_ROWS as MAX_ALARM_ROWS;
 pub use alarms::silences::MAX_SILENCES;
 pub use auth::attempts::{MAX_ADDRESSES as MAX_LOGIN_ADDRESSES, MAX_WAIT as MAX_LOGIN_WAIT};
 pub use auth::sessions::{LIFE_S as SESSION_LIFE_S, MAX_PER_USER as MAX_SESSIONS};
+pub use error::ServeError;
 pub use http::alarms::{MAX_HISTORY as MAX_ALARM_HISTORY, MAX_REASON, MAX_SILENCE_S};
 pub use http::batch::MAX_SENTENCE;
 pub use http::body::{BODY_TIMEOUT, MAX_BODIES_BYTES};
@@ -147,46 +142,6 @@ pub struct Handle {
     address: SocketAddr,
     stop: oneshot::Sender<()>,
     thread: JoinHandle<()>,
-}
-
-/// Why the collector cannot begin.
-#[derive(Debug, Error)]
-pub enum ServeError {
-    /// The address is taken, or not one of this host.
-    #[error("cannot listen on {address}: {cause}")]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// The system's error.
-        cause: io::Error,
-    },
-    /// The database cannot be used.
-    #[error(transparent)]
-    Store(#[from] OpenError),
-    /// Two would not know of each other's reports.
-    #[error(
-        "another collector runs with the database {}; stop it, or name another file", .0.display()
-    )]
-    Running(PathBuf),
-    /// Everybody could report and read.
-    #[error(
-        "whoever reaches {0} could report as any host and read everything, since no host has a token; set \
-         `require_tokens = true` and invite the hosts (mote invite HOST), listen on loopback, or allow it with \
-         `allow_anonymous = true`"
-    )]
-    Anonymous(SocketAddr),
-    /// A file with a token cannot be used.
-    #[error(transparent)]
-    Secret(#[from] SecretError),
-    /// A file for TLS cannot be used.
-    #[error(transparent)]
-    Tls(#[from] TlsFilesError),
-    /// Nobody knows who has enrolled.
-    #[error("the database is out of order, so the hosts that have enrolled are not known")]
-    Unavailable,
-    /// The system gives no thread or no event queue.
-    #[error("the collector cannot start: {0}")]
-    System(io::Error),
 }
 
 impl Collector {
@@ -389,150 +344,6 @@ fn own_socket(database: &Path) -> Result<Option<UnixListener>, ServeError> {
                 path.display()
             );
             Ok(None)
-        }
-    }
-}
-
-/// Who may have what by these settings, with the log told what a person should know of them.
-async fn rules(
-    settings: &ServerSettings,
-    address: SocketAddr,
-    store: Store,
-) -> Result<Rules, ServeError> {
-    let rules = made(settings, store).await?;
-    let (guard, hosts) = (&rules.guard, &rules.hosts);
-    let has_tokens = guard.has_tokens().await;
-    let client_certificates = settings
-        .tls
-        .as_ref()
-        .is_some_and(|it| it.client_authorities.is_some());
-    let is_local = address.ip().to_canonical().is_loopback();
-    if !is_local && !has_tokens && !client_certificates && !settings.allow_anonymous {
-        return Err(ServeError::Anonymous(address));
-    }
-    if hosts.is_empty() {
-        log::warn!(
-            "no hosts: every agent is refused until the settings have a table such as [hosts.web]"
-        );
-    }
-    for clash in &settings.clashes {
-        log::warn!("{clash}");
-    }
-    for remark in guard.remarks().await {
-        log::warn!("{remark}");
-    }
-    if !is_local && settings.tls.is_none() && has_tokens {
-        log::warn!(
-            "tokens go over the network in the clear to {address}; set tls_cert_file \
-             and tls_key_file, or listen on loopback"
-        );
-    }
-    Ok(rules)
-}
-
-/// What follows from the settings and from who has enrolled.
-async fn made(settings: &ServerSettings, store: Store) -> Result<Rules, ServeError> {
-    let mut hosts = settings.hosts.clone();
-    let mut fleet = BTreeSet::new();
-    let enrolled = store.look_up(fleet::read).await;
-    for (client, group) in enrolled.map_err(|_| ServeError::Unavailable)? {
-        // What a file says goes first. A group that is gone has no hosts.
-        if let Some(host) = settings.groups.get(&group) {
-            hosts.entry(client).or_insert_with_key(|client| {
-                fleet.insert(client.clone());
-                Host {
-                    label: client.to_string(),
-                    ..host.clone()
-                }
-            });
-        }
-    }
-    let hosts = Arc::new(hosts);
-    let reader = settings.read_token_file.clone();
-    let guard = Guard::new(Arc::clone(&hosts), settings.require_tokens, reader, store).await?;
-    Ok(Rules {
-        hosts,
-        guard,
-        fleet: Arc::new(fleet),
-        groups: Arc::clone(&settings.groups),
-        enroll_into: settings.enroll_into.clone(),
-        access: Arc::clone(&settings.access),
-        has_tls: settings.tls.is_some(),
-    })
-}
-
-/// From now on these rules count, for alarms and sessions too: of who has enrolled as of who stands in the settings.
-async fn in_force(app: &App, rules: Rules, settings: &ServerSettings) {
-    let access = Arc::clone(&rules.access);
-    app.alarms
-        .follow(Arc::clone(&rules.hosts), settings.notify.clone());
-    app.follow(rules);
-    app.sessions.follow(&access).await;
-}
-
-/// Never done. Requests under way keep the rules that they began with, and connections their encryption.
-async fn follow_settings(
-    settings: ServerSettings,
-    watched: Option<Watched>,
-    mut hangups: Signal,
-    address: SocketAddr,
-    app: Arc<App>,
-    tls: Sender<Option<TlsAcceptor>>,
-) {
-    let (follow, mut loaded) = mpsc::unbounded_channel();
-    let Some(watched) = watched else {
-        return std::future::pending().await;
-    };
-    let reloader = match Reloader::start(watched, follow) {
-        Ok(reloader) => reloader,
-        Err(cause) => {
-            log::error!("the settings are not read again when they change: {cause}");
-            return std::future::pending().await;
-        }
-    };
-    let mut current = settings.clone();
-    loop {
-        let new = tokio::select! {
-            () = app.has_enrolled.notified() => {
-                match made(&current, app.store.clone()).await {
-                    Ok(rules) => in_force(&app, rules, &current).await,
-                    Err(error) => log::error!("{error}; who enrolled last is not known yet"),
-                }
-                continue;
-            }
-            _ = hangups.recv() => {
-                reloader.hang_up();
-                continue;
-            }
-            new = loaded.recv() => new,
-        };
-        // The thread ends only with `reloader`.
-        let Some(Loaded {
-            settings: new,
-            tls: encryption,
-        }) = new
-        else {
-            return std::future::pending().await;
-        };
-        match rules(&new, address, app.store.clone()).await {
-            Ok(rules) => {
-                log::info!("the settings were read again; hosts: {}", rules.hosts.len());
-                let at_start = |it: &ServerSettings| {
-                    (it.listen, it.database.clone(), it.max_connections, it.store)
-                };
-                if at_start(&new) != at_start(&settings) {
-                    log::warn!(
-                        "`listen`, `database`, `max_connections`, `keep_…` and `commit_pause_ms` are read at start only: restart the collector to \
-                         change them"
-                    );
-                }
-                in_force(&app, rules, &new).await;
-                tls.send_replace(encryption);
-                current = new;
-            }
-            Err(error) => {
-                log::error!("{error}; the settings that were read before stay in force");
-            }
         }
     }
 }

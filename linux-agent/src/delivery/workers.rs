@@ -302,7 +302,6 @@ impl State {
         }
     }
 
-    /// A chore takes too long to wait for it.
     /// A part of the queue that cannot be read stays where it is.
     fn note_reading(&mut self, chore: &Chore) {
         let (Some(wanted), unread) = (&chore.wanted, &chore.unread) else {
@@ -323,6 +322,7 @@ impl State {
         }
     }
 
+    /// A chore takes too long to wait for it.
     pub fn note_stall(&mut self, now: Uptime) {
         if self.dispatcher.uplink.queue().is_stalled(now) {
             let sentence = format!("the queue's disk does not answer{KEPT_IN_MEMORY}");
