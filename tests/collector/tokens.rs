@@ -11,7 +11,8 @@ use tempfile::TempDir;
 use super::running::report;
 use mote_test_support::collector::{Program, REPORT, bearer, refusal, write_secret};
 use mote_test_support::http::{Answer, Client};
-use mote_test_support::{DEADLINE, wait_for};
+use mote_test_support::site::said;
+use mote_test_support::{DEADLINE, mote, wait_for};
 
 const WEB: &str = "token-of-the-web-host";
 const DB: &str = "token-of-the-database-host";
@@ -104,6 +105,33 @@ fn each_host_asks_and_reports_with_its_own_token_only() {
     assert_eq!(basic.status, 401);
     let output = collector.output();
     assert!(!output.contains("token-of"), "{output}");
+}
+
+#[test]
+fn a_host_that_is_refused_is_said_to_be_until_it_is_let_in() {
+    let collector = Program::start(folder(""));
+    let refused = |id: u32| {
+        let path = format!("/api/hosts?client_id={id}");
+        collector.get(&path, "").json()["hosts"][0]["refused"].as_f64()
+    };
+    assert_eq!(refused(1), None);
+    assert_eq!(collector.services("1", WRONG).status, 401);
+    assert_eq!(collector.services("7", DB).status, 403);
+    assert!(refused(1) > Some(1e9) && refused(7) > Some(1e9));
+    assert_eq!(refused(2), None);
+    let one = said(
+        mote()
+            .arg("--config")
+            .arg(collector.folder.path().join("server.toml"))
+            .args(["hosts", "web"]),
+    );
+    assert!(one.out.contains("for want of a valid token"), "{one:?}");
+    // The instant of a refusal is in milliseconds, and so is that of what comes after it.
+    wait_for("another millisecond", DEADLINE, || {
+        assert_eq!(collector.services("1", WEB).status, 200);
+        refused(1).is_none().then_some(())
+    });
+    assert!(refused(7).is_some());
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use mote_test_browser::{Browser, DESK, PHONE};
 use mote_test_support::collector::Program;
 use mote_test_support::users::user;
+use mote_test_support::{DEADLINE, wait_for};
 use serde_json::json;
 
 use super::login::log_in;
@@ -130,7 +131,7 @@ fn a_viewer_sees_alarms_and_may_not_silence() {
     browser.open(&url(&collector, "#/alarms"));
     log_in(&browser, "bob", password);
     browser.wait_for("the alarm", &format!("{ROWS} return places.length > 0"));
-    let controls = "return [...document.querySelectorAll('.alarms button, .alarms form')].filter(it => it.getClientRects().length > 0).length";
+    let controls = "return [...document.querySelectorAll('.alarms button:not(.quiet), .alarms form')].filter(it => it.getClientRects().length > 0).length";
     assert_eq!(browser.run(controls), json!(0));
     // Nor by hand.
     let status = |method: &str, path: &str| {
@@ -146,6 +147,59 @@ fn a_viewer_sees_alarms_and_may_not_silence() {
         "const call = new XMLHttpRequest(); call.open('GET', 'api/alarms', false); call.send(); return JSON.parse(call.response).silences",
     );
     assert_eq!(silences, json!([]));
+}
+
+/// What is over is read on for, and all that is shown is saved.
+#[test]
+fn alarms_that_are_over_are_read_on_for_and_saved() {
+    let Some(browser) = Browser::start("alarms_that_are_over_are_read_on_for_and_saved") else {
+        return;
+    };
+    let collector = Program::new(TOML);
+    for (seq, used) in [(0, 99.0), (1, 40.0), (2, 98.0), (3, 30.0)] {
+        let disk = json!({"status": 0, "data": {"/home": {"used_p": used}}});
+        report(&collector, json!(1), "Disks", 10.0 - seq as f64, seq, disk);
+        let over = (seq as usize).div_ceil(2);
+        wait_for("the alarm and its end", DEADLINE, || {
+            let alarms = collector.get("/api/alarms", "").json();
+            let count = |list: &str| alarms[list].as_array().unwrap().len();
+            let is_active = count("active") == (seq as usize + 1) % 2;
+            (is_active && count("history") == over).then_some(())
+        });
+    }
+    // Pages of one, which otherwise would take a hundred alarms.
+    browser.before_each_page(
+        "const ask = window.fetch;
+         const inOnes = to => to.startsWith('api/alarms') && !to.includes('limit=');
+         window.fetch = (to, how) => ask(inOnes(to) ? `${to}${to.includes('?') ? '&' : '?'}limit=1` : to, how);
+         URL.createObjectURL = blob => { blob.text().then(it => { window.saved = it }); return '#' };
+         HTMLAnchorElement.prototype.click = () => {};",
+    );
+    browser.open(&url(&collector, "#/alarms"));
+    let rows = |count: usize| {
+        let words =
+            format!("return document.querySelectorAll('.alarms tbody tr').length === {count}");
+        browser.wait_for("the rows", &words);
+    };
+    let more = "const more = [...document.querySelectorAll('.alarms button')].find(it => it.textContent === 'Show earlier ones');";
+    rows(1);
+    browser.run(&format!("{more} more.click()"));
+    rows(2);
+    // There may be more behind a full page.
+    browser.run(&format!("{more} more.click()"));
+    browser.wait_for("the end", &format!("{more} return more === undefined"));
+    rows(2);
+    browser.run(
+        "[...document.querySelectorAll('.alarms button')].find(it => it.textContent === 'CSV').click()",
+    );
+    let saved = browser.wait_for("the file", "return window.saved");
+    let lines: Vec<&str> = saved.as_str().unwrap().lines().collect();
+    assert_eq!(lines.len(), 3, "{saved}");
+    assert!(
+        lines[1].starts_with("web,disk_full,/home,cleared,"),
+        "{saved}"
+    );
+    assert_quiet(&browser);
 }
 
 #[test]

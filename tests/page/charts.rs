@@ -2,6 +2,7 @@
 
 use mote_test_browser::{Browser, DESK, PHONE};
 use mote_test_support::collector::Program;
+use mote_test_support::{DEADLINE, wait_for};
 use serde_json::json;
 
 use super::seen::{TWO_HOSTS, assert_quiet, now, report, url};
@@ -49,9 +50,47 @@ fn a_range_is_dragged_open_and_left_by_back() {
         "the range above the charts",
         "return !document.querySelector('.span').textContent.includes('live')",
     );
+    browser.run("document.querySelector('.figures summary').click()");
+    wait_for("the figures of this range", DEADLINE, || {
+        let (asked, shown) = (asked(&browser, "CPU")?, shown(&browser));
+        let is_of_range = asked.contains(&format!("from={from}&to={to}&"));
+        let of_api = figures(&collector, &asked, "user");
+        (is_of_range && of_api.len() >= 4 && shown == of_api).then_some(())
+    });
     browser.back();
     browser.wait_for("the hour", "return location.hash === '#/host/1?range=1h' && document.querySelector('.span').textContent.includes('live')");
     assert_quiet(&browser);
+}
+
+/// What the page asked last of a service's history, as path and query.
+fn asked(browser: &Browser, service: &str) -> Option<String> {
+    let urls = browser.run("return performance.getEntriesByType('resource').map(it => it.name)");
+    let urls = urls.as_array().unwrap().iter().rev();
+    let wanted = format!("service={service}&");
+    let mut of_service = urls.filter_map(|it| it.as_str().unwrap().split_once("/api/series?"));
+    let (_, query) = of_service.find(|(_, query)| query.contains(&wanted))?;
+    Some(format!("/api/series?{query}"))
+}
+
+/// The second column of the open table of each time.
+fn shown(browser: &Browser) -> Vec<String> {
+    let cells = browser.run(
+        "return [...document.querySelectorAll('.figures table:nth-of-type(2) tbody tr')].map(it => it.children[2].textContent)",
+    );
+    let cells = cells.as_array().unwrap().iter();
+    cells.map(|it| it.as_str().unwrap().to_owned()).collect()
+}
+
+/// A field's shares by the API, the newest first, as the page writes them.
+fn figures(collector: &Program, path: &str, field: &str) -> Vec<String> {
+    let answer = collector.get(path, "").json();
+    let mut columns = answer["columns"].as_array().unwrap().iter();
+    let column = columns.find(|it| it["field"] == field).unwrap();
+    let figures = column["avg"].as_array().unwrap().iter().rev();
+    figures
+        .filter_map(|it| it.as_f64())
+        .map(|it| format!("{it:.1} %"))
+        .collect()
 }
 
 /// When there is something to draw, in seconds before now.

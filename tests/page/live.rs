@@ -82,6 +82,26 @@ fn what_changes_is_seen_without_asking() {
 }
 
 #[test]
+fn a_host_that_is_refused_says_so() {
+    let Some(browser) = Browser::start("a_host_that_is_refused_says_so") else {
+        return;
+    };
+    let collector = Program::new(&format!(
+        "listen = \"127.0.0.1:0\"\ndatabase = \"reports.db\"\n[hosts.web]\nid = 1\ntoken_sha256 = \"{}\"\ntemplates = [\"t\"]\n\
+         [templates.t.services]\nLoad = [\"get_linux_load\", 15]\n",
+        "0".repeat(64)
+    ));
+    browser.open(&url(&collector, ""));
+    browser.wait_for("the rows", ROWS);
+    assert_eq!(collector.services("1", "another-token").status, 401);
+    browser.wait_for(
+        "why",
+        "return document.querySelector('.hosts .why').textContent.startsWith('Refused: it has no valid token, last at ')",
+    );
+    assert_quiet(&browser);
+}
+
+#[test]
 fn a_host_that_stops_is_shown_as_silent_with_its_alarm() {
     let Some(browser) = Browser::start("a_host_that_stops_is_shown_as_silent_with_its_alarm")
     else {

@@ -26,6 +26,7 @@ struct Host {
     late_s: Option<f64>,
     last: Option<f64>,
     orders_fetched: Option<f64>,
+    refused: Option<f64>,
     services: Vec<Service>,
 }
 
@@ -139,6 +140,12 @@ fn one(host: &Host) -> String {
     );
     if let Some(fetched) = host.orders_fetched {
         text.push_str(&format!("It fetched its orders at {}.\n", written(fetched)));
+    }
+    if let Some(refused) = host.refused {
+        let refused = written(refused);
+        text.push_str(&format!(
+            "It was refused at {refused}, for want of a valid token: enroll it again.\n"
+        ));
     }
     let mut table = Table::new(&[
         "SERVICE",

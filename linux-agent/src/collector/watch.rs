@@ -69,6 +69,7 @@ pub struct Twin {
 #[derive(Default)]
 struct Watched {
     orders_ms: Option<i64>,
+    refused_ms: Option<i64>,
     clock: ClockWindow,
     /// The one that reported last stands at the end.
     runs: Vec<LiveRun>,
@@ -110,6 +111,18 @@ impl Watch {
         } else {
             hosts.entry(client.clone()).or_default().orders_ms = Some(now_ms);
         }
+    }
+
+    /// Notes that somebody asked or reported as `client`, which is one of the hosts, without a token for that.
+    pub fn note_refused(&self, client: &ClientName, now_ms: i64) {
+        let mut hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        hosts.entry(client.clone()).or_default().refused_ms = Some(now_ms);
+    }
+
+    /// When that happened last, since this collector started.
+    pub fn refused_ms(&self, client: &ClientName) -> Option<i64> {
+        let hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        hosts.get(client)?.refused_ms
     }
 
     /// By how many milliseconds the clock of `client` is behind, or all its reports come late; below 0: ahead.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::header::{CONNECTION, HOST, HeaderValue, TRANSFER_ENCODING};
-use axum::http::{Request, Response, Version};
+use axum::http::{Request, Response, StatusCode, Version};
 use axum::response::IntoResponse;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -31,6 +31,8 @@ use super::idle::{Idle, Told, Visit};
 use super::places::{ACCEPT_PAUSE, Places};
 use super::refusal::{Refusal, Refusals, Refused};
 use super::way::Way;
+use crate::client_name::ClientName;
+use crate::collector::now::now_ms;
 use crate::collector::tls::HANDSHAKE_TIMEOUT;
 
 /// At most this many over the collector's own socket, beside those to the port.
@@ -298,6 +300,12 @@ async fn answer(
             sentence,
             client,
         } = refused;
+        let is_denied = matches!(*status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+        let id = client.as_deref().cloned();
+        let id = id.or_else(|| claimed.map(ClientName::from_text));
+        if let Some(id) = id.filter(|id| is_denied && app.rules().hosts.contains_key(id)) {
+            app.watch.note_refused(&id, now_ms());
+        }
         let client = client.as_ref().map(|id| format!("client {id}"));
         let claimed = || claimed.map(|id| format!("who says to be client {id}"));
         let client = client.or_else(claimed);

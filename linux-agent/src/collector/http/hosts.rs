@@ -51,6 +51,8 @@ struct HostState {
     run_since: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     orders_fetched: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused: Option<f64>,
     services: Vec<ServiceState>,
 }
 
@@ -94,6 +96,8 @@ pub struct Mark {
     /// Of each service the last report, and whether the next one is late.
     services: Vec<(Option<i64>, bool)>,
     orders_ms: Option<i64>,
+    /// Whether it was refused before it was let in, if at all.
+    is_refused: bool,
 }
 
 /// The mark of a host of the settings.
@@ -102,9 +106,16 @@ pub fn mark(app: &App, id: &ClientName, host: &Host) -> Mark {
     let lateness = app.lateness.of(id, host, last, steady_ms());
     let services = host.services.keys().zip(&lateness.services);
     let services = services.map(|(name, it)| (last(name), it.late_ms.is_some()));
+    let services: Vec<_> = services.collect();
+    let received = host
+        .services
+        .keys()
+        .filter_map(|name| app.store.last(id, name));
+    let last_ms = received.map(|it| it.received_ms).max();
     Mark {
-        services: services.collect(),
+        services,
         orders_ms: app.watch.orders_ms(id),
+        is_refused: refused_ms(app, id, last_ms).is_some(),
     }
 }
 
@@ -233,8 +244,18 @@ fn state_of(app: &App, id: &ClientName, host: &Host, reports: Vec<Option<Stored>
         // `uptime` is that of the board.
         run_since: newest.and_then(|it| Some(it.time.unwrap_or(it.received) - it.uptime?)),
         orders_fetched: app.watch.orders_ms(id).map(seconds),
+        refused: refused_ms(app, id, last.map(|it| (it * 1000.0) as i64)).map(seconds),
         services,
     }
+}
+
+/// When a host was refused last, if nothing of it was taken since: neither a report, nor the question for its orders.
+fn refused_ms(app: &App, id: &ClientName, last_ms: Option<i64>) -> Option<i64> {
+    let taken_ms = last_ms.max(app.watch.orders_ms(id));
+    let refused_ms = app.watch.refused_ms(id)?;
+    taken_ms
+        .is_none_or(|it| it < refused_ms)
+        .then_some(refused_ms)
 }
 
 fn seconds(ms: i64) -> f64 {

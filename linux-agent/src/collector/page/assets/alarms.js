@@ -1,9 +1,10 @@
 // What is wrong, since when, who heard of it; silences; and what is over.
 
 import { ask, send } from "./api.js";
-import { el, setChildren, setText } from "./dom.js";
+import { el, save, setChildren, setText } from "./dom.js";
 import { hostLink } from "./hosts.js";
 import { isAdmin } from "./session.js";
+import { csv } from "./table.js";
 import { count, duration, fullInstant, instant, zone } from "./words.js";
 
 const ASK_AGAIN_MS = 2000;
@@ -19,6 +20,9 @@ export class AlarmsView {
     this.failure = el("p", { class: "error", role: "alert", hidden: true });
     this.places = Object.fromEntries(["active", "silences", "pending", "history"].map((name) => [name, el("div", {})]));
     this.told = {};
+    /// Of alarms that are over: those that were read on for, and where still earlier ones begin.
+    this.earlier = [];
+    this.hasReadOn = false;
     this.form = this.makeForm();
     const part = (heading, ...content) => [el("h2", {}, heading), ...content];
     this.notify = el("p", { class: "note" });
@@ -29,6 +33,7 @@ export class AlarmsView {
       this.failure,
       this.places.active,
       this.notify,
+      el("button", { type: "button", class: "quiet", click: () => this.save() }, "CSV"),
       ...part("Silences", this.places.silences, this.form),
       ...part("Bad, but not for long enough", this.places.pending),
       ...part("Over", this.places.history),
@@ -73,9 +78,30 @@ export class AlarmsView {
     this.fill("active", answer.active, (list) => [list.length === 0 ? el("p", { class: "empty" }, "Nothing is wrong.") : this.table("Active alarms", list, answer.now)]);
     this.fill("silences", answer.silences, (list) => [list.length === 0 ? el("p", { class: "note" }, "There is none.") : this.silences(list)]);
     this.fill("pending", answer.pending, (list) => [list.length === 0 ? el("p", { class: "note" }, "There is none.") : this.table("Pending alarms", list, answer.now)]);
-    const more = answer.next === undefined ? undefined : el("p", { class: "note" }, "Earlier ones: GET api/alarms with before.");
-    this.fill("history", answer.history, (list) => (list.length === 0 ? [el("p", { class: "note" }, "There is none.")] : [this.table("Alarms that are over", list, answer.now), more]));
+    const isNew = new Set(answer.history.map((it) => it.id));
+    const over = [...answer.history, ...this.earlier.filter((it) => !isNew.has(it.id))];
+    if (this.hasReadOn) this.earlier = over;
+    else this.next = answer.next;
+    this.fill("history", { over, next: this.next }, ({ over, next }) => [
+      over.length === 0 ? el("p", { class: "note" }, "There is none.") : this.table("Alarms that are over", over, answer.now),
+      next !== undefined && el("button", { type: "button", class: "quiet", click: () => this.readOn() }, "Show earlier ones"),
+    ]);
+    this.all = [...answer.active, ...over];
     for (const time of this.element.querySelectorAll("[data-since]")) setText(time, duration(answer.now - Number(time.dataset.since)));
+  }
+
+  readOn() {
+    return this.change(async () => {
+      const { history, next } = await ask("api/alarms", { before: this.next });
+      Object.assign(this, { earlier: [...this.earlier, ...history], next, hasReadOn: true });
+    });
+  }
+
+  /// Those that are active and those that are over, as they are shown.
+  save() {
+    const time = (seconds) => (seconds === undefined ? "" : new Date(seconds * 1000).toISOString());
+    const rows = (this.all ?? []).map((it) => [it.host, it.name, it.item, it.state, it.severity, time(it.since), time(it.ended), it.value, it.limit, it.text]);
+    save("alarms.csv", "text/csv", csv(["host", "alarm", "item", "state", "severity", "since", "ended", "value", "limit", "text"], rows));
   }
 
   /// Only what changed, so that a selection and the focus stay.
@@ -117,7 +143,7 @@ export class AlarmsView {
   silences(list) {
     const items = list.map((it) => {
       const end = isAdmin() && el("button", { type: "button", click: () => this.end(it.id) }, "End");
-      return el("li", {}, `${it.alarm ?? "All alarms"} of ${it.host}, until ${fullInstant(it.until)}: ${it.reason} `, end);
+      return el("li", {}, `${it.alarm ?? "All alarms"} of ${it.host}, until ${fullInstant(it.until)}: ${it.reason} (${it.by}) `, end);
     });
     return el("ul", { class: "silences" }, items);
   }

@@ -2,13 +2,14 @@
 
 import { ADD_LINK } from "./add.js";
 import { ask } from "./api.js";
-import { choice, el, setAttribute, setChildren, setText } from "./dom.js";
+import { choice, el, save, setAttribute, setChildren, setText } from "./dom.js";
 import { startOf } from "./figures.js";
 import { hostLink } from "./hosts.js";
 import { Marks } from "./marks.js";
 import { rankOf } from "./plugins.js";
 import { Section } from "./section.js";
 import { isAdmin } from "./session.js";
+import { csv, fileName } from "./table.js";
 import { whyOf } from "./why.js";
 import { STATES, ago, count, duration, instant, interval, stateInWords, zone } from "./words.js";
 
@@ -64,6 +65,7 @@ export class HostView {
       el("h2", {}, "Orders"),
       this.fetched,
       table("Orders", head(...ORDER_HEADS), this.orders),
+      el("button", { type: "button", class: "quiet", click: () => this.saveOrders() }, "CSV"),
       el("h2", {}, "Reports that came"),
       this.account,
     );
@@ -239,8 +241,12 @@ export class HostView {
     ]);
     const key = JSON.stringify(rows);
     if (key === this.ordersKey) return;
-    this.ordersKey = key;
+    Object.assign(this, { ordersKey: key, orderRows: rows });
     this.orders.replaceChildren(...rows.map(([name, ...rest]) => el("tr", {}, el("th", { scope: "row" }, name), rest.map((it, index) => el("td", { "data-name": ORDER_HEADS[index + 1] }, it)))));
+  }
+
+  saveOrders() {
+    save(`${fileName(this.host.label, "orders")}.csv`, "text/csv", csv(ORDER_HEADS, this.orderRows));
   }
 
   async askAccount() {

@@ -28,6 +28,7 @@ function reason(host, hosts, now) {
   const gateway = host.carried_by === undefined ? undefined : hosts.find((it) => it.client_id === host.carried_by);
   const isGatewayAway = gateway && (gateway.state === "silent" || gateway.state === "never");
   if (host.state !== "reporting" && isGatewayAway) return `Its gateway ${gateway.label}: ${stateInWords(gateway, now)}`;
+  if (host.refused !== undefined) return `Refused: it has no valid token, last at ${instant(host.refused, now)}; enroll it again`;
   if (host.services.length === 0) return "Nothing is ordered of it: give it a template";
   if (host.state === "never") {
     const fetched = host.orders_fetched;
