@@ -2,7 +2,7 @@
 //! an instruction takes 8 ns, so that the truth is a number of instructions and no clock.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use mote_test_support::elf::Elf;
 use mote_test_support::qemu::image_named;
@@ -145,11 +145,9 @@ fn a_crash_is_reported_by_the_next_boot() {
         ("panic", "panic"),
         ("hang", "watchdog"),
     ] {
-        let mut board = qemu("load", &[format!("{kind}=9")])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(board.stdout.take().unwrap()).lines();
+        let mut command = qemu("load", &[format!("{kind}=9")]);
+        let mut board = Killed(command.stdout(Stdio::piped()).spawn().unwrap());
+        let lines = BufReader::new(board.0.stdout.take().unwrap()).lines();
         // Each boot crashes anew, so they come for ever.
         let mut crashes = lines.map_while(Result::ok).filter_map(|line| {
             let is_first = line.contains(r#""service_name":"Crash""#) && !line.contains("age");
@@ -176,8 +174,16 @@ fn a_crash_is_reported_by_the_next_boot() {
                 assert!(place.contains("call_null"), "{data}: {place}");
             }
         }
-        board.kill().unwrap();
-        board.wait().unwrap();
+    }
+}
+
+/// Ends with the test, also if that fails: it would run for ever.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
