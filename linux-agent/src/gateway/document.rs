@@ -1,19 +1,22 @@
 //! The services document as a board gets it: without white space, nothing but the services, on one sealed line.
 
-use std::fmt;
-
 use mote_core::{Config, ConfigError, frame};
 use serde::ser::{Serialize, SerializeMap, Serializer};
+use thiserror::Error;
 
 use super::line::MAX_LINE;
 use crate::protocol::{MAX_NAME, MAX_SERVICES};
 
 /// Why a document is not sent to a board. It displays as the end of a sentence.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Error, PartialEq, Eq)]
 pub enum DocumentError {
     /// It is no services document.
+    #[error("is not passed on: {0}")]
     Invalid(Box<ConfigError<MAX_NAME>>),
     /// The line would have this many bytes.
+    #[error(
+        "takes a line of {0} bytes, more than the {MAX_LINE} that a board reads; give it fewer services or shorter names"
+    )]
     TooLarge(usize),
 }
 
@@ -70,20 +73,6 @@ impl Serialize for Seconds {
         }
     }
 }
-
-impl fmt::Display for DocumentError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            DocumentError::Invalid(error) => write!(f, "is not passed on: {error}"),
-            DocumentError::TooLarge(length) => write!(
-                f,
-                "takes a line of {length} bytes, more than the {MAX_LINE} that a board reads; give it fewer services or shorter names"
-            ),
-        }
-    }
-}
-
-impl std::error::Error for DocumentError {}
 
 #[cfg(test)]
 mod tests {

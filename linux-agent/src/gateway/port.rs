@@ -1,6 +1,5 @@
 //! A serial port: raw, 8 data bits, no parity, one stop bit; termios(3). Nothing here waits.
 
-use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -14,6 +13,7 @@ use nix::sys::termios::{
     tcgetattr, tcsetattr,
 };
 use rustix::fs::FlockOperation;
+use thiserror::Error;
 
 /// The kernel's constant for each rate that the settings allow.
 const SPEEDS: &[(u32, BaudRate)] = &[
@@ -47,15 +47,22 @@ pub struct Port {
 }
 
 /// Why a port is not open. It displays as the end of a sentence that names it.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub enum PortError {
+    /// It does not exist.
+    #[error("is not there")]
+    Missing,
     /// It is no serial port.
+    #[error("is no serial port")]
     NoTerminal,
     /// Another program has it.
+    #[error("is in use by another program")]
     InUse,
     /// The device is gone.
+    #[error("has been unplugged or hung up")]
     HungUp,
     /// The system refuses.
+    #[error("cannot be used: {0}")]
     System(io::Error),
 }
 
@@ -150,6 +157,7 @@ fn is_for_now(error: &io::Error) -> bool {
 impl From<io::Error> for PortError {
     fn from(error: io::Error) -> Self {
         match error.raw_os_error().map(Errno::from_raw) {
+            Some(Errno::ENOENT) => PortError::Missing,
             Some(Errno::ENOTTY) => PortError::NoTerminal,
             Some(Errno::EBUSY) => PortError::InUse,
             // The error of a device that is being pulled out.
@@ -170,22 +178,6 @@ impl From<rustix::io::Errno> for PortError {
         io::Error::from(errno).into()
     }
 }
-
-impl fmt::Display for PortError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            PortError::NoTerminal => f.write_str("is no serial port"),
-            PortError::InUse => f.write_str("is in use by another program"),
-            PortError::HungUp => f.write_str("has been unplugged or hung up"),
-            PortError::System(error) if error.kind() == ErrorKind::NotFound => {
-                f.write_str("is not there")
-            }
-            PortError::System(error) => write!(f, "cannot be used: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for PortError {}
 
 #[cfg(test)]
 mod tests {

@@ -1,11 +1,11 @@
 //! Token and certificates for the server, kept up to date with their files.
 
-use std::fmt;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use thiserror::Error;
 use ureq::http::HeaderValue;
 
 use crate::http::reading::Reader;
@@ -37,13 +37,18 @@ pub struct Access {
 }
 
 /// Why token or certificates are not used. It displays as one sentence.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub enum AccessError {
     /// The token's file.
+    #[error("{0}")]
     Token(SecretError),
     /// The certificates, or the key.
+    #[error("{0}")]
     Tls(tls::TlsConfigError),
     /// What these files hold cannot be told.
+    #[error(
+        "{0} is on a file system that does not answer: have it answer again, or name a file elsewhere"
+    )]
     Hangs(String),
 }
 
@@ -319,18 +324,3 @@ fn stamp(path: &Path) -> Option<Stamp> {
     let it = fs::metadata(path).ok()?;
     Some((it.dev(), it.ino(), it.size(), it.ctime(), it.ctime_nsec()))
 }
-
-impl fmt::Display for AccessError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            AccessError::Token(error) => error.fmt(f),
-            AccessError::Tls(error) => error.fmt(f),
-            AccessError::Hangs(files) => write!(
-                f,
-                "{files} is on a file system that does not answer: have it answer again, or name a file elsewhere"
-            ),
-        }
-    }
-}
-
-impl std::error::Error for AccessError {}
