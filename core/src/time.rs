@@ -139,8 +139,8 @@ impl fmt::Display for Interval {
 /// Extends a free-running 32-bit timer to 64 bits.
 ///
 /// [`Extender::extend`] must see the timer at least twice a wrap: every 24 days for a timer of milliseconds, every 35
-/// minutes for one of microseconds. A step of more than half a wrap is taken for one back, which is none: an interrupt
-/// may have looked at the timer before whom it interrupted gives what it saw.
+/// minutes for one of microseconds. A step of more than half a wrap is a step back and changes nothing: an interrupt may
+/// read the timer and report it before the code that it interrupted reports its older reading.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Extender {
     last: u64,

@@ -52,7 +52,7 @@ mod tests {
     }
 
     proptest! {
-        /// What another's reader makes of it is what another's writer would have written.
+        /// serde_json reads the same values from our text as from its own.
         #[test]
         fn values_come_back(
             text in ".*",

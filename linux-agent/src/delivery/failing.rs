@@ -18,8 +18,8 @@ const MANY: usize = 4;
 const LONG_MS: u64 = 1000;
 const MANY_LONG: usize = 2;
 
-/// For this long after a report was taken behind one that failed, that many failures are needed again before each
-/// delay: if half of all calls fail at random, a single failure says little.
+/// For this long after a report was taken right behind one that failed, each further delay needs [`MANY`] failures
+/// again: if half of all calls fail at random, a single failure says little.
 const RECENT_MS: u64 = 60_000;
 
 /// The delays of a service that fails alone: the first, doubled up to the last.

@@ -103,7 +103,7 @@ impl Outbound {
         let mut answer = Vec::new();
         let mut reader = response.body_mut().as_reader().take(most);
         let read = reader.read_to_end(&mut answer);
-        // The head says what became of the call. Of an answer that is wanted, half is none.
+        // The head alone says what became of the call. Where the body is wanted, too, half of it is an error.
         if let Err(cause) = read
             && most > words::MAX_LOOKED_AT
         {

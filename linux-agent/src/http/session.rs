@@ -59,9 +59,9 @@ impl Session {
         }
     }
 
-    /// Sends one request and follows redirects within the origin, with the same method and body. What has a body
-    /// follows only those that promise to keep both (307, 308): behind another one nobody takes the body, a login page
-    /// for example, though it answers 200.
+    /// Sends one request and follows redirects within the origin, with the same method and body. A request with a body
+    /// follows only 307 and 308, which keep both: behind the others the body gets lost, for example on a login page
+    /// that answers 200.
     pub fn call(
         &self,
         method: Method,

@@ -73,7 +73,7 @@ impl Flying {
         lost.map(|it| it.landed = Landed::Lost).count() as u64
     }
 
-    /// Gives up those that only memory has. Gives their numbers, as far as they have some.
+    /// Gives up the reports that are in memory only. Returns their numbers, `None` for one without a number yet.
     pub fn forget(&mut self) -> impl Iterator<Item = Option<u64>> {
         let unstored = self.0.iter_mut().filter(|it| !it.stored && !it.is_gone());
         unstored.map(|it| {

@@ -307,8 +307,8 @@ impl Queue {
         books.is_none_or(|it| it.is_open && it.retry_at.is_none())
     }
 
-    /// Whether no report waits for the disk, or the disk is not there to be waited for. One that is on its way to the
-    /// server, and was sent while there was no disk, counts until the server has it or it is back.
+    /// Whether no report waits for the disk, or the disk is away, so that waiting is no use. A report that was sent while
+    /// the disk was away counts as waiting until the server has it or the disk is back.
     pub fn is_stored(&self, now: Uptime) -> bool {
         self.unstored() == 0 || !self.waits_for_disk(now)
     }

@@ -41,7 +41,7 @@ pub enum Holder {
 }
 
 impl Sessions {
-    /// With those that were open before the start and are as good as then.
+    /// Loads the sessions that were open before the start and are still valid.
     pub async fn start(store: Store, access: &Access, now_ms: i64) -> Sessions {
         let read = store.look_up(move |connection| sessions::read(connection, now_ms));
         // If the database cannot be read now, they log in again.

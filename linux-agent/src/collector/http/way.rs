@@ -121,7 +121,7 @@ impl Way {
     }
 }
 
-/// The address nearest to the proxies that is none of them: what stands before it, anybody may have written.
+/// The last address in X-Forwarded-For that is not a trusted proxy. Those before it can be forged.
 fn client(headers: &HeaderMap, access: &Access) -> Option<IpAddr> {
     let values = headers.get_all(FORWARDED_FOR).iter();
     let values: Vec<&str> = values.filter_map(|it| it.to_str().ok()).collect();

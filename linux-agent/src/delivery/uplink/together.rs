@@ -31,8 +31,9 @@ pub enum Fate {
 }
 
 impl Uplink {
-    /// What goes in one request with a report that [`Uplink::next`] gave, which is the first of them, or that report if
-    /// it goes by itself. Each comes back to [`Uplink::delivered_one`], and then the list to [`Uplink::all_delivered`].
+    /// The reports that go in one request with `first`, which [`Uplink::next`] gave; `first` stands first. An error gives
+    /// `first` back: it goes by itself. Each report comes back to [`Uplink::delivered_one`], and then the list to
+    /// [`Uplink::all_delivered`].
     pub fn together(&mut self, first: Record, now: Uptime) -> Result<Vec<Record>, Record> {
         if self.is_out || !is_good(&self.failing, &first) {
             return Err(first);

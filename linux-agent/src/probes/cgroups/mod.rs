@@ -113,9 +113,9 @@ impl Cgroups {
         (self.groups, self.unread) = found;
     }
 
-    /// Chooses what is reported. A group counts for at least as much as each that is in it, and comes before it, so that
-    /// none is reported without those that it is in. By its own figures it may be smaller, since they are not all read
-    /// at one instant.
+    /// Chooses what is reported. A parent counts for at least as much as each of its children, and stands before them, so
+    /// that no group is reported without its parents. By its own figures it may be smaller, since not all figures are
+    /// read at one instant.
     fn choose(&mut self) {
         let (groups, order, weights) = (&self.groups, &mut self.order, &mut self.weights);
         weights.clear();

@@ -86,7 +86,8 @@ pub fn read(
         question.item.as_deref().is_none_or(|it| it == item)
             && question.field.as_deref().is_none_or(|it| it == field)
     };
-    // First what is in no block, then the blocks: what becomes one meanwhile is there twice, and told apart by `sealed`.
+    // First the reports that are in no block yet, then the blocks. What is sealed into a block in between is read twice;
+    // `sealed` tells which of the two to leave out.
     let (id, open) = {
         let streams = streams.lock();
         let Some(id) = streams.id(&question.client, &question.service) else {
