@@ -18,6 +18,9 @@ const WINDOW_S: f64 = 2.0;
 /// A tick of the kernel is 10 ms at most; one is lost at each end, and the kernel may take back one.
 const TICKS_S: f64 = 0.03;
 
+/// So much time of a CPU is told from what is lost to ticks.
+const ENOUGH: Duration = Duration::from_millis(300);
+
 #[test]
 fn cores_against_mpstat() {
     if output("sysstat", "mpstat", &["-V"]).is_none() {
@@ -81,10 +84,10 @@ fn cores_against_mpstat() {
         busy_s >= worked.as_secs_f64() - TICKS_S,
         "{busy_s} s of {worked:?}"
     );
-    assert!(worked.as_secs_f64() > 0.1, "{worked:?}: no load was made");
 }
 
-/// Keeps one CPU busy until it is over, and gives which one and for how long.
+/// Keeps one CPU busy until it is over, and for long enough to be seen beside any other load; gives which CPU, and how
+/// much time it had there.
 fn load(is_over: &AtomicBool) -> (usize, Duration) {
     let allowed = sched_getaffinity(None).unwrap();
     let core = (0..CpuSet::MAX_CPU)
@@ -95,7 +98,7 @@ fn load(is_over: &AtomicBool) -> (usize, Duration) {
     sched_setaffinity(None, &only).unwrap();
     let used = || Duration::from(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap());
     let begin = used();
-    while !is_over.load(Ordering::Relaxed) {
+    while !is_over.load(Ordering::Relaxed) || used() - begin < ENOUGH {
         std::hint::spin_loop();
     }
     (core, used() - begin)
