@@ -33,7 +33,8 @@ pub struct SecretFile {
 /// What keeps a secret from others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keeper {
-    /// This user owns the file, or root does if the program does not change its user. Nobody else may read it.
+    /// This user owns the file, or root does if the program does not change its user. Nobody else may read it. What
+    /// root runs also reads what another user owns in a folder of root's, such as the token of the agent's user.
     Owner {
         /// The user that the program runs as, or is about to become.
         uid: u32,
@@ -157,13 +158,19 @@ impl SecretFile {
         // A program that is about to become another user could not read root's file again.
         let stays = uid == nix::unistd::geteuid().as_raw();
         let is_roots = owner == 0 && (stays || closed != 0o077);
-        if owner != uid && !is_roots {
+        if owner != uid && !is_roots && !(uid == 0 && stays && self.is_in_folder_of_root()) {
             return Err(SecretError::Owner { path, owner, uid });
         }
         match mode & closed {
             0 => Ok(()),
             _ => Err(SecretError::Open { path, mode }),
         }
+    }
+
+    /// Whether nobody but root can put another file in its place.
+    fn is_in_folder_of_root(&self) -> bool {
+        let folder = self.path.parent().map(fs::metadata);
+        matches!(folder, Some(Ok(it)) if it.uid() == 0 && it.mode() & 0o022 == 0)
     }
 
     fn unread(&self) -> impl Fn(io::Error) -> SecretError {
@@ -320,6 +327,9 @@ mod tests {
             return;
         }
         std::os::unix::fs::chown(&secret.path, Some(12345), None).unwrap();
+        // As root enrolls an agent that is not root's, and then checks.
+        assert!(secret.read_token().is_ok());
+        std::os::unix::fs::chown(folder.path(), Some(12345), None).unwrap();
         assert_eq!(
             refusal(&secret),
             "token belongs to user 12345, and this program runs as user 0: chown 0 token"
