@@ -6,7 +6,7 @@
 //! such run, for a loop around poll(2); [`RunOutcome`] is its result; [`leftovers`] ends what it leaves behind.
 //!
 //! Plugins run as the agent's user, or as a [`PluginUser`] of their own. Only root can start them as another user, so
-//! an agent that gives up root keeps a [`runner`], which can do nothing else. [`Runs`] is either.
+//! an agent that gives up root keeps a [`runner`], which can do nothing else. [`PluginRuns`] is either.
 
 mod confine;
 pub mod leftovers;

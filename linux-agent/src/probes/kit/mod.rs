@@ -17,5 +17,5 @@ pub use error::{Malformed, ProbeError};
 pub use file::{MAX_FILE, MAX_OPEN, Scratch, SourceFile};
 pub use of_file::FromFile;
 pub(crate) use of_file::OfFile;
-pub use sample::{MAX_REPORT, Sample, Sampler};
+pub use sample::{Encode, MAX_REPORT, Sample, Sampler};
 pub use workers::{MAX_THREADS, MAX_WORKERS};

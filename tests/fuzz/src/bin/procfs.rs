@@ -9,10 +9,11 @@ use std::fmt::Debug;
 
 use libfuzzer_sys::{Corpus, fuzz_target};
 use mote_agent::probes::filesystem::mounts::{self, Kind};
+use mote_agent::probes::kit::Encode;
 use mote_agent::probes::kit::items::Items;
 use mote_agent::probes::{
-    Malformed, agent_health, alive, cores, cpu, disk_io, load, memory, network, pressure, processes,
-    sysinfo, tcp, temperature,
+    Malformed, agent_health, alive, cores, cpu, disk_io, load, memory, network, pressure,
+    processes, sysinfo, tcp, temperature,
 };
 use mote_fuzz::{ENVELOPE, data_of, reported};
 
@@ -47,7 +48,10 @@ fuzz_target!(|input: &[u8]| -> Corpus {
             tcp::counter(text, b"Tcp:", b"RetransSegs").ok_or(())
         })),
         b'C' => items(text, head, |text, each| {
-            cores::parse(text, |number, it| each(number.to_string().as_bytes(), format!("{it:?}"))).map(drop)
+            cores::parse(text, |number, it| {
+                each(number.to_string().as_bytes(), format!("{it:?}"))
+            })
+            .map(drop)
         }),
         b'n' => items(text, head, |text, each| {
             network::parse(text, |name, it| each(name, format!("{it:?}"))).map(drop)
