@@ -101,10 +101,13 @@ fn a_group_against_its_own_processes() {
         ["cpu.max", "30000 100000"],
     );
     bench.sample();
-    load.tell("0.5");
-    let ours = bench.sample()["data"][&group.name].take();
+    // On a busy machine it may come by less than that for a while.
+    let ours = wait_for("a group that is held back", DEADLINE, || {
+        load.tell("0.5");
+        let ours = bench.sample()["data"][&group.name].take();
+        (ours["throttled_p"].as_f64()? > 10.0).then_some(ours)
+    });
     assert_eq!(ours["cpu_limit_p"], 30.0, "{ours}");
-    assert!(ours["throttled_p"].as_f64().unwrap() > 10.0, "{ours}");
     assert!(ours["cpu_p"].as_f64().unwrap() < 50.0, "{ours}");
     group.set(["cpu", "cpu.cfs_quota_us", "-1"], ["cpu.max", "max 100000"]);
 
@@ -128,14 +131,11 @@ fn a_group_against_its_own_processes() {
     assert_eq!(load.tell("die"), -9.0);
     assert_eq!(bench.sample()["data"][&group.name]["oom_kills"], 1);
     drop(load);
+    let name = group.name.clone();
     drop(group);
-    assert!(
-        !bench.sample()["data"]
-            .as_object()
-            .unwrap()
-            .keys()
-            .any(|it| it.starts_with("mote-test-"))
-    );
+    // Others may have made groups meanwhile.
+    let data = bench.sample();
+    assert_eq!(data["data"].get(&name), None, "{data}");
 }
 
 /// Version 2 is mounted here, and whichever of its controllers version 1 does not hold counts in it; CPU time always.
