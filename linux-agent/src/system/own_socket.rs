@@ -30,7 +30,7 @@ pub fn listen(path: &Path) -> io::Result<UnixListener> {
 }
 
 /// Takes the socket away, if it is one. An agent's stays: whoever starts next replaces it.
-#[cfg(feature = "serve")]
+#[cfg(any(test, feature = "serve"))]
 pub fn remove(path: &Path) {
     if matches!(is_left_over(path), Ok(true)) {
         // One that stays does no harm: whoever listens next replaces it.
