@@ -15,7 +15,7 @@
 use std::fmt::Write;
 use std::io;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use mote_core::Status;
 use nix::ifaddrs::getifaddrs;
@@ -150,10 +150,8 @@ pub(crate) struct SysInfo {
     hostname: Option<SourceFile>,
     meminfo: Option<SourceFile>,
     cpuinfo: Option<SourceFile>,
-    etc_hostname: PathBuf,
-    os_releases: [PathBuf; 2],
     own_host: bool,
-    procfs: PathBuf,
+    roots: Roots,
     data: SysInfoData,
 }
 
@@ -181,10 +179,8 @@ impl Sample for SysInfo {
             hostname: procfs("sys/kernel/hostname")?.filter(|_| own_host),
             meminfo: procfs("meminfo")?,
             cpuinfo: procfs("cpuinfo")?,
-            etc_hostname: roots.of_host("etc/hostname"),
-            os_releases: ["etc/os-release", "usr/lib/os-release"].map(|path| roots.of_host(path)),
             own_host,
-            procfs: roots.procfs.clone(),
+            roots: roots.clone(),
             data: SysInfoData {
                 status: Status::OK,
                 os: String::new(),
@@ -222,7 +218,7 @@ impl Sample for SysInfo {
             Some(file) => read_name(file, scratch, &mut data.hostname),
             None if self.own_host => {}
             None => {
-                if let Ok(file) = SourceFile::open(&self.etc_hostname) {
+                if let Ok(file) = self.roots.source_of_host("etc/hostname") {
                     read_name(&file, scratch, &mut data.hostname);
                 }
             }
@@ -243,8 +239,8 @@ impl Sample for SysInfo {
         data.cpu_count = counted.then_some(cpus.count);
 
         data.os.clear();
-        for path in &self.os_releases {
-            if let Ok(file) = SourceFile::open(path)
+        for name in ["etc/os-release", "usr/lib/os-release"] {
+            if let Ok(file) = self.roots.source_of_host(name)
                 && let Ok(text) = file.read(scratch)
             {
                 parse_os_release(text, &mut data.os);
@@ -257,7 +253,7 @@ impl Sample for SysInfo {
         let known = [&data.os, &data.kernel, &data.hostname, &data.cpu_model];
         if known.iter().all(|text| text.is_empty()) && data.ram.is_none() {
             return Err(ProbeError::read(
-                &self.procfs,
+                &self.roots.procfs,
                 io::ErrorKind::NotFound.into(),
             ));
         }

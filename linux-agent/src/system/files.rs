@@ -89,7 +89,7 @@ pub fn make_own_folder(path: &Path) -> io::Result<()> {
     }
 }
 
-fn regular(file: File) -> io::Result<File> {
+pub(super) fn regular(file: File) -> io::Result<File> {
     let kind = file.metadata()?.file_type();
     let what = match kind {
         _ if kind.is_file() => return Ok(file),

@@ -1,6 +1,7 @@
 //! What the agent and the collector ask of the operating system.
 
 pub(crate) mod attempt;
+pub(crate) mod below;
 pub mod clock;
 pub(crate) mod daemon;
 pub(crate) mod fault;

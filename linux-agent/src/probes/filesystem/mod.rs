@@ -8,7 +8,7 @@ pub mod mounts;
 mod target;
 
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
@@ -120,9 +120,8 @@ impl Serialize for SharedText {
 /// The probe: the mount table, open, what it asks, and the list that it fills.
 pub(crate) struct Filesystem {
     mountinfo: SourceFile,
-    rootfs: PathBuf,
-    /// Whether the table is this process's own, and so are its paths.
-    own: bool,
+    /// Of another host. `None` if the table is this process's own, and so are its paths.
+    rootfs: Option<Arc<Path>>,
     /// Whether the mount table changed since it was read.
     changed: bool,
     read_at: Instant,
@@ -140,8 +139,7 @@ impl Sample for Filesystem {
     fn open(roots: &Roots, context: &mut Context) -> Result<Self, ProbeError> {
         let mut filesystem = Filesystem {
             mountinfo: roots.open_of_process("mountinfo")?,
-            rootfs: roots.rootfs.clone(),
-            own: roots.are_own(),
+            rootfs: (!roots.are_own()).then(|| roots.rootfs.as_path().into()),
             changed: false,
             read_at: context.now,
             budget: BUDGET,
@@ -162,7 +160,7 @@ impl Sample for Filesystem {
         self.changed |= has_changed(&self.mountinfo)?;
         // That a disk with errors became read-only is no change of the table.
         let old = context.now.saturating_duration_since(self.read_at) >= READ_AGAIN;
-        if self.changed || old && !self.own {
+        if self.changed || old && self.rootfs.is_some() {
             self.choose_targets(&mut context.scratch)?;
             self.changed = false;
             self.read_at = context.now;
@@ -206,7 +204,7 @@ impl Filesystem {
         self.local.clear();
         for mount in chosen {
             let kind = mount.kind;
-            match Target::new(mount, &self.rootfs, self.own) {
+            match Target::new(mount, self.rootfs.as_ref()) {
                 Some(target) if kind == Kind::MayHang => may_hang.push(target),
                 Some(target) => self.local.push(target),
                 None => omitted += 1,

@@ -1,17 +1,19 @@
 //! What is asked for its size, and whether the answer is its own.
 
-use std::ffi::{CStr, CString};
+use std::ffi::{CString, OsStr};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use nix::errno::Errno;
-use nix::sys::stat::{major, minor, stat};
-use nix::sys::statfs::statfs;
-use nix::sys::statvfs::{FsFlags, Statvfs, statvfs};
-use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
+use nix::sys::stat::{fstat, major, minor};
+use nix::sys::statfs::fstatfs;
+use nix::sys::statvfs::{FsFlags, Statvfs, fstatvfs, statvfs};
+use rustix::fs::{AtFlags, StatxAttributes, StatxFlags, statx};
 
 use super::mounts::Mount;
+use crate::system::below::place_below;
 
 /// The numbers of types in statfs(2) (the kernel's include/uapi/linux/magic.h).
 const BTRFS: u32 = 0x9123_683e;
@@ -22,12 +24,21 @@ const BCACHEFS: u32 = 0xca45_1a4e;
 pub struct Target {
     pub mount_id: u32,
     pub point: Vec<u8>,
-    /// The mount point below rootfs.
-    pub path: CString,
+    /// Where it is for this process.
+    pub place: Place,
     /// How to see that the path leads there.
     pub proof: Proof,
     pub type_name: Arc<str>,
     pub read_only: bool,
+}
+
+/// A place as this process comes to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// By its own path.
+    Own(CString),
+    /// By the mount point below this root of another host.
+    Below(Arc<Path>),
 }
 
 /// The mount table may be that of a host whose mounts are not all visible below rootfs. Where one is not,
@@ -62,9 +73,9 @@ pub struct Sizes {
 }
 
 impl Target {
-    pub fn new(mount: Mount, rootfs: &Path, own: bool) -> Option<Self> {
-        let root = rootfs.as_os_str().as_bytes();
-        let root = root.strip_suffix(b"/").unwrap_or(root);
+    /// `rootfs`: of another host. Without it the mount is this process's own.
+    pub fn new(mount: Mount, rootfs: Option<&Arc<Path>>) -> Option<Self> {
+        let own = rootfs.is_none();
         let proof = match &*mount.type_name {
             _ if own => Proof::Own,
             "btrfs" => Proof::Type(BTRFS),
@@ -73,7 +84,10 @@ impl Target {
         };
         Some(Target {
             mount_id: mount.id,
-            path: CString::new([root, &mount.point].concat()).ok()?,
+            place: match rootfs {
+                Some(rootfs) => Place::Below(Arc::clone(rootfs)),
+                None => Place::Own(CString::new(mount.point.as_slice()).ok()?),
+            },
             point: mount.point,
             proof,
             type_name: mount.type_name,
@@ -81,16 +95,15 @@ impl Target {
         })
     }
 
-    /// Whether the path leads to the file system.
-    fn is_there(&self) -> Result<bool, Errno> {
-        let path = self.path.as_c_str();
+    /// Whether the path led to the file system.
+    fn is_there(&self, found: BorrowedFd) -> Result<bool, Errno> {
         match self.proof {
             Proof::Own => Ok(true),
-            Proof::Device(major, minor) => Ok(look_at(path)?.device == (major, minor)),
+            Proof::Device(major, minor) => Ok(look_at(found)?.device == (major, minor)),
             Proof::Type(number) => {
                 // How wide it is depends on the architecture; the upper half says nothing.
-                let found = statfs(path)?.filesystem_type().0 as u32;
-                Ok(look_at(path)?.is_mount_point && found == number)
+                let type_number = fstatfs(found)?.filesystem_type().0 as u32;
+                Ok(look_at(found)?.is_mount_point && type_number == number)
             }
         }
     }
@@ -98,15 +111,27 @@ impl Target {
 
 /// Asks for the sizes.
 pub fn ask(target: &Target) -> Answer {
-    match statvfs(target.path.as_c_str()) {
-        Ok(found) => match target.is_there() {
-            Ok(true) => Answer::Sizes(Sizes::of(&found)),
-            Ok(false) => Answer::Elsewhere,
-            Err(errno) => Answer::Failed(errno),
-        },
-        Err(Errno::ENOENT | Errno::ENOTDIR) => Answer::Elsewhere,
+    let asked = match &target.place {
+        Place::Own(path) => statvfs(path.as_c_str()).map(Some),
+        Place::Below(root) => ask_below(root, target),
+    };
+    match asked {
+        Ok(Some(found)) => Answer::Sizes(Sizes::of(&found)),
+        Ok(None) | Err(Errno::ENOENT | Errno::ENOTDIR) => Answer::Elsewhere,
         Err(errno) => Answer::Failed(errno),
     }
+}
+
+/// A link in the path leads where it does for that host, never to a place of this process's own.
+fn ask_below(root: &Path, target: &Target) -> Result<Option<Statvfs>, Errno> {
+    let point = Path::new(OsStr::from_bytes(&target.point));
+    let place = place_below(root, point).map_err(errno_of)?;
+    let found = fstatvfs(&place)?;
+    Ok(target.is_there(place.as_fd())?.then_some(found))
+}
+
+fn errno_of(errno: rustix::io::Errno) -> Errno {
+    Errno::from_raw(errno.raw_os_error())
 }
 
 struct Found {
@@ -116,8 +141,9 @@ struct Found {
 }
 
 /// Asks for no more than the kernel knows by itself, so that no server is asked.
-fn look_at(path: &CStr) -> Result<Found, Errno> {
-    match statx(CWD, path, AtFlags::STATX_DONT_SYNC, StatxFlags::empty()) {
+fn look_at(place: BorrowedFd) -> Result<Found, Errno> {
+    let flags = AtFlags::STATX_DONT_SYNC | AtFlags::EMPTY_PATH;
+    match statx(place, c"", flags, StatxFlags::empty()) {
         Ok(found) => Ok(Found {
             device: (found.stx_dev_major, found.stx_dev_minor),
             is_mount_point: found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)
@@ -127,14 +153,14 @@ fn look_at(path: &CStr) -> Result<Found, Errno> {
         }),
         // Before 4.11, or for a sandbox that has not heard of it.
         Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => {
-            let device = stat(path)?.st_dev;
+            let device = fstat(place)?.st_dev;
             let number = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
             Ok(Found {
                 device: (number(major(device)), number(minor(device))),
                 is_mount_point: true,
             })
         }
-        Err(errno) => Err(Errno::from_raw(errno.raw_os_error())),
+        Err(errno) => Err(errno_of(errno)),
     }
 }
 
@@ -163,14 +189,18 @@ mod tests {
     #[test]
     fn what_is_mounted_is_told_from_a_folder() {
         let tree = tempfile::tempdir().unwrap();
-        let folder = CString::new(tree.path().as_os_str().as_bytes()).unwrap();
-        let place = look_at(&folder).unwrap();
+        let look_at = |path: &str| {
+            let place = place_below(tree.path(), Path::new(path)).map_err(errno_of)?;
+            super::look_at(place.as_fd())
+        };
+        let place = look_at("/").unwrap();
         let device = fs::metadata(tree.path()).unwrap().dev();
         let device = (major(device) as u32, minor(device) as u32);
         assert_eq!(place.device, device);
         // Known since Linux 5.8, as of which this runs.
         assert!(!place.is_mount_point);
-        assert!(look_at(c"/proc").unwrap().is_mount_point);
-        assert_eq!(look_at(c"/nowhere").err(), Some(Errno::ENOENT));
+        let proc = place_below(Path::new("/"), Path::new("proc")).unwrap();
+        assert!(super::look_at(proc.as_fd()).unwrap().is_mount_point);
+        assert_eq!(look_at("/nowhere").err(), Some(Errno::ENOENT));
     }
 }

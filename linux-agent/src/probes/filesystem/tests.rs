@@ -1,5 +1,6 @@
 //! Whole samples of hosts whose mount tables change.
 
+use super::super::filesystem::target::Place;
 use super::super::kit::{MAX_REPORT, Sampler};
 use super::*;
 use mote_core::{ClientId, Envelope, Stamp};
@@ -23,7 +24,7 @@ fn target(proof: Proof, read_only: bool) -> Target {
     Target {
         mount_id: 1,
         point: b"/".to_vec(),
-        path: CString::from(c"/"),
+        place: Place::Own(CString::from(c"/")),
         proof,
         type_name: "ext4".into(),
         read_only,
@@ -181,7 +182,7 @@ fn mount_points_may_have_any_name() {
 #[test]
 fn a_path_that_is_too_long_or_leads_elsewhere_has_no_sizes() {
     let mut host = Host::new();
-    let long = format!("/{}", "x/".repeat(2047));
+    let long = format!("/{}", "x/".repeat(2048));
     host.mount(30, "0:30", &long, "xfs");
     host.mount(31, "0:31", "/missing", "xfs");
     host.mount_in_folder(32, "4095:7", "/of-another-device", "ext4");
@@ -193,6 +194,23 @@ fn a_path_that_is_too_long_or_leads_elsewhere_has_no_sizes() {
     );
     assert_eq!(data["data"].as_object().unwrap().len(), 2);
     assert_eq!(data["omitted"], 2);
+}
+
+#[test]
+fn a_link_below_the_root_leads_to_nothing_of_ours() {
+    let mut host = Host::new();
+    let device = host.device();
+    let outside = tempfile::tempdir().unwrap();
+    fs::create_dir(outside.path().join("disk")).unwrap();
+    std::os::unix::fs::symlink(outside.path(), host.tree.path().join("mnt")).unwrap();
+    std::os::unix::fs::symlink("/srv", host.tree.path().join("data")).unwrap();
+    fs::create_dir_all(host.tree.path().join("srv/disk")).unwrap();
+    host.mount(30, &device, "/mnt/disk", "nfs4");
+    host.mount(31, &device, "/data/disk", "nfs4");
+    let data = host.sample().unwrap();
+    let found: Vec<_> = data["data"].as_object().unwrap().keys().collect();
+    assert_eq!(found, ["/", "/data/disk"]);
+    assert_eq!(data["omitted"], 1);
 }
 
 #[test]

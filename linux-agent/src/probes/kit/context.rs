@@ -1,5 +1,8 @@
 //! Where probes read, and what every sample may use.
 
+use std::borrow::Cow;
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -10,6 +13,7 @@ use serde::Serialize;
 
 use super::error::ProbeError;
 use super::file::{Scratch, SourceFile};
+use crate::system::{below, files};
 
 /// Where the kernel's files are. Other places are for containers that watch their host, and for recorded trees.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,15 +72,28 @@ impl Roots {
         }
     }
 
-    /// Where a file of the host's root folder is, such as `etc/hostname`.
+    /// Opens a file of the host's root folder, such as `etc/hostname`.
     ///
     /// With a procfs of another host and no rootfs to it, `/` is that of the container that watches:
-    /// the host's is that of its first process.
-    pub(crate) fn of_host(&self, name: &str) -> PathBuf {
-        if !self.are_own() && self.rootfs == Path::new("/") {
-            return self.procfs.join("1/root").join(name);
+    /// the host's is that of its first process. A link in the host's root leads where it does for the host.
+    pub(crate) fn open_of_host(&self, name: &str) -> io::Result<File> {
+        if self.are_own() {
+            return files::open(&self.rootfs.join(name));
         }
-        self.rootfs.join(name)
+        below::open_below(&self.root_of_host(), Path::new(name))
+    }
+
+    /// The same for what is read as other files are.
+    pub(crate) fn source_of_host(&self, name: &str) -> Result<SourceFile, ProbeError> {
+        let path = self.root_of_host().join(name);
+        SourceFile::opened_by(path, |_| self.open_of_host(name))
+    }
+
+    fn root_of_host(&self) -> Cow<'_, Path> {
+        if !self.are_own() && self.rootfs == Path::new("/") {
+            return self.procfs.join("1/root").into();
+        }
+        Cow::Borrowed(&self.rootfs)
     }
 
     /// What is said where [`Roots::hides_first_process`].
@@ -200,12 +217,11 @@ mod tests {
                 rootfs: rootfs.into(),
                 ..Roots::default()
             };
-            roots.of_host("etc/hostname")
+            roots.root_of_host().into_owned()
         };
-        assert_eq!(of("/proc", "/"), Path::new("/etc/hostname"));
-        assert_eq!(of("/proc", "/host"), Path::new("/host/etc/hostname"));
-        assert_eq!(of("/hostproc", "/host"), Path::new("/host/etc/hostname"));
-        let by_process = Path::new("/hostproc/1/root/etc/hostname");
-        assert_eq!(of("/hostproc", "/"), by_process);
+        assert_eq!(of("/proc", "/"), Path::new("/"));
+        assert_eq!(of("/proc", "/host"), Path::new("/host"));
+        assert_eq!(of("/hostproc", "/host"), Path::new("/host"));
+        assert_eq!(of("/hostproc", "/"), Path::new("/hostproc/1/root"));
     }
 }

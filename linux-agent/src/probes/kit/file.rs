@@ -51,9 +51,16 @@ pub struct SourceFile {
 impl SourceFile {
     /// Opens `path` for reading. Fails if it is not a regular file, or if [`MAX_OPEN`] are open.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, ProbeError> {
-        let path = path.into();
+        SourceFile::opened_by(path.into(), files::open)
+    }
+
+    /// One that is opened in another way.
+    pub(super) fn opened_by(
+        path: PathBuf,
+        open: impl FnOnce(&Path) -> io::Result<File>,
+    ) -> Result<Self, ProbeError> {
         let permit = Permit::take(&OPEN)?;
-        match files::open(&path) {
+        match open(&path) {
             Ok(file) => Ok(SourceFile {
                 file,
                 path,

@@ -3,6 +3,7 @@
 use super::*;
 use proptest::prelude::*;
 use std::fs;
+use std::path::PathBuf;
 
 const CPUINFO: &[u8] = include_bytes!("../../../../tests/fixtures/proc/cpuinfo");
 const OS_RELEASE: &[u8] = include_bytes!("../../../../tests/fixtures/root/usr/lib/os-release");
@@ -131,6 +132,46 @@ fn a_watched_host_has_no_name_of_the_watchers() {
         (data.hostname.as_str(), data.os.as_str()),
         ("the-host", "Alpine")
     );
+}
+
+#[test]
+fn links_of_a_watched_host_lead_to_its_own_files() {
+    let tree = tempfile::tempdir().unwrap();
+    let ours = tempfile::tempdir().unwrap();
+    let root = tree.path();
+    write(root.join("proc/meminfo"), b"MemTotal: 7 kB\n");
+    write(root.join("proc/1/root/persist/hostname"), b"by-process\n");
+    write(root.join("persist/hostname"), b"by-rootfs\n");
+    write(root.join("opt/os/os-release"), b"PRETTY_NAME=Theirs\n");
+    write(ours.path().join("persist/hostname"), b"ours\n");
+    write(ours.path().join("os-release"), b"PRETTY_NAME=Ours\n");
+    let link = |target: &Path, at: &str| {
+        fs::create_dir_all(root.join(at).parent().unwrap()).unwrap();
+        let _ = fs::remove_file(root.join(at));
+        std::os::unix::fs::symlink(target, root.join(at)).unwrap();
+    };
+    link(Path::new("/persist/hostname"), "etc/hostname");
+    link(Path::new("/persist/hostname"), "proc/1/root/etc/hostname");
+    link(Path::new("/opt/os"), "usr/lib");
+    link(Path::new("../usr/lib/os-release"), "etc/os-release");
+    let sample = |rootfs: &Path| {
+        let roots = Roots {
+            procfs: root.join("proc"),
+            sysfs: root.join("sys"),
+            rootfs: rootfs.to_owned(),
+        };
+        let mut context = Context::new();
+        let mut probe = SysInfo::open(&roots, &mut context).unwrap();
+        let data = probe.sample(&mut context).unwrap();
+        (data.hostname.clone(), data.os.clone())
+    };
+    assert_eq!(sample(root), ("by-rootfs".into(), "Theirs".into()));
+    assert_eq!(sample(Path::new("/")), ("by-process".into(), "".into()));
+    // What is there for this process only is not the host's.
+    link(&ours.path().join("persist/hostname"), "etc/hostname");
+    link(&ours.path().join("os-release"), "etc/os-release");
+    let (hostname, os) = sample(root);
+    assert_eq!((hostname.as_str(), os.as_str()), ("", "Theirs"));
 }
 
 #[test]
