@@ -2,8 +2,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use mote_test_support::collector::{Program, REPORT, post};
-use mote_test_support::http::Client;
+use mote_test_support::collector::{Program, REPORT, post, write_secret};
+use mote_test_support::http::{Answer, Client};
 use mote_test_support::{DEADLINE, wait_for};
 use serde_json::{Value, json};
 
@@ -78,6 +78,60 @@ fn a_wrong_token_is_said() {
         "{line}"
     );
     assert!(!collector.output().contains("token-of-a-stranger"));
+}
+
+#[test]
+fn an_id_of_no_host_is_said_here_and_not_to_the_stranger() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(
+        folder.path().join("server.toml"),
+        format!("{TOML}token_file = \"db.token\"\n"),
+    )
+    .unwrap();
+    write_secret(&folder.path().join("db.token"), "token-of-the-database");
+    let collector = Program::start(folder);
+    let headers = |id: u32, token: &str| {
+        let mut client = Client::connect(collector.address);
+        client.send(&format!(
+            "POST {REPORT} HTTP/1.1\r\nHost: localhost\r\nMote-Client: {id}\r\nAuthorization: Bearer {token}\r\n\
+             Content-Length: 0\r\n\r\n"
+        ));
+        client.answer().unwrap()
+    };
+    let same = |known: Answer, unknown: Answer, status: u16| {
+        assert_eq!((known.status, unknown.status), (status, status));
+        assert_eq!(known.body, unknown.body);
+    };
+    let db = "token-of-the-database";
+    let report_of =
+        |id: u32, token: &str| collector.report(token, &report(json!({"client_id": id})));
+    // Without a token, with a wrong one, and with another host's.
+    same(
+        collector.services("2", ""),
+        collector.services("7", ""),
+        401,
+    );
+    same(
+        headers(2, "token-of-a-stranger"),
+        headers(8, "token-of-a-stranger"),
+        401,
+    );
+    same(report_of(1, db), report_of(9, db), 403);
+    for (id, status) in [(7, 401), (8, 401), (9, 403)] {
+        let line = &lines(&collector, &format!("client {id}: "))[0];
+        let end = format!(
+            ": {status} no host of the collector's settings has the id \"{id}\"; add a table such as [hosts.NAME] with \
+             that id"
+        );
+        assert!(line.ends_with(&end), "{line}");
+    }
+    for (id, words) in [
+        (2, "needs a valid token"),
+        (1, "is not that of this client"),
+    ] {
+        let said = lines(&collector, &format!("client {id}: "));
+        assert!(said.iter().all(|line| line.contains(words)), "{said:?}");
+    }
 }
 
 #[test]

@@ -29,7 +29,7 @@ use super::app::{App, Peer};
 use super::heads::Watched;
 use super::idle::{Idle, Told, Visit};
 use super::places::{ACCEPT_PAUSE, Places};
-use super::refusal::{Refusal, Refusals, Refused};
+use super::refusal::{Refusal, Refusals, Refused, no_such_host};
 use super::way::Way;
 use crate::client_name::ClientName;
 use crate::collector::now::now_ms;
@@ -303,8 +303,13 @@ async fn answer(
         let is_denied = matches!(*status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
         let id = client.as_deref().cloned();
         let id = id.or_else(|| claimed.map(ClientName::from_text));
-        if let Some(id) = id.filter(|id| is_denied && app.rules().hosts.contains_key(id)) {
-            app.watch.note_refused(&id, now_ms());
+        let mut unknown = None;
+        if let Some(id) = id.filter(|_| is_denied) {
+            match app.rules().hosts.contains_key(&id) {
+                true => app.watch.note_refused(&id, now_ms()),
+                // A token would not help. The answer must not tell that to a stranger.
+                false => unknown = Some(no_such_host(&id)),
+            }
         }
         let client = client.as_ref().map(|id| format!("client {id}"));
         let claimed = || claimed.map(|id| format!("who says to be client {id}"));
@@ -314,8 +319,9 @@ async fn answer(
         app.notices.say(
             format!("{peer} {client} {status}"),
             format_args!(
-                "refused {method} {path} of {peer}{comma}{client}: {} {sentence}",
-                status.as_u16()
+                "refused {method} {path} of {peer}{comma}{client}: {} {}",
+                status.as_u16(),
+                unknown.as_ref().unwrap_or(sentence)
             ),
         );
     }

@@ -84,11 +84,7 @@ impl Refusal {
 
     /// For a client that is no host of the settings.
     pub fn unknown_client(id: &ClientName) -> Self {
-        let sentence = format!(
-            "no host of the collector's settings has the id {:?}; add a table such as [hosts.NAME] with that id",
-            id.to_string()
-        );
-        Refusal::new(StatusCode::NOT_FOUND, sentence)
+        Refusal::new(StatusCode::NOT_FOUND, no_such_host(id))
             .with(
                 HeaderName::from_static(UNKNOWN_CLIENT),
                 HeaderValue::from_static("1"),
@@ -129,18 +125,28 @@ impl From<Unavailable> for Refusal {
     }
 }
 
-/// Of an agent.
+/// That no host has this id, and what to do.
+pub fn no_such_host(id: &ClientName) -> String {
+    let id = id.to_string();
+    format!(
+        "no host of the collector's settings has the id {id:?}; add a table such as [hosts.NAME] with that id"
+    )
+}
+
+/// Of an agent. A stranger is not to learn from it which ids there are: that is for the log.
 impl From<Denied> for Refusal {
     fn from(denied: Denied) -> Self {
         match denied {
             Denied::Unauthorized => {
-                let sentence = "the request needs a valid token (Authorization: Bearer TOKEN)";
+                let sentence = "the request needs a valid token (Authorization: Bearer TOKEN) of a host that the \
+                                collector knows; the collector's log says which is missing";
                 Refusal::new(StatusCode::UNAUTHORIZED, sentence)
                     .with(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
             }
             Denied::Forbidden => Refusal::new(
                 StatusCode::FORBIDDEN,
-                "the token is not that of this client, nor of a host that reports for it",
+                "the token is not that of this client, nor of a host that reports for it; the collector's log says \
+                 more",
             ),
             Denied::Unavailable => Unavailable.into(),
         }
