@@ -14,6 +14,8 @@ use super::open::{self, BUSY_TIMEOUT, OpenError};
 pub struct DatabaseFile {
     connection: Connection,
     path: PathBuf,
+    /// Where SQLite keeps its write-ahead log.
+    log_path: PathBuf,
     id: FileId,
     /// The write-ahead log, which holds what was stored last. While it is open here, it is deleted only by hand.
     /// `None` if the file system does not support one.
@@ -34,11 +36,14 @@ impl DatabaseFile {
             .map_err(sqlite)?;
         let id = FileId::at(path)
             .ok_or_else(|| sqlite(rusqlite::Error::InvalidPath(path.to_owned())))?;
+        let log_path = open::beside(path, "-wal");
+        let log = FileId::at(&log_path);
         Ok(DatabaseFile {
             connection,
             path: path.to_owned(),
+            log_path,
             id,
-            log: FileId::at(&log_path(path)),
+            log,
         })
     }
 
@@ -55,8 +60,7 @@ impl DatabaseFile {
     /// Whether the path still leads to the file that is open, and to its log: a restart finds what is
     /// stored there.
     pub fn is_in_place(&self) -> bool {
-        FileId::at(&self.path).as_ref() == Some(&self.id)
-            && FileId::at(&log_path(&self.path)) == self.log
+        FileId::at(&self.path).as_ref() == Some(&self.id) && FileId::at(&self.log_path) == self.log
     }
 
     /// Empties the write-ahead log. If the file was renamed, its log keeps the old name: the renamed file would
@@ -81,7 +85,7 @@ impl DatabaseFile {
 impl DatabaseFile {
     /// How large the write-ahead log is.
     pub fn log_bytes(&self) -> u64 {
-        fs::metadata(log_path(&self.path)).map_or(0, |log| log.len())
+        fs::metadata(&self.log_path).map_or(0, |log| log.len())
     }
 
     /// Empties the write-ahead log unless somebody is in it. Gives whether it did.
@@ -101,16 +105,25 @@ impl DatabaseFile {
     }
 }
 
-/// Where SQLite keeps the write-ahead log of the database at `path`.
-fn log_path(path: &Path) -> PathBuf {
-    let mut log = path.as_os_str().to_owned();
-    log.push("-wal");
-    PathBuf::from(log)
-}
-
 fn unusable(path: &Path, cause: rusqlite::Error) -> OpenError {
     OpenError::Sqlite {
         path: path.to_owned(),
         cause,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_of_a_database_behind_a_link_is_watched_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let (real, link) = (folder.path().join("real.db"), folder.path().join("link.db"));
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        let file = DatabaseFile::open(&link).unwrap();
+        assert!(file.is_in_place());
+        fs::remove_file(folder.path().join("real.db-wal")).unwrap();
+        assert!(!file.is_in_place());
     }
 }

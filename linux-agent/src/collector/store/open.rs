@@ -1,6 +1,6 @@
 //! Opening the database: its folder, its mode, its layout.
 
-use std::fs::{self, DirBuilder, FileType, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, File, FileType, Metadata, OpenOptions, Permissions};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -29,6 +29,9 @@ pub enum OpenError {
     /// There is something else in its place.
     #[error("the database {} is {kind}; name a regular file", path.display())]
     NoFile { path: PathBuf, kind: &'static str },
+    /// There is something else in the place of one of SQLite's other files.
+    #[error("{} belongs to the database and is {kind}; move it away", path.display())]
+    NoFileBeside { path: PathBuf, kind: &'static str },
     /// SQLite refuses.
     #[error("the database {} cannot be used: {cause}", path.display())]
     Sqlite {
@@ -65,17 +68,32 @@ pub fn open(path: &Path, busy_timeout: Duration) -> Result<Connection, OpenError
                 cause,
             })?;
     }
-    // Only the collector's user may read the file; SQLite gives its other files the same mode. If the file exists
-    // or cannot be made, SQLite decides.
-    let _ = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path);
-    for suffix in ["", "-wal", "-shm"] {
-        let mut file = path.as_os_str().to_owned();
-        file.push(suffix);
-        keep_from_others(Path::new(&file))?;
+    // Only the collector's user may read the file; SQLite gives its other files the same mode. A link may lead to
+    // where it is to be. If it cannot be made, SQLite says why.
+    if !path.exists() {
+        let _ = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path);
+    }
+    for (number, file) in files_of(path).iter().enumerate() {
+        let Some((_, metadata)) = look_at(file) else {
+            continue;
+        };
+        let kind = kind_of(metadata.file_type());
+        match (metadata.is_file(), number) {
+            (true, _) => {}
+            (false, 0) => {
+                let path = path.to_owned();
+                return Err(OpenError::NoFile { path, kind });
+            }
+            (false, _) => {
+                let path = file.clone();
+                return Err(OpenError::NoFileBeside { path, kind });
+            }
+        }
     }
     let sqlite = |cause| OpenError::Sqlite {
         path: path.to_owned(),
@@ -85,34 +103,48 @@ pub fn open(path: &Path, busy_timeout: Duration) -> Result<Connection, OpenError
     if connection.is_readonly(MAIN_DB).map_err(sqlite)? {
         return Err(OpenError::ReadOnly(path.to_owned()));
     }
-    if prepare(&mut connection, busy_timeout).map_err(sqlite)? {
-        Ok(connection)
-    } else {
-        Err(OpenError::Foreign(path.to_owned()))
+    if !prepare(&mut connection, busy_timeout).map_err(sqlite)? {
+        return Err(OpenError::Foreign(path.to_owned()));
     }
+    // Only now it is known to be the collector's own.
+    files_of(path).iter().for_each(|it| keep_from_others(it));
+    Ok(connection)
+}
+
+/// The database and what SQLite keeps beside it. SQLite follows a link of the first and none of the others.
+fn files_of(path: &Path) -> [PathBuf; 3] {
+    ["", "-wal", "-shm"].map(|suffix| beside(path, suffix))
+}
+
+/// The file of SQLite's with this `suffix` of the database at `path`.
+pub fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let mut file = real.into_os_string();
+    file.push(suffix);
+    PathBuf::from(file)
+}
+
+/// A descriptor that is of the file alone: opening it so waits for nobody, follows no link, changes nothing, and
+/// closing it does not give up SQLite's locks, as closing another one would.
+fn look_at(path: &Path) -> Option<(File, Metadata)> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits().cast_signed())
+        .open(path)
+        .ok()?;
+    let metadata = file.metadata().ok()?;
+    Some((file, metadata))
 }
 
 /// Puts right what was made by hand, or copied back from elsewhere. Only a regular file is touched.
-fn keep_from_others(path: &Path) -> Result<(), OpenError> {
-    // The descriptor is of the file alone: opening it so waits for nobody, changes nothing, and closing it does not
-    // give up SQLite's locks, as closing another one would.
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(OFlags::PATH.bits().cast_signed())
-        .open(path);
-    let Ok((file, metadata)) = file.and_then(|it| it.metadata().map(|metadata| (it, metadata)))
-    else {
-        return Ok(());
+fn keep_from_others(path: &Path) {
+    let Some((file, metadata)) = look_at(path).filter(|(_, it)| it.is_file()) else {
+        return;
     };
-    if !metadata.is_file() {
-        return Err(OpenError::NoFile {
-            path: path.to_owned(),
-            kind: kind_of(metadata.file_type()),
-        });
-    }
     let mode = metadata.mode() & 0o7777;
     if mode & 0o077 == 0 {
-        return Ok(());
+        return;
     }
     // Whatever stands at the path by now.
     let opened = format!("/proc/self/fd/{}", file.as_raw_fd());
@@ -126,7 +158,6 @@ fn keep_from_others(path: &Path) -> Result<(), OpenError> {
             path.display()
         ),
     }
-    Ok(())
 }
 
 fn kind_of(it: FileType) -> &'static str {
@@ -134,6 +165,7 @@ fn kind_of(it: FileType) -> &'static str {
         it if it.is_dir() => "a folder",
         it if it.is_fifo() => "a FIFO",
         it if it.is_socket() => "a socket",
+        it if it.is_symlink() => "a symbolic link",
         _ => "a device",
     }
 }
@@ -184,6 +216,64 @@ mod tests {
         fs::set_permissions(&path, Permissions::from_mode(0o664)).unwrap();
         drop(open(&path, BUSY_TIMEOUT).unwrap());
         assert_eq!(mode(), 0o600);
+    }
+
+    fn set_mode(path: &Path, mode: u32) {
+        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    }
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().mode() & 0o7777
+    }
+
+    #[test]
+    fn what_is_another_programs_keeps_its_mode() {
+        let (folder, _) = scratch();
+        let text = folder.path().join("notes.txt");
+        fs::write(&text, "no database\n".repeat(100)).unwrap();
+        set_mode(&text, 0o644);
+        assert!(open(&text, BUSY_TIMEOUT).is_err());
+        assert_eq!(mode(&text), 0o644);
+
+        let other = folder.path().join("other.db");
+        let program = Connection::open(&other).unwrap();
+        program
+            .execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE mine (x);")
+            .unwrap();
+        let files = ["", "-wal", "-shm"].map(|suffix| beside(&other, suffix));
+        files.iter().for_each(|it| set_mode(it, 0o664));
+        let said = open(&other, BUSY_TIMEOUT).unwrap_err();
+        assert!(matches!(said, OpenError::Foreign(_)), "{said}");
+        assert_eq!(files.each_ref().map(|it| mode(it)), [0o664; 3]);
+    }
+
+    #[test]
+    fn a_link_leads_to_the_files_that_are_kept_from_others() {
+        let (folder, _) = scratch();
+        let [real, link, strangers] =
+            ["real.db", "link.db", "strangers"].map(|name| folder.path().join(name));
+        // It leads nowhere yet.
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        fs::write(&strangers, "x").unwrap();
+        set_mode(&strangers, 0o644);
+        std::os::unix::fs::symlink(&strangers, folder.path().join("link.db-wal")).unwrap();
+        let open_link = || open(&link, BUSY_TIMEOUT);
+        let first = open_link().unwrap();
+        assert_eq!(mode(&real), 0o600);
+        drop(first);
+        let files = files_of(&real);
+        set_mode(&real, 0o664);
+        drop(open_link().unwrap());
+        assert_eq!((mode(&real), mode(&strangers)), (0o600, 0o644));
+
+        // SQLite does not follow this one.
+        std::os::unix::fs::symlink(&strangers, &files[1]).unwrap();
+        let said = open_link().unwrap_err().to_string();
+        let sentence = format!(
+            "{} belongs to the database and is a symbolic link; move it away",
+            files[1].display()
+        );
+        assert_eq!((said, mode(&strangers)), (sentence, 0o644));
     }
 
     #[test]
