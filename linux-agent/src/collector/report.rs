@@ -120,11 +120,7 @@ fn plain<'de, D: Deserializer<'de>>(from: D) -> Result<ClientName, D::Error> {
 }
 
 fn from_form(body: &[u8]) -> Result<Report, Invalid> {
-    let fields: FormFields = serde_urlencoded::from_bytes(body).map_err(|_| {
-        Invalid(format!(
-            "the body is neither a report as a JSON object nor one as form fields; {SUCH_AS}"
-        ))
-    })?;
+    let fields: FormFields = serde_urlencoded::from_bytes(body).map_err(|_| form_fault(body))?;
     let data = RawValue::from_string(fields.data).map_err(|cause| not_json("data", &cause))?;
     Ok(Report {
         client_id: fields.client_id,
@@ -143,15 +139,52 @@ fn fault(body: &[u8], cause: &serde_json::Error) -> Invalid {
     if cause.classify() != Category::Data {
         return not_json("the body", cause);
     }
-    let fields: Option<Map<String, Value>> = serde_json::from_slice(body).ok();
-    let wrong = fields.and_then(|fields| {
-        let mut checks = FIELDS.iter();
-        checks.find(|(name, _, is_right)| !is_right(fields.get(*name).unwrap_or(&Value::Null)))
-    });
+    let fields = serde_json::from_slice(body).ok();
+    wrong_field(&fields.unwrap_or_default())
+}
+
+fn wrong_field(fields: &Map<String, Value>) -> Invalid {
+    let mut checks = FIELDS.iter();
+    let wrong =
+        checks.find(|(name, _, is_right)| !is_right(fields.get(*name).unwrap_or(&Value::Null)));
     Invalid(match wrong {
         Some((name, what, _)) => format!("{name} is not {what}; {SUCH_AS}"),
         None => format!("the body is no report; {SUCH_AS}"),
     })
+}
+
+/// The same of form fields, whose parser names none.
+fn form_fault(body: &[u8]) -> Invalid {
+    let mut fields = Map::new();
+    for (name, text) in form_urlencoded::parse(body) {
+        if !FIELDS.iter().any(|(known, ..)| *known == name) {
+            continue;
+        }
+        let number = || {
+            let whole = text.parse::<i64>().ok().map(Value::from);
+            whole.or_else(|| {
+                Some(Value::from(
+                    text.parse().ok().filter(|it: &f64| it.is_finite())?,
+                ))
+            })
+        };
+        let value = match &*name {
+            // What JSON it is, is looked at later.
+            "data" => Some(Value::Object(Map::new())),
+            "time" | "uptime" | "seq" => number(),
+            _ => None,
+        };
+        let value = value.unwrap_or_else(|| Value::from(&*text));
+        if fields.insert(name.to_string(), value).is_some() {
+            return Invalid(format!("{name} stands there more than once; send it once"));
+        }
+    }
+    if fields.is_empty() {
+        return Invalid(format!(
+            "the body is neither a report as a JSON object nor one as form fields; {SUCH_AS}"
+        ));
+    }
+    wrong_field(&fields)
 }
 
 /// For whoever sends another.
@@ -413,6 +446,45 @@ mod tests {
             "the body is no JSON at line 2, column 13; write it with a JSON library"
         );
         assert!(json(SUCH_AS.strip_prefix("send such as ").unwrap()).is_ok());
+    }
+
+    #[test]
+    fn the_wrong_field_of_a_form_is_named_too() {
+        let told = |form: &str| Report::parse(form.as_bytes()).unwrap_err().to_string();
+        let good = "client_id=1&service_name=a&data={}";
+        for (form, sentence) in [
+            (
+                "service_name=a&data={}".to_owned(),
+                "client_id is not a whole number below 2^32 or a name; ",
+            ),
+            (
+                "client_id=1&data={}".to_owned(),
+                "service_name is not a text; ",
+            ),
+            (
+                "client_id=1&service_name=a".to_owned(),
+                "data is not a JSON object; ",
+            ),
+            (
+                "client_id=1&service_name=a&data=[]".to_owned(),
+                "data is no JSON object; ",
+            ),
+            (format!("{good}&time=abc"), "time is not a number; "),
+            (format!("{good}&time="), "time is not a number; "),
+            (format!("uptime=1,5&{good}"), "uptime is not a number; "),
+            (format!("{good}&seq=1.5"), "seq is not a whole number; "),
+            (format!("{good}&seq=x"), "seq is not a whole number; "),
+            (
+                format!("{good}&seq=9223372036854775808"),
+                "seq is not a whole number; ",
+            ),
+        ] {
+            assert_eq!(told(&form), format!("{sentence}{SUCH_AS}"), "{form}");
+        }
+        assert_eq!(
+            told(&format!("{good}&client_id=2")),
+            "client_id stands there more than once; send it once"
+        );
     }
 
     #[test]

@@ -2,10 +2,12 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OpenFlags};
 use thiserror::Error;
 
@@ -53,8 +55,9 @@ pub fn backup(database: &Path, copy: &Path) -> Result<u64, BackupError> {
         .create_new(true)
         .mode(0o600)
         .open(&part);
-    file.map_err(|cause| of(&part, cause))?;
-    let made = fill(database, &part).and_then(|bytes| match fs::hard_link(&part, copy) {
+    // The name that was typed: of the other one nobody knows.
+    file.map_err(|cause| of(copy, cause))?;
+    let made = fill(database, &part, copy).and_then(|bytes| match fs::hard_link(&part, copy) {
         Ok(()) => Ok(bytes),
         Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {
             Err(BackupError::Exists(copy.to_owned()))
@@ -69,13 +72,15 @@ pub fn backup(database: &Path, copy: &Path) -> Result<u64, BackupError> {
     made
 }
 
-fn fill(database: &Path, part: &Path) -> Result<u64, BackupError> {
-    let copy = || {
+fn fill(database: &Path, part: &Path, copy: &Path) -> Result<u64, BackupError> {
+    // As it is, since a name need not be UTF-8.
+    let name = ToSqlOutput::Borrowed(ValueRef::Text(part.as_os_str().as_bytes()));
+    let vacuum = || {
         let connection = Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
-        connection.execute("VACUUM INTO ?1", [part.to_string_lossy()])
+        connection.execute("VACUUM INTO ?1", [name])
     };
-    copy().map_err(|cause| BackupError::Sqlite {
+    vacuum().map_err(|cause| BackupError::Sqlite {
         path: database.to_owned(),
         cause,
     })?;
@@ -83,7 +88,7 @@ fn fill(database: &Path, part: &Path) -> Result<u64, BackupError> {
         file.sync_all()?;
         file.metadata()
     });
-    synced.map(|it| it.len()).map_err(|cause| of(part, cause))
+    synced.map(|it| it.len()).map_err(|cause| of(copy, cause))
 }
 
 fn of(path: &Path, cause: io::Error) -> BackupError {
@@ -95,6 +100,7 @@ fn of(path: &Path, cause: io::Error) -> BackupError {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
@@ -125,8 +131,16 @@ mod tests {
         ));
         let none = backup(&folder.path().join("none.db"), &folder.path().join("c.db"));
         assert!(matches!(none, Err(BackupError::Sqlite { .. })));
-        let nowhere = backup(&database, Path::new("/proc/none/c.db"));
-        assert!(matches!(nowhere, Err(BackupError::File { .. })));
+        // The name that was typed is the one that is told.
+        for typed in ["/proc/none/c.db", "/proc/c.db"] {
+            let nowhere = backup(&database, Path::new(typed)).unwrap_err();
+            assert!(matches!(nowhere, BackupError::File { .. }));
+            let told = nowhere.to_string();
+            assert!(told.starts_with(&format!("{typed}: ")), "{told}");
+        }
+        let odd = folder.path().join(OsStr::from_bytes(b"\xff.db"));
+        assert_eq!(backup(&database, &odd).unwrap(), bytes);
+        assert_eq!(fs::metadata(&odd).unwrap().len(), bytes);
         // What has nearly its name is another's.
         let others = folder.path().join("d.db.part");
         fs::write(&others, "a person's").unwrap();
