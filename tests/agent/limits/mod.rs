@@ -7,4 +7,4 @@ mod table;
 /// What an agent with as much to do as it can have may take; the docs say so too.
 const MAX_THREADS: usize = 7 + 3 * mote_agent::probes::MAX_THREADS;
 const MAX_FILES: usize = 1024;
-const MAX_RESIDENT_MIB: usize = 20;
+const MAX_OWN_MIB: usize = 6;

@@ -269,8 +269,8 @@ fn of_the_agent() -> Vec<(&'static str, String)> {
         ),
         ("open files", super::MAX_FILES.to_string()),
         (
-            "resident memory with 256 services, 16 boards, 16 plugins",
-            format!("{} MiB", super::MAX_RESIDENT_MIB),
+            "memory beside the program's own code, with 256 services, 16 boards, 16 plugins",
+            format!("{} MiB", super::MAX_OWN_MIB),
         ),
         (
             "callers of the control socket",
