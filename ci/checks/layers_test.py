@@ -54,6 +54,17 @@ class Layers(unittest.TestCase):
         self.assertEqual(code, 1)
         self.assertIn("low may not use top", said)
 
+    def test_a_name_stands_for_one_type(self):
+        one, hidden, test = "pub struct Thing;", "struct Thing;", "#[cfg(test)]\nmod tests {\npub struct Thing;\n}"
+        for other in [hidden, test, "pub fn Thing() {}", "// pub struct Thing;"]:
+            code, said = self.check({"top.rs": one, "ground.rs": other})
+            self.assertEqual(code, 0, said)
+        for other in ["pub enum Thing {}", "\npub(crate) type Thing = u8;", "pub(super) trait Thing {}"]:
+            code, said = self.check({"top.rs": one, "ground.rs": other})
+            self.assertEqual(code, 1, other)
+            self.assertIn("Thing is the name of several types", said)
+            self.assertIn("top.rs:1", said)
+
     def test_a_circle_within_a_floor_is_wrong(self):
         files = {
             "middle/mod.rs": "mod one;\nmod two;\nuse one::One;",

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use log::LevelFilter;
-use mote_agent::cli::arguments::{As, Cli, Command, Timeout};
+use mote_agent::cli::arguments::{Cli, Command, RunAs, Timeout};
 #[cfg(feature = "crash")]
 use mote_agent::cli::crash;
 use mote_agent::cli::misspelt;
@@ -58,12 +58,14 @@ fn dispatch(Cli { global, command }: Cli) -> Result<u8, Failed> {
         (_, _) => &["-qq"],
     };
     let user = match &command {
-        Command::Start(As { user })
+        Command::Start(RunAs { user })
         | Command::Restart {
-            user: As { user }, ..
+            user: RunAs { user },
+            ..
         }
         | Command::Run {
-            user: As { user }, ..
+            user: RunAs { user },
+            ..
         } => user.clone(),
         _ => None,
     };
@@ -98,7 +100,7 @@ fn dispatch(Cli { global, command }: Cli) -> Result<u8, Failed> {
             client_id,
             force,
         } => {
-            let asked = enroll::Asked {
+            let asked = enroll::Enrolment {
                 url: &url,
                 code: &code,
                 ca_file: ca_file.as_deref(),
@@ -145,7 +147,7 @@ fn dispatch(Cli { global, command }: Cli) -> Result<u8, Failed> {
             csv,
             json,
         } => {
-            let wanted = export::Wanted {
+            let wanted = export::WantedSeries {
                 host: &host,
                 service: &service,
                 item: item.as_deref(),

@@ -1,6 +1,6 @@
 //! What the agent follows: its orders and its settings, the first ones and those that come later.
 
-use super::following::{self, Verdict};
+use super::following::{self, Decision};
 use super::{Agent, AgentError, millis};
 use crate::orders;
 use crate::settings::{self, Settings};
@@ -47,7 +47,7 @@ impl Agent {
         let verdict = self.following.judge(&document, has_services, now);
         self.courier.note_orders(match (has_services, verdict) {
             (true, _) => Ok(()),
-            (false, Verdict::Doubt) => Err(format!(
+            (false, Decision::Doubt) => Err(format!(
                 "the server orders no services any more: it may not know this client, or its database fails; the \
                  services before stay in force unless it says so again in {} s",
                 following::EMPTY_AGAIN_MS / 1000
@@ -56,9 +56,9 @@ impl Agent {
         });
         let monitor = self.sampling.monitor_mut();
         match verdict {
-            Verdict::Same => monitor.fetched(now),
-            Verdict::Doubt => monitor.fetch_failed(now),
-            Verdict::Follow => {
+            Decision::Same => monitor.fetched(now),
+            Decision::Doubt => monitor.fetch_failed(now),
+            Decision::Follow => {
                 log::info!("monitors {} services", orders.services().len());
                 monitor.fetched(now);
                 self.sampling.apply(&orders);

@@ -30,7 +30,7 @@ const MAX_ANSWER: usize = 4 << 20;
 
 /// What an operator asks of a running agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Request {
+pub enum ControlRequest {
     /// The agent's state.
     Status,
     /// Read the settings anew.
@@ -135,17 +135,17 @@ impl Control {
 /// A request that waits for its answer.
 pub struct Pending {
     /// The request.
-    pub what: Request,
+    pub what: ControlRequest,
     /// When its connection was accepted.
     pub since: Instant,
     connection: usize,
 }
 
 impl Connection {
-    fn asked(&self) -> Option<Request> {
+    fn asked(&self) -> Option<ControlRequest> {
         match self.request.strip_suffix(b"\n")? {
-            b"status" => Some(Request::Status),
-            b"reload" => Some(Request::Reload),
+            b"status" => Some(ControlRequest::Status),
+            b"reload" => Some(ControlRequest::Reload),
             _ => None,
         }
     }
@@ -186,7 +186,11 @@ impl Connection {
 }
 
 /// Asks the agent of `state_dir`; it has `timeout` to answer.
-pub fn ask(state_dir: &Path, request: Request, timeout: Duration) -> Result<String, FileError> {
+pub fn ask(
+    state_dir: &Path,
+    request: ControlRequest,
+    timeout: Duration,
+) -> Result<String, FileError> {
     let (_folder, short) = short_path(state_dir)?;
     let end = Instant::now() + timeout;
     let call = || {
@@ -194,8 +198,8 @@ pub fn ask(state_dir: &Path, request: Request, timeout: Duration) -> Result<Stri
         stream.set_read_timeout(Some(timeout))?;
         stream.set_write_timeout(Some(timeout))?;
         stream.write_all(match request {
-            Request::Status => b"status\n",
-            Request::Reload => b"reload\n",
+            ControlRequest::Status => b"status\n",
+            ControlRequest::Reload => b"reload\n",
         })?;
         read_answer(stream, end)
     };

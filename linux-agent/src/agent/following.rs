@@ -17,7 +17,7 @@ pub struct Following {
 
 /// What to do with a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Decision {
     /// It is in force already.
     Same,
     /// From now on it is in force.
@@ -33,18 +33,18 @@ impl Following {
     }
 
     /// What to do with a valid document that the server gave.
-    pub fn judge(&mut self, document: &[u8], has_services: bool, now: Uptime) -> Verdict {
+    pub fn judge(&mut self, document: &[u8], has_services: bool, now: Uptime) -> Decision {
         if has_services || !self.has_services {
             self.empty_since = None;
             return match document == self.document {
-                true => Verdict::Same,
-                false => Verdict::Follow,
+                true => Decision::Same,
+                false => Decision::Follow,
             };
         }
         let since = *self.empty_since.get_or_insert(now);
         match now.millis_since(since) >= EMPTY_AGAIN_MS {
-            true => Verdict::Follow,
-            false => Verdict::Doubt,
+            true => Decision::Follow,
+            false => Decision::Doubt,
         }
     }
 
@@ -77,25 +77,25 @@ mod tests {
     #[test]
     fn no_services_after_some_are_believed_a_minute_later() {
         let mut following = following_one();
-        assert_eq!(following.judge(EMPTY, false, at(10)), Verdict::Doubt);
-        assert_eq!(following.judge(EMPTY, false, at(69)), Verdict::Doubt);
-        assert_eq!(following.judge(EMPTY, false, at(70)), Verdict::Follow);
+        assert_eq!(following.judge(EMPTY, false, at(10)), Decision::Doubt);
+        assert_eq!(following.judge(EMPTY, false, at(69)), Decision::Doubt);
+        assert_eq!(following.judge(EMPTY, false, at(70)), Decision::Follow);
         following.follow(EMPTY.to_vec(), false);
-        assert_eq!(following.judge(EMPTY, false, at(71)), Verdict::Same);
-        assert_eq!(following.judge(b"two", true, at(72)), Verdict::Follow);
+        assert_eq!(following.judge(EMPTY, false, at(71)), Decision::Same);
+        assert_eq!(following.judge(b"two", true, at(72)), Decision::Follow);
     }
 
     #[test]
     fn a_good_answer_between_begins_the_minute_anew() {
         let mut following = following_one();
-        assert_eq!(following.judge(EMPTY, false, at(0)), Verdict::Doubt);
-        assert_eq!(following.judge(b"one", true, at(30)), Verdict::Same);
-        assert_eq!(following.judge(EMPTY, false, at(61)), Verdict::Doubt);
+        assert_eq!(following.judge(EMPTY, false, at(0)), Decision::Doubt);
+        assert_eq!(following.judge(b"one", true, at(30)), Decision::Same);
+        assert_eq!(following.judge(EMPTY, false, at(61)), Decision::Doubt);
     }
 
     #[test]
     fn no_services_at_the_beginning_are_followed_at_once() {
         let mut following = Following::default();
-        assert_eq!(following.judge(EMPTY, false, at(0)), Verdict::Follow);
+        assert_eq!(following.judge(EMPTY, false, at(0)), Decision::Follow);
     }
 }

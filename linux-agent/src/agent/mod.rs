@@ -21,7 +21,7 @@ use nix::sys::signalfd::SignalFd;
 use nix::sys::time::TimeSpec;
 
 use crate::delivery::uplink::Uplink;
-use crate::delivery::{Closed, Courier, Places};
+use crate::delivery::{Closed, Courier, Paths};
 use crate::gateway::{self, Gateway};
 use crate::orders;
 use crate::plugin::{self, PluginRuns, RunsError, leftovers};
@@ -137,7 +137,7 @@ impl Agent {
         let id = settings.client_id.to_string();
         let courier = Courier::start(
             uplink,
-            Places {
+            Paths {
                 queue: settings.state_dir.join("queue"),
                 dead: settings.state_dir.join("dead"),
                 orders_file: orders::last_path(&settings.state_dir),
@@ -311,8 +311,8 @@ impl Agent {
         self.reread_due = None;
         for request in &mut requests {
             let answer = match request.what {
-                control::Request::Status => Some(self.status()),
-                control::Request::Reload => self.reload(request.since, read.as_ref(), now),
+                control::ControlRequest::Status => Some(self.status()),
+                control::ControlRequest::Reload => self.reload(request.since, read.as_ref(), now),
             };
             if let Some(answer) = answer {
                 self.control.answer(request, answer.into_bytes());

@@ -5,11 +5,11 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use ureq::http::Method;
 
-use super::ask::Running;
+use super::ask::RunningCollector;
 use super::instant::{lasting, written, zone};
 use super::outcome::{Failed, exit, failed, say, say_raw};
 use super::source::Source;
-use super::table::Table;
+use super::table::TextTable;
 use crate::collector::span;
 
 /// A day, in seconds.
@@ -17,7 +17,7 @@ const DAY_S: f64 = 86_400.0;
 
 /// Shows what is wrong, and who heard of it.
 pub fn alarms(source: &Source, with_history: bool, json: bool) -> Result<(), Failed> {
-    let collector = Running::of(source)?;
+    let collector = RunningCollector::of(source)?;
     if json {
         return say(&collector.get_text("/api/alarms")?);
     }
@@ -56,7 +56,7 @@ pub fn alarms(source: &Source, with_history: bool, json: bool) -> Result<(), Fai
 }
 
 fn table(since: &str, alarms: &[Value], now: f64, has_receivers: bool) -> String {
-    let mut table = Table::new(&[
+    let mut table = TextTable::new(&[
         "HOST", "ALARM", "SEVERITY", "STATE", since, "LASTED", "TOLD", "WHAT",
     ]);
     for it in alarms {
@@ -108,7 +108,8 @@ pub fn silence(
         "for_s": length.as_secs(),
         "reason": reason,
     });
-    let told = Running::of(source)?.call(Method::POST, "/api/silences", &wish.to_string())?;
+    let told =
+        RunningCollector::of(source)?.call(Method::POST, "/api/silences", &wish.to_string())?;
     let silence = read(&told)?;
     say(&printable(&format!(
         "silence {}: no messages about {} until {}; `mote silence --end {}` ends it",
@@ -122,7 +123,7 @@ pub fn silence(
 /// Ends a silence.
 pub fn end_silence(source: &Source, id: u64) -> Result<(), Failed> {
     let path = format!("/api/silences/{id}");
-    let ended = read(&Running::of(source)?.call(Method::DELETE, &path, "")?)?;
+    let ended = read(&RunningCollector::of(source)?.call(Method::DELETE, &path, "")?)?;
     say(&printable(&format!(
         "silence {id} of {} is over",
         text(&ended, "host")
@@ -147,7 +148,7 @@ pub fn events(
         let host = percent_encoding::utf8_percent_encode(host, percent_encoding::NON_ALPHANUMERIC);
         path.push_str(&format!("&client_id={host}"));
     }
-    let collector = Running::of(source)?;
+    let collector = RunningCollector::of(source)?;
     let told = collector.get_text(&path)?;
     let answer = read(&told)?;
     if let Some(host) = host {
@@ -156,7 +157,7 @@ pub fn events(
     if json {
         return say(&told);
     }
-    let mut table = Table::new(&["WHEN", "HOST", "KIND", "WHAT"]);
+    let mut table = TextTable::new(&["WHEN", "HOST", "KIND", "WHAT"]);
     for it in list(&answer, "events").iter().rev() {
         table.add([
             written(number(it, "at")),
@@ -176,7 +177,7 @@ pub fn events(
 }
 
 /// Hosts that the settings no longer name have events too. Those of the collector come with those of any host.
-fn is_known(collector: &Running, name: &str, events: &Value) -> Result<(), Failed> {
+fn is_known(collector: &RunningCollector, name: &str, events: &Value) -> Result<(), Failed> {
     let own = list(events, "events");
     if own.iter().any(|it| it.get("client_id").is_some()) {
         return Ok(());

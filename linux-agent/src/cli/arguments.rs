@@ -50,7 +50,7 @@ pub struct Global {
 #[derive(Subcommand)]
 pub enum Command {
     /// Start the agent in the background
-    Start(As),
+    Start(RunAs),
     /// Stop the agent
     Stop(Timeout),
     /// Stop the agent and start it again
@@ -60,7 +60,7 @@ pub enum Command {
         timeout: Timeout,
         /// Whom the new one becomes.
         #[command(flatten)]
-        user: As,
+        user: RunAs,
     },
     /// Have the agent read its settings and fetch its orders anew
     Reload,
@@ -80,7 +80,7 @@ pub enum Command {
         detached: bool,
         /// Whom it becomes.
         #[command(flatten)]
-        user: As,
+        user: RunAs,
     },
     /// Sample once now and print each report as a line of JSON
     Probe {
@@ -276,7 +276,7 @@ pub struct Timeout {
 
 /// Whom an agent becomes.
 #[derive(Args)]
-pub struct As {
+pub struct RunAs {
     /// Whom the agent becomes, if root starts it [default: `user` in the settings]
     #[arg(long, value_name = "NAME")]
     pub user: Option<String>,

@@ -27,18 +27,18 @@ pub const MAX_ANSWER: u64 = 256 << 20;
 const ANSWER_TIME: Duration = Duration::from_secs(20);
 
 /// The running collector.
-pub struct Running {
+pub struct RunningCollector {
     agent: Agent,
     database: PathBuf,
 }
 
-impl Running {
+impl RunningCollector {
     /// That of the settings that `source` names.
-    pub fn of(source: &Source) -> Result<Running, Failed> {
-        Ok(Running::with(server_settings(source)?.database))
+    pub fn of(source: &Source) -> Result<RunningCollector, Failed> {
+        Ok(RunningCollector::with(server_settings(source)?.database))
     }
 
-    fn with(database: PathBuf) -> Running {
+    fn with(database: PathBuf) -> RunningCollector {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -47,7 +47,7 @@ impl Running {
             .build();
         let connector = SocketConnector(database.clone());
         let agent = Agent::with_parts(config, connector, DefaultResolver::default());
-        Running { agent, database }
+        RunningCollector { agent, database }
     }
 
     /// The answer to `GET path`, as text.
@@ -229,7 +229,7 @@ mod tests {
             stream.write_all(head.as_bytes()).unwrap();
             while stream.write_all(&[b' '; 1 << 16]).is_ok() {}
         });
-        let failed = Running::with(database).get_text("/").unwrap_err();
+        let failed = RunningCollector::with(database).get_text("/").unwrap_err();
         server.join().unwrap();
         failed
     }

@@ -42,7 +42,7 @@ enum Site {
 }
 
 /// What somebody asks for.
-pub struct Asked<'a> {
+pub struct Enrolment<'a> {
     /// The server.
     pub url: &'a str,
     /// The code, or `-` for a line of standard input.
@@ -54,7 +54,7 @@ pub struct Asked<'a> {
 }
 
 /// Exchanges a code at the server. Writes the token's file, and the settings if there are none.
-pub fn enroll(source: &Source, asked: &Asked<'_>, force: bool) -> Result<(), Failed> {
+pub fn enroll(source: &Source, asked: &Enrolment<'_>, force: bool) -> Result<(), Failed> {
     let server = server(asked.url, asked.ca_file)?;
     let code = read_code(asked.code)?;
     let (its, to) = (source.clone(), server.clone());

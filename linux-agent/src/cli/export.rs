@@ -6,14 +6,14 @@ use std::io;
 use form_urlencoded::Serializer;
 use serde::Deserialize;
 
-use super::ask::Running;
+use super::ask::RunningCollector;
 use super::instant::{utc, written, zone};
 use super::outcome::{Failed, exit, failed, say, say_raw};
 use super::source::Source;
-use super::table::Table;
+use super::table::TextTable;
 
 /// What is wanted of which service.
-pub struct Wanted<'a> {
+pub struct WantedSeries<'a> {
     /// The host's id, or the name of its table.
     pub host: &'a str,
     /// The service.
@@ -34,7 +34,7 @@ pub struct Wanted<'a> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Form {
     /// For people.
-    Table,
+    TextTable,
     /// A row for each time and column, as RFC 4180 says.
     Csv,
     /// The answer of the collector.
@@ -47,7 +47,7 @@ impl Form {
         match (csv, json) {
             (_, true) => Form::Json,
             (true, false) => Form::Csv,
-            (false, false) => Form::Table,
+            (false, false) => Form::TextTable,
         }
     }
 }
@@ -85,8 +85,8 @@ struct Host {
 const SIDE_BY_SIDE: usize = 12;
 
 /// Prints the history.
-pub fn export(source: &Source, wanted: &Wanted<'_>, form: Form) -> Result<(), Failed> {
-    let collector = Running::of(source)?;
+pub fn export(source: &Source, wanted: &WantedSeries<'_>, form: Form) -> Result<(), Failed> {
+    let collector = RunningCollector::of(source)?;
     let (text, series) = ask(&collector, wanted)?;
     if series.columns.is_empty() && (wanted.item, wanted.field) != (None, None) {
         is_known(&collector, wanted)?;
@@ -108,8 +108,8 @@ pub fn export(source: &Source, wanted: &Wanted<'_>, form: Form) -> Result<(), Fa
 }
 
 /// Whether there are such columns at another time, if there are none in this one.
-fn is_known(collector: &Running, wanted: &Wanted<'_>) -> Result<(), Failed> {
-    let all = Wanted {
+fn is_known(collector: &RunningCollector, wanted: &WantedSeries<'_>) -> Result<(), Failed> {
+    let all = WantedSeries {
         item: None,
         field: None,
         ..*wanted
@@ -121,7 +121,7 @@ fn is_known(collector: &Running, wanted: &Wanted<'_>) -> Result<(), Failed> {
             nothing_of(wanted, "in this time", &now),
         ));
     }
-    let ever = Wanted {
+    let ever = WantedSeries {
         from: Some(0.0),
         to: None,
         rows: 1,
@@ -138,7 +138,10 @@ fn is_known(collector: &Running, wanted: &Wanted<'_>) -> Result<(), Failed> {
     }
 }
 
-fn ask(collector: &Running, wanted: &Wanted<'_>) -> Result<(String, Series), Failed> {
+fn ask(
+    collector: &RunningCollector,
+    wanted: &WantedSeries<'_>,
+) -> Result<(String, Series), Failed> {
     let query = query(collector, wanted)?;
     let text = collector.get_text(&format!("/api/series?{query}"))?;
     let series = serde_json::from_str(&text).map_err(|cause| {
@@ -151,7 +154,7 @@ fn ask(collector: &Running, wanted: &Wanted<'_>) -> Result<(String, Series), Fai
 }
 
 /// A sentence that says which columns there are instead.
-fn nothing_of(wanted: &Wanted<'_>, when: &str, all: &Series) -> String {
+fn nothing_of(wanted: &WantedSeries<'_>, when: &str, all: &Series) -> String {
     let names = |name: fn(&Column) -> &str| {
         let names: BTreeSet<&str> = all.columns.iter().map(name).collect();
         let names: Vec<String> = names.iter().map(|it| format!("{it:?}")).collect();
@@ -176,7 +179,7 @@ fn nothing_of(wanted: &Wanted<'_>, when: &str, all: &Series) -> String {
 }
 
 /// Hosts that the settings no longer name have a history too, by their id.
-fn query(collector: &Running, wanted: &Wanted<'_>) -> Result<String, Failed> {
+fn query(collector: &RunningCollector, wanted: &WantedSeries<'_>) -> Result<String, Failed> {
     let Hosts { hosts } = collector.get("/api/hosts")?;
     let named = hosts.iter().find(|it| it.label == wanted.host);
     let id = named.map_or_else(|| wanted.host.to_owned(), |it| it.client_id.to_string());
@@ -242,7 +245,7 @@ fn name(column: &Column) -> String {
 fn side_by_side(series: &Series) -> String {
     let names = series.columns.iter().map(|it| format!(">{}", name(it)));
     let headings: Vec<String> = std::iter::once("TIME".to_owned()).chain(names).collect();
-    let mut table = Table::new(&headings.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut table = TextTable::new(&headings.iter().map(String::as_str).collect::<Vec<_>>());
     for (bin, time) in series.times.iter().enumerate() {
         let averages = series
             .columns
@@ -260,7 +263,7 @@ fn side_by_side(series: &Series) -> String {
 
 /// A row a column, over the whole time.
 fn summary(series: &Series) -> String {
-    let mut table = Table::new(&["ITEM", "FIELD", ">MIN", ">AVERAGE", ">MAX", ">LAST"]);
+    let mut table = TextTable::new(&["ITEM", "FIELD", ">MIN", ">AVERAGE", ">MAX", ">LAST"]);
     for column in &series.columns {
         let averages = || column.avg.iter().copied().flatten();
         let average = averages().sum::<f64>() / averages().count() as f64;

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::ask::Running;
+use super::ask::RunningCollector;
 use super::instant::{lasting, written, zone};
 use super::outcome::{Failed, exit, failed, say, say_raw};
 use super::source::Source;
-use super::table::Table;
+use super::table::TextTable;
 use crate::client_name::ClientName;
 
 #[derive(Deserialize)]
@@ -51,7 +51,7 @@ pub fn hosts(
     only_problems: bool,
     json: bool,
 ) -> Result<(), Failed> {
-    let collector = Running::of(source)?;
+    let collector = RunningCollector::of(source)?;
     if json && name.is_none() && !only_problems {
         return say(&collector.get_text(ALL)?);
     }
@@ -102,7 +102,7 @@ fn rank(state: &str) -> usize {
 
 fn all(hosts: &[Host]) -> String {
     let labels: BTreeMap<_, _> = hosts.iter().map(|it| (&it.client_id, &it.label)).collect();
-    let mut table = Table::new(&[
+    let mut table = TextTable::new(&[
         "HOST",
         "STATE",
         ">CPU",
@@ -147,7 +147,7 @@ fn one(host: &Host) -> String {
             "It was refused at {refused}, for want of a valid token: enroll it again.\n"
         ));
     }
-    let mut table = Table::new(&[
+    let mut table = TextTable::new(&[
         "SERVICE",
         "PLUGIN",
         ">EVERY",

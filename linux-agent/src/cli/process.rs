@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::outcome::{ANSWER_TIME, Failed, LAST_LINES, exit, failed, say};
 use super::source::{Source, account_failure, holder, is_own, privilege_failure};
-use crate::agent::control::{self, Request};
+use crate::agent::control::{self, ControlRequest};
 use crate::agent::{Agent, AgentError};
 use crate::plugin::{self, RunsError};
 use crate::settings::Settings;
@@ -132,7 +132,7 @@ pub fn reload(source: &Source) -> Result<(), Failed> {
     if !matches!(holder(&settings)?, Holder::Running(_) | Holder::Hidden) {
         return Err(failed(exit::NO_AGENT, "mote does not run"));
     }
-    let answer = control::ask(&settings.state_dir, Request::Reload, ANSWER_TIME)
+    let answer = control::ask(&settings.state_dir, ControlRequest::Reload, ANSWER_TIME)
         .map_err(|error| failed(exit::FAILED, error))?;
     match answer.trim_end() {
         "ok" => say("mote has read its settings anew"),

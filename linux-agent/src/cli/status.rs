@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::outcome::{ANSWER_TIME, Failed, exit, failed, is_read, say, say_raw};
 use super::source::{Source, holder};
-use crate::agent::control::{self, Request};
+use crate::agent::control::{self, ControlRequest};
 use crate::agent::status::Status;
 use crate::system::lock::Holder;
 
@@ -17,7 +17,7 @@ pub fn status(source: &Source, json: bool) -> Result<u8, Failed> {
         .map_err(|failed| unknown(failed.sentence))?;
     let (code, sentence) = match holder(&settings).map_err(|failed| unknown(failed.sentence))? {
         Holder::Running(_) | Holder::Hidden => {
-            let answer = control::ask(&settings.state_dir, Request::Status, ANSWER_TIME)
+            let answer = control::ask(&settings.state_dir, ControlRequest::Status, ANSWER_TIME)
                 .map_err(|error| unknown(format!("the agent runs but does not answer: {error}")))?;
             let status: Status = serde_json::from_str(&answer)
                 .map_err(|error| unknown(format!("the agent's answer is not valid: {error}")))?;

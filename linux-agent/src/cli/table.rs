@@ -3,15 +3,15 @@
 use std::fmt::Write as _;
 
 /// A table with headings. Numbers stand at the right of their column.
-pub struct Table {
+pub struct TextTable {
     rows: Vec<Vec<String>>,
     right: Vec<bool>,
 }
 
-impl Table {
+impl TextTable {
     /// With these headings; those that begin with `>` are of columns of numbers.
-    pub fn new(headings: &[&str]) -> Table {
-        Table {
+    pub fn new(headings: &[&str]) -> TextTable {
+        TextTable {
             rows: vec![
                 headings
                     .iter()
@@ -27,7 +27,7 @@ impl Table {
         self.add_all(cells.into());
     }
 
-    /// As [`Table::add`], with as many cells as there are headings.
+    /// As [`TextTable::add`], with as many cells as there are headings.
     pub fn add_all(&mut self, cells: Vec<String>) {
         self.rows
             .push(cells.iter().map(|it| printable(it)).collect());
@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn columns_are_as_wide_as_what_is_in_them() {
-        let mut table = Table::new(&["HOST", ">CPU"]);
+        let mut table = TextTable::new(&["HOST", ">CPU"]);
         assert!(table.is_empty());
         table.add(["web".to_owned(), "5.0".to_owned()]);
         table.add(["säule-1".to_owned(), "100.0".to_owned()]);
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn a_name_cannot_write_to_the_terminal() {
-        let mut table = Table::new(&["HOST"]);
+        let mut table = TextTable::new(&["HOST"]);
         table.add(["a\x1b[2J\nb".to_owned()]);
         assert_eq!(table.text(), "HOST\na\u{fffd}[2J\u{fffd}b\n");
     }

@@ -12,7 +12,7 @@ use tokio_rustls::TlsAcceptor;
 use super::auth::Guard;
 use super::error::ServeError;
 use super::http::app::{App, Rules};
-use super::reload::{Loaded, Reloader, Watched};
+use super::reload::{Loaded, Reloader, WatchedFiles};
 use super::settings::ServerSettings;
 use super::settings::host::Host;
 use super::store::{Store, fleet};
@@ -97,7 +97,7 @@ async fn in_force(app: &App, rules: Rules, settings: &ServerSettings) {
 /// Never done. Requests under way keep the rules that they began with, and connections their encryption.
 pub async fn follow_settings(
     settings: ServerSettings,
-    watched: Option<Watched>,
+    watched: Option<WatchedFiles>,
     mut hangups: Signal,
     address: SocketAddr,
     app: Arc<App>,

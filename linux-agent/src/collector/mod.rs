@@ -61,21 +61,21 @@ use tokio_rustls::TlsAcceptor;
 use alarms::duty::Alarms;
 use auth::sessions::Sessions;
 use following::{follow_settings, rules};
-use http::app::{App, Sight};
+use http::app::{App, HostViews};
 use http::connections::{self, Listeners};
 use http::frames::Live;
 use http::hashing::Hashing;
 use lateness::Lateness;
 use now::steady_ms;
-use reload::Watched;
+use reload::WatchedFiles;
 use store::Store;
 use watch::Watch;
 
-pub use alarms::courier::{MAIL_TIMEOUT, WEBHOOK_TIMEOUT};
 pub use alarms::duty::MAX_UNWRITTEN;
 pub use alarms::engine::MAX_REMEMBERED;
 pub use alarms::figures::MAX_SAID;
 pub use alarms::message::MAX_NAMED;
+pub use alarms::messenger::{MAIL_TIMEOUT, WEBHOOK_TIMEOUT};
 pub use alarms::outbox::{
     MAX_AGE_MS as MAX_MESSAGE_AGE_MS, MAX_LISTED, MAX_WAITING as MAX_MESSAGES,
 };
@@ -132,7 +132,7 @@ pub struct Collector {
     max_connections: u32,
     tls: Sender<Option<TlsAcceptor>>,
     settings: ServerSettings,
-    watched: Option<Watched>,
+    watched: Option<WatchedFiles>,
     hangups: Signal,
     store_thread: JoinHandle<()>,
 }
@@ -147,7 +147,7 @@ pub struct Handle {
 impl Collector {
     /// Listens and opens the database. Connections wait from now on.
     pub fn bind(settings: ServerSettings) -> Result<Collector, ServeError> {
-        let watched = Watched::new(&settings);
+        let watched = WatchedFiles::new(&settings);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -184,7 +184,7 @@ impl Collector {
             Arc::clone(&lateness),
             Arc::clone(&watch),
         )));
-        let sight = Sight {
+        let sight = HostViews {
             watch,
             lateness,
             alarms,

@@ -30,7 +30,7 @@ pub struct Reloader {
 impl Reloader {
     /// Watches the files of the settings that are in force. Passes new settings to `follow`.
     pub fn start(
-        mut watched: Watched,
+        mut watched: WatchedFiles,
         follow: tokio::sync::mpsc::UnboundedSender<Loaded>,
     ) -> io::Result<Reloader> {
         let (hangups, inbox) = mpsc::channel();
@@ -48,7 +48,7 @@ impl Reloader {
 }
 
 /// The files of the settings, as they were when those were read.
-pub struct Watched {
+pub struct WatchedFiles {
     file: PathBuf,
     /// The other files to watch, which the last settings name.
     files: Vec<PathBuf>,
@@ -61,11 +61,11 @@ pub struct Watched {
 /// Differs once a file is written, replaced, removed or given to others.
 type Mark = (PathBuf, Option<[i64; 6]>);
 
-impl Watched {
+impl WatchedFiles {
     /// Called right after `settings` were read. `None` if they come from no file.
-    pub fn new(settings: &ServerSettings) -> Option<Watched> {
+    pub fn new(settings: &ServerSettings) -> Option<WatchedFiles> {
         let file = settings.file.clone()?;
-        let mut watched = Watched {
+        let mut watched = WatchedFiles {
             files: files(&file, settings),
             file,
             seen: Vec::new(),

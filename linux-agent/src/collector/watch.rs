@@ -35,7 +35,7 @@ const MAX_RUNS: usize = 4;
 pub struct Watch(Mutex<BTreeMap<ClientName, Watched>>);
 
 /// What is known of a report when it arrives.
-pub struct Arrival<'a> {
+pub struct ReportArrival<'a> {
     /// Which run of the client it comes from.
     pub boot: Option<&'a str>,
     /// When it was sampled, by the client's clock.
@@ -94,7 +94,7 @@ struct LiveRun {
 
 impl Watch {
     /// Notes a report of `client`, which is one of the hosts.
-    pub fn note(&self, client: &ClientName, arrival: &Arrival<'_>) -> Vec<Finding> {
+    pub fn note(&self, client: &ClientName, arrival: &ReportArrival<'_>) -> Vec<Finding> {
         // What is known is right even if a thread panicked.
         let mut hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(watched) = hosts.get_mut(client) {
@@ -151,7 +151,7 @@ impl Watch {
 }
 
 impl Watched {
-    fn note(&mut self, arrival: &Arrival<'_>) -> Vec<Finding> {
+    fn note(&mut self, arrival: &ReportArrival<'_>) -> Vec<Finding> {
         let lag_ms = arrival.received_ms.saturating_sub(arrival.sampled_ms);
         let mut findings = Vec::new();
         if lag_ms < -MAX_CLOCK_ERROR_MS {
@@ -166,7 +166,7 @@ impl Watched {
         findings
     }
 
-    fn note_run(&mut self, boot: &str, arrival: &Arrival<'_>) -> Option<[Twin; 2]> {
+    fn note_run(&mut self, boot: &str, arrival: &ReportArrival<'_>) -> Option<[Twin; 2]> {
         let is_next = self.runs.last().is_none_or(|last| last.boot != boot);
         let position = self.runs.iter().position(|run| run.boot == boot);
         let Some(mut run) = position.map(|at| self.runs.remove(at)) else {
@@ -249,7 +249,7 @@ mod tests {
         for (boot, sampled, received) in reports {
             shown.extend(watch.note(
                 &ClientName::Number(1),
-                &Arrival {
+                &ReportArrival {
                     boot: Some(boot),
                     sampled_ms: sampled * S,
                     received_ms: received * S,
@@ -281,7 +281,7 @@ mod tests {
         let watch = Watch::default();
         let client = ClientName::Number(1);
         for n in 0..8 {
-            let arrival = Arrival {
+            let arrival = ReportArrival {
                 boot: Some(["a", "b"][n as usize % 2]),
                 sampled_ms: n * 15 * S,
                 received_ms: n * 15 * S,

@@ -31,7 +31,7 @@ use dead::DeadLetters;
 use dispatch::{Dispatcher, Services};
 use health::Health;
 use uplink::Uplink;
-use workers::{KEPT_IN_MEMORY, Shared, State};
+use workers::{DeliveryState, KEPT_IN_MEMORY, Shared};
 
 pub use workers::WORKERS;
 
@@ -49,7 +49,7 @@ pub struct Closed {
 
 /// Where things are kept.
 #[derive(Debug)]
-pub struct Places {
+pub struct Paths {
     /// The folder of the queue.
     pub queue: PathBuf,
     /// The folder for what is given up.
@@ -68,7 +68,7 @@ impl Courier {
     /// Starts the threads.
     pub fn start(
         mut uplink: Uplink,
-        places: Places,
+        places: Paths,
         server: Option<(&Server, &str)>,
     ) -> io::Result<Courier> {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
@@ -77,7 +77,7 @@ impl Courier {
         }
         let dead = DeadLetters::open(&places.dead);
         let shared = Arc::new(Shared {
-            state: Mutex::new(State {
+            state: Mutex::new(DeliveryState {
                 dispatcher: Dispatcher::new(uplink, server.is_some()),
                 client: server.map(|(server, id)| Arc::new(Client::new(server, id))),
                 disk: Some(Disk::new(Folder::new(&places.queue))),

@@ -26,7 +26,7 @@ pub const KEPT_IN_MEMORY: &str = "; reports are kept in memory";
 
 /// What the loop and the threads share.
 pub struct Shared {
-    pub state: Mutex<State>,
+    pub state: Mutex<DeliveryState>,
     /// There is something for a thread to do.
     pub changed: Condvar,
     /// A thread has ended, or done what may be the last thing.
@@ -40,7 +40,7 @@ pub struct Shared {
 }
 
 /// What is behind the lock.
-pub struct State {
+pub struct DeliveryState {
     pub dispatcher: Dispatcher<CallError>,
     pub client: Option<Arc<Client>>,
     /// `None` while a thread uses it.
@@ -66,7 +66,7 @@ pub struct State {
 }
 
 impl Shared {
-    pub fn lock(&self) -> MutexGuard<'_, State> {
+    pub fn lock(&self) -> MutexGuard<'_, DeliveryState> {
         self.state
             .lock()
             .unwrap_or_else(|poisoned| poisoned.into_inner())
@@ -109,10 +109,10 @@ impl Shared {
 
     fn wait<'s>(
         &self,
-        mut state: MutexGuard<'s, State>,
+        mut state: MutexGuard<'s, DeliveryState>,
         now: Uptime,
         until: Uptime,
-    ) -> MutexGuard<'s, State> {
+    ) -> MutexGuard<'s, DeliveryState> {
         if until == Uptime::NEVER || state.timekeeper.is_some_and(|at| at <= until) {
             let waited = self.changed.wait(state);
             return waited.unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -130,9 +130,9 @@ impl Shared {
 
     fn do_chore<'s>(
         &'s self,
-        mut state: MutexGuard<'s, State>,
+        mut state: MutexGuard<'s, DeliveryState>,
         mut chore: Box<Chore>,
-    ) -> MutexGuard<'s, State> {
+    ) -> MutexGuard<'s, DeliveryState> {
         // One chore is under way at a time, so the disk is there.
         let Some(mut disk) = state.disk.take() else {
             return state;
@@ -239,7 +239,7 @@ impl Shared {
     }
 
     /// Keeps what was given up for `reason`, and says so of the first.
-    fn bury_all<'s>(&'s self, mut state: MutexGuard<'s, State>, reason: &str) {
+    fn bury_all<'s>(&'s self, mut state: MutexGuard<'s, DeliveryState>, reason: &str) {
         let mut is_said = false;
         while let Some(record) = state.dispatcher.uplink.take_dead() {
             if !std::mem::replace(&mut is_said, true) {
@@ -251,7 +251,7 @@ impl Shared {
     }
 
     /// Keeps a report that was given up, before the queue forgets it.
-    fn bury(&self, record: Record, reason: &str) -> MutexGuard<'_, State> {
+    fn bury(&self, record: Record, reason: &str) -> MutexGuard<'_, DeliveryState> {
         let mut dead = self
             .dead
             .lock()
@@ -291,7 +291,7 @@ fn fate_of(said: &mut Together, nth: usize) -> (Fate, Option<CallError>) {
     }
 }
 
-impl State {
+impl DeliveryState {
     /// The disk's first chore.
     pub fn open_disk(&mut self) {
         let now = clock::uptime();

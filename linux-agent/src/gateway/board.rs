@@ -6,7 +6,7 @@ use mote_core::Uptime;
 use mote_core::frame::{self, Receiver};
 
 use super::document::DocumentError;
-use super::line::{self, BoardReport, MAX_LINE, Message, Rejected};
+use super::line::{self, BoardMessage, BoardReport, MAX_LINE, Rejected};
 use super::orders::BoardOrders;
 use super::run::{BoardRuns, BoardSample, Verdict};
 use crate::queue::Whose;
@@ -91,7 +91,7 @@ impl Board {
                 Ok(message) => {
                     self.counts.last_unix_ms = Some(at.unix_ms);
                     match message {
-                        Message::Ask { uptime_s } => {
+                        BoardMessage::Ask { uptime_s } => {
                             let is_new = uptime_s.is_some_and(|it| self.runs.ask(it, at.now));
                             if is_new {
                                 self.boot = new_boot_id();
@@ -99,13 +99,13 @@ impl Board {
                             let line = self.orders.asked(at.now);
                             send(line.unwrap_or_default(), &mut self.outgoing);
                         }
-                        Message::Refusal { fault, service } => {
+                        BoardMessage::Refusal { fault, service } => {
                             let service = service.map(|it| format!(" of service {it:?}"));
                             let service = service.unwrap_or_default();
                             let refusal = format!("refuses its services: {fault}{service}");
                             self.refusal = Some(refusal);
                         }
-                        Message::Report(report) => {
+                        BoardMessage::Report(report) => {
                             let verdict = self.runs.report(sample_of(&report), at.now);
                             if verdict == Verdict::NewRun {
                                 self.boot = new_boot_id();

@@ -29,7 +29,7 @@ pub const MAX_FAULT: usize = 64;
 
 /// What a board says.
 #[derive(Debug)]
-pub enum Message<'a> {
+pub enum BoardMessage<'a> {
     /// A sample.
     Report(BoardReport<'a>),
     /// It asks for its services document.
@@ -74,7 +74,7 @@ pub enum Rejected {
 }
 
 /// Reads the text of a sealed line that came from the board of `client`.
-pub fn read<'a>(text: &'a [u8], client: &ClientName) -> Result<Message<'a>, Rejected> {
+pub fn read<'a>(text: &'a [u8], client: &ClientName) -> Result<BoardMessage<'a>, Rejected> {
     let fields = fields(text).ok_or(Rejected::Unknown)?;
     let message = fields.message().ok_or(Rejected::Unknown)?;
     match fields.client_id == *client {
@@ -149,7 +149,7 @@ fn fields(text: &[u8]) -> Option<Fields<'_>> {
 }
 
 impl<'a> Fields<'a> {
-    fn message(&self) -> Option<Message<'a>> {
+    fn message(&self) -> Option<BoardMessage<'a>> {
         match self {
             Fields {
                 get: Some(get),
@@ -163,7 +163,7 @@ impl<'a> Fields<'a> {
                 uptime_ms: None,
                 uptime,
                 ..
-            } => (get == "services").then_some(Message::Ask { uptime_s: *uptime }),
+            } => (get == "services").then_some(BoardMessage::Ask { uptime_s: *uptime }),
             Fields {
                 refused: Some(fault),
                 service,
@@ -179,7 +179,7 @@ impl<'a> Fields<'a> {
             } => {
                 let is_good = is_text(fault, MAX_FAULT)
                     && service.as_ref().is_none_or(|it| is_text(it, MAX_NAME));
-                is_good.then(|| Message::Refusal {
+                is_good.then(|| BoardMessage::Refusal {
                     fault: fault.clone(),
                     service: service.clone(),
                 })
@@ -206,7 +206,7 @@ impl<'a> Fields<'a> {
                     && boot.as_ref().is_none_or(|boot| is_text(boot, MAX_BOOT))
                     && is_data(data);
                 is_good.then(|| {
-                    Message::Report(BoardReport {
+                    BoardMessage::Report(BoardReport {
                         service: service.clone(),
                         uptime_s: *uptime_s,
                         after_ms: after_ms as u16,
@@ -237,9 +237,9 @@ mod tests {
 
     fn said(text: &str) -> Result<String, Rejected> {
         read(text.as_bytes(), &ClientName::Number(7)).map(|message| match message {
-            Message::Ask { uptime_s } => format!("ask {uptime_s:?}"),
-            Message::Refusal { fault, service } => format!("refusal {fault} {service:?}"),
-            Message::Report(it) => format!(
+            BoardMessage::Ask { uptime_s } => format!("ask {uptime_s:?}"),
+            BoardMessage::Refusal { fault, service } => format!("refusal {fault} {service:?}"),
+            BoardMessage::Report(it) => format!(
                 "{} {}+{} {} {:?} {} {}",
                 it.service, it.uptime_s, it.after_ms, it.age_s, it.boot, it.seq, it.data
             ),
@@ -380,7 +380,7 @@ mod tests {
     #[test]
     fn the_digest_is_of_service_and_data() {
         let digest = |text: &str| match read(text.as_bytes(), &ClientName::Number(7)) {
-            Ok(Message::Report(report)) => report.digest(),
+            Ok(BoardMessage::Report(report)) => report.digest(),
             other => panic!("{other:?}"),
         };
         let same = REPORT.replace(":9", ":9,\"age\":5");

@@ -17,7 +17,7 @@ pub const RETRY_MS: u64 = 1000;
 
 /// A board and its port.
 pub(super) struct Link {
-    pub(super) settings: settings::Board,
+    pub(super) settings: settings::BoardSettings,
     pub(super) board: Board,
     pub(super) port: Option<Port>,
     /// When a port that is not open is tried again.
@@ -29,7 +29,7 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(settings: settings::Board, now: Uptime) -> Self {
+    pub(super) fn new(settings: settings::BoardSettings, now: Uptime) -> Self {
         Link {
             board: Board::new(settings.client_id.clone()),
             settings,
@@ -118,7 +118,7 @@ impl Link {
     }
 
     pub(super) fn name(&self) -> String {
-        let settings::Board {
+        let settings::BoardSettings {
             device, client_id, ..
         } = &self.settings;
         format!("board {client_id}: {}", device.display())
@@ -135,7 +135,7 @@ mod tests {
         // That leaves half of the promised 2 s for the turn and for opening it.
         const { assert!(RETRY_MS >= 500 && RETRY_MS <= 1000) };
         let now = clock::uptime();
-        let settings = settings::Board {
+        let settings = settings::BoardSettings {
             device: "/nonexistent/port".into(),
             client_id: ClientName::Number(7),
             baud: 115_200,

@@ -50,7 +50,7 @@ pub struct Gateway {
     /// There is a server to ask for the boards' services.
     has_server: bool,
     /// Which ports are boards without a table of their own.
-    rules: Vec<settings::Board>,
+    rules: Vec<settings::BoardSettings>,
     /// When they were applied last.
     looked: Uptime,
     links: Vec<Link>,
@@ -65,7 +65,7 @@ pub struct Gateway {
 /// What is known of a board, for `status`.
 pub struct View<'a> {
     /// Its settings.
-    pub settings: &'a settings::Board,
+    pub settings: &'a settings::BoardSettings,
     /// Whether its port is open.
     pub is_open: bool,
     /// Why the port is not open.
@@ -106,7 +106,7 @@ impl Gateway {
     }
 
     /// Replaces the boards. A board that stays keeps what is known of it, and its port unless the device changed.
-    pub fn set_boards(&mut self, boards: &[settings::Board], has_server: bool) {
+    pub fn set_boards(&mut self, boards: &[settings::BoardSettings], has_server: bool) {
         let now = clock::uptime();
         self.has_server = has_server;
         let (rules, tables): (Vec<_>, Vec<_>) = boards.iter().cloned().partition(|it| it.is_rule());
@@ -140,9 +140,9 @@ impl Gateway {
     }
 
     /// These boards, and those that the rules find beside them, as many as there may be.
-    fn with_found(&self, mut boards: Vec<settings::Board>) -> Vec<settings::Board> {
-        for found in self.rules.iter().flat_map(settings::Board::found) {
-            let is_it = |it: &settings::Board| {
+    fn with_found(&self, mut boards: Vec<settings::BoardSettings>) -> Vec<settings::BoardSettings> {
+        for found in self.rules.iter().flat_map(settings::BoardSettings::found) {
+            let is_it = |it: &settings::BoardSettings| {
                 it.client_id.to_string() == found.client_id.to_string() || it.device == found.device
             };
             if boards.len() < MAX_BOARDS && !boards.iter().any(is_it) {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 use ureq::http::HeaderValue;
 
-use crate::http::reading::Reader;
+use crate::http::reading::FileReader;
 use crate::http::tls;
 use crate::settings::Server;
 use crate::system::attempt;
@@ -29,7 +29,7 @@ const FIRST_PATIENCE: Duration = Duration::from_secs(2);
 const LONGEST_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Token and certificates for one server.
-pub struct Access {
+pub struct Credentials {
     server: Server,
     token: Kept<Option<Token>>,
     tls: Kept<Option<tls::TlsConfig>>,
@@ -56,7 +56,7 @@ pub enum AccessError {
 struct Kept<T> {
     value: Option<T>,
     /// `None`: the settings name nothing to read.
-    reader: Option<Reader<Result<T, AccessError>>>,
+    reader: Option<FileReader<Result<T, AccessError>>>,
     /// What the files are called in a sentence.
     name: String,
     /// What is wrong with the files.
@@ -104,9 +104,9 @@ pub fn check_in_time(server: &Server) -> Result<(), AccessError> {
     Ok(())
 }
 
-impl Access {
+impl Credentials {
     /// Begins without reading.
-    pub fn new(server: &Server) -> Access {
+    pub fn new(server: &Server) -> Credentials {
         let token = match &server.token {
             None => Kept::none(None),
             Some(_) => Kept::of(server, token_files(server), read_token),
@@ -115,7 +115,7 @@ impl Access {
             false => Kept::none(None),
             true => Kept::of(server, tls_files(server), read_tls),
         };
-        Access {
+        Credentials {
             server: server.clone(),
             token,
             tls,
@@ -201,7 +201,7 @@ impl<T: Send + 'static> Kept<T> {
         };
         Kept {
             value: None,
-            reader: Some(Reader::new(look)),
+            reader: Some(FileReader::new(look)),
             name,
             fault: Fault::default(),
             unread: Fault::default(),

@@ -16,7 +16,7 @@ use crate::http::error::CallError;
 use crate::http::offer::{BATCH_PATH, Batches};
 use crate::http::outcome::{self, Outcome};
 use crate::http::report_body::body_of;
-use crate::http::session::{Session, beginning, refusal};
+use crate::http::requester::{Requester, beginning, refusal};
 use crate::http::words;
 use crate::protocol::UNKNOWN_CLIENT;
 use crate::settings::{self, Encoding, Server};
@@ -33,7 +33,7 @@ const NEXT_ANSWER_WAIT: Duration = Duration::from_millis(10);
 
 /// A client of one server. It keeps its connection.
 pub struct Client {
-    pub(super) session: Session,
+    pub(super) session: Requester,
     client_id: String,
     report_url: Uri,
     /// The body of the last answer to a report did not end in time.
@@ -59,15 +59,15 @@ pub struct Tried {
 impl Client {
     /// A client. It does not connect yet.
     pub fn new(server: &Server, client_id: &str) -> Self {
-        Self::with(Session::new(server), client_id)
+        Self::with(Requester::new(server), client_id)
     }
 
     /// As [`Client::new`], over connections other than TCP.
     pub fn over(connector: impl Connector, server: &Server, client_id: &str) -> Self {
-        Self::with(Session::over(connector, server), client_id)
+        Self::with(Requester::over(connector, server), client_id)
     }
 
-    fn with(session: Session, client_id: &str) -> Self {
+    fn with(session: Requester, client_id: &str) -> Self {
         let server = &session.server;
         Client {
             report_url: url(server, &server.report_path),

@@ -24,8 +24,8 @@ pub mod outcome;
 mod reading;
 mod redirect;
 mod report_body;
+mod requester;
 mod resolver;
-mod session;
 mod socket;
 #[cfg_attr(not(feature = "tls"), path = "tls/absent.rs")]
 pub(crate) mod tls;
@@ -39,8 +39,8 @@ pub use client::{ANSWER_WAIT, Client, MAX_ANSWER};
 pub use document::MAX_TAG;
 pub use error::CallError;
 pub use redirect::MAX_REDIRECTS;
+pub use requester::MAX_RETRY_AFTER;
 pub use resolver::MAX_ADDRESSES;
-pub use session::MAX_RETRY_AFTER;
 #[cfg(feature = "tls")]
 pub use tls::MAX_CERTIFICATES;
 pub use words::{MAX_LOOKED_AT, MAX_WORDS};

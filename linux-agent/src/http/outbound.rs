@@ -10,7 +10,7 @@ use ureq::http::{HeaderValue, Method, Request, StatusCode, Uri, header};
 
 use super::connect::Addresses;
 use super::error::{CallError, CallFault};
-use super::session::agent_over;
+use super::requester::agent_over;
 use super::tls;
 use super::transport::TcpConnector;
 use super::words;

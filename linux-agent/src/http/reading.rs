@@ -10,7 +10,7 @@ const STACK_BYTES: usize = 256 << 10;
 
 /// One thread that looks at files whenever it is told to. It starts with the first look, and ends once this is dropped
 /// and the files answer.
-pub struct Reader<T> {
+pub struct FileReader<T> {
     shared: Arc<Shared<T>>,
     look: Arc<Mutex<Look<T>>>,
     has_thread: bool,
@@ -32,10 +32,10 @@ enum Turn<T> {
     Over,
 }
 
-impl<T: Send + 'static> Reader<T> {
+impl<T: Send + 'static> FileReader<T> {
     /// Begins without a look.
     pub fn new(look: impl FnMut(bool) -> Option<T> + Send + 'static) -> Self {
-        Reader {
+        FileReader {
             shared: Arc::new(Shared {
                 turn: Mutex::new(Turn::Idle),
                 changed: Condvar::new(),
@@ -80,7 +80,7 @@ impl<T: Send + 'static> Reader<T> {
     }
 }
 
-impl<T> Drop for Reader<T> {
+impl<T> Drop for FileReader<T> {
     fn drop(&mut self) {
         *self.shared.turn() = Turn::Over;
         self.shared.changed.notify_all();

@@ -42,7 +42,7 @@ pub struct TcpTransport {
 
 enum Stream {
     Plain(Socket),
-    Tls(tls::Session),
+    Tls(tls::TlsStream),
 }
 
 impl Connector<()> for TcpConnector {

@@ -20,7 +20,7 @@ use super::kit::items::{Items, MAX_ITEMS};
 use super::kit::rate::{per_second, per_second_of};
 use super::kit::scan::Scan;
 use super::kit::{Context, Malformed, ProbeError, Roots, Sample, SourceFile};
-use links::{Link, Links};
+use links::{InterfaceLink, Links};
 
 /// Traffic of one interface since this service's last sample, two decimals: what a counter grew by,
 /// over the time. And its link, as far as that is known.
@@ -128,7 +128,12 @@ fn direction(line: &mut Scan<'_>) -> Option<Direction> {
 }
 
 /// `None` if a counter went backwards: an interface is reported whole or not at all.
-fn rates(now: &Traffic, before: &Traffic, elapsed: Duration, link: &Link) -> Option<InterfaceData> {
+fn rates(
+    now: &Traffic,
+    before: &Traffic,
+    elapsed: Duration,
+    link: &InterfaceLink,
+) -> Option<InterfaceData> {
     let kib = |now, before| per_second_of(now, before, elapsed, 1.0 / 1024.0);
     let count = |now, before| per_second(now, before, elapsed);
     let (received, sent) = (&now.received, &now.sent);
@@ -202,7 +207,7 @@ impl Sample for Network {
             let link = self
                 .links
                 .as_mut()
-                .map_or_else(Link::default, |links| links.of(context.now, name));
+                .map_or_else(InterfaceLink::default, |links| links.of(context.now, name));
             match rates(&traffic, &before, elapsed, &link) {
                 Some(data) => items.push(name, data),
                 None => left_out = true,

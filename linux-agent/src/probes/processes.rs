@@ -39,7 +39,7 @@ pub struct ProcessesData {
     status: Status,
     /// How many processes are in each state.
     #[serde(flatten)]
-    states: States,
+    states: ProcessStates,
     /// Processes and threads started per second. Left out where the kernel does not count them.
     #[serde(skip_serializing_if = "Option::is_none")]
     forks: Option<f64>,
@@ -50,7 +50,7 @@ pub struct ProcessesData {
 
 /// Processes by state; a process has that of its first thread.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct States {
+pub struct ProcessStates {
     /// On a CPU or waiting for one (`R`).
     running: u32,
     /// Waiting for an event (`S`), idle kernel threads (`I`) included.
@@ -73,7 +73,7 @@ fn is_zero(count: &u32) -> bool {
     *count == 0
 }
 
-impl States {
+impl ProcessStates {
     fn count(&mut self, state: Option<u8>) {
         self.total += 1;
         let counter = match state {
@@ -172,9 +172,9 @@ impl Sample for Processes {
 }
 
 impl Processes {
-    fn states(&self, max_processes: u32) -> Result<States, ProbeError> {
+    fn states(&self, max_processes: u32) -> Result<ProcessStates, ProbeError> {
         let failed = |errno: Errno| ProbeError::read(&self.roots.procfs, errno.into());
-        let mut states = States::default();
+        let mut states = ProcessStates::default();
         seek(&self.procfs, SeekFrom::Start(0)).map_err(failed)?;
         let mut buffer = [const { MaybeUninit::uninit() }; LISTING_BYTES];
         let mut listing = RawDir::new(&self.procfs, &mut buffer);
@@ -295,7 +295,7 @@ mod tests {
         // Listed, and gone when it is read.
         fs::create_dir(tree.path().join("99")).unwrap();
         let (mut context, mut processes) = open_tree(&tree);
-        let expected = States {
+        let expected = ProcessStates {
             running: 1,
             sleeping: 2,
             blocked: 1,

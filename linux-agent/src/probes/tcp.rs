@@ -33,7 +33,7 @@ pub struct TcpData {
     status: Status,
     /// How many sockets are in each state.
     #[serde(flatten)]
-    states: States,
+    states: SocketStates,
     /// Segments sent again, per second. Left out where the kernel does not count them.
     #[serde(skip_serializing_if = "Option::is_none")]
     retransmits: Option<f64>,
@@ -44,7 +44,7 @@ pub struct TcpData {
 
 /// Sockets by state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct States {
+pub struct SocketStates {
     /// Open on both sides.
     established: u32,
     /// We asked for a connection.
@@ -78,7 +78,7 @@ fn is_zero(count: &u32) -> bool {
     *count == 0
 }
 
-impl States {
+impl SocketStates {
     /// The counter of a state by the kernel's number for it (`include/net/tcp_states.h`).
     fn of(&mut self, state: &[u8]) -> &mut u32 {
         match state {
@@ -155,7 +155,7 @@ impl Sample for Tcp {
 
     /// The sockets now, and the rates since the last sample.
     fn sample(&mut self, context: &mut Context) -> Result<TcpData, ProbeError> {
-        let mut states = States::default();
+        let mut states = SocketStates::default();
         count_sockets(&self.tcp, &mut states, context)?;
         if let Some(tcp6) = &self.tcp6 {
             count_sockets(tcp6, &mut states, context)?;
@@ -190,7 +190,7 @@ fn counters(
 
 fn count_sockets(
     file: &SourceFile,
-    states: &mut States,
+    states: &mut SocketStates,
     context: &mut Context,
 ) -> Result<(), ProbeError> {
     let mut heading_seen = false;
@@ -256,14 +256,14 @@ mod tests {
     #[test]
     fn counts_both_tables_by_state() {
         // Counted with: awk 'NR>1 {print $4}' | sort | uniq -c
-        let expected = States {
+        let expected = SocketStates {
             established: 6,
             syn_sent: 5,
             fin_wait2: 1,
             time_wait: 2,
             close_wait: 1,
             listen: 4,
-            ..States::default()
+            ..SocketStates::default()
         };
         assert_eq!(sample(tree().path()).unwrap().states, expected);
     }
@@ -398,11 +398,11 @@ mod tests {
         fs::remove_file(tree.path().join("net/tcp6")).unwrap();
         let text = "a b c st\n0: x y 0A\n1: x y 0D\nodd\n\n2: x y 01\n";
         fs::write(tree.path().join("net/tcp"), text).unwrap();
-        let expected = States {
+        let expected = SocketStates {
             listen: 1,
             established: 1,
             omitted: 3,
-            ..States::default()
+            ..SocketStates::default()
         };
         assert_eq!(sample(tree.path()).unwrap().states, expected);
     }
@@ -410,7 +410,7 @@ mod tests {
     proptest! {
         #[test]
         fn parse_never_panics(text: Vec<u8>) {
-            States::default().count(&text);
+            SocketStates::default().count(&text);
             let _ = counter(&text, b"Tcp:", b"RetransSegs");
         }
     }

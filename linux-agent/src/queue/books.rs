@@ -2,7 +2,7 @@
 
 use mote_core::Uptime;
 
-use super::chore::{Chore, Clock, Found, Wanted};
+use super::chore::{Chore, Found, QueueClock, Wanted};
 use super::flying::Flying;
 use super::key::read_whose;
 use super::record::{Finished, GivenUp, Record, Restored};
@@ -106,7 +106,7 @@ impl Books {
         chore.reset();
         if !self.is_open {
             chore.uptime_ms = now.as_millis();
-            chore.clock = Clock {
+            chore.clock = QueueClock {
                 kernel: self.kernel.clone(),
                 ahead_ms: unix_ms.saturating_sub(now.as_millis()),
             };

@@ -13,7 +13,7 @@ const MAX_SPARE_BYTES: usize = 64 << 10;
 /// While one kernel runs, they are its uptime plus a constant. After a reboot the constant is set by the wall
 /// clock, the only one that went on meanwhile. Setting the wall clock later changes nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Clock {
+pub struct QueueClock {
     /// Linux's id of its run.
     pub kernel: String,
     /// The queue's clock minus the uptime, in milliseconds.
@@ -32,7 +32,7 @@ pub struct Found {
     /// What became of earlier ones.
     pub totals: Totals,
     /// The queue's clock.
-    pub clock: Clock,
+    pub clock: QueueClock,
 }
 
 /// What the disk is to do, and what it has done of it.
@@ -75,7 +75,7 @@ pub struct Chore {
     /// What the files take, in bytes.
     pub bytes: u64,
     /// For opening: the clock to use if the disk knows none, and the uptime.
-    pub clock: Clock,
+    pub clock: QueueClock,
     /// The uptime when the disk is opened, in milliseconds.
     pub uptime_ms: u64,
     /// The disk was opened.

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Each line is sealed as one of the serial protocol is ([`mote_core::frame`]), so that a reader is in step again after
-//! damage. Times are milliseconds of the queue's own clock ([`Clock`](super::chore::Clock)).
+//! damage. Times are milliseconds of the queue's own clock ([`QueueClock`](super::chore::QueueClock)).
 
 use std::io::Write;
 use std::ops::RangeInclusive;

@@ -13,7 +13,7 @@ pub(super) const DEFAULT_BAUD: u32 = 115_200;
 /// One `[[board]]`. With a `*` in both it is a rule: each port whose name fits is a board, and its client id has in
 /// place of the `*` what the port has there.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Board {
+pub struct BoardSettings {
     /// `device`: the serial port, possibly a symbolic link that is made anew when the board is plugged in.
     pub device: PathBuf,
     /// `client_id`: how the server knows the board, and the board itself.
@@ -22,25 +22,25 @@ pub struct Board {
     pub baud: u32,
 }
 
-impl Board {
+impl BoardSettings {
     /// Whether it is a rule for boards.
     pub(crate) fn is_rule(&self) -> bool {
         matches!(&self.client_id, ClientName::Name(name) if name.contains('*'))
     }
 
     /// The boards that a rule finds now, in the order of their names.
-    pub(crate) fn found(&self) -> Vec<Board> {
+    pub(crate) fn found(&self) -> Vec<BoardSettings> {
         // A folder that is not there has no ports: the first board that is plugged in makes it.
         let entries = self.device.parent().map(std::fs::read_dir);
         let entries = entries.into_iter().flatten().flatten().flatten();
         let names = entries.filter_map(|it| it.file_name().into_string().ok());
-        let mut boards: Vec<Board> = names.filter_map(|it| self.fits(&it)).collect();
+        let mut boards: Vec<BoardSettings> = names.filter_map(|it| self.fits(&it)).collect();
         boards.sort_unstable_by(|a, b| a.device.cmp(&b.device));
         boards
     }
 
     /// The board at the port of this name, if the rule is for it.
-    fn fits(&self, port: &str) -> Option<Board> {
+    fn fits(&self, port: &str) -> Option<BoardSettings> {
         let pattern = self.device.file_name()?.to_str()?;
         let (before, after) = pattern.split_once('*')?;
         let part = port.strip_prefix(before)?.strip_suffix(after)?;
@@ -50,7 +50,7 @@ impl Board {
         };
         let client_id = client_id.replacen('*', part, 1);
         let is_id = !part.is_empty() && part.chars().all(is_plain) && client_id.len() <= MAX_ID;
-        is_id.then(|| Board {
+        is_id.then(|| BoardSettings {
             device: self.device.with_file_name(port),
             client_id: ClientName::Name(client_id),
             baud: self.baud,
@@ -100,8 +100,8 @@ pub(super) fn baud(value: &Value) -> Result<u32, String> {
 mod tests {
     use super::*;
 
-    fn rule(device: &str, client_id: &str) -> Board {
-        Board {
+    fn rule(device: &str, client_id: &str) -> BoardSettings {
+        BoardSettings {
             device: PathBuf::from(device),
             client_id: ClientName::Name(client_id.to_owned()),
             baud: DEFAULT_BAUD,
@@ -133,7 +133,7 @@ mod tests {
             .collect();
         assert_eq!(found, ["pico-a1", "pico-e6"]);
         assert_eq!(rule.found()[1].device, path("usb-mote_Pico_e6-if00"));
-        let nowhere = Board {
+        let nowhere = BoardSettings {
             device: path("no/such-*"),
             ..rule
         };

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::boards::{Board, DEFAULT_BAUD, MAX_BOARDS};
+use super::boards::{BoardSettings, DEFAULT_BAUD, MAX_BOARDS};
 use super::document::{BoardTable, PluginTable, ServerTable};
 use super::error::SettingsError;
 use super::rules::below;
@@ -114,8 +114,8 @@ pub(super) fn boards(
     tables: Vec<BoardTable>,
     given: &Given,
     own: &ClientName,
-) -> Result<Vec<Board>, SettingsError> {
-    let mut boards: Vec<Board> = Vec::new();
+) -> Result<Vec<BoardSettings>, SettingsError> {
+    let mut boards: Vec<BoardSettings> = Vec::new();
     for (index, table) in tables.into_iter().enumerate() {
         let key = |name: &str| format!("board.{index}{name}");
         let breaks = |name: &str, rule: &str| Err(given.invalid(&key(name), rule).into());
@@ -142,7 +142,7 @@ pub(super) fn boards(
         if boards.iter().any(|it| it.device == device) {
             return breaks(".device", "must not be that of another board");
         }
-        let board = Board {
+        let board = BoardSettings {
             device,
             client_id,
             baud: table.baud.unwrap_or(DEFAULT_BAUD),

@@ -35,7 +35,7 @@ pub use crate::system::files::MAX_SETTINGS;
 pub use crate::toml_reader::Place;
 #[cfg(test)]
 pub(crate) use boards::BAUD_RATES;
-pub use boards::{Board, MAX_BOARDS};
+pub use boards::{BoardSettings, MAX_BOARDS};
 pub use error::SettingsError;
 pub use places::{DEFAULT_FILES, SYSTEM_USER};
 pub use server::{ClientCert, Encoding, FieldNames, Method, REPORT_FIELDS, Server};
@@ -64,7 +64,7 @@ pub struct Settings {
     /// `[queue]`
     pub queue: QueueLimits,
     /// `[[board]]`: at most [`MAX_BOARDS`], each with a client id and a device of its own.
-    pub boards: Vec<Board>,
+    pub boards: Vec<BoardSettings>,
 }
 
 /// Who says which services are monitored.

@@ -1,13 +1,13 @@
 //! An alarm of one host, and its row in the table.
 
-use super::machine::{FLAP_WINDOW_MS, Machine, Phase, Told, Verdict};
+use super::machine::{FLAP_WINDOW_MS, Judgement, Machine, Phase, Told};
 use super::moment::Now;
 use crate::client_name::ClientName;
 use crate::collector::settings::alarms::Severity;
 
 /// Which alarm. At most one of each key is open.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Key {
+pub struct AlarmKey {
     /// Of which host. `None`: of the collector itself.
     pub client: Option<ClientName>,
     /// Which of its alarms.
@@ -18,7 +18,7 @@ pub struct Key {
 
 /// What the database keeps of one time that it was bad.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Row {
+pub struct AlarmRow {
     /// Its number.
     pub id: i64,
     /// Of which host. `None`: of the collector itself.
@@ -49,7 +49,7 @@ pub struct Row {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sight {
     /// How it is.
-    pub verdict: Verdict,
+    pub verdict: Judgement,
     /// Its value, if it has one.
     pub value: Option<f64>,
     /// What it must not go beyond.
@@ -76,7 +76,7 @@ pub enum Change {
 pub struct Alarm {
     pub machine: Machine,
     /// Of now, or of the last time.
-    pub row: Row,
+    pub row: AlarmRow,
     /// What people know.
     pub told: Told,
     /// Since when, by the steady clock.
@@ -93,10 +93,10 @@ pub struct Alarm {
 
 impl Alarm {
     /// One that nothing is wrong with yet.
-    pub fn new(key: &Key, severity: Severity, notify: &[String], now: Now) -> Alarm {
+    pub fn new(key: &AlarmKey, severity: Severity, notify: &[String], now: Now) -> Alarm {
         Alarm {
             machine: Machine::new(now.steady_ms),
-            row: Row {
+            row: AlarmRow {
                 id: 0,
                 name: key.name.clone(),
                 client: key.client.clone(),
@@ -120,7 +120,7 @@ impl Alarm {
     }
 
     /// One that the database remembers. `firings` are the times at which it fired lately.
-    pub fn restored(row: Row, firings: &[i64], now: Now) -> Alarm {
+    pub fn restored(row: AlarmRow, firings: &[i64], now: Now) -> Alarm {
         let phase = match (row.ended_ms, row.fired_ms) {
             (Some(_), _) => Phase::Good,
             (None, Some(_)) => Phase::Firing,
@@ -143,8 +143,8 @@ impl Alarm {
     }
 
     /// Which one a row is of.
-    pub fn new_key(row: &Row) -> Key {
-        Key {
+    pub fn new_key(row: &AlarmRow) -> AlarmKey {
+        AlarmKey {
             client: row.client.clone(),
             name: row.name.clone(),
             item: row.item.clone(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::alarm::{Change, Sight};
 use super::engine::Engine;
 use super::losses::RunGaps;
-use super::machine::{Phase, Verdict};
+use super::machine::{Judgement, Phase};
 use super::moment::Now;
 use super::words;
 use crate::client_name::ClientName;
@@ -32,10 +32,10 @@ impl Engine {
                 continue;
             };
             let verdict = match late.state {
-                ReportState::Late | ReportState::Silent if !in_grace => Verdict::Bad,
+                ReportState::Late | ReportState::Silent if !in_grace => Judgement::Bad,
                 // Of a host that was late before a restart, one report has to come.
-                ReportState::Reporting if late.is_heard => Verdict::Good,
-                _ => Verdict::Between,
+                ReportState::Reporting if late.is_heard => Judgement::Good,
+                _ => Judgement::Between,
             };
             let is_silent = |id: &&&ClientName| {
                 let state = lateness.get(**id).map(|it| it.state);
@@ -44,7 +44,7 @@ impl Engine {
             let gateway = carriers.get(client).filter(is_silent);
             let cause = gateway.map(|id| format!("its gateway {} is silent", self.label(Some(id))));
             let key = self.built_in(Some(client), "late");
-            if verdict != Verdict::Bad && !self.alarms.contains_key(&key) {
+            if verdict != Judgement::Bad && !self.alarms.contains_key(&key) {
                 continue;
             }
             let sight = Sight {
@@ -84,9 +84,9 @@ impl Engine {
         }
         let sight = Sight {
             verdict: if lost > 0 {
-                Verdict::Bad
+                Judgement::Bad
             } else {
-                Verdict::Good
+                Judgement::Good
             },
             value: Some(lost as f64),
             level: Some(0.0),
@@ -107,9 +107,9 @@ impl Engine {
         }
         let sight = Sight {
             verdict: if trouble_ms.is_some() {
-                Verdict::Bad
+                Judgement::Bad
             } else {
-                Verdict::Good
+                Judgement::Good
             },
             value: trouble_ms.map(|it| it as f64 / 1000.0),
             level: None,

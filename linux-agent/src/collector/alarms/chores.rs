@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::forecast;
 use super::moment::Now;
 use super::records;
-use super::state::Shared;
+use super::state::SharedAlarms;
 use crate::client_name::ClientName;
 use crate::collector::settings::alarms::{AlarmRule, Figure, Limit};
 use crate::collector::store::Store;
@@ -32,7 +32,7 @@ pub struct Chores {
 }
 
 impl Chores {
-    pub async fn step(&mut self, shared: &Shared, store: &Store, now: Now) {
+    pub async fn step(&mut self, shared: &SharedAlarms, store: &Store, now: Now) {
         let is_due =
             |last_ms: i64, every_ms: i64| last_ms == 0 || now.steady_ms - last_ms >= every_ms;
         let hosts = Arc::clone(&shared.lock().engine.hosts);
@@ -75,7 +75,7 @@ impl Chores {
 }
 
 async fn forecast_of(
-    shared: &Shared,
+    shared: &SharedAlarms,
     store: &Store,
     client: ClientName,
     rule: &AlarmRule,

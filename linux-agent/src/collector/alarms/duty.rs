@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
-use super::alarm::{Alarm, Row};
+use super::alarm::{Alarm, AlarmRow};
 use super::chores::Chores;
-use super::courier::{Courier, Heartbeat};
 use super::engine::{Engine, Hosts, RECENT_MS};
 use super::machine::{Phase, Told};
 use super::message::in_a_line;
+use super::messenger::{Heartbeat, Messenger};
 use super::moment::Now;
 use super::outbox::Outbox;
-use super::records::{self, Left, Record};
+use super::records::{self, AlarmRecord, Left};
 use super::silences::Silence;
-use super::state::{Shared, State};
+use super::state::{AlarmState, SharedAlarms};
 use super::tell::Teller;
 use crate::client_name::ClientName;
 use crate::collector::lateness::{HostLateness, Lateness};
@@ -39,7 +39,7 @@ pub const MAX_UNWRITTEN: usize = 10_000;
 
 /// What is wrong with hosts, and who hears of it.
 pub struct Alarms {
-    state: Shared,
+    state: SharedAlarms,
     pub(super) store: Store,
     /// Whoever changes silences has it, so that what was looked at stays true until it is on disk.
     pub(super) silencing: tokio::sync::Mutex<()>,
@@ -48,8 +48,8 @@ pub struct Alarms {
 }
 
 /// An alarm that is open, or that people know of.
-pub struct Open {
-    pub row: Row,
+pub struct OpenAlarm {
+    pub row: AlarmRow,
     pub phase: Phase,
     pub is_flapping: bool,
     pub cause: Option<String>,
@@ -88,7 +88,7 @@ impl Alarms {
             now,
         );
         Alarms {
-            state: Shared::new(State {
+            state: SharedAlarms::new(AlarmState {
                 engine,
                 outbox,
                 teller: Teller::default(),
@@ -115,21 +115,25 @@ impl Alarms {
     }
 
     /// Those that are open or flap.
-    pub fn open(&self) -> Vec<Open> {
+    pub fn open(&self) -> Vec<OpenAlarm> {
         let state = self.state();
         let engine = &state.engine;
         let is_open =
             |it: &&Alarm| it.machine.phase() != Phase::Good || it.machine.wants() == Told::Flapping;
-        let open = engine.alarms.values().filter(is_open).map(|alarm| Open {
-            phase: alarm.machine.phase(),
-            is_flapping: alarm.machine.wants() == Told::Flapping,
-            cause: alarm.cause.clone(),
-            silence: engine
-                .silences
-                .of(alarm.row.client.as_ref(), &alarm.row.name)
-                .cloned(),
-            row: alarm.row.clone(),
-        });
+        let open = engine
+            .alarms
+            .values()
+            .filter(is_open)
+            .map(|alarm| OpenAlarm {
+                phase: alarm.machine.phase(),
+                is_flapping: alarm.machine.wants() == Told::Flapping,
+                cause: alarm.cause.clone(),
+                silence: engine
+                    .silences
+                    .of(alarm.row.client.as_ref(), &alarm.row.name)
+                    .cloned(),
+                row: alarm.row.clone(),
+            });
         open.collect()
     }
 
@@ -156,8 +160,8 @@ impl Alarms {
 
     /// Works, and is never done.
     pub async fn work(self: Arc<Self>) {
-        let threads = Courier::start().and_then(|courier| Ok((courier, Heartbeat::start()?)));
-        let (courier, heartbeat) = match threads {
+        let threads = Messenger::start().and_then(|messenger| Ok((messenger, Heartbeat::start()?)));
+        let (messenger, heartbeat) = match threads {
             Ok(threads) => threads,
             Err(cause) => {
                 log::error!("nobody is told of alarms: no thread can be started for it: {cause}");
@@ -177,10 +181,10 @@ impl Alarms {
             last_ms = now.steady_ms;
             self.look(now);
             chores.step(&self.state, &self.store, now).await;
-            self.tell(&courier, now);
+            self.tell(&messenger, now);
             let written = self.write().await;
             // What is sent is on disk, unless that is what people have to hear of.
-            self.send(&courier, now);
+            self.send(&messenger, now);
             if written.is_ok() && self.store.trouble_ms().is_none() {
                 heartbeat.live();
             }
@@ -193,7 +197,7 @@ impl Alarms {
         }
     }
 
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, AlarmState> {
         self.state.lock()
     }
 
@@ -272,16 +276,16 @@ impl Alarms {
     }
 
     /// Notes what became of messages, and puts new ones in the outbox.
-    fn tell(&self, courier: &Courier, now: Now) {
+    fn tell(&self, messenger: &Messenger, now: Now) {
         let mut state = self.state();
-        let State {
+        let AlarmState {
             engine,
             outbox,
             teller,
             notify,
             ..
         } = &mut *state;
-        for (id, result) in courier.take_done() {
+        for (id, result) in messenger.take_done() {
             if let Some(entry) = outbox.tried(id, result, now) {
                 if let Some(error) = &entry.error
                     && entry.tries == 1
@@ -291,21 +295,21 @@ impl Alarms {
                         entry.target
                     );
                 }
-                engine.record(Record::Message(entry));
+                engine.record(AlarmRecord::Message(entry));
             }
         }
         for message in teller.tell(engine, whole_ms(notify.repeat), now) {
             log::warn!("{}: {}", message.title, in_a_line(&message.text));
             let wants = |name: &&String| message.notify.is_empty() || message.notify.contains(name);
             for entry in outbox.add(&message, notify.targets.keys().filter(wants), now) {
-                engine.record(Record::Message(entry));
+                engine.record(AlarmRecord::Message(entry));
             }
         }
     }
 
-    fn send(&self, courier: &Courier, now: Now) {
+    fn send(&self, messenger: &Messenger, now: Now) {
         let mut state = self.state();
-        let State {
+        let AlarmState {
             engine,
             outbox,
             notify,
@@ -315,11 +319,11 @@ impl Alarms {
         for entry in lost {
             let error = entry.error.clone().unwrap_or_default();
             log::error!("a message to `{}` was given up: {error}", entry.target);
-            engine.record(Record::Message(entry));
+            engine.record(AlarmRecord::Message(entry));
         }
         for entry in due {
             if let Some(target) = notify.targets.get(&entry.target) {
-                courier.send(target.clone(), entry);
+                messenger.send(target.clone(), entry);
             }
         }
     }
@@ -352,7 +356,7 @@ impl Alarms {
 }
 
 /// At most so many of these, those at the end.
-fn newest(mut records: Vec<Record>, most: usize) -> Vec<Record> {
+fn newest(mut records: Vec<AlarmRecord>, most: usize) -> Vec<AlarmRecord> {
     let over = records.len().saturating_sub(most);
     records.drain(..over);
     records
@@ -368,7 +372,7 @@ mod tests {
 
     #[test]
     fn what_waits_for_the_database_is_bounded() {
-        let gone = |ids: std::ops::Range<i64>| ids.map(Record::Gone).collect::<Vec<_>>();
+        let gone = |ids: std::ops::Range<i64>| ids.map(AlarmRecord::Gone).collect::<Vec<_>>();
         assert_eq!(newest(gone(0..5), 3), gone(2..5));
         assert_eq!(newest(gone(0..3), 3), gone(0..3));
     }

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::alarm::{Alarm, Change, Key, Sight};
-use super::figures::Figures;
+use super::alarm::{Alarm, AlarmKey, Change, Sight};
+use super::figures::HostFigures;
 use super::losses::Losses;
-use super::machine::{FLAP_WINDOW_MS, Phase, Verdict};
+use super::machine::{FLAP_WINDOW_MS, Judgement, Phase};
 use super::moment::Now;
-use super::records::{Event, Left, Record};
+use super::records::{AlarmRecord, Event, Left};
 use super::silences::Silences;
 use super::words;
 use crate::client_name::ClientName;
@@ -27,13 +27,13 @@ pub const MAX_REMEMBERED: usize = 1024;
 /// All alarms.
 pub struct Engine {
     pub(super) hosts: Hosts,
-    pub(super) alarms: BTreeMap<Key, Alarm>,
+    pub(super) alarms: BTreeMap<AlarmKey, Alarm>,
     pub(super) silences: Silences,
     pub(super) next_silence: i64,
     next_alarm: i64,
-    pub(super) figures: Figures,
+    pub(super) figures: HostFigures,
     pub(super) losses: BTreeMap<ClientName, Losses>,
-    records: Vec<Record>,
+    records: Vec<AlarmRecord>,
     /// Nobody is late before this, by the steady clock: agents come back within some time.
     pub(super) grace_end_ms: i64,
     /// How many hosts have ever reported.
@@ -49,7 +49,7 @@ impl Engine {
             silences: Silences::default(),
             next_silence: left.next_silence.max(1),
             next_alarm: left.next_alarm.max(1),
-            figures: Figures::default(),
+            figures: HostFigures::default(),
             losses: BTreeMap::new(),
             records: Vec::new(),
             grace_end_ms: now.steady_ms + grace_ms,
@@ -58,7 +58,7 @@ impl Engine {
         for silence in left.silences {
             engine.silences.add(silence, now);
         }
-        let mut firings: BTreeMap<Key, Vec<i64>> = BTreeMap::new();
+        let mut firings: BTreeMap<AlarmKey, Vec<i64>> = BTreeMap::new();
         for row in left.alarms {
             let key = Alarm::new_key(&row);
             let fired = firings.entry(key.clone()).or_default();
@@ -100,12 +100,12 @@ impl Engine {
     }
 
     /// What is to be written.
-    pub fn take_records(&mut self) -> Vec<Record> {
+    pub fn take_records(&mut self) -> Vec<AlarmRecord> {
         std::mem::take(&mut self.records)
     }
 
     /// Notes that something is to be written.
-    pub fn record(&mut self, record: Record) {
+    pub fn record(&mut self, record: AlarmRecord) {
         self.records.push(record);
     }
 
@@ -117,7 +117,7 @@ impl Engine {
         text: String,
         now: Now,
     ) {
-        self.records.push(Record::Event(Event {
+        self.records.push(AlarmRecord::Event(Event {
             at_ms: now.unix_ms,
             client: client.cloned(),
             kind,
@@ -136,8 +136,8 @@ impl Engine {
         }
     }
 
-    pub(super) fn built_in(&self, client: Option<&ClientName>, name: &str) -> Key {
-        Key {
+    pub(super) fn built_in(&self, client: Option<&ClientName>, name: &str) -> AlarmKey {
+        AlarmKey {
             client: client.cloned(),
             name: name.to_owned(),
             item: String::new(),
@@ -152,22 +152,22 @@ impl Engine {
         sight: Sight,
         now: Now,
     ) {
-        let key = Key {
+        let key = AlarmKey {
             client: client.cloned(),
             name: rule.name.clone(),
             item: item.to_owned(),
         };
         // Of what is well there is nothing to remember.
         let is_new = !self.alarms.contains_key(&key);
-        if is_new && (sight.verdict != Verdict::Bad || self.remembered(&key) >= MAX_REMEMBERED) {
+        if is_new && (sight.verdict != Judgement::Bad || self.remembered(&key) >= MAX_REMEMBERED) {
             return;
         }
         self.look_at(key, rule.severity, &rule.notify, rule.hold_ms, sight, now);
     }
 
     /// How many alarms of the same host there are.
-    fn remembered(&self, key: &Key) -> usize {
-        let first = Key {
+    fn remembered(&self, key: &AlarmKey) -> usize {
+        let first = AlarmKey {
             client: key.client.clone(),
             name: String::new(),
             item: String::new(),
@@ -180,7 +180,7 @@ impl Engine {
 
     pub(super) fn look_at(
         &mut self,
-        key: Key,
+        key: AlarmKey,
         severity: Severity,
         notify: &[String],
         hold_ms: i64,
@@ -202,8 +202,8 @@ impl Engine {
         };
         let client = row.client.clone();
         let record = match change {
-            Some(Change::Withdrawn) => Record::Gone(row.id),
-            Some(_) => Record::Alarm(row),
+            Some(Change::Withdrawn) => AlarmRecord::Gone(row.id),
+            Some(_) => AlarmRecord::Alarm(row),
             None => return None,
         };
         self.records.push(record);
@@ -223,16 +223,16 @@ impl Engine {
         is_gone: impl Fn(&str) -> bool,
         now: Now,
     ) {
-        let is_it = |key: &&Key| {
+        let is_it = |key: &&AlarmKey| {
             key.client.as_ref() == Some(client) && key.name == rule.name && is_gone(&key.item)
         };
-        let gone: Vec<Key> = self.alarms.keys().filter(is_it).cloned().collect();
+        let gone: Vec<AlarmKey> = self.alarms.keys().filter(is_it).cloned().collect();
         for key in gone {
             self.end(key, now);
         }
     }
 
-    fn end(&mut self, key: Key, now: Now) {
+    fn end(&mut self, key: AlarmKey, now: Now) {
         let Some(alarm) = self
             .alarms
             .get(&key)
@@ -242,7 +242,7 @@ impl Engine {
         };
         let (severity, notify) = (alarm.row.severity, alarm.notify.clone());
         let sight = Sight {
-            verdict: Verdict::Good,
+            verdict: Judgement::Good,
             value: None,
             level: None,
             text: String::new(),
@@ -269,8 +269,9 @@ impl Engine {
             known.extend(own.chain(["late", "lost"]).map(|name| (Some(client), name)));
         }
         known.insert((None, "collector"));
-        let is_unknown = |key: &&Key| !known.contains(&(key.client.as_ref(), key.name.as_str()));
-        let unknown: Vec<Key> = self.alarms.keys().filter(is_unknown).cloned().collect();
+        let is_unknown =
+            |key: &&AlarmKey| !known.contains(&(key.client.as_ref(), key.name.as_str()));
+        let unknown: Vec<AlarmKey> = self.alarms.keys().filter(is_unknown).cloned().collect();
         for key in unknown {
             self.end(key, now);
         }

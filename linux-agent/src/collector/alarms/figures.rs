@@ -13,11 +13,11 @@ const MAX_RUNS: usize = 4;
 
 /// What is known of all hosts.
 #[derive(Default)]
-pub struct Figures(BTreeMap<ClientName, Known>);
+pub struct HostFigures(BTreeMap<ClientName, KnownHost>);
 
 /// What is known of a host.
 #[derive(Default)]
-pub struct Known {
+pub struct KnownHost {
     /// The id of its run, and of those before, the newest first.
     runs: VecDeque<String>,
     /// The largest number of this run, by service.
@@ -46,11 +46,11 @@ pub enum News {
     Old,
 }
 
-impl Figures {
+impl HostFigures {
     /// What is known of a host.
-    pub fn of(&mut self, client: &ClientName) -> &mut Known {
+    pub fn of(&mut self, client: &ClientName) -> &mut KnownHost {
         if !self.0.contains_key(client) {
-            self.0.insert(client.clone(), Known::default());
+            self.0.insert(client.clone(), KnownHost::default());
         }
         self.0.entry(client.clone()).or_default()
     }
@@ -61,7 +61,7 @@ impl Figures {
     }
 }
 
-impl Known {
+impl KnownHost {
     /// Takes the runs that the database knows, the newest first.
     pub fn remember(&mut self, runs: impl Iterator<Item = String>) {
         self.runs = runs.take(MAX_RUNS).collect();
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_backlog_is_old_whatever_the_clock_of_its_host_says() {
-        let mut known = Known::default();
+        let mut known = KnownHost::default();
         // The clock is an hour off, and set right between two reports; a duplicate comes; a new run begins, and what the
         // run before had left comes behind it.
         for (boot, seq, time, expected) in [
@@ -143,14 +143,14 @@ mod tests {
 
     #[test]
     fn one_that_begins_anew_all_the_time_is_said_ten_times_an_hour() {
-        let mut known = Known::default();
+        let mut known = KnownHost::default();
         let said = (0..7200).filter(|second| known.may_say(second * 1000));
         assert_eq!(said.count(), 2 * MAX_SAID);
     }
 
     #[test]
     fn after_a_restart_the_runs_are_known() {
-        let mut known = Known::default();
+        let mut known = KnownHost::default();
         known.remember(["b".to_owned(), "a".to_owned()].into_iter());
         assert_eq!(known.note(&report("a", 50, 0.0)), News::Old);
         assert_eq!(known.note(&report("b", 5, 0.0)), News::Fresh);

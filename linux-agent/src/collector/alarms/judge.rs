@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::alarm::Sight;
 use super::engine::Engine;
 use super::figures::News;
-use super::machine::Verdict;
+use super::machine::Judgement;
 use super::moment::Now;
 use super::words;
 use crate::client_name::ClientName;
@@ -122,11 +122,11 @@ impl Engine {
         }
         for (item, value) in values {
             let (verdict, level) = match rule.limit {
-                Limit::Above(level) if *value > level => (Verdict::Bad, level),
-                Limit::Above(level) if *value <= rule.clear => (Verdict::Good, level),
-                Limit::Below(level) if *value < level => (Verdict::Bad, level),
-                Limit::Below(level) if *value >= rule.clear => (Verdict::Good, level),
-                Limit::Above(level) | Limit::Below(level) => (Verdict::Between, level),
+                Limit::Above(level) if *value > level => (Judgement::Bad, level),
+                Limit::Above(level) if *value <= rule.clear => (Judgement::Good, level),
+                Limit::Below(level) if *value < level => (Judgement::Bad, level),
+                Limit::Below(level) if *value >= rule.clear => (Judgement::Good, level),
+                Limit::Above(level) | Limit::Below(level) => (Judgement::Between, level),
                 Limit::Reaches { .. } => return,
             };
             let text = || words::of_value(rule, &self.label(Some(client)), item, *value, level);
@@ -134,7 +134,7 @@ impl Engine {
                 verdict,
                 value: Some(*value),
                 level: Some(level),
-                text: if verdict == Verdict::Good {
+                text: if verdict == Judgement::Good {
                     String::new()
                 } else {
                     text()
@@ -161,11 +161,11 @@ impl Engine {
         }
         for (item, (value, left_ms)) in left {
             let verdict = match left_ms {
-                Some(left_ms) if *left_ms <= within_ms => Verdict::Bad,
+                Some(left_ms) if *left_ms <= within_ms => Judgement::Bad,
                 Some(left_ms) if *left_ms <= within_ms + within_ms / FORECAST_ROOM => {
-                    Verdict::Between
+                    Judgement::Between
                 }
-                _ => Verdict::Good,
+                _ => Judgement::Good,
             };
             let text = left_ms.map(|left_ms| {
                 words::of_forecast(

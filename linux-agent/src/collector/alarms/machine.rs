@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 
 /// What a look at the figure shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Judgement {
     /// Beyond the limit.
     Bad,
     /// Not bad, and not good enough to end an alarm; or nobody knows.
@@ -86,16 +86,17 @@ impl Machine {
     }
 
     /// Takes a look at the figure. It fires once it was bad for `hold_ms`.
-    pub fn look(&mut self, verdict: Verdict, hold_ms: i64, now_ms: i64) {
-        if self.phase == Phase::Good && verdict == Verdict::Bad {
+    pub fn look(&mut self, verdict: Judgement, hold_ms: i64, now_ms: i64) {
+        if self.phase == Phase::Good && verdict == Judgement::Bad {
             self.enter(Phase::Pending, now_ms);
         }
         match (self.phase, verdict) {
-            (Phase::Pending, Verdict::Bad) if now_ms - self.since_ms >= hold_ms => {
+            (Phase::Pending, Judgement::Bad) if now_ms - self.since_ms >= hold_ms => {
                 self.enter(Phase::Firing, now_ms);
                 self.firings.push_back(now_ms);
             }
-            (Phase::Pending, Verdict::Between | Verdict::Good) | (Phase::Firing, Verdict::Good) => {
+            (Phase::Pending, Judgement::Between | Judgement::Good)
+            | (Phase::Firing, Judgement::Good) => {
                 self.enter(Phase::Good, now_ms);
             }
             _ => {}
@@ -149,15 +150,15 @@ impl Machine {
 mod tests {
     use proptest::prelude::*;
 
-    use super::Verdict::{Bad, Between, Good};
+    use super::Judgement::{Bad, Between, Good};
     use super::*;
 
     const MIN: i64 = 60_000;
 
     /// The phases after each look, at (minute, verdict).
-    fn phases(hold_min: i64, looks: &[(i64, Verdict)]) -> Vec<Phase> {
+    fn phases(hold_min: i64, looks: &[(i64, Judgement)]) -> Vec<Phase> {
         let mut machine = Machine::new(0);
-        let look = |(minute, verdict): &(i64, Verdict)| {
+        let look = |(minute, verdict): &(i64, Judgement)| {
             machine.look(*verdict, hold_min * MIN, minute * MIN);
             machine.phase()
         };
@@ -207,7 +208,7 @@ mod tests {
         assert!(machine.is_forgettable());
     }
 
-    fn verdicts() -> impl Strategy<Value = Vec<(i64, Verdict)>> {
+    fn verdicts() -> impl Strategy<Value = Vec<(i64, Judgement)>> {
         let verdict = prop_oneof![Just(Bad), Just(Between), Just(Good)];
         prop::collection::vec((0..40 * MIN, verdict), 0..200)
     }

@@ -9,7 +9,7 @@ use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Certificate, CertificateStore, Tls, TlsParameters};
 use lettre::{SmtpTransport, Transport};
 
-use super::outbox::Entry;
+use super::outbox::OutboxEntry;
 use crate::collector::settings::notify::{Mail, Security};
 use crate::system::files;
 use crate::system::secret::SecretFile;
@@ -21,7 +21,7 @@ pub const TIMEOUT: Duration = Duration::from_secs(20);
 const MAX_AUTHORITIES: u64 = 1 << 20;
 
 /// Delivers a message. The error is a sentence.
-pub fn deliver(mail: &Mail, entry: &Entry) -> Result<(), String> {
+pub fn deliver(mail: &Mail, entry: &OutboxEntry) -> Result<(), String> {
     let letter = letter(mail, entry)?;
     let transport = transport(mail)?;
     transport
@@ -33,7 +33,7 @@ pub fn deliver(mail: &Mail, entry: &Entry) -> Result<(), String> {
         })
 }
 
-fn letter(mail: &Mail, entry: &Entry) -> Result<Letter, String> {
+fn letter(mail: &Mail, entry: &OutboxEntry) -> Result<Letter, String> {
     let receivers = Mailboxes::from_iter(mail.to.iter().cloned());
     let letter = Letter::builder()
         .from(mail.from.clone())

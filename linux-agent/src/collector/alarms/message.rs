@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::alarm::Row;
+use super::alarm::AlarmRow;
 use crate::client_name::ClientName;
 use crate::collector::settings::alarms::Severity;
 
@@ -12,7 +12,7 @@ pub const MAX_NAMED: usize = 20;
 /// Why it is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum MessageKind {
     /// An alarm fires.
     Fired,
     /// It fires still.
@@ -29,17 +29,17 @@ pub enum Kind {
     Many,
 }
 
-impl Kind {
+impl MessageKind {
     /// As JSON and the database have it.
     pub fn name(self) -> &'static str {
         match self {
-            Kind::Fired => "fired",
-            Kind::Repeat => "repeat",
-            Kind::Cleared => "cleared",
-            Kind::Flapping => "flapping",
-            Kind::Storm => "storm",
-            Kind::Over => "over",
-            Kind::Many => "many",
+            MessageKind::Fired => "fired",
+            MessageKind::Repeat => "repeat",
+            MessageKind::Cleared => "cleared",
+            MessageKind::Flapping => "flapping",
+            MessageKind::Storm => "storm",
+            MessageKind::Over => "over",
+            MessageKind::Many => "many",
         }
     }
 }
@@ -48,7 +48,7 @@ impl Kind {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Message {
     /// Why it is sent.
-    pub kind: Kind,
+    pub kind: MessageKind,
     /// The worst of its alarms.
     pub severity: Severity,
     /// One line.
@@ -83,7 +83,7 @@ pub struct Brief {
 
 impl Brief {
     /// Of an alarm of the host that is called `label`.
-    pub fn of(row: &Row, label: &str) -> Brief {
+    pub fn of(row: &AlarmRow, label: &str) -> Brief {
         Brief {
             id: row.id,
             name: row.name.clone(),
@@ -109,17 +109,17 @@ impl Brief {
 }
 
 /// Of one alarm.
-pub fn single(kind: Kind, brief: Brief, notify: Vec<String>) -> Message {
+pub fn single(kind: MessageKind, brief: Brief, notify: Vec<String>) -> Message {
     let (severity, what) = (brief.severity, brief.what());
     let title = match kind {
-        Kind::Cleared => format!("[cleared] {what}"),
-        Kind::Repeat => format!("[{}, still] {what}", severity.name()),
-        Kind::Flapping => format!("[flapping] {what}"),
+        MessageKind::Cleared => format!("[cleared] {what}"),
+        MessageKind::Repeat => format!("[{}, still] {what}", severity.name()),
+        MessageKind::Flapping => format!("[flapping] {what}"),
         _ => format!("[{}] {what}", severity.name()),
     };
     let text = match kind {
-        Kind::Cleared => format!("Over. It was: {}", brief.text),
-        Kind::Flapping => format!(
+        MessageKind::Cleared => format!("Over. It was: {}", brief.text),
+        MessageKind::Flapping => format!(
             "{} It comes and goes; nothing more is said of it until it has stayed the same for half an hour.",
             brief.text
         ),
@@ -136,7 +136,7 @@ pub fn single(kind: Kind, brief: Brief, notify: Vec<String>) -> Message {
 }
 
 /// Of many alarms, with a sentence before them.
-pub fn joint(kind: Kind, title: &str, sentence: &str, alarms: Vec<Brief>) -> Message {
+pub fn joint(kind: MessageKind, title: &str, sentence: &str, alarms: Vec<Brief>) -> Message {
     let named = alarms.iter().take(MAX_NAMED);
     let mut lines: Vec<String> = named
         .map(|it| format!("{}: {}", it.what(), it.text))

@@ -3,7 +3,7 @@
 //! ```text
 //! reports ──► judge ────┐                      ┌──► records   the tables alarms, silences, outbox, events
 //! lateness ──► built_in ┼──► engine ──► tell ──┤
-//! accounts ──► losses ──┘    (machine)         └──► outbox ──► courier ──► webhook, mail
+//! accounts ──► losses ──┘    (machine)         └──► outbox ──► messenger ──► webhook, mail
 //! ```
 //!
 //! `machine`, `engine` with `judge` and `built_in`, `tell`, `losses` and `outbox` have no clock, no file and no thread: they are told what time it
@@ -12,7 +12,6 @@
 pub(crate) mod alarm;
 mod built_in;
 mod chores;
-pub(crate) mod courier;
 pub(crate) mod duty;
 pub(crate) mod engine;
 pub(crate) mod figures;
@@ -22,6 +21,7 @@ mod losses;
 pub(crate) mod machine;
 mod mail;
 pub(crate) mod message;
+pub(crate) mod messenger;
 mod moment;
 pub(crate) mod outbox;
 pub(crate) mod records;

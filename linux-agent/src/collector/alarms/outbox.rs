@@ -15,7 +15,7 @@ pub const MAX_AGE_MS: i64 = 86_400_000;
 /// The first pause after a failure, and the longest, in milliseconds. Each is twice the one before.
 const PAUSES_MS: (i64, i64) = (10_000, 600_000);
 
-/// At most this many are with the courier at a time.
+/// At most this many are with the messenger at a time.
 const MAX_OUT: usize = 8;
 
 /// At most this many alarms are listed in a message as JSON.
@@ -23,7 +23,7 @@ pub const MAX_LISTED: usize = 200;
 
 /// A message to one receiver.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Entry {
+pub struct OutboxEntry {
     /// Its number.
     pub id: i64,
     /// When it was written, in milliseconds since 1970-01-01 00:00 UTC.
@@ -35,7 +35,7 @@ pub struct Entry {
     /// How often it was tried.
     pub tries: u32,
     /// What became of it.
-    pub fate: Fate,
+    pub fate: MessageFate,
     /// Why the last try failed.
     pub error: Option<String>,
 }
@@ -77,7 +77,7 @@ impl Letter {
 
 /// What became of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum MessageFate {
     /// It waits.
     Waiting,
     /// It arrived then, in milliseconds since 1970-01-01 00:00 UTC.
@@ -94,7 +94,7 @@ pub struct Outbox {
 }
 
 struct Waiting {
-    entry: Entry,
+    entry: OutboxEntry,
     /// When it is tried next, by the steady clock.
     due_ms: i64,
     is_out: bool,
@@ -102,7 +102,7 @@ struct Waiting {
 
 impl Outbox {
     /// With those that were left, and the number of the next.
-    pub fn restored(left: Vec<Entry>, next: i64, now: Now) -> Outbox {
+    pub fn restored(left: Vec<OutboxEntry>, next: i64, now: Now) -> Outbox {
         let waiting = left.into_iter().map(|entry| {
             let waiting = Waiting {
                 due_ms: now.steady_ms,
@@ -123,17 +123,17 @@ impl Outbox {
         message: &Message,
         targets: impl Iterator<Item = &'a String>,
         now: Now,
-    ) -> Vec<Entry> {
+    ) -> Vec<OutboxEntry> {
         let letter = Arc::new(Letter::of(message));
         let mut changed = Vec::new();
         for target in targets {
-            let entry = Entry {
+            let entry = OutboxEntry {
                 id: self.next,
                 at_ms: now.unix_ms,
                 target: target.clone(),
                 letter: Arc::clone(&letter),
                 tries: 0,
-                fate: Fate::Waiting,
+                fate: MessageFate::Waiting,
                 error: None,
             };
             self.next += 1;
@@ -155,7 +155,11 @@ impl Outbox {
     }
 
     /// Those to try now, and those that are given up: they are too old, or nobody is there any more to get them.
-    pub fn due(&mut self, has: impl Fn(&str) -> bool, now: Now) -> (Vec<Entry>, Vec<Entry>) {
+    pub fn due(
+        &mut self,
+        has: impl Fn(&str) -> bool,
+        now: Now,
+    ) -> (Vec<OutboxEntry>, Vec<OutboxEntry>) {
         let mut lost = Vec::new();
         self.waiting.retain(|_, it| {
             let reason = match (has(&it.entry.target), now.unix_ms - it.entry.at_ms) {
@@ -184,14 +188,14 @@ impl Outbox {
     }
 
     /// Notes how a try ended. Gives the message as it is now.
-    pub fn tried(&mut self, id: i64, result: Result<(), String>, now: Now) -> Option<Entry> {
+    pub fn tried(&mut self, id: i64, result: Result<(), String>, now: Now) -> Option<OutboxEntry> {
         let waiting = self.waiting.get_mut(&id)?;
         waiting.is_out = false;
         let entry = &mut waiting.entry;
         entry.tries = entry.tries.saturating_add(1);
         match result {
             Ok(()) => {
-                (entry.fate, entry.error) = (Fate::Arrived(now.unix_ms), None);
+                (entry.fate, entry.error) = (MessageFate::Arrived(now.unix_ms), None);
                 self.waiting.remove(&id).map(|it| it.entry)
             }
             Err(sentence) => {
@@ -205,8 +209,8 @@ impl Outbox {
     }
 }
 
-fn given_up(mut entry: Entry, reason: &str, now: Now) -> Entry {
-    entry.fate = Fate::GivenUp(now.unix_ms);
+fn given_up(mut entry: OutboxEntry, reason: &str, now: Now) -> OutboxEntry {
+    entry.fate = MessageFate::GivenUp(now.unix_ms);
     entry.error = Some(match entry.error {
         Some(error) => format!("{reason}; the last try: {error}"),
         None => reason.to_owned(),
@@ -217,7 +221,7 @@ fn given_up(mut entry: Entry, reason: &str, now: Now) -> Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::collector::alarms::message::{Kind, joint};
+    use crate::collector::alarms::message::{MessageKind, joint};
 
     fn at(steady_ms: i64) -> Now {
         Now {
@@ -226,14 +230,14 @@ mod tests {
         }
     }
 
-    fn add(outbox: &mut Outbox, count: usize) -> Vec<Entry> {
-        let message = joint(Kind::Many, "t", "s", Vec::new());
+    fn add(outbox: &mut Outbox, count: usize) -> Vec<OutboxEntry> {
+        let message = joint(MessageKind::Many, "t", "s", Vec::new());
         let target = "ops".to_owned();
         let added = (0..count).flat_map(|_| outbox.add(&message, std::iter::once(&target), at(0)));
         added.collect()
     }
 
-    fn ids(entries: &[Entry]) -> Vec<i64> {
+    fn ids(entries: &[OutboxEntry]) -> Vec<i64> {
         entries.iter().map(|it| it.id).collect()
     }
 
@@ -250,7 +254,7 @@ mod tests {
             let tried = outbox.tried(0, Err("no".to_owned()), at(now_ms)).unwrap();
             assert_eq!(
                 (tried.fate, tried.error.as_deref()),
-                (Fate::Waiting, Some("no"))
+                (MessageFate::Waiting, Some("no"))
             );
             let before = now_ms;
             while outbox.due(|_| true, at(now_ms)).0.is_empty() {
@@ -264,7 +268,7 @@ mod tests {
         let arrived = outbox.tried(0, Ok(()), at(now_ms)).unwrap();
         assert_eq!(
             (arrived.fate, arrived.tries),
-            (Fate::Arrived(at(now_ms).unix_ms), 10)
+            (MessageFate::Arrived(at(now_ms).unix_ms), 10)
         );
         assert!(outbox.waiting.is_empty() && outbox.tried(0, Ok(()), at(now_ms)).is_none());
     }
@@ -273,7 +277,10 @@ mod tests {
     fn what_is_too_much_too_old_or_for_nobody_is_given_up_and_said() {
         let mut outbox = Outbox::default();
         let added = add(&mut outbox, MAX_WAITING + 1);
-        let lost: Vec<_> = added.iter().filter(|it| it.fate != Fate::Waiting).collect();
+        let lost: Vec<_> = added
+            .iter()
+            .filter(|it| it.fate != MessageFate::Waiting)
+            .collect();
         assert_eq!((lost.len(), lost[0].id), (1, 0));
         assert_eq!(lost[0].error.as_deref(), Some("too many messages wait"));
         let (due, lost) = outbox.due(|_| true, at(MAX_AGE_MS - 1));

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, Row as SqlRow, params};
 
-use super::alarm::Row;
+use super::alarm::AlarmRow;
 use super::losses::RunGaps;
 use super::machine::Told;
-use super::outbox::{Entry, Fate, Letter};
+use super::outbox::{Letter, MessageFate, OutboxEntry};
 use super::silences::Silence;
 use crate::client_name::ClientName;
 use crate::collector::settings::alarms::Severity;
@@ -30,31 +30,31 @@ pub struct Event {
 
 /// What is to be written.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Record {
+pub enum AlarmRecord {
     /// An alarm as it is now.
-    Alarm(Row),
+    Alarm(AlarmRow),
     /// One that never fired, and is good again.
     Gone(i64),
     /// A silence as it is now.
     Silence(Silence),
     /// A message as it is now.
-    Message(Entry),
+    Message(OutboxEntry),
     /// An event.
     Event(Event),
 }
 
 /// Writes all of it, in a transaction of the caller's.
-pub fn write(connection: &Connection, records: &[Record]) -> rusqlite::Result<()> {
+pub fn write(connection: &Connection, records: &[AlarmRecord]) -> rusqlite::Result<()> {
     for record in records {
         match record {
-            Record::Alarm(row) => write_alarm(connection, row)?,
-            Record::Gone(id) => {
+            AlarmRecord::Alarm(row) => write_alarm(connection, row)?,
+            AlarmRecord::Gone(id) => {
                 let sql = "DELETE FROM alarms WHERE id = ?1";
                 connection.prepare_cached(sql)?.execute([id])?;
             }
-            Record::Silence(silence) => write_silence(connection, silence)?,
-            Record::Message(entry) => write_message(connection, entry)?,
-            Record::Event(event) => {
+            AlarmRecord::Silence(silence) => write_silence(connection, silence)?,
+            AlarmRecord::Message(entry) => write_message(connection, entry)?,
+            AlarmRecord::Event(event) => {
                 let sql = "INSERT INTO events (at_ms, client, kind, text) VALUES (?1, ?2, ?3, ?4)";
                 let client = event.client.as_ref().map(ClientName::to_string);
                 let values = params![event.at_ms, client, event.kind, event.text];
@@ -74,7 +74,7 @@ pub fn trim(connection: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn write_alarm(connection: &Connection, row: &Row) -> rusqlite::Result<()> {
+fn write_alarm(connection: &Connection, row: &AlarmRow) -> rusqlite::Result<()> {
     let sql = "INSERT OR REPLACE INTO alarms
         (id, name, client, item, severity, began_ms, fired_ms, ended_ms, value, level, text, told)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
@@ -112,14 +112,14 @@ fn write_silence(connection: &Connection, silence: &Silence) -> rusqlite::Result
     Ok(())
 }
 
-fn write_message(connection: &Connection, entry: &Entry) -> rusqlite::Result<()> {
+fn write_message(connection: &Connection, entry: &OutboxEntry) -> rusqlite::Result<()> {
     let sql = "INSERT OR REPLACE INTO outbox
         (id, at_ms, target, kind, severity, title, text, alarms, ids, tries, arrived_ms, given_up_ms, error)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
     let (arrived_ms, given_up_ms) = match entry.fate {
-        Fate::Waiting => (None, None),
-        Fate::Arrived(at_ms) => (Some(at_ms), None),
-        Fate::GivenUp(at_ms) => (None, Some(at_ms)),
+        MessageFate::Waiting => (None, None),
+        MessageFate::Arrived(at_ms) => (Some(at_ms), None),
+        MessageFate::GivenUp(at_ms) => (None, Some(at_ms)),
     };
     let letter = &entry.letter;
     connection.prepare_cached(sql)?.execute(params![
@@ -144,7 +144,7 @@ fn write_message(connection: &Connection, entry: &Entry) -> rusqlite::Result<()>
 #[derive(Default)]
 pub struct Left {
     /// Alarms that are open, that people know of, or that fired lately; oldest first.
-    pub alarms: Vec<Row>,
+    pub alarms: Vec<AlarmRow>,
     /// The next number of an alarm.
     pub next_alarm: i64,
     /// Silences that are in force.
@@ -152,7 +152,7 @@ pub struct Left {
     /// The next number of a silence.
     pub next_silence: i64,
     /// Messages that have not arrived.
-    pub messages: Vec<Entry>,
+    pub messages: Vec<OutboxEntry>,
     /// The next number of a message.
     pub next_message: i64,
 }
@@ -207,7 +207,7 @@ pub fn read_history(
     client: Option<&ClientName>,
     before: i64,
     limit: u32,
-) -> rusqlite::Result<Vec<Row>> {
+) -> rusqlite::Result<Vec<AlarmRow>> {
     let sql = format!(
         "{ALARMS} WHERE ended_ms IS NOT NULL AND fired_ms IS NOT NULL AND id < ?1
             AND (?2 IS NULL OR client = ?2) ORDER BY id DESC LIMIT ?3"
@@ -224,7 +224,7 @@ pub fn read_messages(
     connection: &Connection,
     alarms: &[i64],
     limit: u32,
-) -> rusqlite::Result<Vec<Entry>> {
+) -> rusqlite::Result<Vec<OutboxEntry>> {
     // A list of numbers, which needs no quoting.
     let list = serde_json::to_string(alarms).unwrap_or_default();
     let sql = format!(
@@ -253,7 +253,7 @@ pub struct Kept {
 
 /// Which events are wanted.
 #[derive(Clone, Debug)]
-pub struct Wanted {
+pub struct WantedEvents {
     /// Of this host; those of the collector come with them.
     pub client: Option<ClientName>,
     /// From then on, in milliseconds since 1970-01-01 00:00 UTC.
@@ -267,7 +267,7 @@ pub struct Wanted {
 }
 
 /// Events, the newest first.
-pub fn read_events(connection: &Connection, wanted: &Wanted) -> rusqlite::Result<Vec<Kept>> {
+pub fn read_events(connection: &Connection, wanted: &WantedEvents) -> rusqlite::Result<Vec<Kept>> {
     let sql = "SELECT id, at_ms, client, kind, text FROM events
         WHERE id < ?1 AND at_ms >= ?2 AND at_ms < ?3 AND (?4 IS NULL OR client IS NULL OR client = ?4)
         ORDER BY id DESC LIMIT ?5";
@@ -322,8 +322,8 @@ const OUTBOX: &str = "SELECT id, at_ms, target, kind, severity, title, text, ala
     error FROM outbox";
 
 /// What somebody put there by hand is read as far as it makes sense.
-fn alarm(row: &SqlRow<'_>) -> rusqlite::Result<Row> {
-    Ok(Row {
+fn alarm(row: &SqlRow<'_>) -> rusqlite::Result<AlarmRow> {
+    Ok(AlarmRow {
         id: row.get(0)?,
         name: row.get(1)?,
         client: client_of(row.get(2)?),
@@ -339,16 +339,16 @@ fn alarm(row: &SqlRow<'_>) -> rusqlite::Result<Row> {
     })
 }
 
-fn message(row: &SqlRow<'_>) -> rusqlite::Result<Entry> {
+fn message(row: &SqlRow<'_>) -> rusqlite::Result<OutboxEntry> {
     let fate = match (
         row.get::<_, Option<i64>>(10)?,
         row.get::<_, Option<i64>>(11)?,
     ) {
-        (Some(at_ms), _) => Fate::Arrived(at_ms),
-        (None, Some(at_ms)) => Fate::GivenUp(at_ms),
-        (None, None) => Fate::Waiting,
+        (Some(at_ms), _) => MessageFate::Arrived(at_ms),
+        (None, Some(at_ms)) => MessageFate::GivenUp(at_ms),
+        (None, None) => MessageFate::Waiting,
     };
-    Ok(Entry {
+    Ok(OutboxEntry {
         id: row.get(0)?,
         at_ms: row.get(1)?,
         target: row.get(2)?,

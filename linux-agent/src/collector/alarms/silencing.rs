@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::duty::{Alarms, now, whole_ms};
-use super::records::{self, Event, Record};
+use super::records::{self, AlarmRecord, Event};
 use super::silences::Silence;
 use crate::client_name::ClientName;
 use crate::collector::store::Unavailable;
@@ -90,7 +90,10 @@ impl Alarms {
             kind: "silence",
             text,
         };
-        let records = [Record::Silence(silence.clone()), Record::Event(event)];
+        let records = [
+            AlarmRecord::Silence(silence.clone()),
+            AlarmRecord::Event(event),
+        ];
         let change = move |connection: &rusqlite::Connection| records::write(connection, &records);
         self.store.change(change).await
     }

@@ -4,31 +4,31 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::engine::Engine;
 use super::outbox::Outbox;
-use super::records::Record;
+use super::records::AlarmRecord;
 use super::tell::Teller;
 use crate::collector::settings::notify::NotifySettings;
 
 /// All that is known of alarms.
-pub struct State {
+pub struct AlarmState {
     pub engine: Engine,
     pub outbox: Outbox,
     pub teller: Teller,
     pub notify: Arc<NotifySettings>,
     /// What waits for a database that is out of order.
-    pub unwritten: Vec<Record>,
+    pub unwritten: Vec<AlarmRecord>,
 }
 
 /// One for all.
-pub struct Shared(Mutex<State>);
+pub struct SharedAlarms(Mutex<AlarmState>);
 
-impl Shared {
+impl SharedAlarms {
     /// With what is known at first.
-    pub fn new(state: State) -> Shared {
-        Shared(Mutex::new(state))
+    pub fn new(state: AlarmState) -> SharedAlarms {
+        SharedAlarms(Mutex::new(state))
     }
 
     /// The state, for a moment.
-    pub fn lock(&self) -> MutexGuard<'_, State> {
+    pub fn lock(&self) -> MutexGuard<'_, AlarmState> {
         // What is known is right even if a thread panicked.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

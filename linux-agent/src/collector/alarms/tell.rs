@@ -6,12 +6,12 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use super::alarm::{Alarm, Key};
+use super::alarm::{Alarm, AlarmKey};
 use super::engine::Engine;
 use super::machine::{Phase, Told};
-use super::message::{Brief, Kind, MAX_NAMED, Message, joint, single};
+use super::message::{Brief, MAX_NAMED, Message, MessageKind, joint, single};
 use super::moment::Now;
-use super::records::Record;
+use super::records::AlarmRecord;
 
 /// Many hosts are late at once if more than this share of them are, in percent, and at least [`STORM_HOSTS`].
 pub const STORM_SHARE: usize = 30;
@@ -32,7 +32,7 @@ const HANDOVER_MS: i64 = 120_000;
 const LATE: &str = "late";
 
 /// What is to be said of one alarm, and who hears it.
-type Single = (Kind, Brief, Vec<String>);
+type Single = (MessageKind, Brief, Vec<String>);
 
 /// What is said of many hosts as one.
 #[derive(Default)]
@@ -59,16 +59,16 @@ impl Teller {
                 continue;
             };
             // What was part of a larger message ends without one.
-            let is_quiet = alarm.is_joined && kind == Kind::Cleared;
+            let is_quiet = alarm.is_joined && kind == MessageKind::Cleared;
             let mut brief = Brief::of(&alarm.row, &label);
-            if kind == Kind::Fired && !behind.is_empty() {
+            if kind == MessageKind::Fired && !behind.is_empty() {
                 brief.text = format!("{}; behind it: {}", brief.text, behind.join(", "));
             }
             let notify = alarm.notify.clone();
             alarm.note_told(alarm.machine.wants(), false, now);
             let row = alarm.row.clone();
             if row.id > 0 {
-                engine.record(Record::Alarm(row));
+                engine.record(AlarmRecord::Alarm(row));
             }
             if !is_quiet {
                 singles
@@ -87,7 +87,7 @@ impl Teller {
     fn storm(&mut self, engine: &mut Engine, repeat_ms: i64, now: Now) -> Option<Message> {
         let late = late(engine);
         let share = |hosts: usize| hosts * 100 / engine.reporting.max(1);
-        let is_recent = |key: &&Key| {
+        let is_recent = |key: &&AlarmKey| {
             let alarm = engine.alarms.get(*key);
             alarm.is_some_and(|it| now.steady_ms - it.machine.since_ms() < STORM_WINDOW_MS)
         };
@@ -99,7 +99,7 @@ impl Teller {
                 let title = format!("[critical] {recent} of {total} hosts went late at once");
                 let sentence = "Perhaps what connects them to the collector is away, or the collector itself is cut off. \
                                 Nothing more is said of single hosts until most report again.";
-                (Kind::Storm, title, sentence)
+                (MessageKind::Storm, title, sentence)
             }
             Some(_) if share(late.len()) <= STORM_SHARE / 2 => {
                 self.storm_ms = None;
@@ -111,13 +111,13 @@ impl Teller {
                     true => "All hosts report again.",
                     false => "Most hosts report again. Still late:",
                 };
-                (Kind::Over, title, sentence)
+                (MessageKind::Over, title, sentence)
             }
             Some(told_ms) if now.steady_ms - told_ms >= repeat_ms => {
                 self.storm_ms = Some(now.steady_ms);
                 let title = format!("[critical, still] {} of {total} hosts are late", late.len());
                 (
-                    Kind::Repeat,
+                    MessageKind::Repeat,
                     title,
                     "They have been late since many went at once:",
                 )
@@ -130,7 +130,7 @@ impl Teller {
         });
         let message = joint(kind, &title, sentence, briefs.collect());
         for key in late {
-            note(engine, &key, kind != Kind::Over, now);
+            note(engine, &key, kind != MessageKind::Over, now);
         }
         Some(message)
     }
@@ -148,7 +148,7 @@ impl Teller {
 }
 
 /// Notes that people know of an alarm that fires.
-fn note(engine: &mut Engine, key: &Key, is_joined: bool, now: Now) {
+fn note(engine: &mut Engine, key: &AlarmKey, is_joined: bool, now: Now) {
     let Some(alarm) = engine.alarms.get_mut(key) else {
         return;
     };
@@ -156,13 +156,13 @@ fn note(engine: &mut Engine, key: &Key, is_joined: bool, now: Now) {
     alarm.note_told(Told::Firing, is_joined, now);
     if is_new {
         let row = alarm.row.clone();
-        engine.record(Record::Alarm(row));
+        engine.record(AlarmRecord::Alarm(row));
     }
 }
 
 /// Late hosts of which somebody wants to hear.
-fn late(engine: &Engine) -> Vec<Key> {
-    let fires = |(key, alarm): &(&Key, &Alarm)| {
+fn late(engine: &Engine) -> Vec<AlarmKey> {
+    let fires = |(key, alarm): &(&AlarmKey, &Alarm)| {
         key.name == LATE
             && alarm.machine.phase() == Phase::Firing
             && alarm.machine.wants() == Told::Firing
@@ -172,14 +172,14 @@ fn late(engine: &Engine) -> Vec<Key> {
     late.map(|(key, _)| key.clone()).collect()
 }
 
-fn gateway_is_late(engine: &Engine, key: &Key) -> bool {
+fn gateway_is_late(engine: &Engine, key: &AlarmKey) -> bool {
     let mut hosts = engine.hosts.iter();
     let carries = |host: &[_]| host.iter().any(|board| Some(board) == key.client.as_ref());
     let Some((gateway, _)) = hosts.find(|(_, host)| carries(&host.reports_for)) else {
         return false;
     };
     let client = Some(gateway.clone());
-    let alarm = engine.alarms.get(&Key {
+    let alarm = engine.alarms.get(&AlarmKey {
         client,
         ..key.clone()
     });
@@ -187,14 +187,14 @@ fn gateway_is_late(engine: &Engine, key: &Key) -> bool {
 }
 
 /// The late boards of a late gateway.
-fn behind(engine: &Engine, key: &Key) -> Vec<String> {
+fn behind(engine: &Engine, key: &AlarmKey) -> Vec<String> {
     let gateway = key.client.as_ref().and_then(|it| engine.hosts.get(it));
     let Some(gateway) = gateway.filter(|_| key.name == LATE) else {
         return Vec::new();
     };
     let boards = gateway.reports_for.iter().filter(|board| {
         let client = Some((*board).clone());
-        let alarm = engine.alarms.get(&Key {
+        let alarm = engine.alarms.get(&AlarmKey {
             client,
             ..key.clone()
         });
@@ -207,7 +207,7 @@ fn behind(engine: &Engine, key: &Key) -> Vec<String> {
 }
 
 /// The alarms of which people know something else than they should, and what to say.
-fn due(engine: &Engine, repeat_ms: i64, now: Now) -> Vec<(Key, Kind)> {
+fn due(engine: &Engine, repeat_ms: i64, now: Now) -> Vec<(AlarmKey, MessageKind)> {
     let gathers = engine.reporting >= STORM_HOSTS;
     let mut due = Vec::new();
     for (key, alarm) in &engine.alarms {
@@ -217,10 +217,10 @@ fn due(engine: &Engine, repeat_ms: i64, now: Now) -> Vec<(Key, Kind)> {
         let known_ms = now.steady_ms - alarm.told_ms;
         let kind = match (alarm.machine.wants(), alarm.told) {
             (Told::Firing, Told::Firing) if alarm.is_joined && known_ms >= HANDOVER_MS => {
-                Kind::Fired
+                MessageKind::Fired
             }
             (Told::Firing, Told::Firing) if !alarm.is_joined && known_ms >= repeat_ms => {
-                Kind::Repeat
+                MessageKind::Repeat
             }
             (wants, told) if wants == told => continue,
             (Told::Firing, _) => {
@@ -228,10 +228,10 @@ fn due(engine: &Engine, repeat_ms: i64, now: Now) -> Vec<(Key, Kind)> {
                 if key.name == LATE && gathers && age_ms < GATHER_MS {
                     continue;
                 }
-                Kind::Fired
+                MessageKind::Fired
             }
-            (Told::Flapping, _) => Kind::Flapping,
-            (Told::Nothing, _) => Kind::Cleared,
+            (Told::Flapping, _) => MessageKind::Flapping,
+            (Told::Nothing, _) => MessageKind::Cleared,
         };
         due.push((key.clone(), kind));
     }
@@ -247,11 +247,13 @@ fn in_few(mut messages: Vec<Single>) -> Vec<Message> {
             .collect();
     }
     messages.sort_by_key(|(_, brief, _)| Reverse(brief.severity));
-    let kind = messages.first().map_or(Kind::Many, |(kind, ..)| *kind);
+    let kind = messages
+        .first()
+        .map_or(MessageKind::Many, |(kind, ..)| *kind);
     let title = format!("[{}] {} alarms at once", kind.name(), messages.len());
     let briefs = messages.into_iter().map(|(_, brief, _)| brief).collect();
     vec![joint(
-        Kind::Many,
+        MessageKind::Many,
         &title,
         "They are too many for a message each:",
         briefs,

@@ -9,10 +9,10 @@ use super::alarm::Alarm;
 use super::engine::{Engine, MAX_REMEMBERED};
 use super::losses::RunGaps;
 use super::machine::{Phase, Told};
-use super::message::{Kind, Message};
+use super::message::{Message, MessageKind};
 use super::moment::Now;
 use super::outbox::Letter;
-use super::records::{self, Left, Record};
+use super::records::{self, AlarmRecord, Left};
 use super::silences::Silence;
 use super::tell::Teller;
 use crate::client_name::ClientName;
@@ -43,7 +43,7 @@ struct Scene {
     /// By how much the wall's clock was set.
     set_ms: i64,
     repeat_ms: i64,
-    records: Vec<Record>,
+    records: Vec<AlarmRecord>,
 }
 
 fn hosts(toml: &str) -> Arc<BTreeMap<ClientName, Host>> {
@@ -152,7 +152,7 @@ impl Scene {
     }
 }
 
-fn kinds(messages: &[Message]) -> Vec<Kind> {
+fn kinds(messages: &[Message]) -> Vec<MessageKind> {
     messages.iter().map(|it| it.kind).collect()
 }
 
@@ -166,11 +166,11 @@ fn a_host_that_stops_is_told_once_again_after_the_repeat_and_when_it_is_back() {
     assert_eq!(scene.pass(600, ALL), []);
     // 2.5 intervals and 10 seconds after its last report.
     assert_eq!(scene.pass(35, NONE), []);
-    assert_eq!(kinds(&scene.pass(1, NONE)), [Kind::Fired]);
+    assert_eq!(kinds(&scene.pass(1, NONE)), [MessageKind::Fired]);
     assert_eq!(scene.pass(3599, NONE), []);
-    assert_eq!(kinds(&scene.pass(1, NONE)), [Kind::Repeat]);
+    assert_eq!(kinds(&scene.pass(1, NONE)), [MessageKind::Repeat]);
     let back = scene.pass(60, ALL);
-    assert_eq!(kinds(&back), [Kind::Cleared]);
+    assert_eq!(kinds(&back), [MessageKind::Cleared]);
     assert_eq!(back[0].title, "[cleared] h1: late");
 }
 
@@ -178,7 +178,7 @@ fn a_host_that_stops_is_told_once_again_after_the_repeat_and_when_it_is_back() {
 fn a_gap_lasts_from_the_last_report_to_the_next_one() {
     let gaps = |scene: &Scene| {
         let events = scene.records.iter().filter_map(|it| match it {
-            Record::Event(event) if event.kind == "gap" => Some(event.text.clone()),
+            AlarmRecord::Event(event) if event.kind == "gap" => Some(event.text.clone()),
             _ => None,
         });
         events.collect::<Vec<_>>()
@@ -203,11 +203,11 @@ fn one_message_says_that_many_hosts_went_at_once() {
     assert_eq!(scene.pass(60, ALL), []);
     // Three of ten are no more than 30 %.
     let three = scene.pass(120, |host| host > 3);
-    assert_eq!(kinds(&three), [Kind::Fired; 3]);
-    assert_eq!(kinds(&scene.pass(60, ALL)), [Kind::Cleared; 3]);
+    assert_eq!(kinds(&three), [MessageKind::Fired; 3]);
+    assert_eq!(kinds(&scene.pass(60, ALL)), [MessageKind::Cleared; 3]);
     scene.pass(600, ALL);
     let storm = scene.pass(120, |host| host > 8);
-    assert_eq!(kinds(&storm), [Kind::Storm]);
+    assert_eq!(kinds(&storm), [MessageKind::Storm]);
     assert_eq!(storm[0].alarms.len(), 8);
     assert!(
         storm[0].title.contains("8 of 10 hosts"),
@@ -217,13 +217,13 @@ fn one_message_says_that_many_hosts_went_at_once() {
     // The last two go too: that is no news. All come back but one, which is named.
     assert_eq!(scene.pass(600, NONE), []);
     let over = scene.pass(60, |host| host != 4);
-    assert_eq!(kinds(&over), [Kind::Over]);
+    assert_eq!(kinds(&over), [MessageKind::Over]);
     assert!(
         over[0].text.contains("Still late") && over[0].text.contains("h4: late"),
         "{}",
         over[0].text
     );
-    assert_eq!(kinds(&scene.pass(60, ALL)), [Kind::Cleared]);
+    assert_eq!(kinds(&scene.pass(60, ALL)), [MessageKind::Cleared]);
 }
 
 #[test]
@@ -251,11 +251,11 @@ fn a_board_behind_a_gateway_that_is_away_has_no_message_of_its_own() {
     );
     // The gateway is back, its board is not: after two minutes that is told.
     let back = scene.pass(100, |host| host == 1);
-    assert_eq!(kinds(&back), [Kind::Cleared]);
+    assert_eq!(kinds(&back), [MessageKind::Cleared]);
     let board = scene.pass(60, |host| host == 1);
     assert_eq!(
         (kinds(&board), board[0].title.as_str()),
-        (vec![Kind::Fired], "[critical] pump: late")
+        (vec![MessageKind::Fired], "[critical] pump: late")
     );
 }
 
@@ -276,12 +276,12 @@ fn a_silence_holds_messages_back_and_forgets_none() {
     };
     assert!(scene.engine.silences.add(silence(now.unix_ms + HOUR), now));
     assert_eq!(scene.pass(3599, NONE), []);
-    assert_eq!(kinds(&scene.pass(1, NONE)), [Kind::Fired]);
+    assert_eq!(kinds(&scene.pass(1, NONE)), [MessageKind::Fired]);
     // What ended within a silence is told at its end.
     let now = scene.now();
     assert!(scene.engine.silences.add(silence(now.unix_ms + HOUR), now));
     assert_eq!(scene.pass(3599, ALL), []);
-    assert_eq!(kinds(&scene.pass(1, ALL)), [Kind::Cleared]);
+    assert_eq!(kinds(&scene.pass(1, ALL)), [MessageKind::Cleared]);
 }
 
 #[test]
@@ -293,7 +293,7 @@ fn flapping_is_said_and_not_repeated() {
         told.extend(kinds(&scene.pass(60, NONE)));
         told.extend(kinds(&scene.pass(60, ALL)));
     }
-    let (fired, cleared) = (Kind::Fired, Kind::Cleared);
+    let (fired, cleared) = (MessageKind::Fired, MessageKind::Cleared);
     assert_eq!(
         told,
         [
@@ -303,11 +303,11 @@ fn flapping_is_said_and_not_repeated() {
             cleared,
             fired,
             cleared,
-            Kind::Flapping
+            MessageKind::Flapping
         ]
     );
     // Half an hour after it settled.
-    assert_eq!(kinds(&scene.pass(1800, ALL)), [Kind::Cleared]);
+    assert_eq!(kinds(&scene.pass(1800, ALL)), [MessageKind::Cleared]);
     assert_eq!(scene.pass(7200, ALL), []);
 }
 
@@ -322,20 +322,26 @@ fn no_clock_that_is_set_makes_an_alarm() {
     // One that is late is told at the same time whatever the wall says.
     scene.set_ms = -HOUR;
     assert_eq!(scene.pass(55, |host| host != 2), []);
-    assert_eq!(kinds(&scene.pass(2, |host| host != 2)), [Kind::Fired]);
+    assert_eq!(
+        kinds(&scene.pass(2, |host| host != 2)),
+        [MessageKind::Fired]
+    );
     scene.set_ms = HOUR;
-    assert_eq!(kinds(&scene.pass(60, ALL)), [Kind::Cleared]);
+    assert_eq!(kinds(&scene.pass(60, ALL)), [MessageKind::Cleared]);
 }
 
 #[test]
 fn a_restart_remembers_what_people_know() {
     let mut scene = Scene::new(&fleet(2));
     scene.pass(60, ALL);
-    assert_eq!(kinds(&scene.pass(60, |host| host == 1)), [Kind::Fired]);
+    assert_eq!(
+        kinds(&scene.pass(60, |host| host == 1)),
+        [MessageKind::Fired]
+    );
     let mut scene = scene.restarted();
     // Nothing has come yet, and that is no sign of life.
     assert_eq!(scene.pass(600, |host| host == 1), []);
-    assert_eq!(kinds(&scene.pass(60, ALL)), [Kind::Cleared]);
+    assert_eq!(kinds(&scene.pass(60, ALL)), [MessageKind::Cleared]);
     // One that was told of a pending one is not: it fires after the restart, in its time.
     let toml = format!(
         "{}[alarms.high]\nservice = \"A\"\nfield = \"x\"\nabove = 5\nfor = \"5m\"\n",
@@ -347,7 +353,7 @@ fn a_restart_remembers_what_people_know() {
     let mut scene = scene.restarted();
     assert_eq!(scene.report(1, r#"{"x": 9}"#), []);
     scene.now_ms += MIN;
-    assert_eq!(kinds(&scene.report(2, r#"{"x": 9}"#)), [Kind::Fired]);
+    assert_eq!(kinds(&scene.report(2, r#"{"x": 9}"#)), [MessageKind::Fired]);
 }
 
 #[test]
@@ -358,7 +364,7 @@ fn more_than_twenty_at_once_are_one_message() {
     );
     let mut scene = Scene::new(&toml);
     let told = scene.pass(1, ALL);
-    assert_eq!(kinds(&told), [Kind::Many]);
+    assert_eq!(kinds(&told), [MessageKind::Many]);
     assert_eq!(told[0].alarms.len(), 21);
     let listed = |count: usize| {
         let alarms = vec![told[0].alarms[0].clone(); count];

@@ -6,8 +6,8 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use ureq::http::Method;
 
-use super::outbox::Entry;
-use crate::collector::settings::notify::{Format, Webhook};
+use super::outbox::OutboxEntry;
+use crate::collector::settings::notify::{Webhook, WebhookFormat};
 use crate::http::outbound::Outbound;
 use crate::system::secret::SecretFile;
 
@@ -21,7 +21,7 @@ const MAX_ANSWER: u64 = 4096;
 type Post = (&'static str, Vec<(&'static str, String)>, String);
 
 /// Delivers a message. The error is a sentence, without the address, which may be a secret.
-pub fn deliver(webhook: &Webhook, entry: &Entry) -> Result<(), String> {
+pub fn deliver(webhook: &Webhook, entry: &OutboxEntry) -> Result<(), String> {
     let token = webhook.token.as_ref();
     let token = token.map(|path| SecretFile::for_this_process(path).read_token());
     let token = token.transpose().map_err(|error| error.to_string())?;
@@ -52,10 +52,10 @@ pub fn without_path(sentence: &str, url: &str) -> String {
     sentence.replace(url, host.unwrap_or(url))
 }
 
-fn post(format: Format, entry: &Entry) -> Post {
+fn post(format: WebhookFormat, entry: &OutboxEntry) -> Post {
     let letter = &entry.letter;
     match format {
-        Format::Json => {
+        WebhookFormat::Json => {
             // It was written as JSON before.
             let alarms = RawValue::from_string(letter.alarms.clone()).ok();
             let body = json!({
@@ -68,7 +68,7 @@ fn post(format: Format, entry: &Entry) -> Post {
             });
             ("application/json", Vec::new(), body.to_string())
         }
-        Format::Ntfy => {
+        WebhookFormat::Ntfy => {
             let (priority, tags) = match (letter.kind.as_str(), letter.severity.as_str()) {
                 ("cleared" | "over", _) => ("3", "white_check_mark"),
                 (_, "critical") => ("5", "rotating_light"),
@@ -82,7 +82,7 @@ fn post(format: Format, entry: &Entry) -> Post {
             ];
             ("text/plain; charset=utf-8", headers, letter.text.clone())
         }
-        Format::Slack => {
+        WebhookFormat::Slack => {
             let escaped = |text: &str| {
                 text.replace('&', "&amp;")
                     .replace('<', "&lt;")
@@ -114,10 +114,10 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::collector::alarms::outbox::{Fate, Letter};
+    use crate::collector::alarms::outbox::{Letter, MessageFate};
 
-    fn entry(title: &str, text: &str) -> Entry {
-        Entry {
+    fn entry(title: &str, text: &str) -> OutboxEntry {
+        OutboxEntry {
             id: 1,
             at_ms: 1500,
             target: "ops".to_owned(),
@@ -130,7 +130,7 @@ mod tests {
                 ids: vec![7],
             }),
             tries: 0,
-            fate: Fate::Waiting,
+            fate: MessageFate::Waiting,
             error: None,
         }
     }
@@ -138,16 +138,16 @@ mod tests {
     #[test]
     fn each_format_is_what_its_receiver_takes() {
         let entry = entry("[critical] <web1>: ü", "a & b\nc");
-        let (kind, _, body) = post(Format::Json, &entry);
+        let (kind, _, body) = post(WebhookFormat::Json, &entry);
         let body: serde_json::Value = serde_json::from_str(&body).unwrap();
         assert_eq!(
             (kind, &body["at"], &body["alarms"][0]["id"]),
             ("application/json", &json!(1.5), &json!(7))
         );
-        let (_, _, body) = post(Format::Slack, &entry);
+        let (_, _, body) = post(WebhookFormat::Slack, &entry);
         let body: serde_json::Value = serde_json::from_str(&body).unwrap();
         assert_eq!(body["text"], "*[critical] &lt;web1&gt;: ü*\na &amp; b\nc");
-        let (_, headers, body) = post(Format::Ntfy, &entry);
+        let (_, headers, body) = post(WebhookFormat::Ntfy, &entry);
         assert_eq!(body, "a & b\nc");
         // echo -n '[critical] <web1>: ü' | base64
         let title = "=?UTF-8?B?W2NyaXRpY2FsXSA8d2ViMT46IMO8?=".to_owned();

@@ -21,7 +21,7 @@ pub enum Denied {
 }
 
 /// All tokens at one time.
-pub struct Known {
+pub struct KnownTokens {
     hosts: Arc<BTreeMap<ClientName, Host>>,
     require_tokens: bool,
     tokens: Vec<(ClientName, Digest)>,
@@ -29,11 +29,11 @@ pub struct Known {
     enrolled: Vec<Enrolled>,
     /// The hosts that have or had a token, and the boards that they report for.
     guarded: BTreeSet<ClientName>,
-    reader: Reader,
+    reader: MayRead,
 }
 
 /// Who may read reports.
-pub enum Reader {
+pub enum MayRead {
     /// There is no such token.
     Nobody,
     /// Whoever has this token; nobody if it could not be read yet.
@@ -42,7 +42,7 @@ pub enum Reader {
 
 /// Who made a request, as far as its token says.
 pub struct Caller {
-    known: Arc<Known>,
+    known: Arc<KnownTokens>,
     holder: Holder,
 }
 
@@ -58,7 +58,7 @@ enum Holder {
 
 impl Caller {
     /// Refuses a request without a token if tokens are required, or with an unknown one.
-    pub fn new(known: Arc<Known>, presented: &Presented) -> Result<Caller, Denied> {
+    pub fn new(known: Arc<KnownTokens>, presented: &Presented) -> Result<Caller, Denied> {
         let holder = known.holder(presented)?;
         Ok(Caller { known, holder })
     }
@@ -81,16 +81,16 @@ impl Caller {
     }
 }
 
-impl Known {
+impl KnownTokens {
     /// `given`: those of token files, as far as they could be read. Those of the settings themselves are with the
     /// `hosts`.
     pub fn new(
         hosts: &Arc<BTreeMap<ClientName, Host>>,
         require_tokens: bool,
         given: Vec<(ClientName, Option<Digest>)>,
-        reader: Reader,
+        reader: MayRead,
         enrolled: Vec<Enrolled>,
-    ) -> Known {
+    ) -> KnownTokens {
         let mut guarded: BTreeSet<ClientName> = given.iter().map(|(id, _)| id.clone()).collect();
         let mut tokens: Vec<(ClientName, Digest)> = given
             .into_iter()
@@ -115,7 +115,7 @@ impl Known {
             .flat_map(|host| host.reports_for.iter().cloned())
             .collect();
         guarded.extend(boards);
-        Known {
+        KnownTokens {
             hosts: Arc::clone(hosts),
             require_tokens,
             tokens,
@@ -128,8 +128,8 @@ impl Known {
     /// Whether a request has the token of readers. `false`: there is none.
     pub fn admit_reader(&self, presented: &Presented) -> Result<bool, Denied> {
         match (&self.reader, presented) {
-            (Reader::Nobody, _) => Ok(false),
-            (Reader::Holder(Some(own)), Presented::Token(digest)) if digest.matches(own) => {
+            (MayRead::Nobody, _) => Ok(false),
+            (MayRead::Holder(Some(own)), Presented::Token(digest)) if digest.matches(own) => {
                 Ok(true)
             }
             _ => Err(Denied::Unauthorized),
@@ -138,7 +138,7 @@ impl Known {
 
     /// Whether any token is in use, by hosts or by readers.
     pub fn has_tokens(&self) -> bool {
-        self.is_in_use() || matches!(self.reader, Reader::Holder(_))
+        self.is_in_use() || matches!(self.reader, MayRead::Holder(_))
     }
 
     /// What the store gave.
@@ -236,7 +236,7 @@ mod tests {
 
     const REVOKED: &str = "";
 
-    fn known(require_tokens: bool, tokens: &[(u32, &str)]) -> Known {
+    fn known(require_tokens: bool, tokens: &[(u32, &str)]) -> KnownTokens {
         let enrolled = tokens
             .iter()
             .map(|(id, token)| {
@@ -246,17 +246,17 @@ mod tests {
                 )
             })
             .collect();
-        Known::new(
+        KnownTokens::new(
             &hosts(),
             require_tokens,
             Vec::new(),
-            Reader::Nobody,
+            MayRead::Nobody,
             enrolled,
         )
     }
 
     /// What becomes of a request as `client`.
-    fn outcome(known: Known, presented: Presented, client: u32) -> Result<(), Denied> {
+    fn outcome(known: KnownTokens, presented: Presented, client: u32) -> Result<(), Denied> {
         Caller::new(Arc::new(known), &presented)?.admit(&ClientName::Number(client))
     }
 
@@ -318,7 +318,15 @@ mod tests {
     #[test]
     fn a_token_that_could_not_be_read_yet_is_nobodys() {
         let given = vec![(ClientName::Number(1), None)];
-        let known = || Known::new(&hosts(), false, given.clone(), Reader::Holder(None), vec![]);
+        let known = || {
+            KnownTokens::new(
+                &hosts(),
+                false,
+                given.clone(),
+                MayRead::Holder(None),
+                vec![],
+            )
+        };
         let token = || Presented::Token(digest("a"));
         for client in [1, 7] {
             let who = Err(Denied::Unauthorized);

@@ -13,9 +13,9 @@ pub const LIFE: Duration = Duration::from_secs(3600);
 
 /// The code in the link, until it is used.
 #[derive(Default)]
-pub struct Link(Mutex<Option<(Digest, Instant)>>);
+pub struct OneTimeLink(Mutex<Option<(Digest, Instant)>>);
 
-impl Link {
+impl OneTimeLink {
     /// Makes one, in place of the one before. Gives its code.
     pub fn make(&self) -> io::Result<String> {
         let code = new_token()?;
@@ -48,7 +48,7 @@ mod tests {
 
     #[test]
     fn it_works_once_and_for_an_hour() {
-        let link = Link::default();
+        let link = OneTimeLink::default();
         assert!(!link.take(""));
         let code = link.make().unwrap();
         assert!(!link.take("") && !link.take(&code[1..]));

@@ -23,7 +23,7 @@ use super::store::Store;
 use crate::client_name::ClientName;
 use crate::system::secret::SecretError;
 use authorization::Presented;
-use known::{Caller, Denied, Known, Reader};
+use known::{Caller, Denied, KnownTokens, MayRead};
 use token_files::TokenFiles;
 
 /// Tokens are looked up again after this time.
@@ -41,7 +41,7 @@ struct Cache {
     renewed: Option<Instant>,
     files: TokenFiles,
     /// `None` until the enrolled tokens have been read once.
-    known: Option<Arc<Known>>,
+    known: Option<Arc<KnownTokens>>,
 }
 
 impl Guard {
@@ -101,7 +101,7 @@ impl Guard {
         known.is_ok_and(|known| known.has_tokens())
     }
 
-    async fn known(&self) -> Result<Arc<Known>, Denied> {
+    async fn known(&self) -> Result<Arc<KnownTokens>, Denied> {
         // Requests that come during a look-up wait for its result, so that a revoked token is not accepted once
         // more.
         let mut cache = self.cache.lock().await;
@@ -121,14 +121,14 @@ impl Guard {
             // The store has logged why. The known tokens stay.
             (Err(_), Some(known)) => known.enrolled().to_vec(),
         };
-        let (mut given, mut reader) = (Vec::new(), Reader::Nobody);
+        let (mut given, mut reader) = (Vec::new(), MayRead::Nobody);
         for (holder, digest) in cache.files.digests() {
             match holder {
                 Some(host) => given.push((host.clone(), digest.cloned())),
-                None => reader = Reader::Holder(digest.cloned()),
+                None => reader = MayRead::Holder(digest.cloned()),
             }
         }
-        let known = Known::new(&self.hosts, self.require_tokens, given, reader, enrolled);
+        let known = KnownTokens::new(&self.hosts, self.require_tokens, given, reader, enrolled);
         cache.known = Some(Arc::new(known));
         cache.renewed = Some(Instant::now());
     }

@@ -33,7 +33,7 @@ pub struct Sessions {
 
 /// Who a session is of.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Holder {
+pub enum SessionHolder {
     /// A user of the settings.
     User(String),
     /// Whoever had the link of the start.
@@ -120,7 +120,12 @@ impl Sessions {
     }
 
     /// Whose session a request shows, if that is as good as when it was opened.
-    pub fn holder(&self, headers: &HeaderMap, access: &Access, now_ms: i64) -> Option<Holder> {
+    pub fn holder(
+        &self,
+        headers: &HeaderMap,
+        access: &Access,
+        now_ms: i64,
+    ) -> Option<SessionHolder> {
         let digest = Digest::of(presented(headers)?.as_bytes());
         let open = self.locked();
         let session = open.get(digest.as_bytes())?;
@@ -178,14 +183,14 @@ async fn remove(store: &Store, over: &Arc<Vec<Digest>>) -> Result<(), Unavailabl
 
 impl Session {
     /// Whose it is, if that is as good as when it was opened.
-    fn holder(&self, access: &Access) -> Option<Holder> {
+    fn holder(&self, access: &Access) -> Option<SessionHolder> {
         let Some(name) = &self.user else {
             // The link is for the time before there are users.
-            return access.users.is_empty().then_some(Holder::Link);
+            return access.users.is_empty().then_some(SessionHolder::Link);
         };
         let hash = access.users.get(name)?.password.as_ref()?;
         let is_same = hash.digest().matches(&self.proof);
-        is_same.then(|| Holder::User(name.clone()))
+        is_same.then(|| SessionHolder::User(name.clone()))
     }
 }
 

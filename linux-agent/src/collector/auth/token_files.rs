@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_millis(250);
 const FIRST_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Whose token it is. `None`: the readers'.
-pub type Holder = Option<ClientName>;
+pub type TokenHolder = Option<ClientName>;
 
 /// All files with tokens that the settings name.
 pub struct TokenFiles(Vec<Folder>);
@@ -35,7 +35,7 @@ struct Folder {
 
 #[derive(Clone)]
 struct TokenFile {
-    holder: Holder,
+    holder: TokenHolder,
     path: PathBuf,
     /// None until it could be read once.
     digest: Option<Digest>,
@@ -45,7 +45,7 @@ struct TokenFile {
 
 impl TokenFiles {
     /// Reads all for the first time. The token of a file that hangs is not known until the file can be read.
-    pub async fn read(named: Vec<(Holder, PathBuf)>) -> Result<TokenFiles, SecretError> {
+    pub async fn read(named: Vec<(TokenHolder, PathBuf)>) -> Result<TokenFiles, SecretError> {
         let mut folders: BTreeMap<PathBuf, Vec<TokenFile>> = BTreeMap::new();
         for (holder, path) in named {
             let folder = path.parent().unwrap_or(Path::new("")).to_owned();
@@ -103,7 +103,7 @@ impl TokenFiles {
     }
 
     /// What is known of each.
-    pub fn digests(&self) -> impl Iterator<Item = (&Holder, Option<&Digest>)> {
+    pub fn digests(&self) -> impl Iterator<Item = (&TokenHolder, Option<&Digest>)> {
         let files = self.0.iter().flat_map(|folder| &folder.files);
         files.map(|file| (&file.holder, file.digest.as_ref()))
     }

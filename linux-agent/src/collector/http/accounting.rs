@@ -4,9 +4,9 @@ use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 
-use super::app::Shared;
+use super::app::SharedApp;
 use super::parameters::only;
-use super::reader::{Asked, Reader};
+use super::reader::{Reader, UrlQuery};
 use super::refusal::Refusal;
 use crate::collector::now::now_ms;
 use crate::collector::store::runs::ClientRuns;
@@ -37,9 +37,9 @@ pub struct Parameters {
 
 /// Answers with the accounts of all hosts of the settings, or of one client, which may be gone from the settings.
 pub async fn accounting(
-    State(app): Shared,
+    State(app): SharedApp,
     Reader { rules }: Reader,
-    Asked(query): Asked<Parameters>,
+    UrlQuery(query): UrlQuery<Parameters>,
 ) -> Result<Json<Answer>, Refusal> {
     let clients = match only(query.client_id) {
         Some(client) => vec![client],

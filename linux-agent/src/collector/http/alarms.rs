@@ -10,16 +10,16 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 
-use super::app::{Rules, Shared};
+use super::app::{Rules, SharedApp};
 use super::json::parsed;
 use super::parameters::{client_of, given, in_path, only};
-use super::reader::{Admin, Asked, Reader};
+use super::reader::{Admin, Reader, UrlQuery};
 use super::refusal::Refusal;
 use crate::client_name::ClientName;
-use crate::collector::alarms::alarm::Row;
-use crate::collector::alarms::duty::Open;
+use crate::collector::alarms::alarm::AlarmRow;
+use crate::collector::alarms::duty::OpenAlarm;
 use crate::collector::alarms::machine::Phase;
-use crate::collector::alarms::outbox::{Entry, Fate};
+use crate::collector::alarms::outbox::{MessageFate, OutboxEntry};
 use crate::collector::alarms::records;
 use crate::collector::alarms::silences::{MAX_SILENCES, Silence};
 use crate::collector::now::now_ms;
@@ -124,9 +124,9 @@ struct Sent {
 
 /// Answers with the alarms of all hosts, or of one.
 pub async fn alarms(
-    State(app): Shared,
+    State(app): SharedApp,
     Reader { rules }: Reader,
-    Asked(query): Asked<Parameters>,
+    UrlQuery(query): UrlQuery<Parameters>,
 ) -> Result<Json<Answer>, Refusal> {
     let only = only(query.client_id);
     let before = given("before", query.before.as_deref())?.unwrap_or(i64::MAX);
@@ -177,7 +177,7 @@ pub async fn alarms(
     });
     let history = history.collect();
     let (mut active, mut pending) = (Vec::new(), Vec::new());
-    for Open {
+    for OpenAlarm {
         row,
         phase,
         is_flapping,
@@ -231,7 +231,7 @@ const WISH: &str = r#"{"client_id": 1, "for_s": 7200, "reason": "…"}"#;
 
 /// Silences a host. It is told by the name of its table too.
 pub async fn silence(
-    State(app): Shared,
+    State(app): SharedApp,
     Admin { person, rules }: Admin,
     headers: HeaderMap,
     body: Body,
@@ -279,7 +279,7 @@ pub async fn silence(
 
 /// Ends a silence.
 pub async fn end_silence(
-    State(app): Shared,
+    State(app): SharedApp,
     Admin { person, rules }: Admin,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<impl Serialize>, Refusal> {
@@ -299,7 +299,7 @@ pub async fn end_silence(
 }
 
 impl AlarmState {
-    fn of(rules: &Rules, row: Row, state: &'static str) -> AlarmState {
+    fn of(rules: &Rules, row: AlarmRow, state: &'static str) -> AlarmState {
         AlarmState {
             id: row.id,
             host: label(rules, row.client.as_ref()),
@@ -337,11 +337,11 @@ impl SilenceState {
 }
 
 impl Sent {
-    fn of(entry: &Entry) -> Sent {
+    fn of(entry: &OutboxEntry) -> Sent {
         let (state, arrived) = match entry.fate {
-            Fate::Waiting => ("waiting", None),
-            Fate::Arrived(at_ms) => ("arrived", Some(seconds(at_ms))),
-            Fate::GivenUp(_) => ("given up", None),
+            MessageFate::Waiting => ("waiting", None),
+            MessageFate::Arrived(at_ms) => ("arrived", Some(seconds(at_ms))),
+            MessageFate::GivenUp(_) => ("given up", None),
         };
         Sent {
             to: entry.target.clone(),

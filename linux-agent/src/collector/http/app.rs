@@ -15,7 +15,7 @@ use crate::client_name::ClientName;
 use crate::collector::alarms::duty::Alarms;
 use crate::collector::auth::Guard;
 use crate::collector::auth::attempts::Attempts;
-use crate::collector::auth::link::Link;
+use crate::collector::auth::link::OneTimeLink;
 use crate::collector::auth::sessions::Sessions;
 use crate::collector::lateness::Lateness;
 use crate::collector::notices::Notices;
@@ -41,7 +41,7 @@ pub struct App {
     /// Who has logged in.
     pub sessions: Sessions,
     /// The link of this start.
-    pub link: Link,
+    pub link: OneTimeLink,
     /// Who listens to the state of the hosts.
     pub live: Live,
     /// Somebody has enrolled whom no file names: the rules are made anew.
@@ -78,10 +78,10 @@ pub struct Rules {
 }
 
 /// The same for all requests.
-pub type Shared = State<Arc<App>>;
+pub type SharedApp = State<Arc<App>>;
 
 /// What is seen of hosts.
-pub struct Sight {
+pub struct HostViews {
     /// What reports say of them.
     pub watch: Arc<Watch>,
     /// Who is late.
@@ -101,10 +101,10 @@ impl App {
         store: Store,
         sessions: Sessions,
         hashing: Hashing,
-        sight: Sight,
+        sight: HostViews,
         live: Live,
     ) -> App {
-        let Sight {
+        let HostViews {
             watch,
             lateness,
             alarms,
@@ -117,7 +117,7 @@ impl App {
             attempts: Attempts::default(),
             hashing,
             sessions,
-            link: Link::default(),
+            link: OneTimeLink::default(),
             live,
             has_enrolled: Notify::new(),
             followed: watch::Sender::new(()),

@@ -7,12 +7,12 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use serde::Serialize;
 
-use super::app::{Peer, Shared};
+use super::app::{Peer, SharedApp};
 use super::refusal::{Refusal, Refusals, Refused};
 use super::reports::{MAX_BODY_BYTES, admit, caller};
 use crate::collector::now::now_ms;
 use crate::collector::report::{Report, is_object};
-use crate::collector::store::{Arrived, Outcome, Unavailable};
+use crate::collector::store::{Arrived, StoreOutcome, Unavailable};
 use crate::protocol::{MAX_BATCH_BYTES, MAX_BATCH_REPORTS};
 
 /// What a report takes in memory while it waits for the database, beside the bytes of its line.
@@ -44,7 +44,7 @@ struct Exception {
 
 /// Keeps the reports, each on its own.
 pub async fn receive_batch(
-    State(app): Shared,
+    State(app): SharedApp,
     Extension(Peer(peer)): Extension<Peer>,
     headers: HeaderMap,
     body: Body,
@@ -94,7 +94,7 @@ pub async fn receive_batch(
     };
     let mut outcomes = outcomes.unwrap_or_default().into_iter();
     for line in lines_of {
-        if outcomes.next() != Some(Outcome::Stored) {
+        if outcomes.next() != Some(StoreOutcome::Stored) {
             refused.push((line, Unavailable.into()));
         }
     }

@@ -26,8 +26,8 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
 use super::app::{App, Peer};
-use super::heads::Watched;
-use super::idle::{Idle, Told, Visit};
+use super::heads::WatchedHeads;
+use super::idle::{Closing, Idle, Visit};
 use super::places::{ACCEPT_PAUSE, Places};
 use super::refusal::{Refusal, Refusals, Refused, no_such_host};
 use super::way::Way;
@@ -151,7 +151,7 @@ impl Connection {
             mut ending,
             _alive,
         } = self;
-        let (stream, two_lengths) = Watched::new(stream, Arc::clone(&visit));
+        let (stream, two_lengths) = WatchedHeads::new(stream, Arc::clone(&visit));
         let requests = AtomicU64::new(0);
         let service = service_fn(|mut request: Request<Incoming>| {
             let number = requests.fetch_add(1, Ordering::Relaxed) + 1;
@@ -179,8 +179,8 @@ impl Connection {
             tokio::select! {
                 ended = &mut connection => break ended,
                 told = visit.told_to_close() => match told {
-                    Told::WhenDone => connection.as_mut().graceful_shutdown(),
-                    Told::AtOnce => return,
+                    Closing::WhenDone => connection.as_mut().graceful_shutdown(),
+                    Closing::AtOnce => return,
                 },
                 () = end_of(&mut ending), if !is_ending => {
                     is_ending = true;

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::time::timeout;
 
-use super::app::{App, Peer, Shared};
+use super::app::{App, Peer, SharedApp};
 use super::json::parsed;
 use super::refusal::Refusal;
 use crate::client_name::ClientName;
@@ -36,7 +36,7 @@ const KNOWN_WITHIN: Duration = Duration::from_secs(10);
 
 /// Answers with the host's id and its new token, which is shown only once.
 pub async fn enroll(
-    State(app): Shared,
+    State(app): SharedApp,
     Extension(Peer(peer)): Extension<Peer>,
     headers: HeaderMap,
     body: Body,

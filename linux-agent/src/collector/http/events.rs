@@ -4,12 +4,12 @@ use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 
-use super::app::Shared;
+use super::app::SharedApp;
 use super::parameters::{client_of, given, instant};
-use super::reader::{Asked, Reader};
+use super::reader::{Reader, UrlQuery};
 use super::refusal::Refusal;
 use crate::client_name::ClientName;
-use crate::collector::alarms::records::{self, Kept, Wanted};
+use crate::collector::alarms::records::{self, Kept, WantedEvents};
 use crate::collector::now::now_ms;
 
 /// At most this many events in an answer.
@@ -52,9 +52,9 @@ struct EventState {
 
 /// Answers with the events of a time; of one host those of the collector come with its own.
 pub async fn events(
-    State(app): Shared,
+    State(app): SharedApp,
     Reader { rules }: Reader,
-    Asked(query): Asked<Parameters>,
+    UrlQuery(query): UrlQuery<Parameters>,
 ) -> Result<Json<Answer>, Refusal> {
     let limit = given("limit", query.limit.as_deref())?.unwrap_or(DEFAULT_EVENTS);
     if !(1..=MAX_EVENTS).contains(&limit) {
@@ -63,7 +63,7 @@ pub async fn events(
         )));
     }
     let client = query.client_id.filter(|id| !id.is_empty());
-    let wanted = Wanted {
+    let wanted = WantedEvents {
         client: client.map(|name| client_of(&rules, &name)),
         from_ms: instant("from", query.from.as_deref())?.unwrap_or(0),
         to_ms: instant("to", query.to.as_deref())?.unwrap_or(i64::MAX),

@@ -148,11 +148,11 @@ async fn queued(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::collector::store::history::gaps::Sample;
+    use crate::collector::store::history::gaps::SamplePlace;
 
-    fn sample(time_ms: i64, boot: usize, seq: u64) -> Option<Sample> {
+    fn sample(time_ms: i64, boot: usize, seq: u64) -> Option<SamplePlace> {
         let place = Some((boot, seq));
-        Some(Sample { time_ms, place })
+        Some(SamplePlace { time_ms, place })
     }
 
     #[test]
@@ -181,7 +181,7 @@ mod tests {
         let last = gap(sample(0, 0, 5), None);
         let unnumbered = gap(
             sample(0, 0, 5),
-            sample(100, 0, 9).map(|it| Sample { place: None, ..it }),
+            sample(100, 0, 9).map(|it| SamplePlace { place: None, ..it }),
         );
         assert_eq!(numbers_between(&samples, &last), None);
         assert_eq!(numbers_between(&samples, &unnumbered), None);

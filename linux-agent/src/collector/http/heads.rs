@@ -27,17 +27,17 @@ impl TwoLengths {
 }
 
 /// A connection whose heads are looked at. What is read stays as it is.
-pub struct Watched<S> {
+pub struct WatchedHeads<S> {
     stream: S,
     heads: Heads,
     two_lengths: TwoLengths,
     visit: Arc<Visit>,
 }
 
-impl<S> Watched<S> {
+impl<S> WatchedHeads<S> {
     pub fn new(stream: S, visit: Arc<Visit>) -> (Self, TwoLengths) {
         let two_lengths = TwoLengths::default();
-        let watched = Watched {
+        let watched = WatchedHeads {
             stream,
             heads: Heads::default(),
             two_lengths: two_lengths.clone(),
@@ -47,7 +47,7 @@ impl<S> Watched<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for WatchedHeads<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -67,7 +67,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for WatchedHeads<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

@@ -7,9 +7,9 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::app::{App, Rules, Shared};
+use super::app::{App, Rules, SharedApp};
 use super::parameters::only;
-use super::reader::{Asked, Reader};
+use super::reader::{Reader, UrlQuery};
 use super::refusal::Refusal;
 use crate::client_name::ClientName;
 use crate::collector::lateness::{ReportState, in_all};
@@ -76,9 +76,9 @@ struct ServiceState {
 
 /// Answers with all hosts of the settings, or with one.
 pub async fn hosts(
-    State(app): Shared,
+    State(app): SharedApp,
     Reader { rules }: Reader,
-    Asked(query): Asked<Parameters>,
+    UrlQuery(query): UrlQuery<Parameters>,
 ) -> Result<Json<Answer>, Refusal> {
     let only = only(query.client_id);
     let wanted = rules.hosts.iter();

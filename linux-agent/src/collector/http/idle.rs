@@ -49,7 +49,7 @@ struct Close {
 
 /// How a connection is to close.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Told {
+pub enum Closing {
     /// If a request has come meanwhile, after its answer.
     WhenDone,
     /// What it waits for does not come.
@@ -129,11 +129,11 @@ impl Waiting {
 
 impl Visit {
     /// Done once the connection is to close.
-    pub async fn told_to_close(&self) -> Told {
+    pub async fn told_to_close(&self) -> Closing {
         self.close.notify.notified().await;
         match self.close.at_once.load(Ordering::Relaxed) {
-            true => Told::AtOnce,
-            false => Told::WhenDone,
+            true => Closing::AtOnce,
+            false => Closing::WhenDone,
         }
     }
 
@@ -321,7 +321,7 @@ impl HttpBody for Answer {
 mod tests {
     use super::*;
 
-    fn told(visit: &Visit) -> Option<Told> {
+    fn told(visit: &Visit) -> Option<Closing> {
         let mut told = Box::pin(visit.told_to_close());
         let mut context = Context::from_waker(std::task::Waker::noop());
         match told.as_mut().poll(&mut context) {
@@ -374,17 +374,20 @@ mod tests {
         let (_busy, upload) = (body.begin(), body.upload(Body::empty()));
         body.awaits_body(None, Instant::now());
         assert!(close_one(&idle));
-        assert_eq!(told(&next), Some(Told::WhenDone));
+        assert_eq!(told(&next), Some(Closing::WhenDone));
         assert!(!close_one(&idle), "they may go on");
         let late = || idle.close_one_at(Instant::now() + STALL);
         assert!(late());
-        assert_eq!((told(&head), is_told(&body)), (Some(Told::AtOnce), false));
+        assert_eq!(
+            (told(&head), is_told(&body)),
+            (Some(Closing::AtOnce), false)
+        );
         // Nobody wants the rest any more.
         drop(upload);
         assert!(!late());
         body.awaits_body(None, Instant::now());
         assert!(late());
-        assert_eq!(told(&body), Some(Told::AtOnce));
+        assert_eq!(told(&body), Some(Closing::AtOnce));
     }
 
     /// In which second one that sends so many bytes in each gives way.

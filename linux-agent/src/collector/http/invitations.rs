@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::app::Shared;
+use super::app::SharedApp;
 use super::json::parsed;
 use super::reader::Admin;
 use super::refusal::Refusal;
@@ -41,7 +41,7 @@ pub async fn groups(Admin { rules, .. }: Admin) -> Json<Value> {
 
 /// Answers with a new code, which is shown only once.
 pub async fn invite(
-    State(app): Shared,
+    State(app): SharedApp,
     Admin { rules, .. }: Admin,
     headers: HeaderMap,
     body: Body,

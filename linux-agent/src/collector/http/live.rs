@@ -22,7 +22,7 @@ use hyper::body::Frame as BodyFrame;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::time::{Instant, timeout};
 
-use super::app::{App, Shared};
+use super::app::{App, SharedApp};
 use super::frames::Frame;
 use super::places::WRITE_TIMEOUT;
 use super::reader::Reader;
@@ -38,7 +38,7 @@ const LAST_EVENT: &str = "last-event-id";
 
 /// Answers with a stream that ends with the collector, or with the right to look.
 pub async fn live(
-    State(app): Shared,
+    State(app): SharedApp,
     _: Reader,
     Extension(way): Extension<Way>,
     headers: HeaderMap,

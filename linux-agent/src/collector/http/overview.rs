@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::header::{CONTENT_TYPE, HeaderMap, REFRESH, VARY, X_CONTENT_TYPE_OPTIONS};
 use axum::response::{IntoResponse, Response};
 
-use super::app::Shared;
+use super::app::SharedApp;
 use super::reader::Reader;
 use super::refusal::Refusal;
 use crate::collector::page;
@@ -15,7 +15,7 @@ use crate::system::clock;
 
 /// Answers with the page, or with text.
 pub async fn overview(
-    State(app): Shared,
+    State(app): SharedApp,
     headers: HeaderMap,
     reader: Result<Reader, Refusal>,
 ) -> Result<Response, Refusal> {

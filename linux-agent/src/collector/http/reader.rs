@@ -68,13 +68,13 @@ async fn person(app: &App, rules: &Rules, parts: &Parts) -> Result<Person, Refus
 
 /// What stands behind the `?`. It comes after [`Reader`] among the arguments of an answer, so that a stranger learns
 /// nothing of what may stand there.
-pub struct Asked<T>(pub T);
+pub struct UrlQuery<T>(pub T);
 
-impl<T: DeserializeOwned> FromRequestParts<Arc<App>> for Asked<T> {
+impl<T: DeserializeOwned> FromRequestParts<Arc<App>> for UrlQuery<T> {
     type Rejection = Refusal;
 
-    async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<Asked<T>, Refusal> {
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<UrlQuery<T>, Refusal> {
         let query = parts.uri.query().unwrap_or_default();
-        parameters::read(query).map(Asked)
+        parameters::read(query).map(UrlQuery)
     }
 }

@@ -9,17 +9,17 @@ use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::app::{App, Peer, Rules, Shared};
+use super::app::{App, Peer, Rules, SharedApp};
 use super::parameters::{given, only, whole_ms};
-use super::reader::{Asked, Reader};
+use super::reader::{Reader, UrlQuery};
 use super::refusal::Refusal;
 use crate::collector::auth::known::Caller;
 use crate::collector::now::now_ms;
 use crate::collector::report::Report;
 use crate::collector::settings::host::Host;
 use crate::collector::store::reports::{self, MAX_PAGE, Page};
-use crate::collector::store::{Arrived, Outcome, Unavailable};
-use crate::collector::watch::{Arrival, Finding};
+use crate::collector::store::{Arrived, StoreOutcome, Unavailable};
+use crate::collector::watch::{Finding, ReportArrival};
 use crate::protocol::{MAX_NAME, UNKNOWN_PLUGIN, is_text};
 
 /// Largest body of a report, in bytes.
@@ -32,7 +32,7 @@ const DEFAULT_PAGE: u32 = 1000;
 
 /// `POST /api/client/service/report/`: keeps one report.
 pub async fn receive(
-    State(app): Shared,
+    State(app): SharedApp,
     Extension(Peer(peer)): Extension<Peer>,
     headers: HeaderMap,
     body: Body,
@@ -48,7 +48,7 @@ pub async fn receive(
         received_ms,
     };
     match app.store.insert(vec![arrived], held.room).await?.first() {
-        Some(Outcome::Stored) => Ok(Json(json!({ "status": "ok" }))),
+        Some(StoreOutcome::Stored) => Ok(Json(json!({ "status": "ok" }))),
         _ => Err(Unavailable.into()),
     }
 }
@@ -120,7 +120,7 @@ fn say_what_it_shows(app: &App, host: &Host, report: &Report, received_ms: i64, 
         app.notices.say(format!("plugin {client} {service}"), line);
     }
     let Some(time) = report.time else { return };
-    let arrival = Arrival {
+    let arrival = ReportArrival {
         boot: report.boot.as_deref(),
         sampled_ms: (time * 1000.0) as i64,
         received_ms,
@@ -167,9 +167,9 @@ pub struct ReportsQuery {
 
 /// `GET /api/reports`: the reports that are kept, oldest first.
 pub async fn kept(
-    State(app): Shared,
+    State(app): SharedApp,
     _: Reader,
-    Asked(query): Asked<ReportsQuery>,
+    UrlQuery(query): UrlQuery<ReportsQuery>,
 ) -> Result<Json<Page>, Refusal> {
     let since = given::<f64>("since", query.since.as_deref())?;
     if !since.is_none_or(f64::is_finite) {

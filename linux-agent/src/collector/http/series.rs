@@ -5,10 +5,10 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 
-use super::app::Shared;
+use super::app::SharedApp;
 use super::gaps::{Explained, explain};
 use super::parameters::{given, instant};
-use super::reader::{Asked, Reader};
+use super::reader::{Reader, UrlQuery};
 use super::refusal::Refusal;
 use crate::client_name::ClientName;
 use crate::collector::now::now_ms;
@@ -69,9 +69,9 @@ fn is_zero(number: &usize) -> bool {
 
 /// Answers with the columns of a service, each in bins of equal length.
 pub async fn series(
-    State(app): Shared,
+    State(app): SharedApp,
     Reader { rules }: Reader,
-    Asked(query): Asked<Parameters>,
+    UrlQuery(query): UrlQuery<Parameters>,
 ) -> Result<Json<Answer>, Refusal> {
     let question = question(query, now_ms())?;
     let (client_id, service) = (question.client.clone(), question.service.clone());

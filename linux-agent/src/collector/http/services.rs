@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
 
-use super::app::Shared;
+use super::app::SharedApp;
 use super::parameters::in_path;
 use super::refusal::Refusal;
 use crate::client_name::ClientName;
@@ -16,7 +16,7 @@ use crate::protocol::BATCH;
 
 /// Answers with the services document, or 304 to who has it.
 pub async fn services(
-    State(app): Shared,
+    State(app): SharedApp,
     headers: HeaderMap,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Refusal> {

@@ -11,7 +11,7 @@ use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::app::Shared;
+use super::app::SharedApp;
 use super::json::parsed;
 use super::refusal::Refusal;
 use super::way::Way;
@@ -35,7 +35,7 @@ struct Entry {
 
 /// `POST /api/login`: a name and a password for a session.
 pub async fn login(
-    State(app): Shared,
+    State(app): SharedApp,
     Extension(way): Extension<Way>,
     headers: HeaderMap,
     body: Body,
@@ -75,7 +75,7 @@ pub async fn login(
 
 /// `POST /api/enter`: the code in the link of the start for a session.
 pub async fn enter(
-    State(app): Shared,
+    State(app): SharedApp,
     Extension(way): Extension<Way>,
     headers: HeaderMap,
     body: Body,
@@ -98,7 +98,7 @@ pub async fn enter(
 
 /// `POST /api/logout`: ends the session, if there is one.
 pub async fn logout(
-    State(app): Shared,
+    State(app): SharedApp,
     Extension(way): Extension<Way>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
@@ -109,7 +109,7 @@ pub async fn logout(
 
 /// `GET /api/me`: who asks, and if that is nobody, how to become somebody.
 pub async fn me(
-    State(app): Shared,
+    State(app): SharedApp,
     Extension(way): Extension<Way>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {

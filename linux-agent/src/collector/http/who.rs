@@ -8,7 +8,7 @@ use super::app::{App, Rules};
 use super::refusal::Refusal;
 use super::way::{self, Way};
 use crate::collector::auth::known::Denied;
-use crate::collector::auth::sessions::Holder;
+use crate::collector::auth::sessions::SessionHolder;
 use crate::collector::now::now_ms;
 use crate::collector::settings::access::Role;
 
@@ -86,13 +86,13 @@ pub async fn person(
         };
     }
     match app.sessions.holder(headers, access, now_ms()) {
-        Some(Holder::User(user)) => {
+        Some(SessionHolder::User(user)) => {
             if let Some(it) = access.users.get(&user) {
                 let (user, role, by) = (Some(user), it.role, By::Session);
                 return Ok(Person { user, role, by });
             }
         }
-        Some(Holder::Link) => return Ok(nobody(Role::Admin, By::Link)),
+        Some(SessionHolder::Link) => return Ok(nobody(Role::Admin, By::Link)),
         None => {}
     }
     match rules.guard.admit_reader(headers).await {

@@ -37,7 +37,7 @@ pub struct User {
 pub struct Access {
     pub users: BTreeMap<String, User>,
     /// Whose `X-Forwarded-…` and `proxy_user_header` are believed.
-    pub trusted_proxies: Vec<Network>,
+    pub trusted_proxies: Vec<AddressRange>,
     /// Where a trusted proxy says which user it has let in.
     pub proxy_user_header: Option<HeaderName>,
     /// Names of this collector beside those that its machine has.
@@ -49,7 +49,7 @@ impl Access {
     pub(crate) fn read(table: &Table<'_>) -> Result<Access, TomlError> {
         Ok(Access {
             users: table.named_tables("users")?,
-            trusted_proxies: table.list("trusted_proxies", Network::from_setting)?,
+            trusted_proxies: table.list("trusted_proxies", AddressRange::from_setting)?,
             proxy_user_header: table.get("proxy_user_header", header)?,
             host_names: table.list("host_names", host_name)?,
         })
@@ -72,21 +72,21 @@ impl FromTable for User {
 
 /// All addresses that begin with the same bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network {
+pub struct AddressRange {
     first: IpAddr,
     bits: u8,
 }
 
-impl Network {
-    fn from_setting(value: &Value) -> Result<Network, String> {
-        let network = value.as_str().and_then(Network::parse);
+impl AddressRange {
+    fn from_setting(value: &Value) -> Result<AddressRange, String> {
+        let network = value.as_str().and_then(AddressRange::parse);
         network.ok_or_else(|| {
             "must be an address such as \"127.0.0.1\", or a network such as \"10.0.0.0/8\""
                 .to_owned()
         })
     }
 
-    pub fn parse(text: &str) -> Option<Network> {
+    pub fn parse(text: &str) -> Option<AddressRange> {
         let (first, bits) = match text.split_once('/') {
             None => (text, None),
             Some((first, bits)) => (first, Some(bits.parse().ok()?)),
@@ -94,7 +94,7 @@ impl Network {
         let first: IpAddr = first.parse().ok()?;
         let length = if first.is_ipv4() { 32 } else { 128 };
         let bits = bits.unwrap_or(length);
-        (bits <= length).then_some(Network { first, bits })
+        (bits <= length).then_some(AddressRange { first, bits })
     }
 
     fn has(&self, address: IpAddr) -> bool {
@@ -165,7 +165,7 @@ mod tests {
             ("2001:db8::/32", "2001:db9::1", false),
             ("::1", "::1", true),
         ] {
-            let parsed = Network::parse(network).unwrap();
+            let parsed = AddressRange::parse(network).unwrap();
             assert_eq!(
                 parsed.has(address.parse().unwrap()),
                 is_in,
@@ -180,7 +180,7 @@ mod tests {
             "::/129",
             "1.2.3",
         ] {
-            assert_eq!(Network::parse(bad), None, "{bad}");
+            assert_eq!(AddressRange::parse(bad), None, "{bad}");
         }
     }
 }

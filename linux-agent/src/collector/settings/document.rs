@@ -127,7 +127,7 @@ pub const OF_THE_COLLECTOR: [&str; 24] = [
 ];
 
 /// A file as it is written.
-pub struct Document {
+pub struct ServerDocument {
     pub listen: Option<SocketAddr>,
     pub database: Option<PathBuf>,
     pub max_connections: Option<u32>,
@@ -148,9 +148,9 @@ pub struct Document {
     pub habits: Habits,
 }
 
-impl FromTable for Document {
-    fn from_table(table: &Table<'_>) -> Result<Document, TomlError> {
-        Ok(Document {
+impl FromTable for ServerDocument {
+    fn from_table(table: &Table<'_>) -> Result<ServerDocument, TomlError> {
+        Ok(ServerDocument {
             listen: table.get("listen", address)?,
             database: table.get("database", file_path)?,
             max_connections: table.get("max_connections", connections)?,

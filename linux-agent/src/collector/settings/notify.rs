@@ -29,7 +29,7 @@ const GRACE_RANGE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_se
 #[derive(Clone, Debug)]
 pub struct NotifySettings {
     /// By name.
-    pub targets: BTreeMap<String, Target>,
+    pub targets: BTreeMap<String, NotifyTarget>,
     /// What lasts is said again after this time.
     pub repeat: Duration,
     /// Nobody is late for so long after the collector's own start.
@@ -40,7 +40,7 @@ pub struct NotifySettings {
 
 /// One who hears of alarms.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
+pub enum NotifyTarget {
     /// A POST.
     Webhook(Webhook),
     /// A mail.
@@ -53,7 +53,7 @@ pub struct Webhook {
     /// `http://` or `https://`.
     pub url: String,
     /// What is posted.
-    pub format: Format,
+    pub format: WebhookFormat,
     /// The file of a token that goes with it.
     pub token: Option<PathBuf>,
     /// The authorities to trust; none: those that the system trusts.
@@ -62,7 +62,7 @@ pub struct Webhook {
 
 /// What is posted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
+pub enum WebhookFormat {
     /// All that is known, as JSON.
     Json,
     /// As <https://ntfy.sh> takes it: text, with a title in a header.
@@ -104,7 +104,7 @@ pub enum Security {
 /// A table as it is written.
 pub struct NotifyTable {
     webhook: Option<String>,
-    format: Option<Format>,
+    format: Option<WebhookFormat>,
     token_file: Option<PathBuf>,
     ca_file: Option<PathBuf>,
     mail: Option<MailTable>,
@@ -208,13 +208,13 @@ impl Default for NotifySettings {
 }
 
 impl NotifyTable {
-    fn target(&self, key: &str, given: &Given, folder: &Path) -> Result<Target, TomlError> {
+    fn target(&self, key: &str, given: &Given, folder: &Path) -> Result<NotifyTarget, TomlError> {
         let broken = |last: &str, rule: &str| Err(given.invalid(&format!("{key}.{last}"), rule));
         let in_folder = |path: &Option<PathBuf>| path.as_ref().map(|it| folder.join(it));
         match (&self.webhook, &self.mail) {
-            (Some(url), None) => Ok(Target::Webhook(Webhook {
+            (Some(url), None) => Ok(NotifyTarget::Webhook(Webhook {
                 url: url.clone(),
-                format: self.format.unwrap_or(Format::Json),
+                format: self.format.unwrap_or(WebhookFormat::Json),
                 token: in_folder(&self.token_file),
                 authorities: in_folder(&self.ca_file),
             })),
@@ -225,7 +225,7 @@ impl NotifyTable {
                         "takes no format or token_file beside it, and its ca_file in it",
                     );
                 }
-                Ok(Target::Mail(mail.mail(
+                Ok(NotifyTarget::Mail(mail.mail(
                     &format!("{key}.mail"),
                     given,
                     folder,
@@ -305,11 +305,11 @@ fn address(value: &Value) -> Result<String, String> {
     Ok(url.to_owned())
 }
 
-fn format(value: &Value) -> Result<Format, String> {
+fn format(value: &Value) -> Result<WebhookFormat, String> {
     match value.as_str() {
-        Some("json") => Ok(Format::Json),
-        Some("ntfy") => Ok(Format::Ntfy),
-        Some("slack") => Ok(Format::Slack),
+        Some("json") => Ok(WebhookFormat::Json),
+        Some("ntfy") => Ok(WebhookFormat::Ntfy),
+        Some("slack") => Ok(WebhookFormat::Slack),
         _ => Err("must be \"json\", \"ntfy\" or \"slack\"".to_owned()),
     }
 }

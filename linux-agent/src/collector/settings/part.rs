@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-use super::document::Document;
+use super::document::ServerDocument;
 use crate::toml_reader::Given;
 
 /// A file that was read: what it says, and where.
 pub struct Part {
-    pub document: Document,
+    pub document: ServerDocument,
     pub given: Given,
     /// Where its relative paths start.
     pub folder: PathBuf,

@@ -9,7 +9,7 @@ use mote_core::Config;
 use super::access::{MAX_USER, is_user_name};
 use super::alarm_rules::AlarmRules;
 use super::alarms::MAX_ALARMS;
-use super::document::{Document, GroupTable, HostTable, OF_THE_COLLECTOR, TemplateTable};
+use super::document::{GroupTable, HostTable, OF_THE_COLLECTOR, ServerDocument, TemplateTable};
 use super::host::{Host, OrderedService, Origin, TokenSource};
 use super::part::Part;
 use crate::client_name::ClientName;
@@ -158,7 +158,7 @@ pub fn groups(
 
 /// The files for TLS, if it is wanted.
 pub fn tls(part: &Part) -> Result<Option<TlsFiles>, TomlError> {
-    let Document {
+    let ServerDocument {
         tls_cert_file,
         tls_key_file,
         client_ca_file,

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::intake::{Arrived, Outcome};
-use super::job::{Job, Reply};
+use super::intake::{Arrived, StoreOutcome};
+use super::job::{ReplyTo, StoreJob};
 use super::outage::Unavailable;
 
 /// At most this many reports in one commit, and what the last request brought beyond.
@@ -20,7 +20,11 @@ pub struct Batch {
     /// All of them.
     pub arrived: Vec<Arrived>,
     /// Who waits for how many of them, and the room that they take.
-    asking: Vec<(usize, Reply<Vec<Outcome>>, Option<OwnedSemaphorePermit>)>,
+    asking: Vec<(
+        usize,
+        ReplyTo<Vec<StoreOutcome>>,
+        Option<OwnedSemaphorePermit>,
+    )>,
 }
 
 impl Batch {
@@ -28,14 +32,14 @@ impl Batch {
     pub fn new(
         arrived: Vec<Arrived>,
         room: Option<OwnedSemaphorePermit>,
-        reply: Reply<Vec<Outcome>>,
+        reply: ReplyTo<Vec<StoreOutcome>>,
     ) -> Batch {
         let asking = vec![(arrived.len(), reply, room)];
         Batch { arrived, asking }
     }
 
     /// Takes those that wait behind it, up to a request of another kind, which it gives.
-    pub fn gather(&mut self, inbox: &Receiver<Job>, pause: Duration) -> Option<Job> {
+    pub fn gather(&mut self, inbox: &Receiver<StoreJob>, pause: Duration) -> Option<StoreJob> {
         let end = Instant::now() + pause;
         while self.arrived.len() < MAX_BATCH {
             let left = end.saturating_duration_since(Instant::now());
@@ -44,7 +48,7 @@ impl Batch {
                 false => inbox.try_recv().ok(),
             };
             match next {
-                Some(Job::Insert {
+                Some(StoreJob::Insert {
                     arrived,
                     room,
                     reply,
@@ -59,7 +63,7 @@ impl Batch {
     }
 
     /// Says to each who asked what became of its reports.
-    pub fn answer(self, result: Result<Vec<Outcome>, Unavailable>) {
+    pub fn answer(self, result: Result<Vec<StoreOutcome>, Unavailable>) {
         let mut outcomes = result.map(Vec::into_iter);
         for (count, reply, _room) in self.asking {
             let its = outcomes.as_mut().map(|it| it.take(count).collect());
@@ -126,7 +130,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (store, worker) = open(folder.path(), Duration::from_secs(86_400));
         runtime().block_on(async {
-            let stored = |count| Ok(vec![Outcome::Stored; count]);
+            let stored = |count| Ok(vec![StoreOutcome::Stored; count]);
             // The first, and those that are many by themselves.
             assert_eq!(store.insert(arrived(0..1), None).await, stored(1));
             assert_eq!(store.insert(arrived(1..1 + FEW), None).await, stored(FEW));

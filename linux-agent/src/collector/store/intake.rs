@@ -12,16 +12,16 @@ use rusqlite::{Connection, OptionalExtension, Row as SqlRow, Transaction, Transa
 use serde_json::value::RawValue;
 
 use super::begun;
-use super::history::open::Row;
+use super::history::open::OpenRow;
 use super::history::seal;
-use super::history::streams::{Last, Shared, Stream, Streams};
-use super::numbers::{Runs, Verdict};
+use super::history::streams::{Last, SharedStreams, Stream, Streams};
+use super::numbers::{Novelty, Runs};
 use crate::client_name::ClientName;
 use crate::collector::report::Report;
 
 /// What the writer knows beside the database.
 pub struct Intake {
-    streams: Arc<Shared>,
+    streams: Arc<SharedStreams>,
     runs: Runs,
     /// The number of the next report in the log.
     next: i64,
@@ -43,7 +43,7 @@ pub struct Arrived {
 
 /// What became of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum StoreOutcome {
     /// It is stored, now or earlier.
     Stored,
     /// Its run has too many gaps.
@@ -67,7 +67,7 @@ pub const ROW_BYTES: i64 = 48;
 
 impl Intake {
     /// Reads what the database has, and the log from where the rest of it is older.
-    pub fn start(connection: &Connection, streams: Arc<Shared>) -> rusqlite::Result<Intake> {
+    pub fn start(connection: &Connection, streams: Arc<SharedStreams>) -> rusqlite::Result<Intake> {
         let highest = connection.query_row(
             "SELECT max(coalesce((SELECT max(id) FROM log), 0), coalesce((SELECT seq FROM sqlite_sequence
                 WHERE name = 'reports'), 0))",
@@ -124,7 +124,7 @@ impl Intake {
             false => "{}".to_owned(),
         };
         if let Ok(data) = RawValue::from_string(data) {
-            streams.push(stream, Row { id, time_ms }, received_ms, place, &data);
+            streams.push(stream, OpenRow { id, time_ms }, received_ms, place, &data);
         }
         Ok(())
     }
@@ -134,7 +134,7 @@ impl Intake {
         &mut self,
         connection: &Connection,
         arrived: &[Arrived],
-    ) -> rusqlite::Result<Vec<Outcome>> {
+    ) -> rusqlite::Result<Vec<StoreOutcome>> {
         let mut batch = Batch {
             verdicts: Vec::with_capacity(arrived.len()),
             ids: Vec::with_capacity(arrived.len()),
@@ -179,7 +179,7 @@ impl Intake {
                 None => None,
             };
             batch.verdicts.push(verdict);
-            if !verdict.is_none_or(|it| it == Verdict::New) {
+            if !verdict.is_none_or(|it| it == Novelty::New) {
                 batch.ids.push(None);
                 continue;
             }
@@ -204,7 +204,7 @@ impl Intake {
         }
         drop(insert);
         let verdicts = arrived.iter().zip(&batch.verdicts);
-        let again = verdicts.filter(|(_, verdict)| **verdict == Some(Verdict::Duplicate));
+        let again = verdicts.filter(|(_, verdict)| **verdict == Some(Novelty::Duplicate));
         let again = again.filter_map(|(Arrived { report, .. }, _)| {
             let (boot, _) = numbered(report)?;
             Some((report.client_id.to_string(), boot))
@@ -246,7 +246,7 @@ impl Intake {
     }
 
     /// What was committed is known from now on.
-    fn note(&mut self, arrived: &[Arrived], batch: Batch) -> Vec<Outcome> {
+    fn note(&mut self, arrived: &[Arrived], batch: Batch) -> Vec<StoreOutcome> {
         self.next = batch.next;
         for (id, client, service) in batch.new_streams {
             let stream = Stream {
@@ -267,7 +267,7 @@ impl Intake {
             let Some((id, stream)) = *place else { continue };
             let time_ms = time_ms(report.time, *received_ms);
             // Readers may look in between.
-            let row = Row { id, time_ms };
+            let row = OpenRow { id, time_ms };
             self.streams
                 .lock()
                 .push(stream, row, *received_ms, numbered(report), &report.data);
@@ -276,9 +276,9 @@ impl Intake {
                 self.runs.count_unnumbered(&report.client_id.to_string(), 1);
             }
         }
-        let outcome = |verdict: Option<Verdict>| match verdict {
-            Some(Verdict::Scattered) => Outcome::Scattered,
-            _ => Outcome::Stored,
+        let outcome = |verdict: Option<Novelty>| match verdict {
+            Some(Novelty::Scattered) => StoreOutcome::Scattered,
+            _ => StoreOutcome::Stored,
         };
         batch.verdicts.into_iter().map(outcome).collect()
     }
@@ -382,7 +382,7 @@ impl Intake {
 
 /// Reports that are being stored.
 struct Batch {
-    verdicts: Vec<Option<Verdict>>,
+    verdicts: Vec<Option<Novelty>>,
     /// The number in the log and the stream of each that is stored now.
     ids: Vec<Option<(i64, i64)>>,
     new_streams: Vec<(i64, ClientName, String)>,

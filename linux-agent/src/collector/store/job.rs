@@ -3,28 +3,31 @@
 use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::intake::{Arrived, Outcome};
+use super::intake::{Arrived, StoreOutcome};
 use super::invitation::Enrolled;
 use super::outage::Unavailable;
 
 /// Where the answer goes.
-pub type Reply<T> = oneshot::Sender<Result<T, Unavailable>>;
+pub type ReplyTo<T> = oneshot::Sender<Result<T, Unavailable>>;
 
 /// What there is to do.
-pub enum Job {
+pub enum StoreJob {
     /// Store reports.
     Insert {
         arrived: Vec<Arrived>,
         room: Option<OwnedSemaphorePermit>,
-        reply: Reply<Vec<Outcome>>,
+        reply: ReplyTo<Vec<StoreOutcome>>,
     },
     /// Write to the tables what is known only in memory and in the log.
-    WriteDown { reply: Reply<()> },
+    WriteDown { reply: ReplyTo<()> },
     /// Give all enrolled tokens.
-    Tokens { reply: Reply<Vec<Enrolled>> },
+    Tokens { reply: ReplyTo<Vec<Enrolled>> },
     /// Change other tables, in a transaction.
-    Change { work: Work, reply: Reply<()> },
+    Change {
+        work: TableChange,
+        reply: ReplyTo<()>,
+    },
 }
 
 /// What changes other tables.
-pub type Work = Box<dyn FnOnce(&Connection) -> rusqlite::Result<()> + Send>;
+pub type TableChange = Box<dyn FnOnce(&Connection) -> rusqlite::Result<()> + Send>;

@@ -40,9 +40,9 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::now::steady_ms;
 use crate::client_name::ClientName;
 use history::series::{self, Question, Series};
-use history::streams::{Last, Shared};
+use history::streams::{Last, SharedStreams};
 use invitation::Enrolled;
-use job::{Job, Reply};
+use job::{ReplyTo, StoreJob};
 use open::OpenError;
 use readers::Readers;
 use reports::{MAX_PAGE_BYTES, Page, Query, Stored};
@@ -50,15 +50,15 @@ use runs::ClientRuns;
 use settings::StoreSettings;
 use writer::Writer;
 
-pub(crate) use intake::{Arrived, Outcome};
+pub(crate) use intake::{Arrived, StoreOutcome};
 pub use outage::Unavailable;
 
 /// A handle on the threads that own the database. Copies share them; they end when the last copy is gone.
 #[derive(Clone)]
 pub struct Store {
-    jobs: mpsc::Sender<Job>,
+    jobs: mpsc::Sender<StoreJob>,
     readers: Readers,
-    streams: Arc<Shared>,
+    streams: Arc<SharedStreams>,
     trouble: Arc<AtomicI64>,
 }
 
@@ -68,7 +68,7 @@ impl Store {
         path: &Path,
         settings: StoreSettings,
     ) -> Result<(Store, JoinHandle<()>), OpenError> {
-        let streams = Arc::new(Shared::default());
+        let streams = Arc::new(SharedStreams::default());
         let (jobs, inbox) = mpsc::channel();
         let writer = Writer::open(path, settings, Arc::clone(&streams), 0)?;
         let thread = std::thread::Builder::new()
@@ -91,8 +91,8 @@ impl Store {
         &self,
         arrived: Vec<Arrived>,
         room: Option<OwnedSemaphorePermit>,
-    ) -> Result<Vec<Outcome>, Unavailable> {
-        let ask = self.ask(|reply| Job::Insert {
+    ) -> Result<Vec<StoreOutcome>, Unavailable> {
+        let ask = self.ask(|reply| StoreJob::Insert {
             arrived,
             room,
             reply,
@@ -176,7 +176,7 @@ impl Store {
         &self,
         clients: Vec<ClientName>,
     ) -> Result<Vec<ClientRuns>, Unavailable> {
-        self.ask(|reply| Job::WriteDown { reply }).await?;
+        self.ask(|reply| StoreJob::WriteDown { reply }).await?;
         self.readers
             .read(move |connection| runs::read(connection, clients))
             .await
@@ -188,7 +188,7 @@ impl Store {
         client: ClientName,
         parts: Vec<(String, Range<u64>)>,
     ) -> Result<Vec<Option<u64>>, Unavailable> {
-        self.ask(|reply| Job::WriteDown { reply }).await?;
+        self.ask(|reply| StoreJob::WriteDown { reply }).await?;
         self.readers
             .read(move |connection| {
                 let client = client.to_string();
@@ -202,7 +202,7 @@ impl Store {
 
     /// All enrolled tokens; see [`invitation::tokens`].
     pub async fn tokens(&self) -> Result<Vec<Enrolled>, Unavailable> {
-        self.ask(|reply| Job::Tokens { reply }).await
+        self.ask(|reply| StoreJob::Tokens { reply }).await
     }
 
     /// Reads from tables other than those of reports.
@@ -224,11 +224,11 @@ impl Store {
             let _ = tell.send(work(connection)?);
             Ok(())
         });
-        self.ask(|reply| Job::Change { work, reply }).await?;
+        self.ask(|reply| StoreJob::Change { work, reply }).await?;
         told.await.map_err(|_| Unavailable)
     }
 
-    async fn ask<T>(&self, job: impl FnOnce(Reply<T>) -> Job) -> Result<T, Unavailable> {
+    async fn ask<T>(&self, job: impl FnOnce(ReplyTo<T>) -> StoreJob) -> Result<T, Unavailable> {
         let (reply, answer) = oneshot::channel();
         self.jobs.send(job(reply)).map_err(|_| Unavailable)?;
         answer.await.unwrap_or(Err(Unavailable))

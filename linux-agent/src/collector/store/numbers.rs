@@ -35,7 +35,7 @@ struct Run {
 
 /// Whether a report is to be stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Novelty {
     /// It has not come before.
     New,
     /// It has.
@@ -52,7 +52,7 @@ impl Runs {
         client: &str,
         boot: &str,
         seq: u64,
-    ) -> rusqlite::Result<Verdict> {
+    ) -> rusqlite::Result<Novelty> {
         self.with_run(connection, client, boot, |run| run.note(seq))
     }
 
@@ -72,16 +72,16 @@ impl Runs {
     }
 
     /// Takes back a number that could not be stored.
-    pub fn take_back(&mut self, client: &str, boot: &str, seq: u64, verdict: Verdict) {
+    pub fn take_back(&mut self, client: &str, boot: &str, seq: u64, verdict: Novelty) {
         let Some(run) = self.runs.get_mut(client).and_then(|it| it.get_mut(boot)) else {
             return;
         };
         match verdict {
-            Verdict::New => {
+            Novelty::New => {
                 run.numbers.remove(seq..seq.saturating_add(1));
             }
-            Verdict::Duplicate => run.duplicates -= 1,
-            Verdict::Scattered => {}
+            Novelty::Duplicate => run.duplicates -= 1,
+            Novelty::Scattered => {}
         }
     }
 
@@ -189,20 +189,20 @@ impl Runs {
 }
 
 impl Run {
-    fn note(&mut self, seq: u64) -> Verdict {
+    fn note(&mut self, seq: u64) -> Novelty {
         if self.numbers.contains(seq) {
             self.duplicates += 1;
             self.is_written = false;
-            return Verdict::Duplicate;
+            return Novelty::Duplicate;
         }
         let touches = |it: u64| self.numbers.contains(it);
         let is_beside = touches(seq.saturating_add(1)) || seq.checked_sub(1).is_some_and(touches);
         if self.numbers.len() >= MAX_RANGES && !is_beside {
-            return Verdict::Scattered;
+            return Novelty::Scattered;
         }
         self.numbers.insert(seq..seq.saturating_add(1));
         self.is_written = false;
-        Verdict::New
+        Novelty::New
     }
 }
 
@@ -340,7 +340,7 @@ mod tests {
         let mut runs = Runs::default();
         for round in 0..3 {
             for seq in [0, 1, 5, 3, i64::MAX as u64] {
-                let expected = [Verdict::New, Verdict::Duplicate][usize::from(round > 0)];
+                let expected = [Novelty::New, Novelty::Duplicate][usize::from(round > 0)];
                 assert_eq!(runs.note(&connection, "1", "a", seq), Ok(expected));
             }
             runs.write(&connection).unwrap();
@@ -369,8 +369,8 @@ mod tests {
             )
             .unwrap();
         let mut runs = Runs::default();
-        assert_eq!(runs.note(&connection, "1", "a", 8), Ok(Verdict::Duplicate));
-        assert_eq!(runs.note(&connection, "1", "a", 9), Ok(Verdict::New));
+        assert_eq!(runs.note(&connection, "1", "a", 8), Ok(Novelty::Duplicate));
+        assert_eq!(runs.note(&connection, "1", "a", 9), Ok(Novelty::New));
         runs.write(&connection).unwrap();
         assert_eq!(complete_earlier(&connection, 10), Ok(1));
         let all = "SELECT group_concat(numbers || ' x ' || duplicates, ', ') FROM runs";
@@ -381,9 +381,9 @@ mod tests {
     fn what_could_not_be_stored_is_taken_back() {
         let connection = connection();
         let mut runs = Runs::default();
-        assert_eq!(runs.note(&connection, "1", "a", 3), Ok(Verdict::New));
-        runs.take_back("1", "a", 3, Verdict::New);
-        assert_eq!(runs.note(&connection, "1", "a", 3), Ok(Verdict::New));
+        assert_eq!(runs.note(&connection, "1", "a", 3), Ok(Novelty::New));
+        runs.take_back("1", "a", 3, Novelty::New);
+        assert_eq!(runs.note(&connection, "1", "a", 3), Ok(Novelty::New));
     }
 
     #[test]
@@ -394,10 +394,10 @@ mod tests {
             runs.note(&connection, "1", "a", 3 * number).unwrap();
         }
         let mut note = |seq| runs.note(&connection, "1", "a", seq).unwrap();
-        assert_eq!(note(3 * MAX_RANGES as u64 + 7), Verdict::Scattered);
-        assert_eq!(note(0), Verdict::Duplicate);
-        assert_eq!([note(1), note(2)], [Verdict::New; 2]);
-        assert_eq!(note(3 * MAX_RANGES as u64 + 7), Verdict::New);
+        assert_eq!(note(3 * MAX_RANGES as u64 + 7), Novelty::Scattered);
+        assert_eq!(note(0), Novelty::Duplicate);
+        assert_eq!([note(1), note(2)], [Novelty::New; 2]);
+        assert_eq!(note(3 * MAX_RANGES as u64 + 7), Novelty::New);
     }
 
     #[test]

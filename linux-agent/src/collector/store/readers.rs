@@ -10,7 +10,7 @@ use rusqlite::{Connection, OpenFlags};
 use tokio::sync::oneshot;
 
 use super::file_id::FileId;
-use super::history::streams::Shared;
+use super::history::streams::SharedStreams;
 use super::open::BUSY_TIMEOUT;
 use super::outage::{Outage, Unavailable};
 
@@ -52,7 +52,7 @@ impl Drop for Asking {
 
 impl Readers {
     /// Starts the threads, which read the database at `path`.
-    pub fn start(path: &Path, streams: &Arc<Shared>) -> std::io::Result<Readers> {
+    pub fn start(path: &Path, streams: &Arc<SharedStreams>) -> std::io::Result<Readers> {
         let (jobs, inbox) = mpsc::channel::<Job>();
         let inbox = Arc::new(Mutex::new(inbox));
         let waiting = Arc::new(AtomicUsize::new(0));
@@ -114,7 +114,7 @@ fn bounded<T>(
     Outage::new(&name, "read", connection).note(result)
 }
 
-fn work(inbox: &Mutex<mpsc::Receiver<Job>>, path: &Path, streams: &Shared) {
+fn work(inbox: &Mutex<mpsc::Receiver<Job>>, path: &Path, streams: &SharedStreams) {
     let of_writer = streams.lock().file;
     let mut open = Open::new(of_writer, path, streams);
     loop {
@@ -147,7 +147,7 @@ struct Open<'s> {
     _counted: Counted<'s>,
 }
 
-struct Counted<'s>(&'s Shared);
+struct Counted<'s>(&'s SharedStreams);
 
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
@@ -156,7 +156,11 @@ impl Drop for Counted<'_> {
 }
 
 impl<'s> Open<'s> {
-    fn new(file: Option<(FileId, u64)>, path: &Path, streams: &'s Shared) -> Option<Open<'s>> {
+    fn new(
+        file: Option<(FileId, u64)>,
+        path: &Path,
+        streams: &'s SharedStreams,
+    ) -> Option<Open<'s>> {
         let file = file?;
         streams.readers.fetch_add(1, Ordering::AcqRel);
         let counted = Counted(streams);
@@ -206,7 +210,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("reports.db");
         drop(open::open(&path, BUSY_TIMEOUT).unwrap());
-        let streams = Arc::new(Shared::default());
+        let streams = Arc::new(SharedStreams::default());
         streams.lock().file = FileId::at(&path).map(|id| (id, 0));
         (folder, Readers::start(&path, &streams).unwrap())
     }

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::history::partials::LENGTH_MS;
 use super::history::series::{Question, Tier};
-use super::intake::{Intake, Outcome};
+use super::intake::{Intake, StoreOutcome};
 use super::open::BUSY_TIMEOUT;
 use super::reports::MAX_PAGE;
 use super::settings::Retention;
@@ -42,7 +42,7 @@ impl Store {
             received_ms,
         };
         let outcomes = self.insert(vec![arrived], None).await?;
-        assert_eq!(outcomes, [Outcome::Stored]);
+        assert_eq!(outcomes, [StoreOutcome::Stored]);
         Ok(())
     }
 }
@@ -231,7 +231,7 @@ impl Disk {
         Disk { connection, intake }
     }
 
-    fn insert(&mut self, reports: Vec<Report>, now_ms: i64) -> rusqlite::Result<Vec<Outcome>> {
+    fn insert(&mut self, reports: Vec<Report>, now_ms: i64) -> rusqlite::Result<Vec<StoreOutcome>> {
         let arrived = reports.into_iter().map(|report| Arrived {
             report,
             received_ms: now_ms,
@@ -275,7 +275,7 @@ fn a_full_disk_refuses_reports_and_keeps_those_it_has() {
             vec![numbered(stored), report(2, "x", Some("b"), Some(0))],
             0,
         );
-        assert_eq!(outcome, Ok(vec![Outcome::Stored; 2]), "{again}");
+        assert_eq!(outcome, Ok(vec![StoreOutcome::Stored; 2]), "{again}");
     }
     let mut expected: Vec<i64> = (0..=stored).collect();
     expected.push(0);

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::file::DatabaseFile;
-use super::history::streams::Shared;
+use super::history::streams::SharedStreams;
 
 /// How often its size is looked at.
 const LOOK_PAUSE: Duration = Duration::from_millis(100);
@@ -15,14 +15,14 @@ const LOOK_PAUSE: Duration = Duration::from_millis(100);
 /// See the module.
 pub struct LogGuard<'a> {
     file: &'a DatabaseFile,
-    streams: &'a Shared,
+    streams: &'a SharedStreams,
     max_bytes: u64,
     looked: Instant,
 }
 
 impl<'a> LogGuard<'a> {
     /// Of a log that is large from `max_bytes` on.
-    pub fn new(file: &'a DatabaseFile, streams: &'a Shared, max_bytes: u64) -> LogGuard<'a> {
+    pub fn new(file: &'a DatabaseFile, streams: &'a SharedStreams, max_bytes: u64) -> LogGuard<'a> {
         LogGuard {
             file,
             streams,

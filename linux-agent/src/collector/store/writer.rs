@@ -10,10 +10,10 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::file::DatabaseFile;
 use super::gathered::{Batch, FEW};
-use super::history::streams::Shared;
+use super::history::streams::SharedStreams;
 use super::intake::Intake;
 use super::invitation;
-use super::job::{Job, Work};
+use super::job::{StoreJob, TableChange};
 use super::open::OpenError;
 use super::outage::Outage;
 use super::retention;
@@ -50,7 +50,7 @@ pub struct Writer {
     file: DatabaseFile,
     path: PathBuf,
     settings: StoreSettings,
-    streams: Arc<Shared>,
+    streams: Arc<SharedStreams>,
     /// How many were opened before this one.
     generation: u64,
     intake: Intake,
@@ -69,7 +69,7 @@ impl Writer {
     pub fn open(
         path: &Path,
         settings: StoreSettings,
-        streams: Arc<Shared>,
+        streams: Arc<SharedStreams>,
         generation: u64,
     ) -> Result<Writer, OpenError> {
         let file = DatabaseFile::open(path)?;
@@ -93,7 +93,7 @@ impl Writer {
     }
 
     /// Works until all handles are gone.
-    pub fn work(mut self, inbox: &Receiver<Job>) {
+    pub fn work(mut self, inbox: &Receiver<StoreJob>) {
         while let End::Displaced = self.answer(inbox) {
             log::error!(
                 "{} was deleted or replaced, requests are refused until it can be opened again",
@@ -124,7 +124,7 @@ impl Writer {
     }
 
     /// Dropping a request refuses it.
-    fn answer(&mut self, inbox: &Receiver<Job>) -> End {
+    fn answer(&mut self, inbox: &Receiver<StoreJob>) -> End {
         let name = self.path.display().to_string();
         let Writer {
             file,
@@ -150,13 +150,13 @@ impl Writer {
                 }
             };
             // Tokens are looked up for another request, which will notice.
-            if !matches!(next, Some(Job::Tokens { .. })) && !file.is_in_place() {
+            if !matches!(next, Some(StoreJob::Tokens { .. })) && !file.is_in_place() {
                 return End::Displaced;
             }
             while let Some(job) = next.take() {
                 // Whoever asked may be gone.
                 match job {
-                    Job::Insert {
+                    StoreJob::Insert {
                         arrived,
                         room,
                         reply,
@@ -176,14 +176,14 @@ impl Writer {
                         batch.answer(writing.note(result));
                         next = further;
                     }
-                    Job::WriteDown { reply } => {
+                    StoreJob::WriteDown { reply } => {
                         let result = chores.write_down(intake, 0);
                         let _ = reply.send(writing.note(result));
                     }
-                    Job::Tokens { reply } => {
+                    StoreJob::Tokens { reply } => {
                         let _ = reply.send(reading.note(invitation::tokens(connection)));
                     }
-                    Job::Change { work, reply } => {
+                    StoreJob::Change { work, reply } => {
                         let result = change(connection, work);
                         if !file.is_in_place() {
                             return End::Displaced;
@@ -198,7 +198,7 @@ impl Writer {
     }
 }
 
-fn change(connection: &Connection, work: Work) -> rusqlite::Result<()> {
+fn change(connection: &Connection, work: TableChange) -> rusqlite::Result<()> {
     let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
     work(&transaction)?;
     transaction.commit()
@@ -315,7 +315,7 @@ fn close(file: &mut Option<DatabaseFile>) -> Result<(), OpenError> {
 
 /// Opens the file that is there now, or a new one. Refuses requests until that succeeds. `None`: all handles are
 /// gone.
-fn reopen(displaced: Writer, inbox: &Receiver<Job>) -> Option<Writer> {
+fn reopen(displaced: Writer, inbox: &Receiver<StoreJob>) -> Option<Writer> {
     let Writer {
         file,
         path,
@@ -356,7 +356,7 @@ fn reopen(displaced: Writer, inbox: &Receiver<Job>) -> Option<Writer> {
 }
 
 /// Refuses what is asked for in this time. An error: all handles are gone.
-fn refuse(inbox: &Receiver<Job>, pause: Duration) -> Result<(), Disconnected> {
+fn refuse(inbox: &Receiver<StoreJob>, pause: Duration) -> Result<(), Disconnected> {
     let end = Instant::now() + pause;
     loop {
         let left = end.saturating_duration_since(Instant::now());

@@ -11,7 +11,7 @@ use crate::settings::Server;
 pub enum TlsConfig {}
 
 /// Cannot exist in a build without TLS.
-pub enum Session {}
+pub enum TlsStream {}
 
 /// Cannot exist in a build without TLS.
 #[derive(Debug)]
@@ -26,12 +26,12 @@ impl TlsConfig {
         Err(TlsConfigError)
     }
 
-    pub fn connect(&self, _: &str, _: Socket) -> Result<Session, TlsError> {
+    pub fn connect(&self, _: &str, _: Socket) -> Result<TlsStream, TlsError> {
         match *self {}
     }
 }
 
-impl Session {
+impl TlsStream {
     pub fn socket(&mut self) -> &mut Socket {
         match *self {}
     }

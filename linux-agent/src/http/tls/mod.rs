@@ -26,7 +26,7 @@ pub const MAX_CERTIFICATES: u64 = 1 << 20;
 pub struct TlsConfig(Arc<ClientConfig>);
 
 /// An encrypted connection.
-pub struct Session(Box<StreamOwned<ClientConnection, Socket>>);
+pub struct TlsStream(Box<StreamOwned<ClientConnection, Socket>>);
 
 impl TlsConfig {
     /// Reads the files that the settings name, or else the authorities that the system trusts (`SSL_CERT_FILE` and
@@ -72,7 +72,7 @@ impl TlsConfig {
     }
 
     /// Shakes hands with `host`, whose certificate must be for that name or address.
-    pub fn connect(&self, host: &str, mut socket: Socket) -> Result<Session, TlsError> {
+    pub fn connect(&self, host: &str, mut socket: Socket) -> Result<TlsStream, TlsError> {
         let name = ServerName::try_from(host.to_owned()).map_err(|_| TlsError::BadName)?;
         let config = Arc::clone(&self.0);
         let mut connection = ClientConnection::new(config, name).map_err(TlsError::Refused)?;
@@ -84,11 +84,11 @@ impl TlsConfig {
                     Err(broken) => TlsError::Broken(broken),
                 })?;
         }
-        Ok(Session(Box::new(StreamOwned::new(connection, socket))))
+        Ok(TlsStream(Box::new(StreamOwned::new(connection, socket))))
     }
 }
 
-impl Session {
+impl TlsStream {
     /// The connection below.
     pub fn socket(&mut self) -> &mut Socket {
         &mut self.0.sock

@@ -8,7 +8,7 @@ const NO_LIMIT: u64 = 1 << 62;
 
 /// What a group has used so far, and may use. `None`: the kernel does not count it here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Figures {
+pub struct GroupFigures {
     /// CPU time.
     pub cpu_us: Option<u64>,
     /// The limit of CPU time, if there is one.

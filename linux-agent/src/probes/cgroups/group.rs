@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::figures::{Figures, Io};
+use super::figures::{GroupFigures, Io};
 use super::layout::Life;
-use super::names::Kind;
+use super::names::GroupKind;
 use crate::probes::kit::rate::{grown, per_second, per_second_of, percent, round2};
 
 /// What a group uses: rates since this service's last sample, and levels now.
@@ -56,7 +56,12 @@ impl GroupData {
     }
 
     /// `None` if a counter went backwards, or appeared: a group is reported whole or not at all.
-    fn new(kind: Kind, now: &Figures, before: &Figures, elapsed: Duration) -> Option<Self> {
+    fn new(
+        kind: GroupKind,
+        now: &GroupFigures,
+        before: &GroupFigures,
+        elapsed: Duration,
+    ) -> Option<Self> {
         // Microseconds a second are a millionth of the whole, which is a ten thousandth of a percent.
         let cpu = |now, before| per_second_of(now, before, elapsed, 1e-4);
         let bytes = |now, before| per_second(now, before, elapsed);
@@ -123,7 +128,7 @@ pub struct Group {
     /// Below the roots of the hierarchies.
     pub path: Vec<u8>,
     pub name: String,
-    pub kind: Kind,
+    pub kind: GroupKind,
     /// The group that this one is in, by its place in the list.
     pub above: Option<usize>,
     pub before: Option<Before>,
@@ -133,14 +138,19 @@ pub struct Group {
 /// The last reading of a group.
 #[derive(Clone, Copy)]
 pub struct Before {
-    figures: Figures,
+    figures: GroupFigures,
     life: Life,
     read_at: Instant,
 }
 
 impl Group {
     /// The rates since the last reading, if it was of the same life.
-    pub fn take(&mut self, figures: Figures, life: Life, read_at: Instant) -> Option<GroupData> {
+    pub fn take(
+        &mut self,
+        figures: GroupFigures,
+        life: Life,
+        read_at: Instant,
+    ) -> Option<GroupData> {
         let now = Before {
             figures,
             life,

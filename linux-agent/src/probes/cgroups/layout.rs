@@ -8,7 +8,9 @@ use std::path::PathBuf;
 use rustix::fs::{FileType, Mode, OFlags, fstat, open, openat};
 use rustix::io::{Errno, read};
 
-use super::figures::{Figures, blkio, cpu_limit, cpu_max, io_stat, keyed, limit, periods, single};
+use super::figures::{
+    GroupFigures, blkio, cpu_limit, cpu_max, io_stat, keyed, limit, periods, single,
+};
 use crate::probes::kit::{ProbeError, Roots};
 
 /// No file of a group is longer, in bytes. `io.stat` has a line a device.
@@ -71,7 +73,7 @@ pub fn hierarchies(roots: &Roots) -> Result<Vec<Hierarchy>, ProbeError> {
 }
 
 /// Reads groups, in memory that is used again.
-pub struct Reader {
+pub struct GroupReader {
     path: Vec<u8>,
     text: Vec<u8>,
 }
@@ -80,9 +82,9 @@ pub struct Reader {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Life(u64);
 
-impl Reader {
+impl GroupReader {
     pub fn new() -> Self {
-        Reader {
+        GroupReader {
             path: Vec::with_capacity(4096),
             text: vec![0; MAX_TEXT],
         }
@@ -93,8 +95,8 @@ impl Reader {
         &mut self,
         hierarchies: &[Hierarchy],
         path: &[u8],
-    ) -> Result<Option<(Figures, Life)>, Errno> {
-        let mut figures = Figures::default();
+    ) -> Result<Option<(GroupFigures, Life)>, Errno> {
+        let mut figures = GroupFigures::default();
         let mut life = Life::default();
         let mut failed = None;
         let mut is_there = false;
@@ -135,7 +137,7 @@ impl Reader {
 }
 
 impl Controller {
-    fn read(self, files: &mut Files<'_>, figures: &mut Figures) {
+    fn read(self, files: &mut Files<'_>, figures: &mut GroupFigures) {
         match self {
             Controller::All => {
                 if let Some(stat) = files.text(c"cpu.stat") {
@@ -198,7 +200,7 @@ struct Files<'t> {
 
 impl Files<'_> {
     /// Both versions have these.
-    fn tasks(&mut self, figures: &mut Figures) {
+    fn tasks(&mut self, figures: &mut GroupFigures) {
         figures.tasks = self.text(c"pids.current").and_then(single);
         figures.tasks_limit = self.text(c"pids.max").and_then(limit);
     }

@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 
 use super::kit::items::Items;
 use super::kit::{Context, ProbeError, Roots, Sample};
-use figures::Figures;
+use figures::GroupFigures;
 use group::{Group, GroupData};
-use layout::{Hierarchy, Reader};
+use layout::{GroupReader, Hierarchy};
 use names::Names;
 
 pub use layout::MAX_TEXT;
@@ -38,7 +38,7 @@ pub(crate) struct Cgroups {
     roots: Roots,
     hierarchies: Vec<Hierarchy>,
     names: Names,
-    reader: Reader,
+    reader: GroupReader,
     groups: Vec<Group>,
     /// Groups that are not read.
     unread: usize,
@@ -60,7 +60,7 @@ impl Sample for Cgroups {
             roots: roots.clone(),
             hierarchies: layout::hierarchies(roots)?,
             names: Names::default(),
-            reader: Reader::new(),
+            reader: GroupReader::new(),
             groups: Vec::new(),
             unread: 0,
             looked_at: context.now,
@@ -88,7 +88,7 @@ impl Sample for Cgroups {
         for group in &mut self.groups {
             group.now = None;
             match self.reader.read(&self.hierarchies, &group.path) {
-                Ok(Some((figures, life))) if figures != Figures::default() => {
+                Ok(Some((figures, life))) if figures != GroupFigures::default() => {
                     group.now = group.take(figures, life, context.now);
                     left_out |= group.now.is_none();
                 }

@@ -29,32 +29,32 @@ const ID: usize = 64;
 const SHORT_ID: usize = 12;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum GroupKind {
     Service,
     Slice,
     Scope,
     Container,
 }
 
-impl Kind {
+impl GroupKind {
     pub fn text(self) -> &'static str {
         match self {
-            Kind::Service => "service",
-            Kind::Slice => "slice",
-            Kind::Scope => "scope",
-            Kind::Container => "container",
+            GroupKind::Service => "service",
+            GroupKind::Slice => "slice",
+            GroupKind::Scope => "scope",
+            GroupKind::Container => "container",
         }
     }
 
     /// What the group at this path is, if it is of interest.
-    pub fn of(path: &[u8]) -> Option<Kind> {
+    pub fn of(path: &[u8]) -> Option<GroupKind> {
         let (above, last) = last(path);
         let ends = |end: &[u8]| last.ends_with(end);
         match () {
-            () if Container::of(above, last).is_some() => Some(Kind::Container),
-            () if ends(b".service") => Some(Kind::Service),
-            () if ends(b".slice") => Some(Kind::Slice),
-            () if ends(b".scope") => Some(Kind::Scope),
+            () if Container::of(above, last).is_some() => Some(GroupKind::Container),
+            () if ends(b".service") => Some(GroupKind::Service),
+            () if ends(b".slice") => Some(GroupKind::Slice),
+            () if ends(b".scope") => Some(GroupKind::Scope),
             () => None,
         }
     }
@@ -234,78 +234,82 @@ mod tests {
     #[test]
     fn a_path_says_what_a_group_is_called() {
         for (path, name, kind) in [
-            ("system.slice", "system.slice", Kind::Slice),
-            ("system.slice/nginx.service", "nginx.service", Kind::Service),
+            ("system.slice", "system.slice", GroupKind::Slice),
+            (
+                "system.slice/nginx.service",
+                "nginx.service",
+                GroupKind::Service,
+            ),
             (
                 "system.slice/system-getty.slice/getty@tty1.service",
                 "getty@tty1.service",
-                Kind::Service,
+                GroupKind::Service,
             ),
-            ("init.scope", "init.scope", Kind::Scope),
+            ("init.scope", "init.scope", GroupKind::Scope),
             (
                 "user.slice/user-1.slice/user@1.service/init.scope",
                 "user@1.service/init.scope",
-                Kind::Scope,
+                GroupKind::Scope,
             ),
             (
                 "user.slice/user-1.slice/user@1.service/app.slice",
                 "user@1.service/app.slice",
-                Kind::Slice,
+                GroupKind::Slice,
             ),
             (
                 "user.slice/user-1.slice/user@1.service/app.slice/a.service",
                 "user@1.service/a.service",
-                Kind::Service,
+                GroupKind::Service,
             ),
-            ("docker/ID", "docker/0123456789ab", Kind::Container),
+            ("docker/ID", "docker/0123456789ab", GroupKind::Container),
             (
                 "system.slice/docker-ID.scope",
                 "docker/0123456789ab",
-                Kind::Container,
+                GroupKind::Container,
             ),
             (
                 "machine.slice/libpod-ID.scope",
                 "podman/0123456789ab",
-                Kind::Container,
+                GroupKind::Container,
             ),
             (
                 "libpod_parent/libpod-ID",
                 "podman/0123456789ab",
-                Kind::Container,
+                GroupKind::Container,
             ),
             (
                 "kubepods.slice/kubepods-podX.slice/cri-containerd-ID.scope",
                 "containerd/0123456789ab",
-                Kind::Container,
+                GroupKind::Container,
             ),
             (
                 "kubepods/burstable/podX/ID",
                 "container/0123456789ab",
-                Kind::Container,
+                GroupKind::Container,
             ),
             (
                 "kubepods.slice/kubepods-podX.slice/crio-ID.scope",
                 "crio/0123456789ab",
-                Kind::Container,
+                GroupKind::Container,
             ),
             (
                 "docker/ID/system.slice/a.service",
                 "docker/0123456789ab/a.service",
-                Kind::Service,
+                GroupKind::Service,
             ),
             (
                 "docker/ID/docker/ID",
                 "docker/0123456789ab/docker/0123456789ab",
-                Kind::Container,
+                GroupKind::Container,
             ),
         ] {
             assert_eq!(named(path), name, "{path}");
             let path = path.replace("ID", ID);
-            assert_eq!(Kind::of(path.as_bytes()), Some(kind), "{path}");
+            assert_eq!(GroupKind::of(path.as_bytes()), Some(kind), "{path}");
         }
         // The monitor of a container is none.
         let monitor = format!("machine.slice/libpod-conmon-{ID}.scope");
-        assert_eq!(Kind::of(monitor.as_bytes()), Some(Kind::Scope));
+        assert_eq!(GroupKind::of(monitor.as_bytes()), Some(GroupKind::Scope));
         for path in [
             "docker",
             "a/b",
@@ -315,7 +319,7 @@ mod tests {
             &ID.replace('a', "A"),
             "docker/xyz",
         ] {
-            assert_eq!(Kind::of(path.as_bytes()), None, "{path}");
+            assert_eq!(GroupKind::of(path.as_bytes()), None, "{path}");
         }
     }
 
@@ -382,7 +386,7 @@ mod tests {
     proptest! {
         #[test]
         fn junk_never_panics(path: Vec<u8>, around in ".{0,9}") {
-            Kind::of(&path);
+            GroupKind::of(&path);
             Names::default().of(&path);
             Names::default().of(format!("{around}docker-{ID}{around}").as_bytes());
         }

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::group::{Before, Group};
 use super::layout::Hierarchy;
-use super::names::{Kind, Names};
+use super::names::{GroupKind, Names};
 use crate::probes::kit::Roots;
 
 /// No more groups than this are read; the others are counted.
@@ -45,7 +45,7 @@ pub fn look(
         let place_above = above(&path).find_map(|path| places.get(path).copied());
         let group = Group {
             name: unique(names.of(&path), &mut taken),
-            kind: Kind::of(&path).unwrap_or(Kind::Slice),
+            kind: GroupKind::of(&path).unwrap_or(GroupKind::Slice),
             above: place_above,
             before: known.remove(&path).flatten(),
             now: None,
@@ -79,7 +79,7 @@ fn walk(root: &Path, paths: &mut BTreeSet<Vec<u8>>) -> usize {
                 path.push(b'/');
             }
             path.extend(entry.file_name().into_vec());
-            if Kind::of(&path).is_some() {
+            if GroupKind::of(&path).is_some() {
                 paths.insert(path.clone());
             }
             left.push(path);

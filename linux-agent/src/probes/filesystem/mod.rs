@@ -21,8 +21,8 @@ use super::kit::items::{Items, MAX_ITEMS};
 use super::kit::rate::percent;
 use super::kit::workers::Workers;
 use super::kit::{Context, Malformed, ProbeError, Roots, Sample, Scratch, SourceFile};
-use mounts::{Kind, Mount, ROOT, choose, parse};
-use target::{Answer, Proof, Sizes, Target, ask};
+use mounts::{Mount, MountKind, ROOT, choose, parse};
+use target::{Proof, SizeAnswer, SizeTarget, Sizes, ask};
 
 pub use mounts::MAX_MOUNTS;
 
@@ -73,7 +73,7 @@ pub struct FilesystemData {
 
 impl FilesystemData {
     /// Without sizes.
-    fn new(target: &Target) -> Self {
+    fn new(target: &SizeTarget) -> Self {
         FilesystemData {
             type_name: SharedText(Arc::clone(&target.type_name)),
             read_only: target.read_only.into(),
@@ -126,8 +126,8 @@ pub(crate) struct Filesystem {
     changed: bool,
     read_at: Instant,
     budget: Duration,
-    local: Vec<Target>,
-    may_hang: Workers<Target, Answer>,
+    local: Vec<SizeTarget>,
+    may_hang: Workers<SizeTarget, SizeAnswer>,
     omitted: usize,
     items: Items<FilesystemData>,
 }
@@ -204,8 +204,8 @@ impl Filesystem {
         self.local.clear();
         for mount in chosen {
             let kind = mount.kind;
-            match Target::new(mount, self.rootfs.as_ref()) {
-                Some(target) if kind == Kind::MayHang => may_hang.push(target),
+            match SizeTarget::new(mount, self.rootfs.as_ref()) {
+                Some(target) if kind == MountKind::MayHang => may_hang.push(target),
                 Some(target) => self.local.push(target),
                 None => omitted += 1,
             }
@@ -227,19 +227,19 @@ fn has_changed(mountinfo: &SourceFile) -> Result<bool, ProbeError> {
     }
 }
 
-fn push(items: &mut Items<FilesystemData>, target: &Target, answer: Option<Answer>) {
+fn push(items: &mut Items<FilesystemData>, target: &SizeTarget, answer: Option<SizeAnswer>) {
     let mut data = FilesystemData::new(target);
     match answer {
         // As pseudo file systems that are not known by name.
-        Some(Answer::Sizes(sizes)) if sizes.blocks == 0 => return,
-        Some(Answer::Sizes(sizes)) => {
+        Some(SizeAnswer::Sizes(sizes)) if sizes.blocks == 0 => return,
+        Some(SizeAnswer::Sizes(sizes)) => {
             // Of another host's the container that watches may have a mount that is read-only.
             let own = target.proof == Proof::Own;
             data.read_only = (sizes.read_only && (own || target.read_only)).into();
             data = data.with_sizes(&sizes);
         }
-        Some(Answer::Failed(errno)) => data.errno = Some(errno as i32),
-        Some(Answer::Elsewhere) => return items.omit(1),
+        Some(SizeAnswer::Failed(errno)) => data.errno = Some(errno as i32),
+        Some(SizeAnswer::Elsewhere) => return items.omit(1),
         None => data.hung = Some(1),
     }
     items.push(&target.point, data);

@@ -35,7 +35,7 @@ pub struct Mount {
     /// Where it is mounted, seen from the root of its process.
     pub point: Vec<u8>,
     /// How it answers.
-    pub kind: Kind,
+    pub kind: MountKind,
     /// What it is, such as `ext4` or `fuse.sshfs`.
     pub type_name: Arc<str>,
     /// Whether nothing can be written, here or anywhere.
@@ -47,7 +47,7 @@ pub struct Mount {
 
 /// How a file system answers when it is asked for its size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
+pub enum MountKind {
     /// Not at all: it has no blocks.
     Pseudo,
     /// At once. Every file in it is on the device that the mount table tells.
@@ -60,22 +60,24 @@ pub enum Kind {
     MayHang,
 }
 
-impl Kind {
+impl MountKind {
     /// The kind of the file system type `name`.
-    pub fn of(name: &[u8]) -> Kind {
+    pub fn of(name: &[u8]) -> MountKind {
         match name {
             b"autofs" | b"binder" | b"binfmt_misc" | b"bpf" | b"cgroup" | b"cgroup2"
             | b"configfs" | b"cpuset" | b"debugfs" | b"devpts" | b"fusectl" | b"mqueue"
             | b"nfsd" | b"nsfs" | b"proc" | b"pstore" | b"resctrl" | b"rootfs" | b"rpc_pipefs"
-            | b"securityfs" | b"selinuxfs" | b"smackfs" | b"sysfs" | b"tracefs" => Kind::Pseudo,
+            | b"securityfs" | b"selinuxfs" | b"smackfs" | b"sysfs" | b"tracefs" => {
+                MountKind::Pseudo
+            }
             b"adfs" | b"affs" | b"aufs" | b"befs" | b"bfs" | b"cramfs" | b"devtmpfs" | b"erofs"
             | b"exfat" | b"ext2" | b"ext3" | b"ext4" | b"f2fs" | b"hfs" | b"hfsplus"
             | b"hugetlbfs" | b"iso9660" | b"jffs2" | b"jfs" | b"minix" | b"msdos" | b"nilfs2"
             | b"ntfs" | b"ntfs3" | b"omfs" | b"overlay" | b"pramfs" | b"qnx4" | b"qnx6"
             | b"ramfs" | b"reiserfs" | b"romfs" | b"squashfs" | b"tmpfs" | b"ubifs" | b"udf"
-            | b"ufs" | b"vfat" | b"xfs" | b"zfs" | b"zonefs" => Kind::Local,
-            b"bcachefs" | b"btrfs" => Kind::LocalVolumes,
-            _ => Kind::MayHang,
+            | b"ufs" | b"vfat" | b"xfs" | b"zfs" | b"zonefs" => MountKind::Local,
+            b"bcachefs" | b"btrfs" => MountKind::LocalVolumes,
+            _ => MountKind::MayHang,
         }
     }
 }
@@ -109,7 +111,7 @@ fn fields(line: &[u8]) -> Option<Mount> {
         parent,
         device,
         point,
-        kind: Kind::of(kind),
+        kind: MountKind::of(kind),
         type_name: String::from_utf8_lossy(type_name).into(),
         read_only: read_only(options) || read_only(options_of_all),
         source,
@@ -150,10 +152,10 @@ pub fn choose(mounts: Vec<Mount>) -> Vec<Mount> {
     let mut by_device = HashMap::new();
     let mut points = HashSet::new();
     for (mut mount, way) in mounts.into_iter().zip(ways) {
-        let Some(kind) = way.filter(|_| mount.kind != Kind::Pseudo) else {
+        let Some(kind) = way.filter(|_| mount.kind != MountKind::Pseudo) else {
             continue;
         };
-        if kind == Kind::MayHang {
+        if kind == MountKind::MayHang {
             mount.kind = kind;
         }
         // Only a table that contradicts itself has two mounts at the end of one path.
@@ -161,7 +163,7 @@ pub fn choose(mounts: Vec<Mount>) -> Vec<Mount> {
             continue;
         }
         // Two folders of one server may differ in size though they share a device number.
-        let source = (mount.kind == Kind::MayHang).then(|| mount.source.clone());
+        let source = (mount.kind == MountKind::MayHang).then(|| mount.source.clone());
         let index = *by_device
             .entry((mount.device, source))
             .or_insert(chosen.len());
@@ -196,11 +198,11 @@ enum Way {
     Unknown,
     BeingWalked,
     /// `None`: no path leads there. Else the worst kind on the way.
-    Known(Option<Kind>),
+    Known(Option<MountKind>),
 }
 
 /// For each mount: the worst kind on the way to its files, itself included; `None` if another mount hides them.
-fn ways(mounts: &[Mount]) -> Vec<Option<Kind>> {
+fn ways(mounts: &[Mount]) -> Vec<Option<MountKind>> {
     let mut by_id = HashMap::new();
     // What is mounted where in which mount. The later one hides the earlier one.
     let mut at: HashMap<(u32, &[u8]), usize> = HashMap::new();
@@ -227,7 +229,7 @@ fn ways(mounts: &[Mount]) -> Vec<Option<Kind>> {
         let mut way = loop {
             let Some((index, mount)) = next.and_then(|index| Some((index, mounts.get(index)?)))
             else {
-                break Some(Kind::Pseudo);
+                break Some(MountKind::Pseudo);
             };
             match ways.get_mut(index) {
                 Some(Way::Known(way)) => break *way,

@@ -21,11 +21,11 @@ const BCACHEFS: u32 = 0xca45_1a4e;
 
 /// A place to ask at.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
+pub struct SizeTarget {
     pub mount_id: u32,
     pub point: Vec<u8>,
     /// Where it is for this process.
-    pub place: Place,
+    pub place: PathToMount,
     /// How to see that the path leads there.
     pub proof: Proof,
     pub type_name: Arc<str>,
@@ -34,7 +34,7 @@ pub struct Target {
 
 /// A place as this process comes to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum PathToMount {
     /// By its own path.
     Own(CString),
     /// By the mount point below this root of another host.
@@ -53,7 +53,7 @@ pub enum Proof {
     Type(u32),
 }
 
-pub enum Answer {
+pub enum SizeAnswer {
     Sizes(Sizes),
     Failed(Errno),
     /// The path leads to another file system, or nowhere.
@@ -72,7 +72,7 @@ pub struct Sizes {
     pub inodes_free: u64,
 }
 
-impl Target {
+impl SizeTarget {
     /// `rootfs`: of another host. Without it the mount is this process's own.
     pub fn new(mount: Mount, rootfs: Option<&Arc<Path>>) -> Option<Self> {
         let own = rootfs.is_none();
@@ -82,11 +82,11 @@ impl Target {
             "bcachefs" => Proof::Type(BCACHEFS),
             _ => Proof::Device(mount.device.0, mount.device.1),
         };
-        Some(Target {
+        Some(SizeTarget {
             mount_id: mount.id,
             place: match rootfs {
-                Some(rootfs) => Place::Below(Arc::clone(rootfs)),
-                None => Place::Own(CString::new(mount.point.as_slice()).ok()?),
+                Some(rootfs) => PathToMount::Below(Arc::clone(rootfs)),
+                None => PathToMount::Own(CString::new(mount.point.as_slice()).ok()?),
             },
             point: mount.point,
             proof,
@@ -110,20 +110,20 @@ impl Target {
 }
 
 /// Asks for the sizes.
-pub fn ask(target: &Target) -> Answer {
+pub fn ask(target: &SizeTarget) -> SizeAnswer {
     let asked = match &target.place {
-        Place::Own(path) => statvfs(path.as_c_str()).map(Some),
-        Place::Below(root) => ask_below(root, target),
+        PathToMount::Own(path) => statvfs(path.as_c_str()).map(Some),
+        PathToMount::Below(root) => ask_below(root, target),
     };
     match asked {
-        Ok(Some(found)) => Answer::Sizes(Sizes::of(&found)),
-        Ok(None) | Err(Errno::ENOENT | Errno::ENOTDIR) => Answer::Elsewhere,
-        Err(errno) => Answer::Failed(errno),
+        Ok(Some(found)) => SizeAnswer::Sizes(Sizes::of(&found)),
+        Ok(None) | Err(Errno::ENOENT | Errno::ENOTDIR) => SizeAnswer::Elsewhere,
+        Err(errno) => SizeAnswer::Failed(errno),
     }
 }
 
 /// A link in the path leads where it does for that host, never to a place of this process's own.
-fn ask_below(root: &Path, target: &Target) -> Result<Option<Statvfs>, Errno> {
+fn ask_below(root: &Path, target: &SizeTarget) -> Result<Option<Statvfs>, Errno> {
     let point = Path::new(OsStr::from_bytes(&target.point));
     let place = place_below(root, point).map_err(errno_of)?;
     let found = fstatvfs(&place)?;

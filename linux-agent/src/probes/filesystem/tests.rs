@@ -1,6 +1,6 @@
 //! Whole samples of hosts whose mount tables change.
 
-use super::super::filesystem::target::Place;
+use super::super::filesystem::target::PathToMount;
 use super::super::kit::{MAX_REPORT, Sampler};
 use super::*;
 use mote_core::{ClientId, Envelope, Stamp};
@@ -20,11 +20,11 @@ const SIZES: Sizes = Sizes {
     inodes_free: 60,
 };
 
-fn target(proof: Proof, read_only: bool) -> Target {
-    Target {
+fn target(proof: Proof, read_only: bool) -> SizeTarget {
+    SizeTarget {
         mount_id: 1,
         point: b"/".to_vec(),
-        place: Place::Own(CString::from(c"/")),
+        place: PathToMount::Own(CString::from(c"/")),
         proof,
         type_name: "ext4".into(),
         read_only,
@@ -70,7 +70,7 @@ fn read_only_is_what_the_host_can_not_write() {
         push(
             &mut items,
             &target(proof, table),
-            Some(Answer::Sizes(sizes)),
+            Some(SizeAnswer::Sizes(sizes)),
         );
         let (_, data) = items.iter().next().unwrap();
         data.read_only == 1

@@ -37,7 +37,7 @@ const STATES: [&str; 7] = [
 
 /// The link of an interface.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Link {
+pub struct InterfaceLink {
     /// One of the seven of RFC 2863.
     pub state: Option<&'static str>,
     /// 1 if there is a carrier, 0 if there is none.
@@ -46,11 +46,11 @@ pub struct Link {
     pub speed_mbit: Option<u32>,
 }
 
-impl Link {
+impl InterfaceLink {
     /// Reads the texts of the three files. What a text does not say is not known.
-    pub fn parse(state: &[u8], carrier: &[u8], speed: &[u8]) -> Link {
+    pub fn parse(state: &[u8], carrier: &[u8], speed: &[u8]) -> InterfaceLink {
         let line = |text| lines(text).next().unwrap_or_default();
-        Link {
+        InterfaceLink {
             state: STATES
                 .into_iter()
                 .find(|known| known.as_bytes() == line(state)),
@@ -75,7 +75,7 @@ pub(super) struct Links {
 }
 
 struct List {
-    links: Vec<(Name, Link)>,
+    links: Vec<(Name, InterfaceLink)>,
     /// The folder; while files are read, the path of one.
     path: Vec<u8>,
 }
@@ -114,14 +114,14 @@ impl Links {
         self.asked.refresh(now, at_once, |List { links, .. }| {
             links.clear();
             let names = names.filter_map(padded).take(MAX_ITEMS);
-            links.extend(names.map(|name| (name, Link::default())));
+            links.extend(names.map(|name| (name, InterfaceLink::default())));
         });
     }
 
     /// What is known of the link of an interface; found at once in the order of the refresh.
-    pub(super) fn of(&mut self, now: Instant, name: &[u8]) -> Link {
+    pub(super) fn of(&mut self, now: Instant, name: &[u8]) -> InterfaceLink {
         let (Some(List { links, .. }), Some(name)) = (self.asked.known(now), padded(name)) else {
-            return Link::default();
+            return InterfaceLink::default();
         };
         let mut places = (self.expected..links.len()).chain(0..self.expected);
         let found = places.find_map(|place| {
@@ -129,7 +129,7 @@ impl Links {
             Some((place, *link))
         });
         let Some((place, link)) = found else {
-            return Link::default();
+            return InterfaceLink::default();
         };
         self.expected = place + 1;
         link
@@ -160,7 +160,7 @@ impl List {
                 text
             });
             path.truncate(folder);
-            *link = Link::parse(&state, &carrier, &speed);
+            *link = InterfaceLink::parse(&state, &carrier, &speed);
         }
     }
 }

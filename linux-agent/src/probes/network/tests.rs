@@ -104,14 +104,17 @@ fn rates_have_units_and_none_goes_backwards() {
     now.received.packets += 3;
     now.sent.bytes = 100;
     now.received.errors = 9;
-    let data = rates(&now, &before, 2 * SECOND, &Link::default()).unwrap();
+    let data = rates(&now, &before, 2 * SECOND, &InterfaceLink::default()).unwrap();
     assert_eq!((data.t_in, data.t_out), (1.5, 0.05));
     assert_eq!((data.packets_in, data.packets_out), (1.5, 0.0));
     assert_eq!((data.errors_in, data.drops_in), (2.0, 0.0));
-    assert_eq!(rates(&now, &before, Duration::ZERO, &Link::default()), None);
+    assert_eq!(
+        rates(&now, &before, Duration::ZERO, &InterfaceLink::default()),
+        None
+    );
     now.received.errors = 4;
     assert_eq!(
-        rates(&now, &before, 2 * SECOND, &Link::default()),
+        rates(&now, &before, 2 * SECOND, &InterfaceLink::default()),
         None,
         "all or nothing"
     );

@@ -230,7 +230,7 @@ fn note_missing(range: Range<u64>, done: &Ranges, known: &Ranges, damaged: &mut 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::queue::chore::Clock;
+    use crate::queue::chore::QueueClock;
     use crate::queue::storage::Folder;
 
     #[test]
@@ -245,7 +245,7 @@ mod tests {
             line::write_done(&mut lines, numbers, &Totals::default());
         }
         storage.append(FileName::Done(0), &lines).unwrap();
-        let clock = Clock::default();
+        let clock = QueueClock::default();
         let (mut log, _) = Segments::open(storage, clock, 0, false).unwrap();
         let (done, _) = log.read_done(0, lines.len() as u64, &mut Totals::default());
         assert_eq!(done.len(), MAX_DONE_RANGES);

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 
 use super::table::{LINE_OVERHEAD, REACH, Segment, Segments, failed};
-use crate::queue::chore::{Clock, DiskError, Found};
+use crate::queue::chore::{DiskError, Found, QueueClock};
 use crate::queue::line::{self, Line};
 use crate::queue::line_reader::Lines;
 use crate::queue::storage::{FileName, Storage};
@@ -26,7 +26,7 @@ impl<S: Storage> Segments<S> {
     /// What cannot be read is an error, unless the caller is `tolerant`: then it counts as what it may be at most.
     pub fn open(
         mut storage: S,
-        clock: Clock,
+        clock: QueueClock,
         uptime_ms: u64,
         tolerant: bool,
     ) -> Result<(Self, Found), DiskError> {

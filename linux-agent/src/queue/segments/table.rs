@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
 
-use crate::queue::chore::{Clock, DiskError};
+use crate::queue::chore::{DiskError, QueueClock};
 use crate::queue::totals::Totals;
 use crate::ranges::Ranges;
 
@@ -32,7 +32,7 @@ pub const MAX_DONE_RANGES: usize = MAX_SEGMENT_BYTES as usize / LINE_OVERHEAD;
 #[derive(Debug)]
 pub struct Segments<S> {
     pub storage: S,
-    pub clock: Clock,
+    pub clock: QueueClock,
     /// In the order of their numbers. There is always one; the last is the one that is written.
     pub segments: VecDeque<Segment>,
     /// Files with the name of a segment and no whole line, with their sizes. A kill during a first write leaves

@@ -5,7 +5,7 @@ use std::io;
 use super::table::{
     HEAD_OVERHEAD, LINE_OVERHEAD, MAX_SEGMENT_BYTES, MIN_SEGMENTS, REACH, Segment, Segments, failed,
 };
-use crate::queue::chore::{Chore, Clock, DiskError};
+use crate::queue::chore::{Chore, DiskError, QueueClock};
 use crate::queue::line;
 use crate::queue::storage::{FileName, Storage};
 use crate::queue::totals::Totals;
@@ -229,7 +229,7 @@ impl<S: Storage> Segments<S> {
             self.scratch.push(b'\n');
         }
         if !last.has_head {
-            let Clock { kernel, ahead_ms } = &self.clock;
+            let QueueClock { kernel, ahead_ms } = &self.clock;
             line::write_head(&mut self.scratch, kernel, *ahead_ms, totals);
         }
         let rest = chore.entries.iter().enumerate().skip(chore.stored);

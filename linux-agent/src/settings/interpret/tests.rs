@@ -111,7 +111,7 @@ fn variable(name: &str, text: &str) -> [Variable; 1] {
     [Variable { name, text }]
 }
 
-fn read_boards(text: &str, variables: &[Variable]) -> Result<Vec<Board>, String> {
+fn read_boards(text: &str, variables: &[Variable]) -> Result<Vec<BoardSettings>, String> {
     let file = Path::new("a.toml");
     let (document, given): (Document, _) =
         toml_reader::parse(file, text, &SCHEMA, variables).map_err(|error| error.to_string())?;
@@ -191,8 +191,8 @@ fn a_command_that_cannot_run_is_refused() {
     }
 }
 
-fn board(device: &str, client_id: ClientName, baud: u32) -> Board {
-    Board {
+fn board(device: &str, client_id: ClientName, baud: u32) -> BoardSettings {
+    BoardSettings {
         device: device.into(),
         client_id,
         baud,

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::fmt::Debug;
 
 use libfuzzer_sys::{Corpus, fuzz_target};
-use mote_agent::probes::filesystem::mounts::{self, Kind};
+use mote_agent::probes::filesystem::mounts::{self, MountKind};
 use mote_agent::probes::kit::Encode;
 use mote_agent::probes::kit::items::Items;
 use mote_agent::probes::{
@@ -60,7 +60,7 @@ fuzz_target!(|input: &[u8]| -> Corpus {
             disk_io::parse(text, |name, it| each(name, format!("{it:?}")))
         }),
         b'x' => {
-            let mut states = tcp::States::default();
+            let mut states = tcp::SocketStates::default();
             for line in text.split(|byte| *byte == b'\n') {
                 states.count(line);
             }
@@ -83,7 +83,7 @@ fuzz_target!(|input: &[u8]| -> Corpus {
             let chosen = mounts::choose(all);
             let points: HashSet<_> = chosen.iter().map(|it| &it.point).collect();
             assert!(points.len() == chosen.len() && chosen.len() <= count);
-            assert!(chosen.iter().all(|it| it.kind != Kind::Pseudo));
+            assert!(chosen.iter().all(|it| it.kind != MountKind::Pseudo));
         }
         _ => return Corpus::Reject,
     }

@@ -9,8 +9,8 @@ fn connection() -> Connection {
     connection
 }
 
-fn row(id: i64, client: u32) -> Row {
-    Row {
+fn row(id: i64, client: u32) -> AlarmRow {
+    AlarmRow {
         id,
         client: Some(ClientName::Number(client)),
         name: "n".to_owned(),
@@ -26,8 +26,8 @@ fn row(id: i64, client: u32) -> Row {
     }
 }
 
-fn event(at_ms: i64, client: Option<u32>) -> Record {
-    Record::Event(Event {
+fn event(at_ms: i64, client: Option<u32>) -> AlarmRecord {
+    AlarmRecord::Event(Event {
         at_ms,
         client: client.map(ClientName::Number),
         kind: "run",
@@ -38,8 +38,8 @@ fn event(at_ms: i64, client: Option<u32>) -> Record {
 #[test]
 fn the_history_is_read_by_pages_and_by_host() {
     let connection = connection();
-    let rows: Vec<Row> = (1..=10).map(|id| row(id, id as u32 % 2)).collect();
-    let records: Vec<_> = rows.iter().cloned().map(Record::Alarm).collect();
+    let rows: Vec<AlarmRow> = (1..=10).map(|id| row(id, id as u32 % 2)).collect();
+    let records: Vec<_> = rows.iter().cloned().map(AlarmRecord::Alarm).collect();
     write(&connection, &records).unwrap();
     let ids = |client: Option<u32>, before, limit| -> Vec<i64> {
         let client = client.map(ClientName::Number);
@@ -50,7 +50,7 @@ fn the_history_is_read_by_pages_and_by_host() {
     assert_eq!(ids(None, 8, 3), [7, 6, 5]);
     assert_eq!(ids(Some(1), 8, 10), [7, 5, 3, 1]);
     assert_eq!(read_history(&connection, None, 2, 1).unwrap(), rows[..1]);
-    write(&connection, &[Record::Gone(10)]).unwrap();
+    write(&connection, &[AlarmRecord::Gone(10)]).unwrap();
     assert_eq!(ids(None, i64::MAX, 1), [9]);
 }
 
@@ -65,7 +65,7 @@ fn events_of_a_host_come_with_those_of_the_collector() {
     ];
     write(&connection, &events).unwrap();
     let at = |client: Option<u32>, from_ms, to_ms, limit| -> Vec<i64> {
-        let wanted = Wanted {
+        let wanted = WantedEvents {
             client: client.map(ClientName::Number),
             from_ms,
             to_ms,
@@ -85,7 +85,7 @@ fn events_of_a_host_come_with_those_of_the_collector() {
 fn the_oldest_rows_go() {
     let connection = connection();
     let records: Vec<_> = [1, 2, MAX_ROWS + 1, MAX_ROWS + 2]
-        .map(|id| Record::Alarm(row(id, 1)))
+        .map(|id| AlarmRecord::Alarm(row(id, 1)))
         .into();
     write(&connection, &records).unwrap();
     trim(&connection).unwrap();

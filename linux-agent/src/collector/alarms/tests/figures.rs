@@ -15,7 +15,7 @@ fn a_figure_is_judged_by_item_with_its_limit_and_what_ends_it() {
     };
     assert_eq!(scene.report(0, &disks(90.0, 50.0)), []);
     let fired = scene.report(1, &disks(90.5, 50.0));
-    assert_eq!(kinds(&fired), [Kind::Fired]);
+    assert_eq!(kinds(&fired), [MessageKind::Fired]);
     assert_eq!(
         (fired[0].title.as_str(), fired[0].text.as_str()),
         ("[critical] h1: full /home", "h1 /home: 90.5 > 90")
@@ -29,12 +29,15 @@ fn a_figure_is_judged_by_item_with_its_limit_and_what_ends_it() {
     assert_eq!(scene.report(1, &disks(10.0, 99.0)), []);
     // A failure has no figures.
     assert_eq!(scene.report(3, r#"{"status": 1, "error": "no"}"#), []);
-    assert_eq!(kinds(&scene.report(4, &disks(85.0, 50.0))), [Kind::Cleared]);
+    assert_eq!(
+        kinds(&scene.report(4, &disks(85.0, 50.0))),
+        [MessageKind::Cleared]
+    );
     // What is not there any more is not full.
     scene.report(5, &disks(99.0, 50.0));
     assert_eq!(
         kinds(&scene.report(6, r#"{"data": {"/srv": {"used_p": 50}}}"#)),
-        [Kind::Cleared]
+        [MessageKind::Cleared]
     );
 }
 
@@ -45,12 +48,12 @@ fn what_the_settings_do_not_have_any_more_ends() {
         fleet(2)
     );
     let mut scene = Scene::new(&toml);
-    assert_eq!(kinds(&scene.report(0, r#"{"x": 9}"#)), [Kind::Fired]);
+    assert_eq!(kinds(&scene.report(0, r#"{"x": 9}"#)), [MessageKind::Fired]);
     scene.pass(60, |host| host == 1);
     let now = scene.now();
     scene.engine.follow(hosts(&fleet(1)), now);
     let told = scene.tell();
-    assert_eq!(kinds(&told), [Kind::Cleared]);
+    assert_eq!(kinds(&told), [MessageKind::Cleared]);
     assert!(
         scene
             .engine
@@ -71,7 +74,7 @@ fn changed_orders_are_an_event() {
         .take_records()
         .into_iter()
         .filter_map(|it| match it {
-            Record::Event(event) => Some((event.kind, event.text)),
+            AlarmRecord::Event(event) => Some((event.kind, event.text)),
             _ => None,
         });
     let text = "A every 20 s in place of every 10 s; B is new, every 0.5 s".to_owned();

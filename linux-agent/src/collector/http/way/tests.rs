@@ -1,8 +1,8 @@
 use super::*;
-use crate::collector::settings::access::Network;
+use crate::collector::settings::access::AddressRange;
 
 fn access(proxies: &[&str]) -> Access {
-    let proxies = proxies.iter().map(|it| Network::parse(it).unwrap());
+    let proxies = proxies.iter().map(|it| AddressRange::parse(it).unwrap());
     Access {
         trusted_proxies: proxies.collect(),
         host_names: vec!["Monitor.example".to_owned()],

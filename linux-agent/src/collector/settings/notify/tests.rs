@@ -3,7 +3,7 @@
 use super::*;
 use crate::collector::settings::tests::read;
 
-fn target(keys: &str) -> Result<Target, String> {
+fn target(keys: &str) -> Result<NotifyTarget, String> {
     let settings = read(&format!("[notify.ops]\n{keys}\n"))?;
     Ok(settings.notify.targets["ops"].clone())
 }
@@ -18,18 +18,18 @@ fn every_key_takes_effect() {
     );
     let expected = Webhook {
         url: "http://h/x".to_owned(),
-        format: Format::Slack,
+        format: WebhookFormat::Slack,
         token: Some("conf/t".into()),
         authorities: Some("/c".into()),
     };
-    assert_eq!(webhook, Ok(Target::Webhook(expected)));
+    assert_eq!(webhook, Ok(NotifyTarget::Webhook(expected)));
     for (keys, security, port) in [
         ("", Security::StartTls, 587),
         (", security = \"tls\"", Security::Tls, 465),
         (", security = \"none\"", Security::None, 25),
         (", port = 2525", Security::StartTls, 2525),
     ] {
-        let Ok(Target::Mail(mail)) = target(&format!("mail = {{ {MAIL}{keys} }}")) else {
+        let Ok(NotifyTarget::Mail(mail)) = target(&format!("mail = {{ {MAIL}{keys} }}")) else {
             panic!("{keys}");
         };
         assert_eq!(
@@ -37,7 +37,7 @@ fn every_key_takes_effect() {
             (security, port, 1)
         );
     }
-    let Ok(Target::Mail(mail)) = target(&format!(
+    let Ok(NotifyTarget::Mail(mail)) = target(&format!(
         "mail = {{ {MAIL}, user = \"u\", password_file = \"p\", ca_file = \"c\" }}"
     )) else {
         panic!("a log-in");

@@ -17,12 +17,12 @@ pub const MAX_ROWS: usize = 1 << 16;
 pub struct Damaged;
 
 /// Writes a block.
-pub struct Writer(Vec<u8>);
+pub struct BlockWriter(Vec<u8>);
 
-impl Writer {
+impl BlockWriter {
     /// Of this many rows.
-    pub fn new(rows: usize) -> Writer {
-        let mut writer = Writer(vec![FORMAT]);
+    pub fn new(rows: usize) -> BlockWriter {
+        let mut writer = BlockWriter(vec![FORMAT]);
         writer.count(rows);
         writer
     }
@@ -56,16 +56,16 @@ impl Writer {
 }
 
 /// Reads a block, which may be damaged.
-pub struct Reader<'b> {
+pub struct BlockReader<'b> {
     rest: &'b [u8],
     rows: usize,
 }
 
-impl<'b> Reader<'b> {
+impl<'b> BlockReader<'b> {
     /// Reads where the block begins.
-    pub fn new(block: &'b [u8]) -> Result<Reader<'b>, Damaged> {
+    pub fn new(block: &'b [u8]) -> Result<BlockReader<'b>, Damaged> {
         let (format, rest) = block.split_first().ok_or(Damaged)?;
-        let mut reader = Reader { rest, rows: 0 };
+        let mut reader = BlockReader { rest, rows: 0 };
         reader.rows = reader.count()?;
         match *format == FORMAT && reader.rows <= MAX_ROWS {
             true => Ok(reader),
@@ -126,12 +126,12 @@ mod tests {
     #[test]
     fn what_was_written_is_read() {
         let numbers = [1.25, f64::NAN, -0.0, 1e308];
-        let mut writer = Writer::new(4);
+        let mut writer = BlockWriter::new(4);
         writer.text("é");
         writer.numbers(&numbers).unwrap();
         writer.numbers::<i64>(&[]).unwrap();
         let block = writer.end();
-        let mut reader = Reader::new(&block).unwrap();
+        let mut reader = BlockReader::new(&block).unwrap();
         assert_eq!((reader.rows(), reader.text()), (4, Ok("é")));
         let read: Vec<f64> = reader.numbers(4).unwrap();
         assert!(
@@ -145,13 +145,13 @@ mod tests {
 
     #[test]
     fn damage_is_an_error_and_no_panic() {
-        let mut writer = Writer::new(100);
+        let mut writer = BlockWriter::new(100);
         writer.text("user");
         let numbers: Vec<f64> = (0..100).map(|it| f64::from(it) * 0.01).collect();
         writer.numbers(&numbers).unwrap();
         let block = writer.end();
         let read = |block: &[u8]| {
-            let mut reader = Reader::new(block)?;
+            let mut reader = BlockReader::new(block)?;
             reader.text()?;
             reader.numbers::<f64>(reader.rows())
         };

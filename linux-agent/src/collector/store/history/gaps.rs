@@ -4,7 +4,7 @@ use std::ops::Range;
 
 /// When a report was sampled, and where it stands in its run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Sample {
+pub struct SamplePlace {
     /// In milliseconds since 1970-01-01 00:00 UTC.
     pub time_ms: i64,
     /// Its run, as a place in [`Samples::boots`], and its number there.
@@ -15,7 +15,7 @@ pub struct Sample {
 #[derive(Debug, Default)]
 pub struct Samples {
     /// Those that a question is about, and some before and after them.
-    pub all: Vec<Sample>,
+    pub all: Vec<SamplePlace>,
     /// The runs that they are of.
     pub boots: Vec<String>,
     /// Whether `all` has what comes next on both sides, if there is any.
@@ -30,9 +30,9 @@ pub struct Gap {
     /// Until the next report, or until where the question ends.
     pub to_ms: i64,
     /// The report before it, if it is known.
-    pub before: Option<Sample>,
+    pub before: Option<SamplePlace>,
     /// The report after it, if it is known.
-    pub after: Option<Sample>,
+    pub after: Option<SamplePlace>,
 }
 
 /// At most this many gaps, the first ones.
@@ -50,7 +50,7 @@ impl Samples {
             });
             (at, seq)
         });
-        self.all.push(Sample { time_ms, place });
+        self.all.push(SamplePlace { time_ms, place });
     }
 
     /// Whether there is one before this instant.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::value::RawValue;
 
-use super::places::{Place, Places};
+use super::places::{RunPlace, RunPlaces};
 use super::samples;
 
 /// At most this many columns in a block. A report with more has no history of those beyond.
@@ -12,13 +12,13 @@ pub const MAX_COLUMNS: usize = 8192;
 
 /// Reports in the order in which they were stored.
 #[derive(Clone, Default)]
-pub struct Open {
-    rows: Vec<Row>,
+pub struct OpenReports {
+    rows: Vec<OpenRow>,
     /// When each came, in milliseconds since 1970-01-01 00:00 UTC.
     received: Vec<i64>,
     /// Where each stands in its run.
-    in_runs: Places,
-    columns: Vec<Column>,
+    in_runs: RunPlaces,
+    columns: Vec<OpenColumn>,
     /// Where a column is, by its item and field with a zero byte in between.
     places: HashMap<Box<str>, usize>,
     cells: usize,
@@ -26,7 +26,7 @@ pub struct Open {
 
 /// When a report was sampled, and which one it is.
 #[derive(Clone, Copy)]
-pub struct Row {
+pub struct OpenRow {
     /// Its number in the log.
     pub id: i64,
     /// In milliseconds since 1970-01-01 00:00 UTC.
@@ -35,7 +35,7 @@ pub struct Row {
 
 /// The values of one field of one item.
 #[derive(Clone)]
-pub struct Column {
+pub struct OpenColumn {
     /// Of which item; empty: of none.
     pub item: Box<str>,
     /// Of which field.
@@ -57,21 +57,21 @@ fn place(item: &str, field: &str) -> Box<str> {
     format!("{item}\0{field}").into_boxed_str()
 }
 
-impl Column {
+impl OpenColumn {
     /// The value of a row, or no number.
     pub fn value(&self, row: usize) -> f64 {
         self.values.get(row).copied().unwrap_or(f64::NAN)
     }
 }
 
-impl Open {
+impl OpenReports {
     /// Adds a report.
-    pub fn push(&mut self, row: Row, received_ms: i64, in_run: Place<'_>, data: &RawValue) {
+    pub fn push(&mut self, row: OpenRow, received_ms: i64, in_run: RunPlace<'_>, data: &RawValue) {
         let at = self.rows.len();
         self.received.push(received_ms);
         self.cells += ROW_CELLS + self.in_runs.push(in_run);
         self.rows.push(row);
-        let Open {
+        let OpenReports {
             columns,
             places,
             cells,
@@ -80,7 +80,7 @@ impl Open {
         // Reports of a stream are alike, so the next number is mostly that of the next column.
         let mut expected = 0;
         samples::each(data, &mut |item, field, value| {
-            let is_it = |it: &Column| *it.item == *item && *it.field == *field;
+            let is_it = |it: &OpenColumn| *it.item == *item && *it.field == *field;
             if !columns.get(expected).is_some_and(is_it) {
                 let place = place(item, field);
                 expected = match places.get(&place) {
@@ -89,7 +89,7 @@ impl Open {
                     None => {
                         places.insert(place, columns.len());
                         *cells += name_cells(item, field);
-                        columns.push(Column {
+                        columns.push(OpenColumn {
                             item: item.into(),
                             field: field.into(),
                             values: Vec::new(),
@@ -112,17 +112,17 @@ impl Open {
     }
 
     /// The reports.
-    pub fn rows(&self) -> &[Row] {
+    pub fn rows(&self) -> &[OpenRow] {
         &self.rows
     }
 
     /// Where they stand in their runs.
-    pub fn in_runs(&self) -> &Places {
+    pub fn in_runs(&self) -> &RunPlaces {
         &self.in_runs
     }
 
     /// Their columns.
-    pub fn columns(&self) -> &[Column] {
+    pub fn columns(&self) -> &[OpenColumn] {
         &self.columns
     }
 
@@ -140,7 +140,7 @@ impl Open {
     pub fn forget_through(&mut self, id: i64) {
         let gone = self.rows.partition_point(|row| row.id <= id);
         if gone == self.rows.len() {
-            *self = Open::default();
+            *self = OpenReports::default();
             return;
         }
         self.rows.drain(..gone);
@@ -166,16 +166,16 @@ impl Open {
 mod tests {
     use super::*;
 
-    fn open(reports: &[&str]) -> Open {
-        let mut open = Open::default();
+    fn open(reports: &[&str]) -> OpenReports {
+        let mut open = OpenReports::default();
         for (id, data) in (1..).zip(reports) {
             let data = RawValue::from_string((*data).to_owned()).unwrap();
-            open.push(Row { id, time_ms: id }, 0, None, &data);
+            open.push(OpenRow { id, time_ms: id }, 0, None, &data);
         }
         open
     }
 
-    fn values(open: &Open, field: &str) -> Vec<Option<f64>> {
+    fn values(open: &OpenReports, field: &str) -> Vec<Option<f64>> {
         let column = open.columns().iter().find(|it| &*it.field == field);
         let rows = 0..open.rows().len();
         let value = |row| column.map(|it| it.value(row)).filter(|it| !it.is_nan());
@@ -203,7 +203,7 @@ mod tests {
             (vec![Some(6.0), None], 2)
         );
         let data = RawValue::from_string(r#"{"b": 8, "a": 9}"#.to_owned()).unwrap();
-        open.push(Row { id: 5, time_ms: 5 }, 0, None, &data);
+        open.push(OpenRow { id: 5, time_ms: 5 }, 0, None, &data);
         assert_eq!(values(&open, "a"), [Some(6.0), None, Some(9.0)]);
         assert_eq!(values(&open, "b"), [None, None, Some(8.0)]);
         open.forget_through(5);

@@ -6,7 +6,7 @@
 //! A block holds the beginnings of its ten minutes in milliseconds, the count of its columns, and the item and the field of
 //! each. Four byte strings follow: all counts, all least, all largest, all sums, column by column.
 
-use super::codec::{Damaged, Reader, Writer};
+use super::codec::{BlockReader, BlockWriter, Damaged};
 use super::open::MAX_COLUMNS;
 use super::points::Points;
 
@@ -22,12 +22,12 @@ pub struct Partials {
     /// When each ten minutes begin, in milliseconds since 1970-01-01 00:00 UTC.
     pub times: Vec<i64>,
     /// The columns in the order of their points.
-    pub columns: Vec<Column>,
+    pub columns: Vec<PartialColumn>,
 }
 
 /// The partials of one field of one item.
 #[derive(Debug, PartialEq)]
-pub struct Column {
+pub struct PartialColumn {
     /// Empty: of none.
     pub item: String,
     /// Of which field.
@@ -102,7 +102,7 @@ impl Partials {
                     partial.add(*value);
                 }
             }
-            Column {
+            PartialColumn {
                 item: column.item.clone(),
                 field: column.field.clone(),
                 partials,
@@ -116,7 +116,7 @@ impl Partials {
 
     /// As a block.
     pub fn encode(&self) -> Result<Vec<u8>, Damaged> {
-        let mut writer = Writer::new(self.times.len());
+        let mut writer = BlockWriter::new(self.times.len());
         writer.numbers(&self.times)?;
         let count = u32::try_from(self.columns.len()).map_err(|_| Damaged)?;
         writer.numbers(&[count])?;
@@ -137,7 +137,7 @@ impl Partials {
         block: &[u8],
         is_wanted: impl Fn(&str, &str) -> bool,
     ) -> Result<Partials, Damaged> {
-        let mut reader = Reader::new(block)?;
+        let mut reader = BlockReader::new(block)?;
         let rows = reader.rows();
         let times = reader.numbers(rows)?;
         let count = reader.numbers::<u32>(1)?.first().copied();
@@ -167,7 +167,7 @@ impl Partials {
             .into_iter()
             .zip(of_columns)
             .filter(|((item, field), _)| is_wanted(item, field))
-            .map(|((item, field), partials)| Column {
+            .map(|((item, field), partials)| PartialColumn {
                 item: item.to_owned(),
                 field: field.to_owned(),
                 partials: partials.to_vec(),
@@ -179,7 +179,7 @@ impl Partials {
 
 #[cfg(test)]
 mod tests {
-    use super::super::places::Places;
+    use super::super::places::RunPlaces;
     use super::super::points;
     use super::*;
 
@@ -187,7 +187,7 @@ mod tests {
     fn partials_of_two_blocks_add_up() {
         let points = |times: &[i64], values: &[f64]| Points {
             times: times.to_vec(),
-            in_runs: Places::default(),
+            in_runs: RunPlaces::default(),
             columns: vec![points::Column {
                 item: String::new(),
                 field: "a".to_owned(),
@@ -218,7 +218,7 @@ mod tests {
     fn damage_is_an_error_and_no_panic() {
         let points = Points {
             times: (0..50).map(|it| it * 60_000).collect(),
-            in_runs: Places::default(),
+            in_runs: RunPlaces::default(),
             columns: ["a", "b"]
                 .map(|field| points::Column {
                     item: "eth0".to_owned(),

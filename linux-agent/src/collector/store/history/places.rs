@@ -1,11 +1,11 @@
 //! Where the reports of a stream stand in the runs of their client. Of two that follow each other it shows what lies
 //! between them: nothing, other services' reports, lost ones, or another start of the agent.
 
-use super::codec::{Damaged, Reader, Writer};
+use super::codec::{BlockReader, BlockWriter, Damaged};
 
 /// A place a report, in the order of the reports.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Places {
+pub struct RunPlaces {
     /// The runs, each once.
     boots: Vec<Box<str>>,
     /// Which run each report is in, from 1; 0: it says none.
@@ -15,16 +15,16 @@ pub struct Places {
 }
 
 /// The `boot` and the `seq` of a report.
-pub type Place<'p> = Option<(&'p str, u64)>;
+pub type RunPlace<'p> = Option<(&'p str, u64)>;
 
 /// What a name of a run takes, in values of 8 bytes.
 fn name_cells(boot: &str) -> usize {
     2 + boot.len().div_ceil(8)
 }
 
-impl Places {
+impl RunPlaces {
     /// Adds that of the next report. Returns what a name takes that is new, in values of 8 bytes.
-    pub fn push(&mut self, place: Place<'_>) -> usize {
+    pub fn push(&mut self, place: RunPlace<'_>) -> usize {
         let known = self.boots.len();
         let (boot, seq) = match place {
             None => (0, 0),
@@ -47,15 +47,15 @@ impl Places {
     }
 
     /// That of a report.
-    pub fn get(&self, row: usize) -> Place<'_> {
+    pub fn get(&self, row: usize) -> RunPlace<'_> {
         let boot = usize::try_from(*self.boot.get(row)?).ok()?;
         let boot = self.boots.get(boot.checked_sub(1)?)?;
         Some((boot, *self.seq.get(row)?))
     }
 
     /// Those of these reports.
-    pub fn pick(&self, rows: impl IntoIterator<Item = usize>) -> Places {
-        let mut picked = Places::default();
+    pub fn pick(&self, rows: impl IntoIterator<Item = usize>) -> RunPlaces {
+        let mut picked = RunPlaces::default();
         for row in rows {
             picked.push(self.get(row));
         }
@@ -68,7 +68,7 @@ impl Places {
     }
 
     /// Adds them to a block: the count of runs, their names, the run of each report, its number there.
-    pub fn encode(&self, writer: &mut Writer) -> Result<(), Damaged> {
+    pub fn encode(&self, writer: &mut BlockWriter) -> Result<(), Damaged> {
         writer.count(self.boots.len());
         for boot in &self.boots {
             writer.text(boot);
@@ -77,15 +77,15 @@ impl Places {
         writer.numbers(&self.seq)
     }
 
-    /// Reads what [`Places::encode`] wrote.
-    pub fn decode(reader: &mut Reader<'_>) -> Result<Places, Damaged> {
+    /// Reads what [`RunPlaces::encode`] wrote.
+    pub fn decode(reader: &mut BlockReader<'_>) -> Result<RunPlaces, Damaged> {
         let rows = reader.rows();
         let count = reader.count()?;
         if count > rows {
             return Err(Damaged);
         }
         let boots = (0..count).map(|_| reader.text().map(Box::from));
-        Ok(Places {
+        Ok(RunPlaces {
             boots: boots.collect::<Result<_, _>>()?,
             boot: reader.numbers(rows)?,
             seq: reader.numbers(rows)?,
@@ -106,15 +106,15 @@ mod tests {
         fn a_block_gives_back_where_each_report_stood(
             reports in prop::collection::vec(prop::option::of(("[ab]{0,2}", any::<u64>())), 0..300),
         ) {
-            let mut places = Places::default();
+            let mut places = RunPlaces::default();
             for place in &reports {
                 places.push(place.as_ref().map(|(boot, seq)| (boot.as_str(), *seq)));
             }
-            let mut writer = Writer::new(reports.len());
+            let mut writer = BlockWriter::new(reports.len());
             places.encode(&mut writer).unwrap();
             let block = writer.end();
-            let mut reader = Reader::new(&block).unwrap();
-            let read = Places::decode(&mut reader).unwrap();
+            let mut reader = BlockReader::new(&block).unwrap();
+            let read = RunPlaces::decode(&mut reader).unwrap();
             prop_assert!(reader.is_at_end());
             for (row, place) in reports.iter().enumerate() {
                 let place = place.as_ref().map(|(boot, seq)| (boot.as_str(), *seq));
@@ -126,8 +126,8 @@ mod tests {
 
     #[test]
     fn a_block_of_more_runs_than_reports_is_damaged() {
-        let mut writer = Writer::new(1);
+        let mut writer = BlockWriter::new(1);
         writer.count(2);
-        assert!(Places::decode(&mut Reader::new(&writer.end()).unwrap()).is_err());
+        assert!(RunPlaces::decode(&mut BlockReader::new(&writer.end()).unwrap()).is_err());
     }
 }

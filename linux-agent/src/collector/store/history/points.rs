@@ -5,9 +5,9 @@
 
 use std::ops::Range;
 
-use super::codec::{self, Damaged, Reader, Writer};
-use super::open::Open;
-use super::places::Places;
+use super::codec::{self, BlockReader, BlockWriter, Damaged};
+use super::open::OpenReports;
+use super::places::RunPlaces;
 
 /// Points in the order of their time.
 #[derive(Debug, PartialEq)]
@@ -15,7 +15,7 @@ pub struct Points {
     /// In milliseconds since 1970-01-01 00:00 UTC.
     pub times: Vec<i64>,
     /// Where each stands in its run.
-    pub in_runs: Places,
+    pub in_runs: RunPlaces,
     /// The columns in the order in which they came.
     pub columns: Vec<Column>,
 }
@@ -33,7 +33,11 @@ pub struct Column {
 
 impl Points {
     /// The reports in these rows, in the order of time.
-    pub fn of(open: &Open, range: Range<usize>, is_wanted: impl Fn(&str, &str) -> bool) -> Points {
+    pub fn of(
+        open: &OpenReports,
+        range: Range<usize>,
+        is_wanted: impl Fn(&str, &str) -> bool,
+    ) -> Points {
         let rows = open.rows();
         let mut order: Vec<usize> = (range.start..range.end.min(rows.len())).collect();
         let time = |row: &usize| rows.get(*row).map_or(0, |it| it.time_ms);
@@ -55,7 +59,7 @@ impl Points {
 
     /// As a block.
     pub fn encode(&self) -> Result<Vec<u8>, Damaged> {
-        let mut writer = Writer::new(self.times.len());
+        let mut writer = BlockWriter::new(self.times.len());
         writer.numbers(&self.times)?;
         self.in_runs.encode(&mut writer)?;
         for column in &self.columns {
@@ -68,10 +72,10 @@ impl Points {
 
     /// The wanted columns of a block.
     pub fn decode(block: &[u8], is_wanted: impl Fn(&str, &str) -> bool) -> Result<Points, Damaged> {
-        let mut reader = Reader::new(block)?;
+        let mut reader = BlockReader::new(block)?;
         let rows = reader.rows();
         let times = reader.numbers(rows)?;
-        let in_runs = Places::decode(&mut reader)?;
+        let in_runs = RunPlaces::decode(&mut reader)?;
         let mut columns = Vec::new();
         while !reader.is_at_end() {
             let (item, field) = (reader.text()?, reader.text()?);
@@ -97,7 +101,7 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::value::RawValue;
 
-    use super::super::open::Row;
+    use super::super::open::OpenRow;
     use super::*;
 
     proptest! {
@@ -110,10 +114,10 @@ mod tests {
                 0..300,
             ),
         ) {
-            let mut open = Open::default();
+            let mut open = OpenReports::default();
             for (id, (time_ms, data)) in (1..).zip(&reports) {
                 let data = RawValue::from_string(serde_json::to_string(data).unwrap()).unwrap();
-                open.push(Row { id, time_ms: *time_ms }, 0, None, &data);
+                open.push(OpenRow { id, time_ms: *time_ms }, 0, None, &data);
             }
             let points = Points::decode(&Points::of(&open, 0..usize::MAX, |_, _| true).encode().unwrap(), |_, _| true).unwrap();
             let mut sorted = reports.clone();

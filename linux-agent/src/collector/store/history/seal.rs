@@ -118,7 +118,7 @@ impl Sealing {
 mod tests {
     use serde_json::value::RawValue;
 
-    use super::super::open::Row;
+    use super::super::open::OpenRow;
     use super::*;
 
     #[test]
@@ -130,7 +130,7 @@ mod tests {
                 let data = RawValue::from_string("{\"a\":1}".to_owned()).unwrap();
                 streams.push(
                     stream,
-                    Row {
+                    OpenRow {
                         id: id + 1,
                         time_ms: 0,
                     },

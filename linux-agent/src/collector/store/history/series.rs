@@ -7,11 +7,11 @@ use serde::Serialize;
 
 use super::codec::Damaged;
 use super::gaps::Samples;
-use super::open::Open;
+use super::open::OpenReports;
 use super::partials::{self, Partial, Partials};
 use super::points::Points;
 use super::seal::MAX_REPORTS;
-use super::streams::Shared;
+use super::streams::SharedStreams;
 use crate::client_name::ClientName;
 
 /// At most this many bins in an answer.
@@ -79,7 +79,7 @@ pub struct Series {
 /// Answers a question. `None`: the client never reported that service.
 pub fn read(
     connection: &Connection,
-    streams: &Shared,
+    streams: &SharedStreams,
     question: &Question,
 ) -> rusqlite::Result<Option<Series>> {
     let is_wanted = |item: &str, field: &str| {
@@ -138,7 +138,10 @@ pub fn read(
 }
 
 /// In parts as large as blocks.
-fn in_parts(open: &Open, is_wanted: impl Fn(&str, &str) -> bool) -> impl Iterator<Item = Points> {
+fn in_parts(
+    open: &OpenReports,
+    is_wanted: impl Fn(&str, &str) -> bool,
+) -> impl Iterator<Item = Points> {
     let starts = (0..open.rows().len()).step_by(MAX_REPORTS);
     starts.map(move |start| Points::of(open, start..start + MAX_REPORTS, &is_wanted))
 }
@@ -310,7 +313,7 @@ impl Series {
 
 #[cfg(test)]
 mod tests {
-    use super::super::places::Places;
+    use super::super::places::RunPlaces;
     use super::super::points;
     use super::*;
 
@@ -327,7 +330,7 @@ mod tests {
         };
         let points = Points {
             times: vec![0],
-            in_runs: Places::default(),
+            in_runs: RunPlaces::default(),
             columns: (0..300)
                 .map(|number| points::Column {
                     item: String::new(),

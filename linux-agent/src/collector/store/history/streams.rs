@@ -7,14 +7,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rusqlite::Connection;
 use serde_json::value::RawValue;
 
-use super::open::{Open, Row};
-use super::places::Place;
+use super::open::{OpenReports, OpenRow};
+use super::places::RunPlace;
 use crate::client_name::ClientName;
 use crate::collector::store::file_id::FileId;
 
 /// The services of all clients. The writer changes them after each commit, readers look.
 #[derive(Default)]
-pub struct Shared {
+pub struct SharedStreams {
     streams: Mutex<Streams>,
     /// How many readers have the file open.
     pub readers: AtomicUsize,
@@ -22,7 +22,7 @@ pub struct Shared {
     pub is_quiet: AtomicBool,
 }
 
-/// See [`Shared`].
+/// See [`SharedStreams`].
 #[derive(Default)]
 pub struct Streams {
     /// The file that they are in, and how many were opened before it. `None`: none is open.
@@ -44,7 +44,7 @@ pub struct Stream {
     /// The report that was stored last.
     pub last: Option<Last>,
     /// The reports in no block yet.
-    pub open: Open,
+    pub open: OpenReports,
 }
 
 /// A report that was stored.
@@ -56,7 +56,7 @@ pub struct Last {
     pub received_ms: i64,
 }
 
-impl Shared {
+impl SharedStreams {
     /// The streams, for a moment.
     pub fn lock(&self) -> MutexGuard<'_, Streams> {
         // What is known is right even if a thread panicked.
@@ -125,9 +125,9 @@ impl Streams {
     pub fn push(
         &mut self,
         stream: i64,
-        row: Row,
+        row: OpenRow,
         received_ms: i64,
-        place: Place<'_>,
+        place: RunPlace<'_>,
         data: &RawValue,
     ) {
         let Some(stream) = self.streams.get_mut(&stream) else {

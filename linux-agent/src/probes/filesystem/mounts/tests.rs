@@ -10,7 +10,7 @@ fn table(text: &[u8]) -> Vec<Mount> {
     lines.map(|line| parse(line).unwrap()).collect()
 }
 
-fn chosen(text: &str) -> Vec<(String, Kind)> {
+fn chosen(text: &str) -> Vec<(String, MountKind)> {
     let chosen = choose(table(text.as_bytes())).into_iter();
     let point = |mount: &Mount| String::from_utf8(mount.point.clone()).unwrap();
     chosen.map(|mount| (point(&mount), mount.kind)).collect()
@@ -24,7 +24,7 @@ fn reads_a_line() {
         parent: 35,
         device: (98, 0),
         point: b"/mnt 2".to_vec(),
-        kind: Kind::Local,
+        kind: MountKind::Local,
         type_name: "ext3".into(),
         read_only: false,
         source: b"/dev/sda1".to_vec(),
@@ -70,8 +70,8 @@ fn the_root_is_chosen_first_whatever_else_there_is() {
                 20 1 0:30 /@ / rw - btrfs none rw\n\
                 23 20 0:30 /@ /a rw - btrfs /dev/sda1 rw\n";
     let expected = [
-        ("/".to_owned(), Kind::LocalVolumes),
-        ("/mnt/disk".to_owned(), Kind::Local),
+        ("/".to_owned(), MountKind::LocalVolumes),
+        ("/mnt/disk".to_owned(), MountKind::Local),
     ];
     assert_eq!(chosen(text), expected);
 }
@@ -119,7 +119,7 @@ fn a_mount_over_a_folder_hides_those_in_it() {
                 22 21 0:31 / /mnt/a/b rw - tmpfs tmpfs rw\n\
                 23 20 8:2 / /mnt rw - ext4 /dev/sda2 rw\n\
                 24 20 8:3 / /mntx rw - ext4 /dev/sda3 rw\n";
-    let local = |point: &str| (point.to_owned(), Kind::Local);
+    let local = |point: &str| (point.to_owned(), MountKind::Local);
     assert_eq!(chosen(text), [local("/"), local("/mnt"), local("/mntx")]);
 }
 
@@ -132,8 +132,8 @@ fn a_disk_below_a_server_may_hang_and_servers_differ_by_their_folder() {
                 24 20 0:40 / /again/longer rw - nfs4 server:/a rw\n\
                 25 20 0:41 / /new rw - never-heard-of none rw\n\
                 26 20 0:5 / /proc rw - proc proc rw\n";
-    let hangs = |point: &str| (point.to_owned(), Kind::MayHang);
-    let root = ("/".to_owned(), Kind::LocalVolumes);
+    let hangs = |point: &str| (point.to_owned(), MountKind::MayHang);
+    let root = ("/".to_owned(), MountKind::LocalVolumes);
     let expected = [
         root,
         hangs("/net"),
@@ -233,7 +233,7 @@ proptest! {
             parent,
             device: (0, device),
             point: point.into_bytes(),
-            kind: Kind::MayHang,
+            kind: MountKind::MayHang,
             type_name: "x".into(),
             read_only: false,
             source: Vec::new(),

@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use std::fs;
 use std::path::Path;
 
-fn link(state: &'static str, carrier: Option<u8>, speed_mbit: Option<u32>) -> Link {
-    Link {
+fn link(state: &'static str, carrier: Option<u8>, speed_mbit: Option<u32>) -> InterfaceLink {
+    InterfaceLink {
         state: Some(state),
         carrier,
         speed_mbit,
@@ -16,16 +16,25 @@ fn link(state: &'static str, carrier: Option<u8>, speed_mbit: Option<u32>) -> Li
 #[test]
 fn what_the_kernel_writes() {
     let gigabit = link("up", Some(1), Some(1000));
-    assert_eq!(Link::parse(b"up\n", b"1\n", b"1000\n"), gigabit);
+    assert_eq!(InterfaceLink::parse(b"up\n", b"1\n", b"1000\n"), gigabit);
     let virtio = link("up", Some(1), None);
-    assert_eq!(Link::parse(b"up\n", b"1\n", b"-1\n"), virtio);
+    assert_eq!(InterfaceLink::parse(b"up\n", b"1\n", b"-1\n"), virtio);
     let unplugged = link("down", Some(0), None);
-    assert_eq!(Link::parse(b"down\n", b"0\n", b"4294967295\n"), unplugged);
+    assert_eq!(
+        InterfaceLink::parse(b"down\n", b"0\n", b"4294967295\n"),
+        unplugged
+    );
     // Down: neither can be read.
-    assert_eq!(Link::parse(b"down\n", b"", b""), link("down", None, None));
+    assert_eq!(
+        InterfaceLink::parse(b"down\n", b"", b""),
+        link("down", None, None)
+    );
     for state in STATES {
         let text = format!("{state}\n");
-        assert_eq!(Link::parse(text.as_bytes(), b"", b"").state, Some(state));
+        assert_eq!(
+            InterfaceLink::parse(text.as_bytes(), b"", b"").state,
+            Some(state)
+        );
     }
 }
 
@@ -46,12 +55,12 @@ fn what_it_never_writes_is_not_known() {
         "99999999999999999999\n",
     ] {
         let text = text.as_bytes();
-        let known = Link::parse(text, text, text);
+        let known = InterfaceLink::parse(text, text, text);
         // 2 Mbit/s is a speed.
         let slow = (text == b"2\n").then_some(2);
-        let expected = Link {
+        let expected = InterfaceLink {
             speed_mbit: slow,
-            ..Link::default()
+            ..InterfaceLink::default()
         };
         assert_eq!(known, expected, "{text:?}");
     }
@@ -86,7 +95,7 @@ impl Bench {
     }
 
     /// What is known if it is asked at once. On a busy machine the thread may be late.
-    fn links(&mut self, names: &[&str]) -> Vec<Link> {
+    fn links(&mut self, names: &[&str]) -> Vec<InterfaceLink> {
         let bytes = || names.iter().map(|name| name.as_bytes());
         loop {
             self.links.refresh(self.now, true, bytes());
@@ -106,13 +115,16 @@ fn links_are_found_by_name() {
     bench.write("b", "operstate", "down\n");
     let a = link("up", Some(1), Some(2500));
     let b = link("down", None, None);
-    assert_eq!(bench.links(&["b", "a", "c"]), [b, a, Link::default()]);
+    assert_eq!(
+        bench.links(&["b", "a", "c"]),
+        [b, a, InterfaceLink::default()]
+    );
     for (name, link) in [
         ("a", a),
         ("a", a),
-        ("c", Link::default()),
+        ("c", InterfaceLink::default()),
         ("b", b),
-        ("d", Link::default()),
+        ("d", InterfaceLink::default()),
     ] {
         assert_eq!(bench.links.of(bench.now, name.as_bytes()), link);
     }
@@ -145,7 +157,7 @@ fn odd_files_are_not_known_and_odd_names_lead_nowhere() {
     let known = bench.links(&names);
     let up = link("up", None, None);
     assert_eq!(known[..2], [up, up]);
-    assert_eq!(known[2..], [Link::default(); 6]);
+    assert_eq!(known[2..], [InterfaceLink::default(); 6]);
 }
 
 #[test]
@@ -165,6 +177,6 @@ fn no_link_of_ours_is_shown_for_another_host() {
 proptest! {
     #[test]
     fn junk_never_panics(state: Vec<u8>, carrier: Vec<u8>, speed: Vec<u8>) {
-        Link::parse(&state, &carrier, &speed);
+        InterfaceLink::parse(&state, &carrier, &speed);
     }
 }

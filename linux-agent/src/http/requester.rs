@@ -8,7 +8,7 @@ use ureq::http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header
 use ureq::unversioned::transport::Connector;
 use ureq::{Agent, AsSendBody, Body};
 
-use crate::http::access::Access;
+use crate::http::access::Credentials;
 use crate::http::buffers::MAX_HEAD;
 use crate::http::connect::Addresses;
 use crate::http::document::encoding;
@@ -24,7 +24,7 @@ use crate::settings::Server;
 pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
 /// What requests to a server are sent with.
-pub struct Session {
+pub struct Requester {
     pub server: Server,
     parts: Mutex<Parts>,
 }
@@ -34,10 +34,10 @@ struct Parts {
     agent: Agent,
     /// The connections were given; a new certificate changes nothing.
     stays: bool,
-    access: Access,
+    access: Credentials,
 }
 
-impl Session {
+impl Requester {
     /// Connects when it is asked to.
     pub fn new(server: &Server) -> Self {
         Self::with(agent(server, None), false, server)
@@ -49,12 +49,12 @@ impl Session {
     }
 
     fn with(agent: Agent, stays: bool, server: &Server) -> Self {
-        Session {
+        Requester {
             server: server.clone(),
             parts: Mutex::new(Parts {
                 agent,
                 stays,
-                access: Access::new(server),
+                access: Credentials::new(server),
             }),
         }
     }

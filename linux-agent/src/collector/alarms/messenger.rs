@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use ureq::http::Method;
 
-use super::outbox::Entry;
+use super::outbox::OutboxEntry;
 use super::{mail, webhook};
-use crate::collector::settings::notify::Target;
+use crate::collector::settings::notify::NotifyTarget;
 use crate::http::outbound::Outbound;
 
 pub use super::mail::TIMEOUT as MAIL_TIMEOUT;
@@ -20,7 +20,7 @@ pub use super::webhook::TIMEOUT as WEBHOOK_TIMEOUT;
 pub const HEARTBEAT_EVERY: Duration = Duration::from_secs(60);
 
 /// Delivers messages. The thread ends when this is dropped.
-pub struct Courier {
+pub struct Messenger {
     errands: Sender<Errand>,
     done: Arc<Mutex<Vec<Done>>>,
 }
@@ -29,33 +29,33 @@ pub struct Courier {
 pub type Done = (i64, Result<(), String>);
 
 struct Errand {
-    target: Target,
-    entry: Entry,
+    target: NotifyTarget,
+    entry: OutboxEntry,
 }
 
-impl Courier {
+impl Messenger {
     /// Starts the thread.
-    pub fn start() -> io::Result<Courier> {
+    pub fn start() -> io::Result<Messenger> {
         let (errands, inbox) = mpsc::channel::<Errand>();
         let done: Arc<Mutex<Vec<Done>>> = Arc::default();
         let results = Arc::clone(&done);
         std::thread::Builder::new()
-            .name("courier".to_owned())
+            .name("messenger".to_owned())
             .spawn(move || {
                 for Errand { target, entry } in inbox {
                     let result = match &target {
-                        Target::Webhook(webhook) => webhook::deliver(webhook, &entry),
-                        Target::Mail(mail) => mail::deliver(mail, &entry),
+                        NotifyTarget::Webhook(webhook) => webhook::deliver(webhook, &entry),
+                        NotifyTarget::Mail(mail) => mail::deliver(mail, &entry),
                     };
                     let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
                     results.push((entry.id, result));
                 }
             })?;
-        Ok(Courier { errands, done })
+        Ok(Messenger { errands, done })
     }
 
     /// Has a message delivered.
-    pub fn send(&self, target: Target, entry: Entry) {
+    pub fn send(&self, target: NotifyTarget, entry: OutboxEntry) {
         // The thread ends only with this.
         let _ = self.errands.send(Errand { target, entry });
     }
