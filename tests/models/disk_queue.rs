@@ -3,12 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::disk::{Fault, MemoryFolder};
 use mote_agent::account::Account;
 use mote_agent::delivery::uplink::{Next, Uplink};
 use mote_agent::http::outcome::Outcome;
 use mote_agent::queue::{Chore, Disk, FileName, Queue, Storage, Whose};
 use mote_core::Uptime;
+use mote_test_disk::{Fault, MemoryFolder};
 use proptest::prelude::*;
 
 /// Small, so that a short workload fills some segments of 1/16 of it.

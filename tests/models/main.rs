@@ -3,7 +3,6 @@
 // clippy.toml allows these in tests, but clippy does not count a test's helpers as such.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod disk;
 mod disk_queue;
 mod fleet;
 mod node;

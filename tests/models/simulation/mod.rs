@@ -13,7 +13,6 @@ use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 
-use crate::disk::{Fault, MemoryFolder};
 use mote_agent::account::Account;
 use mote_agent::delivery::dispatch::{Dispatcher, Job};
 use mote_agent::delivery::uplink::Uplink;
@@ -22,6 +21,7 @@ use mote_agent::http::outcome::Outcome;
 use mote_agent::orders::{self, HostMonitor};
 use mote_agent::queue::{Chore, Disk, Queue, Whose};
 use mote_core::{Action, ClientId, Envelope, Failure, Interval, SlotId, Stamp, Uptime};
+use mote_test_disk::{Fault, MemoryFolder};
 use mote_test_support::dice::Dice;
 use server::Server;
 

@@ -25,7 +25,7 @@ mod overview;
 mod parameters;
 pub(crate) mod places;
 mod reader;
-mod refusal;
+pub(crate) mod refusal;
 pub(crate) mod reports;
 mod series;
 mod services;

@@ -15,7 +15,9 @@ pub const MAX_WINDOW_BYTES: u64 = 8 << 20;
 /// How a body is packed.
 #[derive(Clone, Copy)]
 pub enum Coding {
+    /// RFC 1952.
     Gzip,
+    /// RFC 8878.
     Zstd,
 }
 

@@ -1,21 +1,14 @@
 //! What agents post to the collector. The input is the body, in JSON or as form fields.
 #![no_main]
 
-// The parser alone: the library has it only together with the collector, and so with SQLite.
-#[path = "../../../../linux-agent/src/collector/data.rs"]
-mod data;
-#[allow(dead_code)]
-#[path = "../../../../linux-agent/src/collector/report.rs"]
-mod report;
-
 use libfuzzer_sys::{Corpus, fuzz_target};
-use mote_agent::{client_name, protocol};
+use mote_agent::collector::{CollectedReport, MAX_BOOT_BYTES, TIME_S};
+use mote_agent::protocol;
 use mote_fuzz::assert_is_sentence;
-use report::{MAX_BOOT_BYTES, Report, TIME_S};
 use serde_json::{Map, Value, json};
 
 fuzz_target!(|body: &[u8]| -> Corpus {
-    let report = match Report::parse(body) {
+    let report = match CollectedReport::parse(body) {
         Ok(report) => report,
         Err(error) => {
             assert_is_sentence(&error);
@@ -42,7 +35,7 @@ fuzz_target!(|body: &[u8]| -> Corpus {
     });
     let data = format!("\"data\":{}", report.data.get());
     let text = text.to_string().replacen("\"data\":null", &data, 1);
-    let again = Report::parse(text.as_bytes()).unwrap();
+    let again = CollectedReport::parse(text.as_bytes()).unwrap();
     assert_eq!(again.client_id, report.client_id);
     assert_eq!(again.service_name, report.service_name);
     assert_eq!(again.data.get(), report.data.get());

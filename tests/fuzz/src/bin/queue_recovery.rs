@@ -1,16 +1,12 @@
 //! What an agent finds in the queue's folder. The input are the contents of its files, each after the byte 0.
 #![no_main]
 
-#[allow(dead_code)] // The models use the rest.
-#[path = "../../../models/disk.rs"]
-mod disk;
-
-use disk::MemoryFolder;
 use libfuzzer_sys::fuzz_target;
 use mote_agent::delivery::uplink::{Next, Uplink};
 use mote_agent::http::outcome::Outcome;
 use mote_agent::queue::{Chore, Disk, FileName, Queue, Storage, Whose};
 use mote_core::Uptime;
+use mote_test_disk::MemoryFolder;
 
 /// Of the files, in the order of the input.
 const NAMES: [FileName; 4] = [
