@@ -26,6 +26,7 @@ mod reload;
 mod running;
 mod said;
 mod sessions;
+mod ten_hosts;
 mod tls;
 mod tokens;
 mod words;

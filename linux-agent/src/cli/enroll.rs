@@ -2,6 +2,9 @@
 //!
 //! Everything that can fail on this host is tried before the code is spent. Neither code nor token is ever shown.
 
+mod authority;
+mod unspent;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Read};
@@ -10,11 +13,13 @@ use std::path::{Path, PathBuf};
 use nix::unistd::{Uid, User};
 use serde::Deserialize;
 
-use super::outcome::{ANSWER_TIME, Failed, exit, failed, say};
+use authority::Authority;
+use unspent::{UNSPENT, already_there, in_time};
+
+use super::outcome::{Failed, exit, failed, say};
 use super::source::Source;
 use crate::http::Client;
 use crate::settings::{ClientName, SYSTEM_USER, Server, Settings, rules};
-use crate::system::attempt;
 use crate::system::files::FileError;
 use crate::system::places::SYSTEM_FOLDER;
 use crate::system::privileges;
@@ -22,9 +27,6 @@ use crate::system::secret::{NewFile, Token};
 
 /// A code may have this many bytes.
 pub const MAX_CODE: usize = 256;
-
-/// What is said as long as another attempt costs nothing.
-const UNSPENT: &str = "the code is not used yet";
 
 /// What a server answers to a code.
 #[derive(Deserialize)]
@@ -84,6 +86,11 @@ pub fn enroll(source: &Source, asked: &Enrolment<'_>, force: bool) -> Result<(),
         Site::Old(_) => None,
     };
 
+    let authority = match (&site, &server.ca_file) {
+        (Site::New(file), Some(from)) => Some(Authority::beside(file, from, force)?),
+        _ => None,
+    };
+
     let (id, secret) = exchange(&server, &code, claimed.as_ref())?;
     token
         .write(&format!("{}\n", secret.expose()), force)
@@ -92,7 +99,10 @@ pub fn enroll(source: &Source, asked: &Enrolment<'_>, force: bool) -> Result<(),
             _ => no_file(&token_file, error),
         })?;
     if let Some((file, new)) = settings {
-        let written = new.write(&settings_text(&id, &server, keeper.as_ref()), false);
+        let ca_file = authority.as_ref().map(|it| it.name.as_str());
+        let text = settings_text(&id, &server.url, ca_file, keeper.as_ref());
+        let written = authority.map_or(Ok(()), Authority::write);
+        let written = written.and_then(|()| new.write(&text, false));
         written.map_err(|error| no_file(file, error))?;
     }
     say(&format!(
@@ -125,18 +135,6 @@ fn server(url: &str, ca_file: Option<&Path>) -> Result<Server, Failed> {
     }
     crate::http::access::check_in_time(&server).map_err(usage_of)?;
     Ok(server)
-}
-
-/// Looks at `path`, unless the file system that it is on hangs.
-fn in_time<T: Send + 'static>(
-    path: &Path,
-    look: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Failed> {
-    attempt::within(ANSWER_TIME, look).ok_or_else(|| {
-        let path = path.display();
-        let sentence = format!("{path} is on a file system that does not answer; {UNSPENT}");
-        failed(exit::FAILED, sentence)
-    })
 }
 
 fn usage_of(error: impl std::fmt::Display) -> Failed {
@@ -285,7 +283,7 @@ fn exchange(
     Ok((enrolled.client_id, token))
 }
 
-fn settings_text(id: &ClientName, server: &Server, user: Option<&User>) -> String {
+fn settings_text(id: &ClientName, url: &str, ca_file: Option<&str>, user: Option<&User>) -> String {
     let id = match id {
         ClientName::Number(number) => number.to_string(),
         ClientName::Name(name) => quoted(name),
@@ -293,9 +291,9 @@ fn settings_text(id: &ClientName, server: &Server, user: Option<&User>) -> Strin
     let user = user.map_or_else(String::new, |it| format!("user = {}\n", quoted(&it.name)));
     let mut text = format!(
         "# Made by `mote enroll`. Other keys have their defaults.\nclient_id = {id}\n{user}\n[server]\nurl = {}\ntoken_file = \"token\"\n",
-        quoted(&server.url)
+        quoted(url)
     );
-    if let Some(file) = server.ca_file.as_deref().and_then(Path::to_str) {
+    if let Some(file) = ca_file {
         // Writing to a string does not fail.
         let _ = writeln!(text, "ca_file = {}", quoted(file));
     }
@@ -325,7 +323,11 @@ fn compare(settings: &Settings, id: &ClientName, server: &Server) -> Result<(), 
         changes.push("`token_file = \"token\"` in [server]".to_owned());
     }
     let new = server.ca_file.as_ref();
-    if let Some(file) = new.filter(|_| own.is_some_and(|own| own.ca_file.as_ref() != new)) {
+    let is_new = |file: &&PathBuf| match own.and_then(|own| own.ca_file.as_ref()) {
+        Some(own) => own != *file && !authority::are_alike(own, file),
+        None => own.is_some(),
+    };
+    if let Some(file) = new.filter(is_new) {
         let file = quoted(&file.display().to_string());
         changes.push(format!("`ca_file = {file}` in [server]"));
     }
@@ -338,14 +340,6 @@ fn compare(settings: &Settings, id: &ClientName, server: &Server) -> Result<(), 
         changes.join(" and ")
     );
     Err(failed(exit::SETTINGS, sentence))
-}
-
-fn already_there(path: &Path) -> Failed {
-    let path = path.display();
-    failed(
-        exit::FAILED,
-        format!("{path} is there already; with --force it is replaced"),
-    )
 }
 
 #[cfg(test)]

@@ -81,13 +81,20 @@ fn a_new_host_is_enrolled_with_one_command() {
     let token = path("etc/token");
     assert_eq!(fs::read_to_string(&token).unwrap(), format!("{TOKEN}\n"));
     assert_eq!(fs::metadata(&token).unwrap().mode() & 0o7777, 0o600);
-    assert_eq!(fs::read_dir(path("etc")).unwrap().count(), 2);
+    // With the authority: the agent may not be able to read the one that was named.
+    assert_eq!(fs::read_dir(path("etc")).unwrap().count(), 3);
+    assert_eq!(
+        fs::read_to_string(path("etc/ca.pem")).unwrap(),
+        authority.pem()
+    );
+    fs::rename(path("ca.pem"), path("gone.pem")).unwrap();
     let said = mote_test_support::site::said(mote().args(["--config", &config, "check"]));
     assert_eq!((said.code, &*said.err), (0, ""), "{said:?}");
     assert!(
         said.out.contains("client web 1 monitors 1 services"),
         "{said:?}"
     );
+    fs::rename(path("gone.pem"), path("ca.pem")).unwrap();
 
     // A second enrolment would replace the token.
     let said = enroll(&[&url, "--code", CODE, "--ca-file", &ca, "--config", &config]);

@@ -1,10 +1,15 @@
 use super::*;
+use std::os::unix::fs::MetadataExt;
 
 #[test]
 fn an_agent_that_root_enrols_runs_as_the_user_who_may_read_its_token() {
     let user = User::from_uid(Uid::effective()).unwrap().unwrap();
-    let server = Server::at("http://127.0.0.1", None);
-    let text = settings_text(&ClientName::Number(1), &server, Some(&user));
+    let text = settings_text(
+        &ClientName::Number(1),
+        "http://127.0.0.1",
+        None,
+        Some(&user),
+    );
     let file = Path::new("/etc/mote/agent.toml");
     let settings = Settings::parse(file, Path::new("/etc/mote"), &text, &[]).unwrap();
     assert_eq!(settings.user, Some(user.name));
@@ -22,7 +27,7 @@ fn settings_that_are_made_are_valid() {
         ClientName::Number(u32::MAX),
         ClientName::Name("a \"b\" \\ ä".to_owned()),
     ] {
-        fs::write(&file, settings_text(&id, &Server::at(url, None), None)).unwrap();
+        fs::write(&file, settings_text(&id, url, None, None)).unwrap();
         let settings = Settings::load_with(Some(&file), &[], []).unwrap();
         assert_eq!(settings.client_id, id);
         let server = settings.server().unwrap();
@@ -37,11 +42,48 @@ fn settings_that_are_made_are_valid() {
 fn an_authority_stays_in_the_settings() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("agent.toml");
-    let ca_file = PathBuf::from("/a \"b\"\u{7f}\t.pem");
-    let server = Server::at("https://h", Some(ca_file.clone()));
-    fs::write(&file, settings_text(&ClientName::Number(1), &server, None)).unwrap();
+    let name = "a \"b\"\u{7f}\t.pem";
+    let text = settings_text(&ClientName::Number(1), "https://h", Some(name), None);
+    fs::write(&file, text).unwrap();
     let settings = Settings::load_with(Some(&file), &[], []).unwrap();
-    assert_eq!(settings.server().unwrap().ca_file, Some(ca_file));
+    let ca_file = settings.server().unwrap().ca_file.clone().unwrap();
+    assert_eq!(ca_file, folder.path().canonicalize().unwrap().join(name));
+}
+
+#[test]
+fn a_copy_of_the_authority_stands_beside_the_settings() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    fs::create_dir(path("etc")).unwrap();
+    let (settings, copy) = (path("etc/agent.toml"), path("etc/ca.pem"));
+    fs::write(path("server.pem"), "one").unwrap();
+    let beside = |from: &str, force| Authority::beside(&settings, &path(from), force);
+    let write = |from: &str, force| {
+        let authority = beside(from, force).unwrap();
+        let name = authority.name.clone();
+        authority.write().unwrap();
+        (name, fs::read_to_string(&copy).unwrap())
+    };
+    let one = ("ca.pem".to_owned(), "one".to_owned());
+    // Until it is written there is none, and nothing of it is left.
+    drop(beside("server.pem", false).unwrap());
+    assert_eq!(fs::read_dir(path("etc")).unwrap().count(), 0);
+    assert_eq!(write("server.pem", false), one);
+    assert_eq!(write("server.pem", false), one);
+    assert_eq!(fs::metadata(&copy).unwrap().mode() & 0o7777, 0o644);
+    // Another one is not replaced unasked.
+    fs::write(path("server.pem"), b"two \xff").unwrap();
+    let failed = beside("server.pem", false).err().unwrap();
+    assert!(
+        failed
+            .sentence
+            .contains("ca.pem is there already; with --force")
+    );
+    assert_eq!(write("server.pem", true).1, "two \u{fffd}");
+    // One that stands there needs no copy.
+    fs::write(path("etc/own.pem"), "three").unwrap();
+    assert_eq!(beside("etc/own.pem", false).unwrap().name, "own.pem");
+    assert!(beside("missing.pem", false).is_err());
 }
 
 #[test]
