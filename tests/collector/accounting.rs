@@ -2,6 +2,7 @@
 
 use std::sync::mpsc;
 
+use rusqlite::Connection;
 use serde_json::{Value, json};
 
 use super::running::post_head;
@@ -54,6 +55,30 @@ fn duplicates_and_gaps_are_counted_across_a_kill_and_a_restart() {
     let account = account(&collector);
     assert_eq!(account["gaps"], 3);
     assert_eq!(account["runs"][1]["first"], 0);
+}
+
+#[test]
+fn the_last_loss_is_told_with_its_time_and_its_end() {
+    let collector = Program::new(TOML);
+    deliver(&collector, "a", &[0, 5]);
+    let told = || account(&collector)["lost"].clone();
+    assert_eq!(told(), Value::Null);
+    let database = Connection::open(collector.folder.path().join("reports.db")).unwrap();
+    let alarm = |id: u32, name: &str, times: &str| {
+        let sql = format!(
+            "INSERT INTO alarms (id, name, client, item, severity, began_ms, fired_ms, ended_ms, text, told)
+             VALUES ({id}, '{name}', '1', '', 'warning', {times}, '', '')"
+        );
+        database.execute(&sql, []).unwrap();
+    };
+    // It never fired, or is another one.
+    alarm(901, "lost", "1000, NULL, NULL");
+    alarm(902, "late", "2000, 2000, NULL");
+    assert_eq!(told(), Value::Null);
+    alarm(903, "lost", "3000, 3500, 9000");
+    assert_eq!(told(), json!({"since": 3.5, "until": 9.0}));
+    alarm(904, "lost", "11000, 12000, NULL");
+    assert_eq!(told(), json!({"since": 12.0}));
 }
 
 #[test]

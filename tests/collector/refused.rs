@@ -79,6 +79,33 @@ fn a_session_that_cannot_be_closed_on_disk_stays_open() {
 }
 
 #[test]
+fn a_message_that_is_not_on_disk_is_shown_beside_its_alarm() {
+    let collector = Program::new(
+        "listen = \"127.0.0.1:0\"\ndatabase = \"reports.db\"\n[hosts.web]\nid = 1\n\
+         [notify.ops]\nwebhook = \"http://127.0.0.1:1/\"\n\
+         [alarms.hot]\nservice = \"S\"\nfield = \"x\"\nabove = 5\n",
+    );
+    refuse(&collector, "outbox");
+    let report = json!({"client_id": 1, "service_name": "S", "data": {"x": 7}});
+    assert_eq!(collector.report("", &report).status, 200);
+    let sent = wait_for("a message that was tried", DEADLINE, || {
+        let alarms = collector.get("/api/alarms", "").json();
+        let sent = alarms["active"][0]["sent"].clone();
+        (sent[0]["tries"].as_u64()? > 0).then_some(sent)
+    });
+    assert_eq!(
+        (&sent[0]["to"], &sent[0]["state"]),
+        (&json!("ops"), &json!("waiting"))
+    );
+    assert_eq!(sent.as_array().unwrap().len(), 1);
+    let kept = database(&collector);
+    let count = kept.query_row("SELECT count(*) FROM outbox", [], |row| {
+        row.get::<_, i64>(0)
+    });
+    assert_eq!(count.unwrap(), 0);
+}
+
+#[test]
 fn the_end_of_a_session_whose_user_is_gone_reaches_the_disk_in_the_end() {
     let users = user("ada", "admin", "correct horse battery");
     let bob = user("bob", "admin", "correct horse battery");

@@ -3,6 +3,7 @@
 // clippy.toml allows these in tests, but clippy does not count a test's helpers as such.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod account;
 mod add;
 mod alarms;
 mod charts;

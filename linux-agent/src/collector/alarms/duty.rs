@@ -11,7 +11,7 @@ use super::machine::{Phase, Told};
 use super::message::in_a_line;
 use super::messenger::{Heartbeat, Messenger};
 use super::moment::Now;
-use super::outbox::Outbox;
+use super::outbox::{Outbox, OutboxEntry};
 use super::records::{self, AlarmRecord, Left};
 use super::silences::Silence;
 use super::state::{AlarmState, SharedAlarms};
@@ -151,6 +151,20 @@ impl Alarms {
         let mut state = self.state();
         state.engine.silences.pass(now());
         state.engine.silences.all().cloned().collect()
+    }
+
+    /// The messages about any of these alarms that are not on disk as they are now.
+    pub fn unwritten_messages(&self, alarms: &[i64]) -> Vec<OutboxEntry> {
+        let state = self.state();
+        let unwritten = state.unwritten.iter().chain(state.engine.records());
+        let unwritten = unwritten.filter_map(|it| match it {
+            AlarmRecord::Message(entry) => Some(entry),
+            _ => None,
+        });
+        let all = unwritten.chain(state.outbox.waiting());
+        all.filter(|it| it.letter.ids.iter().any(|id| alarms.contains(id)))
+            .cloned()
+            .collect()
     }
 
     /// Who hears of alarms.

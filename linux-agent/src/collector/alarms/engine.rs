@@ -104,6 +104,11 @@ impl Engine {
         std::mem::take(&mut self.records)
     }
 
+    /// What is to be written.
+    pub fn records(&self) -> impl Iterator<Item = &AlarmRecord> {
+        self.records.iter()
+    }
+
     /// Notes that something is to be written.
     pub fn record(&mut self, record: AlarmRecord) {
         self.records.push(record);

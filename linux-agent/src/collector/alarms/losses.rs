@@ -6,6 +6,10 @@
 
 use std::collections::BTreeMap;
 
+use rusqlite::{Connection, Row};
+
+use crate::client_name::ClientName;
+
 /// A gap of which nothing was filled for so long is a loss, in milliseconds.
 pub const SETTLED_MS: i64 = 600_000;
 
@@ -80,6 +84,21 @@ impl Losses {
         self.lost = lost;
         lost
     }
+}
+
+/// Of each client, when the alarm about lost reports fired last, and when that ended.
+pub fn read_last(
+    connection: &Connection,
+) -> rusqlite::Result<BTreeMap<ClientName, (i64, Option<i64>)>> {
+    // Beside max(), SQLite gives the other columns of that row.
+    let sql = "SELECT client, fired_ms, ended_ms, max(id) FROM alarms
+        WHERE name = 'lost' AND fired_ms IS NOT NULL AND client IS NOT NULL GROUP BY client";
+    let alarm = |row: &Row<'_>| {
+        let client = ClientName::from_text(&row.get::<_, String>(0)?);
+        Ok((client, (row.get(1)?, row.get(2)?)))
+    };
+    let mut statement = connection.prepare_cached(sql)?;
+    statement.query_map([], alarm)?.collect()
 }
 
 #[cfg(test)]

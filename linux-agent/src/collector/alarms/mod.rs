@@ -17,7 +17,7 @@ pub(crate) mod engine;
 pub(crate) mod figures;
 mod forecast;
 mod judge;
-mod losses;
+pub(crate) mod losses;
 pub(crate) mod machine;
 mod mail;
 pub(crate) mod message;

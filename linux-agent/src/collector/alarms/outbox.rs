@@ -154,6 +154,11 @@ impl Outbox {
         changed
     }
 
+    /// Those that have not arrived.
+    pub fn waiting(&self) -> impl Iterator<Item = &OutboxEntry> {
+        self.waiting.values().map(|it| &it.entry)
+    }
+
     /// Those to try now, and those that are given up: they are too old, or nobody is there any more to get them.
     pub fn due(
         &mut self,

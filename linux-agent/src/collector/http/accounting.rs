@@ -8,6 +8,7 @@ use super::app::SharedApp;
 use super::parameters::only;
 use super::reader::{Reader, UrlQuery};
 use super::refusal::Refusal;
+use crate::collector::alarms::losses;
 use crate::collector::now::now_ms;
 use crate::collector::store::runs::ClientRuns;
 use crate::collector::watch::Twin;
@@ -26,6 +27,28 @@ struct ClientAccount {
     /// The two agents that report with this id, if there are two.
     #[serde(skip_serializing_if = "Option::is_none")]
     twins: Option<[Twin; 2]>,
+    /// The last alarm about lost reports, if there was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lost: Option<Lost>,
+}
+
+/// Times are in seconds since 1970-01-01 00:00 UTC.
+#[derive(Serialize)]
+struct Lost {
+    since: f64,
+    /// Not before it is an hour since the last loss.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<f64>,
+}
+
+impl Lost {
+    fn of(&(since_ms, until_ms): &(i64, Option<i64>)) -> Lost {
+        let seconds = |ms: i64| ms as f64 / 1000.0;
+        Lost {
+            since: seconds(since_ms),
+            until: until_ms.map(seconds),
+        }
+    }
 }
 
 /// What the query may say.
@@ -46,6 +69,7 @@ pub async fn accounting(
         None => rules.hosts.keys().cloned().collect(),
     };
     let accounting = app.store.accounting(clients).await?;
+    let lost = app.store.look_up(losses::read_last).await?;
     let now_ms = now_ms();
     let is_known = |it: &ClientRuns| {
         !it.runs.is_empty() || it.unnumbered > 0 || rules.hosts.contains_key(&it.client_id)
@@ -55,6 +79,7 @@ pub async fn accounting(
         .filter(is_known)
         .map(|runs| ClientAccount {
             twins: app.watch.twins(&runs.client_id, now_ms),
+            lost: lost.get(&runs.client_id).map(Lost::of),
             runs,
         });
     Ok(Json(Answer {

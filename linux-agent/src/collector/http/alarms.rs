@@ -147,18 +147,23 @@ pub async fn alarms(
         )
     });
     let ids: Vec<i64> = open.iter().map(|it| it.row.id).collect();
-    let client = only.clone();
+    let (client, of_open) = (only.clone(), ids.clone());
     let (history, messages) = app
         .store
         .look_up(move |connection| {
             let history = records::read_history(connection, client.as_ref(), before, limit)?;
-            let ids: Vec<i64> = history.iter().map(|it| it.id).chain(ids).collect();
+            let ids: Vec<i64> = history.iter().map(|it| it.id).chain(of_open).collect();
             let messages = records::read_messages(connection, &ids, MAX_MESSAGES)?;
             Ok((history, messages))
         })
         .await?;
+    // What waits for a database that takes nothing is newer than what it has.
+    let ids: Vec<i64> = history.iter().map(|it| it.id).chain(ids).collect();
+    let waiting = app.alarms.unwritten_messages(&ids);
+    let messages = messages.into_iter().chain(waiting);
+    let messages: BTreeMap<i64, OutboxEntry> = messages.map(|it| (it.id, it)).collect();
     let mut sent: BTreeMap<i64, Vec<Sent>> = BTreeMap::new();
-    for entry in messages {
+    for entry in messages.into_values().rev() {
         let one = Sent::of(&entry);
         for id in &entry.letter.ids {
             sent.entry(*id).or_default().push(one.clone());

@@ -273,7 +273,10 @@ export class HostView {
 const rank = (section) => rankOf(section.service.plugin) + (section.charts?.length ? 0 : 1000);
 
 function accountContent(account) {
-  const missing = account.gaps === 0 ? "None is missing" : `${count(account.gaps, "report")} never came`;
+  const { lost } = account;
+  const now = Date.now() / 1000;
+  const told = !lost ? "" : lost.until ? ` (the last loss was told ${instant(lost.since, now)}, and there was none in the hour before ${instant(lost.until, now)})` : `: lost since ${instant(lost.since, now)}`;
+  const missing = account.gaps === 0 ? "None is missing" : `${count(account.gaps, "report")} never came${told}`;
   const extra = [
     account.duplicates > 0 && `${count(account.duplicates, "report")} came twice and ${account.duplicates === 1 ? "was" : "were"} kept once`,
     account.unnumbered > 0 && `${count(account.unnumbered, "report")} had no number`,
@@ -284,7 +287,7 @@ function accountContent(account) {
   const rows = runs.map((it) => el("tr", {}, el("th", { scope: "row" }, it.boot), [it.received, it.gaps, it.duplicates].map((value) => el("td", {}, String(value)))));
   const heads = ["Run", "Came", "Never came", "Came twice"].map((name) => el("th", { scope: "col" }, name));
   return [
-    el("p", { class: account.gaps > 0 ? "error" : "" }, sentence),
+    el("p", { class: account.gaps > 0 && lost && !lost.until ? "error" : "" }, sentence),
     account.twins && el("p", { class: "error" }, `Two agents report with this id: ${account.twins.map((it) => `${it.address} (run ${it.boot})`).join(" and ")}. Give one of them an id of its own.`),
     el("div", { class: "scrolls", tabindex: "0", role: "region", "aria-label": "Runs" }, el("table", {}, el("thead", {}, el("tr", {}, heads)), el("tbody", {}, rows))),
     left > 0 && el("p", { class: "note" }, `${count(left, "earlier run")} ${left === 1 ? "is" : "are"} in the sums.`),
