@@ -1,5 +1,7 @@
 //! How a running agent is: the document behind `mote status`.
 
+mod server;
+
 use std::fmt::Write;
 use std::time::Instant;
 
@@ -7,11 +9,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::agent::sampling::Sampling;
 use crate::delivery::Courier;
-use crate::delivery::health::Health;
 use crate::gateway::{Gateway, View};
 use crate::orders::Plugin;
+use crate::queue::Whose;
 use crate::settings::Settings;
 use crate::system::clock;
+
+use server::seconds;
+pub use server::{ServerStatus, UntakenStatus};
 
 /// The state of an agent at one instant.
 #[derive(Debug, Serialize, Deserialize)]
@@ -35,31 +40,6 @@ pub struct Status {
     /// The boards on serial ports.
     #[serde(default)]
     pub boards: Vec<BoardStatus>,
-}
-
-/// What the agent knows of its server.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct ServerStatus {
-    /// Its address.
-    pub url: String,
-    /// Whether it took the last report and its services document is followed.
-    pub healthy: bool,
-    /// When a call succeeded last, in Unix seconds.
-    pub answered: Option<f64>,
-    /// How long its last answer to a report took, in milliseconds.
-    pub latency_ms: Option<u32>,
-    /// Why the last report was not taken.
-    pub error: Option<String>,
-    /// Why its services document is not followed.
-    pub services_error: Option<String>,
-    /// Why a file with token or certificates is not used. What it held before still is.
-    #[serde(default)]
-    pub access_error: Option<String>,
-    /// Whether it refuses this client's token, or wants one.
-    #[serde(default)]
-    pub denies_token: bool,
-    /// Which report was given up last, and why.
-    pub given_up: Option<String>,
 }
 
 /// `sampled = acknowledged + queued + dropped`, over all runs since the queue began.
@@ -154,15 +134,20 @@ impl Status {
             courier.with_uplink(|uplink| (uplink.account(), uplink.queue_bytes()));
         let now = clock::uptime();
         let dropped = account.dropped;
+        let id = settings.client_id.id();
+        let is_ordered = |key| {
+            let mut names = sampling.monitor().entries().map(|(_, it)| &it.service.name);
+            names.any(|name| Whose::of(&id, name).key == key)
+        };
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             uptime_s: began.elapsed().as_secs(),
             client_id: settings.client_id.to_string(),
             boot: sampling.boot().to_owned(),
-            server: settings
-                .server()
-                .map(|server| courier.with_health(|health| ServerStatus::of(&server.url, health))),
+            server: settings.server().map(|server| {
+                courier.with_health(|health| ServerStatus::of(&server.url, health, is_ordered))
+            }),
             reports: Reports {
                 sampled: account.sampled,
                 acknowledged: account.acknowledged,
@@ -216,33 +201,7 @@ impl Status {
         )?;
         match &self.server {
             None => writeln!(out, "server: none, the services are in the settings")?,
-            Some(server) => {
-                write!(out, "server: {}", server.url)?;
-                match (&server.error, server.answered, server.latency_ms) {
-                    (Some(error), ..) => writeln!(out, " - {error}")?,
-                    (None, None, _) => writeln!(out, " - has not answered yet")?,
-                    (None, Some(_), None) => writeln!(out, " - answers")?,
-                    (None, Some(_), Some(ms)) => writeln!(out, " - answers in {ms} ms")?,
-                }
-                if let Some(error) = &server.services_error {
-                    writeln!(out, "services: {error}")?;
-                }
-                // An error of the last call says it already.
-                let shown = [&server.error, &server.services_error];
-                let is_shown = |sentence: &str| {
-                    shown
-                        .iter()
-                        .any(|it| it.as_deref().is_some_and(|it| it.contains(sentence)))
-                };
-                if let Some(sentence) = &server.access_error
-                    && !is_shown(sentence)
-                {
-                    writeln!(out, "access: {sentence}")?;
-                }
-                if let Some(sentence) = &server.given_up {
-                    writeln!(out, "last given up: {sentence}")?;
-                }
-            }
+            Some(server) => server.write(out)?,
         }
         let reports = &self.reports;
         let dropped: u64 = reports.dropped.values().sum();
@@ -348,28 +307,4 @@ impl BoardStatus {
             None => writeln!(out),
         }
     }
-}
-
-impl ServerStatus {
-    fn of(url: &str, health: &Health) -> Self {
-        let error = health.delivery.reason().map(str::to_owned);
-        let services_error = health.orders.reason().map(str::to_owned);
-        ServerStatus {
-            url: url.to_owned(),
-            healthy: error.is_none()
-                && services_error.is_none()
-                && health.answered_unix_ms.is_some(),
-            answered: health.answered_unix_ms.map(seconds),
-            latency_ms: health.latency_ms,
-            error,
-            services_error,
-            access_error: health.access.clone(),
-            denies_token: health.orders_denied || health.reports_denied,
-            given_up: health.given_up.as_ref().map(|it| it.sentence.clone()),
-        }
-    }
-}
-
-fn seconds(millis: u64) -> f64 {
-    millis as f64 / 1000.0
 }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::untaken::{FailedReport, Untaken};
 use crate::http::CallError;
 use crate::http::outcome::Outcome;
 use crate::system::clock;
@@ -24,9 +25,14 @@ pub struct Health {
     pub orders_denied: bool,
     /// It refused it when it got a report last.
     pub reports_denied: bool,
+    /// Services whose reports it does not take while it takes others.
+    pub untaken: Untaken,
     /// Which report was given up last, and why.
     pub given_up: Option<LastGivenUp>,
 }
+
+/// A server that asks for longer is not waited for before it is said.
+const LONG_RETRY: Duration = Duration::from_secs(30);
 
 /// The last report that was given up.
 #[derive(Debug)]
@@ -55,6 +61,38 @@ impl Health {
             }
             (_, Some(error)) => {
                 self.delivery.failed(error.to_string(), Instant::now());
+            }
+        }
+    }
+
+    /// Notes what became of a report of the service with this key and name.
+    pub(super) fn note_service(
+        &mut self,
+        key: u64,
+        name: &str,
+        outcome: Outcome,
+        error: Option<&CallError>,
+    ) {
+        let now = Instant::now();
+        match (outcome, error) {
+            (Outcome::Acknowledged, _) | (_, None) => {
+                self.untaken.took(key, now);
+            }
+            // That is about all services.
+            (Outcome::Unreachable, _) => {}
+            (_, Some(error)) => {
+                let is_put_off = matches!(
+                    outcome,
+                    Outcome::Busy { retry_after: Some(pause) } if pause > LONG_RETRY
+                );
+                let failure = FailedReport {
+                    key,
+                    name,
+                    reason: error.to_string(),
+                    is_denial: error.is_denial(),
+                    is_put_off,
+                };
+                self.untaken.failed(failure, now);
             }
         }
     }

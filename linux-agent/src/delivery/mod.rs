@@ -9,6 +9,7 @@ pub mod dispatch;
 mod failing;
 pub mod health;
 mod pace;
+pub mod untaken;
 pub mod uplink;
 mod workers;
 

@@ -196,6 +196,13 @@ impl Shared {
                     Some(error) => Some(error.to_string()),
                     None => state.health.delivery.reason().map(str::to_owned),
                 };
+                let health = &mut state.health;
+                health.note_service(
+                    record.service,
+                    &record.service_name,
+                    outcome,
+                    error.as_ref(),
+                );
                 let given_up = state.dispatcher.delivered(record, outcome, clock::uptime());
                 // Others' success shows that the server is well.
                 let is_refused = given_up && outcome == Outcome::Doubtful;
@@ -227,7 +234,14 @@ impl Shared {
                 None => state.health.delivery.reason().map(str::to_owned),
             };
             if let Fate::Ended(outcome) = fate {
-                state.health.note_delivery(outcome, error.as_ref(), took);
+                let health = &mut state.health;
+                health.note_delivery(outcome, error.as_ref(), took);
+                health.note_service(
+                    record.service,
+                    &record.service_name,
+                    outcome,
+                    error.as_ref(),
+                );
             }
             let now = clock::uptime();
             let given_up = state.dispatcher.delivered_one(record, fate, now);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mote_agent::agent::control;
 use mote_agent::cli::enroll;
-use mote_agent::delivery::{dead, uplink};
+use mote_agent::delivery::{dead, untaken, uplink};
 use mote_agent::gateway::{board, line, run};
 use mote_agent::probes::kit::{asked, items};
 use mote_agent::probes::{self, cgroups, cores, filesystem, processes, sysinfo, temperature};
@@ -133,6 +133,10 @@ fn of_the_agent() -> Vec<(&'static str, String)> {
         (
             "failing services that are remembered",
             uplink::MAX_FAILING.to_string(),
+        ),
+        (
+            "services that `status` names as not taken",
+            untaken::MAX_REMEMBERED.to_string(),
         ),
         (
             "token",

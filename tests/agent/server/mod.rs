@@ -13,6 +13,7 @@ mod reference;
 mod reports;
 mod tags;
 mod together;
+mod untaken;
 
 use mote_test_support::scripted_server::{Answer, Request, Server};
 use mote_test_support::site::{Site, server_settings};
