@@ -18,8 +18,8 @@ pub fn list_probes() -> Result<(), Failed> {
 pub fn probe(source: &Source, names: &[String], wait: Duration) -> Result<(), Failed> {
     // Probes need no settings; executables do.
     let settings = match &source.file {
-        Some(_) => Some(source.settings()?),
-        None => source.settings().ok(),
+        Some(_) => Some(source.settings_in_time()?),
+        None => source.settings_in_time().ok(),
     };
     let roots = settings
         .as_ref()

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::outcome::{ANSWER_TIME, Failed, LAST_LINES, exit, failed, say};
-use super::source::{Source, account_failure, holder, is_own, privilege_failure};
+use super::source::{Source, account_failure, holder, privilege_failure};
 use crate::agent::control::{self, ControlRequest};
 use crate::agent::{Agent, AgentError};
 use crate::plugin::{self, RunsError};
@@ -96,6 +96,7 @@ fn already_running(settings: &Settings) -> Result<String, Failed> {
 pub fn restart(source: &Source, timeout: Duration, verbosity: &[&str]) -> Result<(), Failed> {
     // Check what the new agent needs before the old one stops, or none would be left.
     let settings = source.settings_to_start()?;
+    holder(&settings)?;
     let tenant = Tenant::new(settings.client_id.to_string(), &settings.file);
     state_folder::is_claimed(&settings.state_dir, &tenant)
         .map_err(|error| failed(exit::FAILED, error))?;
@@ -112,8 +113,9 @@ pub fn stop(source: &Source, timeout: Duration) -> Result<(), Failed> {
 }
 
 fn stopped(source: &Source, timeout: Duration) -> Result<String, Failed> {
-    let settings = source.settings()?;
-    is_own(&settings)?;
+    let settings = source.settings_in_time()?;
+    // Also fails if it is the agent of other settings.
+    holder(&settings)?;
     match daemon::stop(&settings.state_dir, timeout) {
         Ok(Stopped::Before) => Ok("mote does not run".to_owned()),
         Ok(Stopped::Itself(pid)) => Ok(format!("mote stopped, pid {}", pid.as_raw_nonzero())),
@@ -128,7 +130,7 @@ fn stopped(source: &Source, timeout: Duration) -> Result<String, Failed> {
 
 /// Tells the running agent to read its settings and fetch its orders again.
 pub fn reload(source: &Source) -> Result<(), Failed> {
-    let settings = source.settings()?;
+    let settings = source.settings_in_time()?;
     if !matches!(holder(&settings)?, Holder::Running(_) | Holder::Hidden) {
         return Err(failed(exit::NO_AGENT, "mote does not run"));
     }

@@ -50,8 +50,18 @@ impl Source {
         Ok(settings)
     }
 
-    /// Reads the settings of an agent that is to be started here.
+    /// The same for a command that somebody waits for: it does not wait for a file system that hangs.
+    pub fn settings_in_time(&self) -> Result<Settings, Failed> {
+        let source = self.clone();
+        attempt::within(ANSWER_TIME, move || source.settings())
+            .unwrap_or_else(|| Err(self.settings_hang()))
+    }
+
+    /// Reads the settings of an agent that is to be started here, without another thread.
     pub fn settings_to_start(&self) -> Result<Settings, Failed> {
+        if !attempt::returns_within(ANSWER_TIME, || drop(self.settings())) {
+            return Err(self.settings_hang());
+        }
         let settings = self.settings()?;
         if let Some(server) = settings.server() {
             access::check_to_start(server).map_err(|error| failed(exit::SETTINGS, error))?;
@@ -72,21 +82,19 @@ impl Source {
         Ok(settings)
     }
 
-    /// The same for a command that somebody waits for: it waits for no file system that hangs.
+    /// As [`Source::settings_in_time`], and checks the secrets and certificates.
     pub fn settings_to_ask(&self) -> Result<Settings, Failed> {
-        let (source, file) = (self.clone(), Settings::file_to_load(self.file.as_deref()));
-        let settings = attempt::within(ANSWER_TIME, move || source.settings());
-        let settings = settings.unwrap_or_else(|| {
-            let sentence = format!(
-                "{} is on a file system that does not answer",
-                file.display()
-            );
-            Err(failed(exit::SETTINGS, sentence))
-        })?;
+        let settings = self.settings_in_time()?;
         if let Some(server) = settings.server() {
             access::check_in_time(server).map_err(|error| failed(exit::SETTINGS, error))?;
         }
         Ok(settings)
+    }
+
+    fn settings_hang(&self) -> Failed {
+        let file = Settings::file_to_load(self.file.as_deref());
+        let sentence = format!("{} {HANGS}", file.display());
+        failed(exit::SETTINGS, sentence)
     }
 
     /// The places of the kernel's files, given those in the settings.
@@ -128,8 +136,21 @@ impl Source {
     }
 }
 
-/// Who is the agent of these settings. Fails if it is that of other settings, as [`is_own`] says.
+/// What is on a file system that hangs.
+const HANGS: &str = "is on a file system that does not answer";
+
+/// Who is the agent of these settings. Fails if it is that of other settings, as [`is_own`] says, or if that cannot be
+/// told in time.
 pub(super) fn holder(settings: &Settings) -> Result<Holder, Failed> {
+    let (folder, settings) = (settings.state_dir.clone(), settings.clone());
+    attempt::within(ANSWER_TIME, move || holder_of(&settings)).unwrap_or_else(|| {
+        let folder = folder.display();
+        let sentence = format!("{folder} {HANGS}, so its agent cannot be told or asked");
+        Err(failed(exit::FAILED, sentence))
+    })
+}
+
+fn holder_of(settings: &Settings) -> Result<Holder, Failed> {
     is_own(settings)?;
     let no_folder = |error: &DaemonError| matches!(error, DaemonError::File(FileError { cause, .. }) if cause.kind() == io::ErrorKind::NotFound);
     match lock::holder(Path::new(&settings.state_dir)) {
@@ -141,7 +162,7 @@ pub(super) fn holder(settings: &Settings) -> Result<Holder, Failed> {
 
 /// Fails if the state folder is the default one and belongs to the agent of other settings. Whoever names a folder
 /// means the agent that is there, also one whose own settings do not answer.
-pub(super) fn is_own(settings: &Settings) -> Result<(), Failed> {
+fn is_own(settings: &Settings) -> Result<(), Failed> {
     let folder = settings.file.parent().unwrap_or(Path::new("."));
     if settings.state_dir != places::state_dir(folder) {
         return Ok(());

@@ -13,7 +13,7 @@ use crate::system::lock::Holder;
 pub fn status(source: &Source, json: bool) -> Result<u8, Failed> {
     let unknown = |sentence: String| failed(exit::UNKNOWN, sentence);
     let settings = source
-        .settings()
+        .settings_in_time()
         .map_err(|failed| unknown(failed.sentence))?;
     let (code, sentence) = match holder(&settings).map_err(|failed| unknown(failed.sentence))? {
         Holder::Running(_) | Holder::Hidden => {

@@ -12,6 +12,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use super::attempt;
 use super::lock::{DaemonError, Holder, Lock, holder};
 
 /// What a detached agent writes to its standard output once it runs.
@@ -122,12 +123,33 @@ pub fn stop(state_dir: &Path, timeout: Duration) -> Result<Stopped, DaemonError>
     }
     signal(Signal::KILL)?;
     // A process with a thread stuck in a disk is not gone, but once it has dropped the lock it is no agent.
-    if !wait_for_end(&pidfd, KILL_WAIT)? && holder(state_dir)? == Holder::Running(pid) {
-        return Err(DaemonError::Unkillable(pid));
+    if !wait_for_end(&pidfd, KILL_WAIT)? {
+        let folder = state_dir.to_owned();
+        match attempt::within(KILL_WAIT, move || holder(&folder)) {
+            Some(Ok(it)) if it != Holder::Running(pid) => {}
+            Some(Err(error)) => return Err(error),
+            _ if waits_for_disk(pid) => {
+                return Err(DaemonError::WaitsForDisk(pid, state_dir.to_owned()));
+            }
+            _ => return Err(DaemonError::Unkillable(pid)),
+        }
     }
-    // Empties the file, as an agent does that ends in order. Another agent may hold it by now.
-    drop(Lock::take(state_dir));
+    // Empties the file, as an agent does that ends in order. Another agent may hold it by now, or the disk hangs.
+    let folder = state_dir.to_owned();
+    attempt::within(KILL_WAIT, move || drop(Lock::take(&folder)));
     Ok(Stopped::Killed(pid))
+}
+
+/// Whether a thread of a process is in a call that no signal ends (state `D` of proc_pid_stat(5)).
+fn waits_for_disk(pid: Pid) -> bool {
+    let threads = fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero()));
+    let mut threads = threads.into_iter().flatten().flatten();
+    threads.any(|thread| {
+        let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        // The name before it may hold anything, also a parenthesis.
+        let state = stat.rsplit_once(") ").map(|(_, rest)| rest);
+        state.is_some_and(|it| it.starts_with('D'))
+    })
 }
 
 fn wait_for_end(pidfd: &OwnedFd, timeout: Duration) -> Result<bool, DaemonError> {

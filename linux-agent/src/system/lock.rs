@@ -8,7 +8,9 @@ use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
@@ -16,14 +18,18 @@ use nix::libc;
 use rustix::process::Pid;
 use thiserror::Error;
 
+use super::attempt;
 use super::files::{FileError, LOCK_FILE, NOT_ELSEWHERE};
 use super::state_folder::{self, StateFolderError};
 
 /// The right to be the agent of a state folder, for as long as this lives.
 #[derive(Debug)]
 pub struct Lock {
-    file: File,
+    file: Arc<File>,
 }
+
+/// At its end an agent waits so long for a disk to take its last change.
+const LAST_CHANGE: Duration = Duration::from_secs(1);
 
 /// Who is the agent of a state folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +73,12 @@ pub enum DaemonError {
     /// The process still runs after SIGKILL.
     #[error("process {} goes on after SIGKILL", .0.as_raw_nonzero())]
     Unkillable(Pid),
+    /// The same, and the kernel says why.
+    #[error(
+        "process {} has got SIGKILL, and Linux ends it once the disk that it waits for answers, probably that of {}",
+        .0.as_raw_nonzero(), .1.display()
+    )]
+    WaitsForDisk(Pid, PathBuf),
 }
 
 impl Lock {
@@ -94,14 +106,17 @@ impl Lock {
         file.set_len(0)
             .and_then(|()| writeln!(file, "{}", std::process::id()))
             .map_err(|cause| file_error(&path, cause))?;
-        Ok(Lock { file })
+        Ok(Lock {
+            file: Arc::new(file),
+        })
     }
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // An empty file says that the agent ended in order.
-        let _ = self.file.set_len(0);
+        // An empty file says that the agent ended in order. That of a disk that hangs stays as it is.
+        let file = Arc::clone(&self.file);
+        attempt::within(LAST_CHANGE, move || file.set_len(0));
     }
 }
 

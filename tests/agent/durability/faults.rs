@@ -146,6 +146,41 @@ fn a_frozen_disk() {
     });
 }
 
+/// Linux keeps a process as long as one of its threads waits for a disk, but the agent does all that it can.
+#[test]
+fn an_agent_ends_though_its_disk_hangs() {
+    let name = "durability::faults::an_agent_ends_though_its_disk_hangs";
+    run_in_namespace(name, || {
+        let Some((mut trial, _image)) = Trial::on_ext4("an_agent_ends_though_its_disk_hangs")
+        else {
+            return;
+        };
+        let state = trial.state();
+        let freeze = |how: &str| run(Command::new("fsfreeze").arg(how).arg(&state)).unwrap();
+        trial.breaks("the queue's disk does not answer", || {
+            freeze("--freeze");
+        });
+        trial.agent.signal(Signal::SIGTERM);
+        let last = trial.agent.wait_for_output(" stops: ");
+        assert!(last.contains("the queue's disk does not answer"), "{last}");
+        // Its first thread ends, and with it the process but for what waits.
+        let pid = trial.agent.id();
+        wait_for("the end of the first thread", DEADLINE, || {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+            stat.rsplit_once(") ")?.1.starts_with('Z').then_some(())
+        });
+        let said = trial.site.call(&["stop", "--timeout", "0.1"]);
+        let sentence = format!(
+            "process {pid} has got SIGKILL, and Linux ends it once the disk that it waits for answers, probably that of {}\n",
+            state.display()
+        );
+        assert_eq!((said.code, &*said.out), (1, ""), "{said:?}");
+        assert!(said.err.ends_with(&sentence), "{said:?}");
+        freeze("--unfreeze");
+        assert!(trial.agent.wait().success());
+    });
+}
+
 /// strace fails each of these calls of the agent until it is told to go.
 #[test]
 fn calls_that_fail() {

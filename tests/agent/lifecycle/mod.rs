@@ -5,6 +5,7 @@ mod commands;
 mod death;
 #[cfg(feature = "serve")]
 mod demo;
+mod hung;
 mod log;
 mod overload;
 mod privileges;
