@@ -1,5 +1,6 @@
 //! The buffers of a connection: what is written is kept until an answer is awaited.
 
+use ureq::http::StatusCode;
 use ureq::unversioned::transport::Buffers;
 
 /// Output goes out when it reaches half of this, in bytes, or when an answer is awaited.
@@ -22,6 +23,8 @@ pub struct JoinedBuffers {
     pending: usize,
     /// Heads with a status of 1xx since the request went out.
     interim: u32,
+    /// A request went out, and the head of its answer is not read.
+    awaits_head: bool,
 }
 
 impl JoinedBuffers {
@@ -35,6 +38,7 @@ impl JoinedBuffers {
             output: vec![0; OUTPUT_SIZE],
             pending: 0,
             interim: 0,
+            awaits_head: false,
         }
     }
 }
@@ -56,8 +60,27 @@ impl JoinedBuffers {
         let pending = std::mem::take(&mut self.pending);
         if pending > 0 {
             self.interim = 0;
+            self.awaits_head = true;
         }
         self.output.get(..pending).unwrap_or_default()
+    }
+
+    /// The status of an answer whose head was not read to its end, if its first line is there and in order.
+    pub(crate) fn unread_status(&self) -> Option<StatusCode> {
+        let line = self.input().split(|byte| *byte == b'\n').next();
+        let is_whole = self.input().contains(&b'\n');
+        let line = line.filter(|_| self.awaits_head && is_whole)?;
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let rest = line
+            .strip_prefix(b"HTTP/1.1 ")
+            .or(line.strip_prefix(b"HTTP/1.0 "))?;
+        let (code, reason) = rest.split_at_checked(3)?;
+        let is_text = |byte: &u8| *byte == b'\t' || (*byte >= b' ' && *byte != 0x7F);
+        let is_in_order = reason.is_empty() || reason.starts_with(b" ");
+        match is_in_order && reason.iter().all(is_text) {
+            true => StatusCode::from_bytes(code).ok(),
+            false => None,
+        }
     }
 
     /// Whether the server announces an answer again and again without giving it.
@@ -99,6 +122,8 @@ impl Buffers for JoinedBuffers {
         let consumed = self.input().get(..amount).unwrap_or_default();
         if consumed.starts_with(b"HTTP/1.") && consumed.get(9) == Some(&b'1') {
             self.interim += 1;
+        } else if amount > 0 {
+            self.awaits_head = false;
         }
         self.start = (self.start + amount).min(self.end);
     }
@@ -112,5 +137,58 @@ impl Buffers for JoinedBuffers {
 
     fn can_use_input(&self) -> bool {
         self.progress && self.start < self.end && !self.is_put_off()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn awaiting(input: &str) -> JoinedBuffers {
+        let mut buffers = JoinedBuffers::new();
+        buffers.add_output(1);
+        buffers.take_output();
+        receive(&mut buffers, input);
+        buffers
+    }
+
+    fn receive(buffers: &mut JoinedBuffers, input: &str) {
+        let free = &mut buffers.input_append_buf()[..input.len()];
+        free.copy_from_slice(input.as_bytes());
+        buffers.input_appended(input.len());
+    }
+
+    #[test]
+    fn the_status_of_a_broken_head_is_that_of_its_first_line() {
+        for (input, status) in [
+            ("HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", Some(200)),
+            ("HTTP/1.0 204\r\n\0", Some(204)),
+            ("HTTP/1.1 503 no\n", Some(503)),
+            ("HTTP/1.1 200 OK", None),
+            ("HTTP/1.1 2000 OK\r\n", None),
+            ("HTTP/1.1 20\r\n", None),
+            ("HTTP/1.1  200 OK\r\n", None),
+            ("HTTP/1.1 200 O\0K\r\n", None),
+            ("HTTP/2.0 200 OK\r\n", None),
+            ("ICY 200 OK\r\n", None),
+            ("\r\nHTTP/1.1 200 OK\r\n", None),
+            ("", None),
+        ] {
+            let found = awaiting(input).unread_status().map(|it| it.as_u16());
+            assert_eq!(found, status, "{input:?}");
+        }
+    }
+
+    #[test]
+    fn what_stands_behind_an_answer_is_no_answer() {
+        let head = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+        let mut buffers = awaiting(&head.repeat(2));
+        buffers.input_consume(head.len());
+        assert_eq!(buffers.unread_status(), None);
+        let announced = "HTTP/1.1 103 x\r\n\r\n";
+        let mut buffers = awaiting(&format!("{announced}HTTP/1.1 200 OK\r\nx\r\n\r\n"));
+        assert_eq!(buffers.unread_status(), Some(StatusCode::EARLY_HINTS));
+        buffers.input_consume(announced.len());
+        assert_eq!(buffers.unread_status(), Some(StatusCode::OK));
     }
 }

@@ -186,7 +186,21 @@ impl Client {
 
     /// Delivers one encoded report, and gives all that the server says to it, for a person.
     pub fn try_report(&self, report: &[u8]) -> Result<Tried, CallError> {
-        let mut response = self.send_report(report, self.session.server.request_timeout)?;
+        let limit = self.session.server.request_timeout;
+        let mut response = match self.send_report(report, limit) {
+            Ok(response) => response,
+            Err(error) => {
+                return match error.broken_yes() {
+                    Some(status) => Ok(Tried {
+                        status,
+                        words: None,
+                        body: Vec::new(),
+                        error: None,
+                    }),
+                    None => Err(error),
+                };
+            }
+        };
         let status = response.status();
         let body = beginning(&mut response);
         let words = words::of(&body);
@@ -208,6 +222,10 @@ impl Client {
             true => NEXT_ANSWER_WAIT,
             false => ANSWER_WAIT,
         };
+            Err(error) if error.broken_yes().is_some() => {
+                log::debug!("{error}, but its first line says that it took the report");
+                return (Outcome::Acknowledged, None);
+            }
         let mut response = match self.send_report(report, wait) {
             Ok(response) => response,
             Err(error) => return (error.outcome(), Some(error)),

@@ -29,6 +29,8 @@ pub(crate) enum CallFault {
     Unreachable(ureq::Error),
     Status(StatusCode, Option<Duration>),
     RedirectedAway(String),
+    /// The first line of an answer says yes, and why the rest of its head cannot be read.
+    BrokenHead(StatusCode, ureq::Error),
     /// A redirect that does not keep the body that was sent, and its `Location`.
     BodyRedirected(StatusCode, String),
     TooManyRedirects,
@@ -71,6 +73,14 @@ impl CallError {
 
     /// Whether the server refuses this client's token, or wants one.
     pub(crate) fn is_denial(&self) -> bool {
+    /// The status of an answer that says yes, though the rest of its head cannot be read.
+    pub(crate) fn broken_yes(&self) -> Option<StatusCode> {
+        match &self.fault {
+            CallFault::BrokenHead(status, _) => Some(*status),
+            _ => None,
+        }
+    }
+
         let status = self.status();
         status.is_some_and(|it| [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&it))
     }
@@ -78,7 +88,7 @@ impl CallError {
     /// Whether a connection came about, but what came over it was no HTTP.
     pub(crate) fn is_no_http(&self) -> bool {
         match &self.fault {
-            CallFault::Unreachable(ureq::Error::Protocol(_)) => true,
+            CallFault::Unreachable(ureq::Error::Protocol(_)) | CallFault::BrokenHead(..) => true,
             CallFault::Unreachable(ureq::Error::Io(error)) => {
                 error.kind() == io::ErrorKind::UnexpectedEof
             }
@@ -157,20 +167,24 @@ impl CallFault {
                 )
             }
             CallFault::Unreachable(ureq::Error::Io(error)) => write!(f, "{url}: {error}"),
-            CallFault::Unreachable(ureq::Error::Protocol(error)) => {
+            CallFault::Unreachable(ureq::Error::Protocol(error))
+            | CallFault::BrokenHead(_, ureq::Error::Protocol(error)) => {
                 write!(f, "{url} does not answer in valid HTTP: {error}")
             }
-            CallFault::Unreachable(ureq::Error::LargeResponseHeader(..)) => {
+            CallFault::Unreachable(ureq::Error::LargeResponseHeader(..))
+            | CallFault::BrokenHead(_, ureq::Error::LargeResponseHeader(..)) => {
                 write!(
                     f,
                     "{url} answered with a head of more than {} KiB",
                     MAX_HEAD >> 10
                 )
             }
-            CallFault::Unreachable(error) => match of_tls(error) {
-                Some(error) => write!(f, "{url}: {error}"),
-                None => write!(f, "{url}: {error}"),
-            },
+            CallFault::Unreachable(error) | CallFault::BrokenHead(_, error) => {
+                match of_tls(error) {
+                    Some(error) => write!(f, "{url}: {error}"),
+                    None => write!(f, "{url}: {error}"),
+                }
+            }
             CallFault::Encoded(encoding) => write!(
                 f,
                 "{url} answered in the encoding {encoding:?}, which was not asked for"

@@ -16,7 +16,7 @@ use crate::http::error::{CallError, CallFault};
 use crate::http::redirect::{MAX_REDIRECTS, same_origin};
 use crate::http::resolver::CachingResolver;
 use crate::http::tls;
-use crate::http::transport::TcpConnector;
+use crate::http::transport::{TcpConnector, take_unread_status};
 use crate::http::words;
 use crate::settings::Server;
 
@@ -84,6 +84,7 @@ impl Requester {
             let bad_url = |_| CallFault::BadUrl.of(url);
             // All redirects share the time limit of the one call.
             let left = end.saturating_duration_since(Instant::now());
+            take_unread_status();
             let response = if method == Method::GET {
                 run(
                     &agent,
@@ -99,7 +100,7 @@ impl Requester {
                     answer_wait,
                 )
             }
-            .map_err(|error| self.explained(CallFault::Unreachable(error).of(url), None))?;
+            .map_err(|error| self.explained(failure(error).of(url), None))?;
             let status = response.status();
             let keeps_body = match status.as_u16() {
                 307 | 308 => true,
@@ -197,6 +198,18 @@ pub fn refusal(url: &Uri, response: &Response<Body>) -> CallError {
         .and_then(|value| value.to_str().ok()?.trim().parse().ok())
         .map(|seconds| Duration::from_secs(seconds).min(MAX_RETRY_AFTER));
     CallFault::Status(response.status(), retry_after).of(url)
+}
+
+/// Why the last request of this thread has no answer that can be read.
+fn failure(error: ureq::Error) -> CallFault {
+    let is_of_head = matches!(
+        error,
+        ureq::Error::Protocol(_) | ureq::Error::LargeResponseHeader(..)
+    );
+    match take_unread_status() {
+        Some(status) if is_of_head && status.is_success() => CallFault::BrokenHead(status, error),
+        _ => CallFault::Unreachable(error),
+    }
 }
 
 fn agent(server: &Server, tls: Option<tls::TlsConfig>) -> Agent {

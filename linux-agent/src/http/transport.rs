@@ -5,11 +5,13 @@
 //! awaited, sets the timeouts once for each connection, and checks with one call. TLS is between the joined request
 //! and the socket, so that a request is one record and one system call there too.
 
+use std::cell::Cell;
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use ureq::http::StatusCode;
 use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, NextTimeout, Transport};
 use ureq::{Error, Timeout};
 
@@ -149,6 +151,22 @@ impl TcpTransport {
             _ => self.stream.write_all(output),
         }
         .map_err(|error| failed(error, timeout.reason))
+    }
+}
+
+thread_local! {
+    static UNREAD: Cell<Option<StatusCode>> = const { Cell::new(None) };
+}
+
+/// The status of the answer to the last request of this thread, if its head was not read to its end. ureq gives an error
+/// for a head that it does not understand, and drops the connection, but does not say what its first line was.
+pub fn take_unread_status() -> Option<StatusCode> {
+    UNREAD.take()
+}
+
+impl Drop for TcpTransport {
+    fn drop(&mut self) {
+        UNREAD.set(self.buffers.unread_status());
     }
 }
 

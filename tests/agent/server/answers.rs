@@ -40,6 +40,62 @@ fn a_head_that_says_yes_acknowledges_whatever_becomes_of_the_body() {
     });
 }
 
+/// ureq takes none of these for an answer, and the connection ends.
+#[test]
+fn a_first_line_that_says_yes_acknowledges_whatever_the_rest_of_the_head_is() {
+    let many: String = (0..200).map(|nth| format!("X-{nth}: x\r\n")).collect();
+    let heads = [
+        "Content-Length: two\r\n".to_owned(),
+        "Content-Length: -1\r\n".to_owned(),
+        "Content-Length: 2\r\nContent-Length: 3\r\n".to_owned(),
+        "Content-Length: 99999999999999999999\r\n".to_owned(),
+        "no colon here\r\n".to_owned(),
+        "Na me: x\r\n".to_owned(),
+        "X: \0\r\n".to_owned(),
+        format!("X: {}\r\n", "x".repeat(17 << 10)),
+        many,
+    ];
+    each(&heads, |head| {
+        let mut scene = Scene::new();
+        let shown: String = head.chars().take(40).collect();
+        let answer = format!("HTTP/1.1 200 OK\r\n{head}\r\nok").into_bytes();
+        scene.answer_reports(move |_| Answer::Pieces(vec![answer.clone()]));
+        let reports = scene.server.wait_for_more("Good", 8);
+        let distinct: BTreeSet<u64> = seqs(&reports).into_iter().collect();
+        assert_eq!(
+            distinct.len(),
+            reports.len(),
+            "{shown:?}: each was brought once"
+        );
+        let connections = scene.server.connections();
+        assert!(connections >= 8, "{shown:?}: {connections} connections");
+        let status = scene.site.status();
+        assert_eq!(status["server"]["healthy"], true, "{shown:?}: {status}");
+        let said = scene.site.call(&["check", "--send"]);
+        assert!(said.out.contains("  Good  taken: 200 OK\n"), "{said:?}");
+        scene.assert_alive();
+    });
+    // Such a head is no answer if it says no, or if it only announces one.
+    for line in [
+        "HTTP/1.1 503 no",
+        "HTTP/1.1 100 Continue",
+        "HTTP/1.1 2000 OK",
+        "ICY 200 OK",
+    ] {
+        let scene = Scene::new();
+        let answer = format!("{line}\r\nContent-Length: two\r\n\r\n").into_bytes();
+        scene.answer_reports(move |_| Answer::Raw(answer.clone()));
+        scene.wait_for_reason("error", "does not answer in valid HTTP");
+        let acknowledged = || scene.site.status()["reports"]["acknowledged"].as_u64();
+        let before = acknowledged();
+        let brought = scene.server.brought("Good").len();
+        wait_for("another try", DEADLINE, || {
+            (scene.server.brought("Good").len() > brought).then_some(())
+        });
+        assert_eq!(acknowledged(), before, "{line}");
+    }
+}
+
 #[test]
 fn what_stands_behind_an_answer_is_no_answer_to_the_next_request() {
     let scene = Scene::new();
