@@ -175,11 +175,10 @@ fn hint(tried: &Tried, server: &Server) -> Option<String> {
         false => "; many servers want a slash at its end",
     };
     Some(match tried.status.as_u16() {
-        _ if body.contains("CSRF") => {
-            "the server wants a CSRF token, which only browsers have: exempt this path there (csrf_exempt)".to_owned()
-        }
         404 | 405 | 410 => {
-            format!("reports are not taken there: set `service_report.path` in [server], now {path:?}{slash}")
+            format!(
+                "reports are not taken there: set `service_report.path` in [server], now {path:?}{slash}"
+            )
         }
         400 | 415 | 422 | 500 => {
             format!("try `service_report.encoding = \"{other}\"` in [server]{slash}")

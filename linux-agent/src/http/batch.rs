@@ -137,7 +137,10 @@ impl Client {
         outcome::judges_one(status, exception.unknown_client).then(|| {
             let words = words::of(exception.error.as_bytes());
             let error = CallFault::Status(status, None).of(&self.batches.url);
-            (Outcome::Refused, Some(self.session.explained(error, words)))
+            (
+                Outcome::Refused,
+                Some(self.session.explained(error, None, words)),
+            )
         })
     }
 }

@@ -16,7 +16,7 @@ use crate::http::error::CallError;
 use crate::http::offer::{BATCH_PATH, Batches};
 use crate::http::outcome::{self, Outcome};
 use crate::http::report_body::body_of;
-use crate::http::requester::{Requester, beginning, refusal};
+use crate::http::requester::{Requester, beginning};
 use crate::http::words;
 use crate::protocol::UNKNOWN_CLIENT;
 use crate::settings::{self, Encoding, Server};
@@ -204,10 +204,8 @@ impl Client {
         let status = response.status();
         let body = beginning(&mut response);
         let words = words::of(&body);
-        let error = (!status.is_success()).then(|| {
-            self.session
-                .explained(refusal(&self.report_url, &response), words.clone())
-        });
+        let error = (!status.is_success())
+            .then(|| self.session.refusal(&self.report_url, &response, &body, ""));
         Ok(Tried {
             status,
             words,
@@ -222,12 +220,12 @@ impl Client {
             true => NEXT_ANSWER_WAIT,
             false => ANSWER_WAIT,
         };
+        let mut response = match self.send_report(report, wait) {
+            Ok(response) => response,
             Err(error) if error.broken_yes().is_some() => {
                 log::debug!("{error}, but its first line says that it took the report");
                 return (Outcome::Acknowledged, None);
             }
-        let mut response = match self.send_report(report, wait) {
-            Ok(response) => response,
             Err(error) => return (error.outcome(), Some(error)),
         };
         let status = response.status();

@@ -19,6 +19,7 @@ pub struct CallError {
     fault: CallFault,
     /// What follows it, after a colon.
     reason: Option<String>,
+    is_denial: bool,
 }
 
 #[derive(Debug)]
@@ -28,9 +29,9 @@ pub(crate) enum CallFault {
     NoAccess(String),
     Unreachable(ureq::Error),
     Status(StatusCode, Option<Duration>),
-    RedirectedAway(String),
     /// The first line of an answer says yes, and why the rest of its head cannot be read.
     BrokenHead(StatusCode, ureq::Error),
+    RedirectedAway(String),
     /// A redirect that does not keep the body that was sent, and its `Location`.
     BodyRedirected(StatusCode, String),
     TooManyRedirects,
@@ -47,6 +48,7 @@ impl CallFault {
             url: url.to_string(),
             fault: self,
             reason: None,
+            is_denial: false,
         }
     }
 }
@@ -71,8 +73,6 @@ impl CallError {
         }
     }
 
-    /// Whether the server refuses this client's token, or wants one.
-    pub(crate) fn is_denial(&self) -> bool {
     /// The status of an answer that says yes, though the rest of its head cannot be read.
     pub(crate) fn broken_yes(&self) -> Option<StatusCode> {
         match &self.fault {
@@ -81,8 +81,9 @@ impl CallError {
         }
     }
 
-        let status = self.status();
-        status.is_some_and(|it| [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&it))
+    /// Whether the server refuses this client's token, or wants one.
+    pub(crate) fn is_denial(&self) -> bool {
+        self.is_denial
     }
 
     /// Whether a connection came about, but what came over it was no HTTP.
@@ -99,6 +100,14 @@ impl CallError {
     /// Whether certificates may be why.
     pub(crate) fn is_of_tls(&self) -> bool {
         matches!(&self.fault, CallFault::Unreachable(error) if of_tls(error).is_some())
+    }
+
+    /// The same, about the token.
+    pub(crate) fn of_token(self) -> CallError {
+        CallError {
+            is_denial: true,
+            ..self
+        }
     }
 
     /// The same with a reason.

@@ -4,7 +4,7 @@
 //! client ──► session ──► ureq ──► transport ──► tls ──► socket        words    what a server says of a refusal
 //!    └── document └── access          ├── connect ◄── resolver         error    why a call failed, in one sentence
 //!                     token, TLS      └── buffers                      outcome  what it meant for the report
-//!                     └── reading
+//!                     └── reading                                      denial   whether it is about the token
 //! ```
 //!
 //! An answer is bounded in its head, the number of its headers (ureq's 128), its body and the time that it takes.
@@ -15,6 +15,7 @@ mod batch;
 mod buffers;
 mod client;
 mod connect;
+mod denial;
 mod document;
 mod error;
 mod offer;

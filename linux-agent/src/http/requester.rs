@@ -11,6 +11,7 @@ use ureq::{Agent, AsSendBody, Body};
 use crate::http::access::Credentials;
 use crate::http::buffers::MAX_HEAD;
 use crate::http::connect::Addresses;
+use crate::http::denial::{About, about};
 use crate::http::document::encoding;
 use crate::http::error::{CallError, CallFault};
 use crate::http::redirect::{MAX_REDIRECTS, same_origin};
@@ -100,7 +101,7 @@ impl Requester {
                     answer_wait,
                 )
             }
-            .map_err(|error| self.explained(failure(error).of(url), None))?;
+            .map_err(|error| self.explained(failure(error).of(url), None, None))?;
             let status = response.status();
             let keeps_body = match status.as_u16() {
                 307 | 308 => true,
@@ -154,35 +155,60 @@ impl Requester {
 
     /// The error for a server's refusal, with the server's own words unless they contain `secret`.
     pub fn refused(&self, url: &Uri, response: &mut Response<Body>, secret: &str) -> CallError {
-        let error = refusal(url, response);
         let answer = beginning(response);
-        let is_secret = |it: &String| !secret.is_empty() && it.contains(secret);
-        let words = words::of(&answer).filter(|it| !is_secret(it));
-        self.explained(error, words)
+        self.refusal(url, response, &answer, secret)
     }
 
-    /// An error with its reason, if known. Files that the server refused are read again before the next call.
-    pub fn explained(&self, error: CallError, words: Option<String>) -> CallError {
+    /// The same with an answer that begins like this.
+    pub fn refusal(
+        &self,
+        url: &Uri,
+        response: &Response<Body>,
+        answer: &[u8],
+        secret: &str,
+    ) -> CallError {
+        let error = refusal(url, response);
+        let is_secret = |it: &String| !secret.is_empty() && it.contains(secret);
+        let words = words::of(answer).filter(|it| !is_secret(it));
+        let status = response.status();
         let mut parts = self.parts();
         let access = &mut parts.access;
         let token_file = access.token_file().map(|it| it.display().to_string());
-        let reason = match (error.status(), token_file) {
-            (Some(StatusCode::UNAUTHORIZED), Some(file)) => {
-                Some(format!("it does not take the token in {file}"))
+        let about = about(status, response.headers(), answer, token_file.is_some());
+        let reason = match (about, status, token_file) {
+            (About::Token, StatusCode::UNAUTHORIZED, Some(file)) => {
+                format!("it does not take the token in {file}")
             }
-            (Some(StatusCode::UNAUTHORIZED), None) => Some(
-                "it wants a token; get one with `mote enroll`, or name it in `server.token_file`"
-                    .to_owned(),
-            ),
-            (Some(StatusCode::FORBIDDEN), Some(file)) => {
-                Some(format!("the token in {file} is another client's"))
+            (About::Token, StatusCode::UNAUTHORIZED, None) => WANTS_TOKEN.to_owned(),
+            (About::Token, _, Some(file)) => {
+                format!("the token in {file} may be another client's")
             }
-            _ => None,
+            (About::Forgery, ..) => WANTS_BROWSER.to_owned(),
+            _ => String::new(),
         };
-        match error.status() {
-            Some(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => access.doubt_token(),
-            _ if error.is_of_tls() => access.doubt_tls(),
-            _ => {}
+        let error = match about {
+            About::Token => {
+                access.doubt_token();
+                error.of_token()
+            }
+            _ => error,
+        };
+        drop(parts);
+        self.explained(error, Some(reason).filter(|it| !it.is_empty()), words)
+    }
+
+    /// An error with its reason and the server's words, if known. Certificates that the server refused are read again
+    /// before the next call.
+    pub fn explained(
+        &self,
+        error: CallError,
+        reason: Option<String>,
+        words: Option<String>,
+    ) -> CallError {
+        let mut parts = self.parts();
+        let access = &mut parts.access;
+        if error.is_of_tls() {
+            access.doubt_tls();
         }
         let words = words.map(|it| format!("it says \"{it}\""));
         let reasons = [reason, access.trouble(), words].into_iter().flatten();
@@ -191,7 +217,13 @@ impl Requester {
     }
 }
 
-pub fn refusal(url: &Uri, response: &Response<Body>) -> CallError {
+const WANTS_TOKEN: &str =
+    "it wants a token; get one with `mote enroll`, or name it in `server.token_file`";
+
+const WANTS_BROWSER: &str = "the server wants a CSRF token, which only browsers have: exempt this path there \
+                             (csrf_exempt)";
+
+fn refusal(url: &Uri, response: &Response<Body>) -> CallError {
     let retry_after = response
         .headers()
         .get(header::RETRY_AFTER)

@@ -252,8 +252,9 @@ fn check_can_send_a_report_of_each_service_and_shows_the_answers() {
                 403,
                 "<title>403 Forbidden</title><h1>Forbidden</h1><p>CSRF verification failed.</p>",
             ),
-            "answered 403 Forbidden: it says \"403 Forbidden\"",
-            "the server wants a CSRF token, which only browsers have",
+            "answered 403 Forbidden: the server wants a CSRF token, which only browsers have: exempt this path there \
+             (csrf_exempt); it says \"403 Forbidden\"",
+            "",
         ),
         (
             page(404, "<title>Page not found at /api</title>"),

@@ -117,6 +117,38 @@ fn reports_wait_until_the_token_is_right() {
     }
 }
 
+/// Django's check against forged forms, and something on the way that lets nobody in.
+#[test]
+fn a_403_that_is_not_about_the_token_says_nothing_of_one() {
+    let csrf = "<title>403 Forbidden</title><p>CSRF verification failed. Request aborted.</p>";
+    let nginx = "<title>403 Forbidden</title>";
+    for (keys, body, words) in [
+        (KEYS, csrf, "wants a CSRF token, which only browsers have"),
+        ("", csrf, "wants a CSRF token, which only browsers have"),
+        (
+            "",
+            nginx,
+            "answered 403 Forbidden: it says \"403 Forbidden\"",
+        ),
+    ] {
+        let server = Server::new(GOOD);
+        server.script(move |request: &Request| match request.asks_for_orders() {
+            true => good(GOOD, request),
+            false => Answer::status(403, body),
+        });
+        let site = Site::new(&server_settings(&server.url(), keys));
+        put(&site, "token", &format!("{TOKEN}\n"));
+        let mut agent = site.run_until_up();
+        let status = wait_for_reason(&site, "error", words);
+        assert_eq!(status["server"]["healthy"], false, "{status}");
+        assert_eq!(status["server"]["denies_token"], false, "{status}");
+        let said = site.call(&["status"]);
+        assert_eq!(said.code, 0, "{said:?}");
+        assert!(!said.out.contains("the token in"), "{said:?}");
+        assert_eq!(agent.terminate().code(), Some(0));
+    }
+}
+
 #[test]
 fn a_token_that_others_can_read_is_not_taken_and_the_old_one_stays() {
     let guarded = Guarded::new(401);
