@@ -10,7 +10,7 @@ use crate::agent::reporter::Reporter;
 use crate::delivery::Courier;
 use crate::delivery::uplink::Uplink;
 use crate::orders::{HostMonitor, Orders, Plugin};
-use crate::plugin::{PluginRuns, Plugins, RunOutcome};
+use crate::plugin::{Begun, MAX_RUNNING, PluginRuns, Plugins, RunOutcome};
 use crate::probes::{AgentCounters, Context, ProbeError, Roots, Sampler, agent_health};
 use crate::protocol::UNKNOWN_PLUGIN;
 use crate::settings::Settings;
@@ -172,7 +172,7 @@ impl Sampling {
 
     /// Reads from the running plugins, ends those whose time is up, and reports those that have ended.
     pub fn attend_plugins(&mut self) {
-        for outcome in self.runs.attend(Instant::now()) {
+        for outcome in self.runs.attend(&self.plugins, Instant::now()) {
             self.finished(&outcome);
         }
     }
@@ -243,13 +243,19 @@ impl Sampling {
                 }
             }
             Plugin::Executable(name) => {
+                let now = Instant::now();
                 if self.runs.is_running(id.index()) {
                     self.count_missed(id);
                     return false;
                 }
-                let now = Instant::now();
+                // It keeps its turn, for this tick.
+                let missed_turn = self.runs.is_waiting(id.index());
                 match self.runs.start(&self.plugins, name, id.index(), now) {
-                    Ok(()) => return false,
+                    Ok(Begun::Waits) if missed_turn => {
+                        self.missed_turn(id);
+                        return false;
+                    }
+                    Ok(_) => return false,
                     Err(sentence) => sentence,
                 }
             }
@@ -286,6 +292,19 @@ impl Sampling {
     fn count_missed(&mut self, id: SlotId) {
         self.missed += 1;
         self.monitor.missed(id);
+    }
+
+    /// Counts a sample whose plugin got no place until the next one was due.
+    fn missed_turn(&mut self, id: SlotId) {
+        self.count_missed(id);
+        if let (Some(entry), Some(slot)) = (self.monitor.entry(id), self.slots.get_mut(id.index()))
+        {
+            let reason = format!(
+                "service {:?} missed a sample: {MAX_RUNNING} other plugins ran all the time",
+                entry.service.name
+            );
+            slot.fault.failed(reason, Instant::now());
+        }
     }
 
     fn finished(&mut self, outcome: &RunOutcome) {

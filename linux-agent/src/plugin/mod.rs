@@ -32,6 +32,6 @@ pub use listed::{Format, PluginCommand, PluginError, Plugins, is_plugin_name};
 pub use output::{Ended, PluginData, RunOutcome};
 pub use remote::{ANSWER_TIME, RunnerError};
 pub use running::Running;
-pub use runs::{PluginRuns, RunsError};
+pub use runs::{Begun, PluginRuns, RunsError};
 pub use user::{CAPABILITIES, PluginUser, PluginUserError};
 pub use wire::MAX_REQUEST_BYTES;
