@@ -10,7 +10,7 @@ use mote_agent::cli::arguments::{Cli, Command, RunAs, Timeout};
 #[cfg(feature = "crash")]
 use mote_agent::cli::crash;
 use mote_agent::cli::misspelt;
-use mote_agent::cli::outcome::{Failed, exit};
+use mote_agent::cli::outcome::{Failed, exit, printed};
 use mote_agent::cli::source::Source;
 #[cfg(feature = "serve")]
 use mote_agent::cli::{alarms, backup, collector, demo, export, hosts, passwd};
@@ -26,22 +26,25 @@ fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            misspelt::explain(&error);
-            return match error.use_stderr() {
-                true => exit::USAGE.into(),
-                false => exit::OK.into(),
+            let explained = misspelt::explain(&error);
+            return match (error.use_stderr(), printed(explained)) {
+                (true, _) => exit::USAGE.into(),
+                (false, Ok(())) => exit::OK.into(),
+                (false, Err(failed)) => end(failed),
             };
         }
     };
     match dispatch(cli) {
         Ok(code) => code.into(),
-        Err(Failed { code, sentence }) => {
-            if !sentence.is_empty() {
-                system::log::say(format_args!("{sentence}"));
-            }
-            code.into()
-        }
+        Err(failed) => end(failed),
     }
+}
+
+fn end(Failed { code, sentence }: Failed) -> ExitCode {
+    if !sentence.is_empty() {
+        system::log::say(format_args!("{sentence}"));
+    }
+    code.into()
 }
 
 fn dispatch(Cli { global, command }: Cli) -> Result<u8, Failed> {

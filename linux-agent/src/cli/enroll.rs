@@ -268,7 +268,7 @@ fn exchange(
 ) -> Result<(ClientName, Token), Failed> {
     let answer = Client::new(server, "")
         .enroll(code, claimed)
-        .map_err(|error| failed(exit::UNAVAILABLE, error))?;
+        .map_err(|error| failed(exit::UNAVAILABLE, as_typed(&error.to_string())))?;
     let invalid = || {
         failed(
             exit::UNAVAILABLE,
@@ -281,6 +281,13 @@ fn exchange(
     let enrolled: Enrolled = serde_json::from_slice(&answer).map_err(|_| invalid())?;
     let token = Token::new(&enrolled.token).ok_or_else(invalid)?;
     Ok((enrolled.client_id, token))
+}
+
+/// A sentence about a call, which names settings, in terms of the command line: there may be no settings yet.
+fn as_typed(sentence: &str) -> String {
+    sentence
+        .replace("`server.ca_file`", "`--ca-file`")
+        .replace("`server.url`", "the address")
 }
 
 fn settings_text(id: &ClientName, url: &str, ca_file: Option<&str>, user: Option<&User>) -> String {

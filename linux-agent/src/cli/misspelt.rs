@@ -1,14 +1,15 @@
 //! What to say of a command line with a word that is not known.
 
-use std::io::Write;
+use std::io::{self, Write};
 
 use clap::CommandFactory;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::arguments::Cli;
 
-/// Says what is wrong with the command line, with the nearest of the words that there are.
-pub fn explain(error: &clap::Error) {
+/// Says what is wrong with the command line, with the nearest of the words that there are; or prints what was asked for:
+/// help or the version.
+pub fn explain(error: &clap::Error) -> io::Result<()> {
     let unknown = [ContextKind::InvalidSubcommand, ContextKind::InvalidArg]
         .iter()
         .find_map(|kind| error.get(*kind));
@@ -20,15 +21,12 @@ pub fn explain(error: &clap::Error) {
         _ => None,
     };
     let Some(nearest) = nearest else {
-        let _ = error.print();
-        return;
+        error.print()?;
+        return io::stdout().flush();
     };
     let text = error.render().to_string();
     let (first, rest) = text.split_once('\n').unwrap_or((&text, ""));
-    let _ = write!(
-        std::io::stderr(),
-        "{first}; did you mean `{nearest}`?\n{rest}"
-    );
+    write!(io::stderr(), "{first}; did you mean `{nearest}`?\n{rest}")
 }
 
 /// The command or option that is the most like `word`, if one is near.

@@ -78,7 +78,12 @@ pub(super) fn say_aside(
 
 pub(super) fn say_raw(text: &str) -> Result<(), Failed> {
     let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    printed(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+}
+
+/// A closed pipe is not an error.
+pub fn printed(result: io::Result<()>) -> Result<(), Failed> {
+    match result {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         Err(error) => Err(failed(exit::FAILED, format!("standard output: {error}"))),
         Ok(()) => Ok(()),

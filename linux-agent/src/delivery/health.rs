@@ -13,6 +13,8 @@ use crate::system::fault::{Fault, SAY_AGAIN};
 pub struct Health {
     /// When a call succeeded last, in Unix milliseconds.
     pub answered_unix_ms: Option<u64>,
+    /// Whether a call was refused.
+    pub refused: bool,
     /// How long its last answer to a report took.
     pub latency_ms: Option<u32>,
     /// Why the last report was not taken. `None`: it was.
@@ -51,6 +53,7 @@ impl Health {
         took: Duration,
     ) {
         self.reports_denied = error.is_some_and(CallError::is_denial);
+        self.refused |= error.is_some_and(|it| it.status().is_some());
         match (outcome, error) {
             // A refusal is about one report, not about the others.
             (Outcome::Refused, _) => {}

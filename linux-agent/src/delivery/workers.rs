@@ -171,8 +171,9 @@ impl Shared {
                     // The loop decides whether it can be followed.
                     Ok(_) => state.health.answered_unix_ms = Some(clock::unix_ms()),
                     Err(error) => {
-                        let orders = &mut state.health.orders;
-                        orders.failed(error.to_string(), Instant::now());
+                        let health = &mut state.health;
+                        health.refused |= error.status().is_some();
+                        health.orders.failed(error.to_string(), Instant::now());
                     }
                 }
                 state.dispatcher.fetched(answer);

@@ -41,6 +41,13 @@ impl Addresses {
     }
 }
 
+fn no_address() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::NotFound,
+        "the name of the host has no address",
+    )
+}
+
 fn first_of(addresses: &[SocketAddr], until: Instant) -> io::Result<(TcpStream, SocketAddr)> {
     let mut waiting: Vec<(OwnedFd, SocketAddr)> = Vec::new();
     let mut untried = addresses.iter();
@@ -60,7 +67,7 @@ fn first_of(addresses: &[SocketAddr], until: Instant) -> io::Result<(TcpStream, 
         }
         if waiting.is_empty() {
             match untried.len() {
-                0 => return Err(failure.map_or(io::ErrorKind::NotFound.into(), io::Error::from)),
+                0 => return Err(failure.map_or_else(no_address, io::Error::from)),
                 _ => continue,
             }
         }

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value};
 
+use super::limits::MAX_ERROR_BYTES;
 use super::listed::Format;
 use super::nagios;
 
@@ -62,7 +63,7 @@ impl RunOutcome {
     /// `status` is the exit status, or 128 and the signal's number. A run with exit status 0 whose
     /// output has a `status` of its own other than 0 failed with that one. A failed run keeps the
     /// fields of a valid output; its `error` is its own, else its first line on standard error,
-    /// else how it ended. An output that is not valid makes any run fail.
+    /// else how it ended, with what it printed in place of a valid output. An output that is not valid makes any run fail.
     pub fn data(&self) -> PluginData {
         let ended = match &self.ended {
             Ended::Exited(status) => *status,
@@ -87,7 +88,7 @@ impl RunOutcome {
         let (own_status, mut fields) = match self.parse() {
             Ok(parsed) => parsed,
             Err(reason) if ended == 0 => return PluginData::failed(Status::FAILED, reason),
-            Err(_) => (0, Map::new()),
+            Err(_) => (0, self.said_instead()),
         };
         let status = if ended == 0 { own_status } else { ended };
         if status != 0 && !has_error(&fields) {
@@ -105,6 +106,22 @@ impl RunOutcome {
             // A check that did not end with a state has printed nothing of use.
             Format::Nagios => Err("ended without a state".to_owned()),
         }
+    }
+
+    /// The field `error` of a run that failed, if all that it said is the first line on its standard output.
+    fn said_instead(&self) -> Map<String, Value> {
+        let mut fields = Map::new();
+        let text = String::from_utf8_lossy(&self.output);
+        let mut lines = text.lines().map(str::trim);
+        if self.complaint.is_empty()
+            && matches!(self.ended, Ended::Exited(_))
+            && let Some(line) = lines.find(|line| !line.is_empty())
+        {
+            let shown: String = line.chars().take(MAX_ERROR_BYTES).collect();
+            let error = format!("{}: {shown}", self.reason(0));
+            fields.insert("error".to_owned(), Value::String(error));
+        }
+        fields
     }
 
     fn reason(&self, own_status: i32) -> String {
@@ -404,6 +421,11 @@ mod tests {
         assert_eq!(failed(r#"{"error": ""}"#, "complaint"), "complaint");
         assert_eq!(failed("no JSON", "complaint"), "complaint");
         assert_eq!(failed("", ""), "exit status 2");
+        assert_eq!(failed(r#"{"a": 1}"#, ""), "exit status 2");
+        assert_eq!(failed("\n no disk \nat all", ""), "exit status 2: no disk");
+        let long = "x".repeat(1000);
+        let cut = format!("exit status 2: {}", "x".repeat(MAX_ERROR_BYTES));
+        assert_eq!(failed(&long, ""), cut);
     }
 
     #[test]

@@ -252,10 +252,9 @@ impl Sample for SysInfo {
         }
         let known = [&data.os, &data.kernel, &data.hostname, &data.cpu_model];
         if known.iter().all(|text| text.is_empty()) && data.ram.is_none() {
-            return Err(ProbeError::read(
-                &self.roots.procfs,
-                io::ErrorKind::NotFound.into(),
-            ));
+            let nothing = "holds none of the files that are read there; is it a procfs?";
+            let cause = io::Error::new(io::ErrorKind::NotFound, nothing);
+            return Err(ProbeError::read(&self.roots.procfs, cause));
         }
         Ok(data)
     }

@@ -450,6 +450,43 @@ fn reports(said: &Said) -> Vec<Value> {
     said.out.lines().map(parse).collect()
 }
 
+/// Help and the version are output like any other.
+#[test]
+fn what_was_asked_for_and_cannot_be_printed_is_an_error() {
+    for arguments in [
+        &["--help"][..],
+        &["--version"],
+        &["status", "--help"],
+        &["probe", "--list"],
+    ] {
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = mote().args(arguments).stdout(full).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
+        let sentence = "mote: standard output: No space left on device (os error 28)\n";
+        assert_eq!(said, sentence, "{arguments:?}");
+        let mut closed = mote();
+        let (read, write) = std::io::pipe().unwrap();
+        drop(read);
+        let output = closed.args(arguments).stdout(write).output().unwrap();
+        assert_eq!(
+            (output.status.code(), &*output.stderr),
+            (Some(0), &b""[..]),
+            "{arguments:?}"
+        );
+    }
+}
+
+#[test]
+fn a_folder_that_is_no_procfs_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().display();
+    let said = said(mote().args(["--procfs", &path.to_string(), "probe", "LinuxSysInfo"]));
+    let error = reports(&said)[0]["data"]["error"].clone();
+    let sentence = format!("{path}: holds none of the files that are read there; is it a procfs?");
+    assert_eq!(error, sentence);
+}
+
 #[test]
 fn a_full_disk_behind_standard_error_changes_no_exit_code() {
     let full = fs::File::options().write(true).open("/dev/full").unwrap();

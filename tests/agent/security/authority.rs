@@ -36,11 +36,14 @@ pub struct Shown {
 
 impl Authority {
     pub fn new(name: &str) -> Authority {
+        Authority::with_key(name, KeyPair::generate().expect("a key"))
+    }
+
+    pub fn with_key(name: &str, key: KeyPair) -> Authority {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        let key = KeyPair::generate().expect("a key");
         Authority(CertifiedIssuer::self_signed(params, key).expect("an authority"))
     }
 

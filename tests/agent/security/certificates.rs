@@ -8,8 +8,9 @@ use mote_agent::http::MAX_CERTIFICATES;
 
 use super::authority::{Authority, Shown};
 use super::{GOOD, put, wait_for_agent, wait_for_health, wait_for_reason};
+use mote_test_support::mote;
 use mote_test_support::scripted_server::{Answer, Request, Server};
-use mote_test_support::site::{Site, server_settings};
+use mote_test_support::site::{Site, said, server_settings};
 
 const CA: &str = "ca_file = \"ca.pem\"\nrequest_timeout_s = 1";
 
@@ -222,6 +223,53 @@ fn what_is_wrong_with_a_server_is_said_in_a_sentence() {
         assert_eq!(said.code, 69, "{said:?}");
         let expected = format!("mote: {url}/api/client/config/1: {sentence}\n");
         assert_eq!(said.err, expected);
+    }
+}
+
+/// Two authorities often have the same name. Which error that is depends on the kinds of their keys.
+#[test]
+fn a_certificate_of_another_authority_of_the_same_name_is_named() {
+    let (_server, url) = Shown::only(Authority::new("ours").issue("127.0.0.1")).serve(GOOD);
+    let site = Site::new(&server_settings(&url, CA));
+    let keys = [
+        rcgen::KeyPair::generate().unwrap(),
+        rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap(),
+        rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap(),
+    ];
+    for key in keys {
+        let trusted = put(&site, "ca.pem", &Authority::with_key("ours", key).pem());
+        let sentence = |url: &str| {
+            format!(
+                "mote: {url}: its certificate is not signed by the authority that is trusted here under that name"
+            )
+        };
+        let checked = site.call(&["check"]);
+        assert_eq!(checked.code, 69, "{checked:?}");
+        let expected = sentence(&format!("{url}/api/client/config/1"));
+        assert!(checked.err.starts_with(&expected), "{checked:?}");
+        assert!(
+            checked
+                .err
+                .ends_with("name the right one's in `server.ca_file`\n"),
+            "{checked:?}"
+        );
+
+        // Whoever enrols has no settings, but typed an option.
+        let trusted = trusted.display().to_string();
+        let new = site.path("new/agent.toml").display().to_string();
+        let mut enroll = mote();
+        enroll.args(["--config", &new, "enroll", &url, "--code", "K7Q2-9XWM"]);
+        let said = said(enroll.args(["--ca-file", &trusted]));
+        assert_eq!(said.code, 69, "{said:?}");
+        assert!(
+            said.err
+                .starts_with(&sentence(&format!("{url}/api/enroll"))),
+            "{said:?}"
+        );
+        assert!(
+            said.err.ends_with("name the right one's in `--ca-file`\n"),
+            "{said:?}"
+        );
     }
 }
 

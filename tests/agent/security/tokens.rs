@@ -150,6 +150,24 @@ fn a_403_that_is_not_about_the_token_says_nothing_of_one() {
 }
 
 #[test]
+fn a_server_that_has_refused_is_not_said_to_be_silent() {
+    let server = Server::new(GOOD);
+    server.script(|_| Answer::status(401, "who are you?"));
+    let site = Site::new(&server_settings(&server.url(), ""));
+    let mut agent = site.run_until_up();
+    wait_for_reason(&site, "services_error", "answered 401 Unauthorized");
+    let said = site.call(&["status"]);
+    let lines = format!(
+        "server: {} - has only refused so far\nservices: {}/api/client/config/1 answered 401",
+        server.url(),
+        server.url()
+    );
+    assert!(said.out.contains(&lines), "{said:?}");
+    assert!(!said.out.contains("has not answered"), "{said:?}");
+    assert_eq!(agent.terminate().code(), Some(0));
+}
+
+#[test]
 fn a_token_that_others_can_read_is_not_taken_and_the_old_one_stays() {
     let guarded = Guarded::new(401);
     let site = guarded.site();

@@ -18,6 +18,9 @@ pub struct ServerStatus {
     pub healthy: bool,
     /// When a call succeeded last, in Unix seconds.
     pub answered: Option<f64>,
+    /// Whether it has answered with a refusal.
+    #[serde(default)]
+    pub refused: bool,
     /// How long its last answer to a report took, in milliseconds.
     pub latency_ms: Option<u32>,
     /// Why the last report was not taken.
@@ -64,6 +67,7 @@ impl ServerStatus {
                 && services_error.is_none()
                 && health.answered_unix_ms.is_some(),
             answered: health.answered_unix_ms.map(seconds),
+            refused: health.refused,
             latency_ms: health.latency_ms,
             error,
             services_error,
@@ -84,6 +88,7 @@ impl ServerStatus {
         write!(out, "server: {}", self.url)?;
         match (&self.error, self.answered, self.latency_ms) {
             (Some(error), ..) => writeln!(out, " - {error}")?,
+            (None, None, _) if self.refused => writeln!(out, " - has only refused so far")?,
             (None, None, _) => writeln!(out, " - has not answered yet")?,
             (None, Some(_), None) => writeln!(out, " - answers")?,
             (None, Some(_), Some(ms)) => writeln!(out, " - answers in {ms} ms")?,

@@ -179,9 +179,12 @@ fn bad_certificate(bad: &Bad) -> Option<&'static str> {
         Bad::InvalidPurpose | Bad::InvalidPurposeContext { .. } => {
             "its certificate is not for servers; have one issued that is (extended key usage serverAuth)"
         }
-        Bad::UnsupportedSignatureAlgorithmContext { .. }
-        | Bad::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
-            "its certificate is signed in a way that is too weak or not known; have one issued with RSA or ECDSA, and SHA-256 or more"
+        Bad::UnsupportedSignatureAlgorithmContext { .. } => {
+            "its certificate is signed in a way that is too weak or not known; have one issued with RSA and SHA-256 or more, or with ECDSA over P-256 or P-384"
+        }
+        // The signature is of another kind than the key that should have made it.
+        Bad::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+            "its certificate is not signed by the authority that is trusted here under that name, or that one's key is not RSA, P-256, P-384 or Ed25519; name the right one's in `server.ca_file`"
         }
         Bad::UnhandledCriticalExtension => {
             "its certificate has a critical extension that this agent does not know; have one issued without"
