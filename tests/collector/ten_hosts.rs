@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Instant;
@@ -191,7 +192,8 @@ struct Machine {
 impl Machine {
     fn start(name: &str, network: &str, folder: &Path) -> Machine {
         let own = folder.join(name);
-        fs::create_dir(&own).unwrap();
+        // As root's home.
+        fs::DirBuilder::new().mode(0o700).create(&own).unwrap();
         let path = std::env::var("PATH").unwrap();
         let mut shell = Command::new("ip");
         // They would be settings of the agent.

@@ -13,7 +13,7 @@ use crate::{need, wait_for};
 const INSIDE: &str = "MOTE_TEST_IN_MOUNT_NAMESPACE";
 
 /// Only what hangs takes longer than this.
-const FOREVER: Duration = Duration::from_secs(240);
+const FOREVER: Duration = Duration::from_secs(600);
 
 /// Runs the test `name` of this binary in another process, with a mount namespace of its own; what is mounted there
 /// is gone with it. `None` needs root and may be skipped.
