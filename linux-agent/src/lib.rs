@@ -56,7 +56,7 @@ pub mod client_name;
 pub mod protocol;
 
 // Settings files, those of the agent and those of the collector.
-pub mod toml_reader;
+pub(crate) mod toml_reader;
 
 // What the rest asks of the operating system.
 pub mod system;

@@ -5,7 +5,7 @@ pub mod control;
 mod following;
 mod reporter;
 mod rereading;
-pub mod sampling;
+pub(crate) mod sampling;
 pub mod status;
 
 use std::io;

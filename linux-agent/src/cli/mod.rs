@@ -20,7 +20,7 @@ pub mod export;
 #[cfg(feature = "serve")]
 pub mod hosts;
 #[cfg(feature = "serve")]
-pub mod instant;
+pub(crate) mod instant;
 pub mod misspelt;
 pub mod outcome;
 #[cfg(feature = "serve")]

@@ -7,7 +7,7 @@
 pub mod dead;
 pub mod dispatch;
 mod failing;
-pub mod health;
+pub(crate) mod health;
 mod pace;
 pub mod untaken;
 pub mod uplink;

@@ -14,7 +14,7 @@ pub mod document;
 pub mod line;
 mod link;
 pub mod orders;
-pub mod port;
+pub(crate) mod port;
 pub mod run;
 mod timing;
 

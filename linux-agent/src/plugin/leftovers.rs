@@ -169,6 +169,7 @@ pub fn end(limit: Duration) {
 }
 
 /// Reaps the abandoned plugins that have ended, and looks at no other process.
+#[cfg(test)]
 pub fn reap_abandoned() {
     children().reap_abandoned();
 }

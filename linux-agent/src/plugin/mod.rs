@@ -9,14 +9,14 @@
 //! an agent that gives up root keeps a [`runner`], which can do nothing else. [`PluginRuns`] is either.
 
 mod confine;
-pub mod leftovers;
+pub(crate) mod leftovers;
 mod limits;
 mod listed;
 mod nagios;
 mod output;
 mod printed;
 mod remote;
-pub mod runner;
+pub(crate) mod runner;
 mod running;
 mod runs;
 mod starter;

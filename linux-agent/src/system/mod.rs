@@ -11,7 +11,7 @@ pub(crate) mod lock;
 pub mod log;
 pub(crate) mod notify;
 pub(crate) mod own_socket;
-pub mod places;
+pub(crate) mod places;
 pub(crate) mod privileges;
 pub(crate) mod sandbox;
 pub mod secret;
