@@ -1,7 +1,8 @@
 //! Replaces TLS in a build without it. These types have no values: settings with an https:// address are refused.
 
-use std::fmt;
 use std::io;
+
+use thiserror::Error;
 
 use crate::http::socket::Socket;
 use crate::settings::Server;
@@ -14,11 +15,12 @@ pub enum TlsConfig {}
 pub enum TlsStream {}
 
 /// Cannot exist in a build without TLS.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub enum TlsError {}
 
 /// Says that this build has no TLS.
-#[derive(Debug)]
+#[derive(Debug, Error)]
+#[error("this build speaks no TLS")]
 pub struct TlsConfigError;
 
 impl TlsConfig {
@@ -58,19 +60,3 @@ impl TlsError {
         match *self {}
     }
 }
-
-impl fmt::Display for TlsConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("this build speaks no TLS")
-    }
-}
-
-impl std::error::Error for TlsConfigError {}
-
-impl fmt::Display for TlsError {
-    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {}
-    }
-}
-
-impl std::error::Error for TlsError {}

@@ -1,56 +1,69 @@
 //! Why there is no TLS, in one sentence each: what is wrong and who can mend it. rustls's own errors use names of
 //! its code, which say little to whoever reads a log.
 
-use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustls::{
-    AlertDescription as Alert, CertificateError as Bad, Error, InconsistentKeys, OtherError,
+    AlertDescription as Alert, CertificateError as Bad, InconsistentKeys, OtherError,
     PeerIncompatible,
 };
+use thiserror::Error;
 
 use crate::system::secret::SecretError;
 
 /// Why there is no [`super::TlsConfig`]; displays as one sentence.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub enum TlsConfigError {
     /// A file of certificates cannot be read.
+    #[error("{}: {}", .0.display(), .1)]
     Read(PathBuf, io::Error),
     /// A file holds no certificate in PEM.
+    #[error("{} holds no valid certificates in PEM", .0.display())]
     NoCertificate(PathBuf),
     /// The client's key is not kept from others.
+    #[error(transparent)]
     Key(SecretError),
     /// A file holds no private key in PEM.
+    #[error("{} holds no private key in PEM, or one that needs a password; write it there without one", .0.display())]
     NoKey(PathBuf),
     /// The certificate and the key in these files cannot be used together.
-    Pair(PathBuf, PathBuf, Error),
+    #[error("{}", mismatch(.0, .1, .2))]
+    Pair(PathBuf, PathBuf, rustls::Error),
     /// The system trusts nobody.
+    #[error(
+        "this system trusts no authorities; install its package ca-certificates, or name some in `server.ca_file`"
+    )]
     NoAuthorities,
     /// What rustls says of its own settings.
-    Rustls(Error),
+    #[error("TLS cannot be set up: {0}")]
+    Rustls(rustls::Error),
 }
 
 /// Why there is no connection, or none any more; displays as what follows an address and a colon.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub enum TlsError {
     /// The address names no host that a certificate could be for.
+    #[error("the host is no name that a certificate can be for")]
     BadName,
     /// The server, its certificate or its opinion of ours.
-    Refused(Error),
+    #[error("{}", refused(.0))]
+    Refused(rustls::Error),
     /// The connection ended in the handshake.
+    #[error("{}", break_off(.0))]
     Broken(io::Error),
     /// Damage to a connection that was in use.
-    Damaged(Error),
+    #[error("the TLS connection broke: {0}")]
+    Damaged(rustls::Error),
 }
 
 impl TlsError {
     /// The error of a connection in use, if it is of TLS.
     pub fn in_use(error: io::Error) -> Result<TlsError, io::Error> {
-        let error: Error = error.downcast()?;
+        let error: rustls::Error = error.downcast()?;
         Ok(match error {
             // In TLS 1.3 a server gives its opinion of the client after the handshake.
-            Error::AlertReceived(_) => TlsError::Refused(error),
+            rustls::Error::AlertReceived(_) => TlsError::Refused(error),
             _ => TlsError::Damaged(error),
         })
     }
@@ -61,90 +74,60 @@ impl TlsError {
     }
 }
 
-impl fmt::Display for TlsConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            TlsConfigError::Read(file, cause) => write!(f, "{}: {cause}", file.display()),
-            TlsConfigError::NoCertificate(file) => {
-                write!(f, "{} holds no valid certificates in PEM", file.display())
-            }
-            TlsConfigError::Key(error) => error.fmt(f),
-            TlsConfigError::NoKey(file) => write!(
-                f,
-                "{} holds no private key in PEM, or one that needs a password; write it there without one",
-                file.display()
-            ),
-            TlsConfigError::Pair(cert, key, cause) => {
-                let (cert, key) = (cert.display(), key.display());
-                match cause {
-                    Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => write!(
-                        f,
-                        "{key} does not hold the key of the certificate in {cert}; put the two there that belong together"
-                    ),
-                    Error::InvalidCertificate(_) => write!(
-                        f,
-                        "the certificate in {cert} is damaged or of a kind that is not supported; have another one issued"
-                    ),
-                    // What rustls says of a key of its general kind is which kinds it has tried.
-                    Error::General(_) => write!(
-                        f,
-                        "the key in {key} is damaged or of a kind that is not supported; use RSA, or ECDSA over P-256 or P-384"
-                    ),
-                    cause => write!(
-                        f,
-                        "the key in {key} and the certificate in {cert} cannot be used: {cause}"
-                    ),
-                }
-            }
-            TlsConfigError::NoAuthorities => f.write_str(
-                "this system trusts no authorities; install its package ca-certificates, or name some in `server.ca_file`",
-            ),
-            TlsConfigError::Rustls(error) => write!(f, "TLS cannot be set up: {error}"),
-        }
+/// Why certificate and key cannot be used together.
+fn mismatch(cert: &Path, key: &Path, cause: &rustls::Error) -> String {
+    let (cert, key) = (cert.display(), key.display());
+    match cause {
+        rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => format!(
+            "{key} does not hold the key of the certificate in {cert}; put the two there that belong together"
+        ),
+        rustls::Error::InvalidCertificate(_) => format!(
+            "the certificate in {cert} is damaged or of a kind that is not supported; have another one issued"
+        ),
+        // What rustls says of a key of its general kind is which kinds it has tried.
+        rustls::Error::General(_) => format!(
+            "the key in {key} is damaged or of a kind that is not supported; use RSA, or ECDSA over P-256 or P-384"
+        ),
+        cause => format!("the key in {key} and the certificate in {cert} cannot be used: {cause}"),
     }
 }
 
-impl std::error::Error for TlsConfigError {}
-
-impl fmt::Display for TlsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            TlsError::BadName => f.write_str("the host is no name that a certificate can be for"),
-            TlsError::Refused(error) => match refusal(error) {
-                Some(sentence) => f.write_str(sentence),
-                None => write!(f, "the TLS handshake failed: {error}"),
-            },
-            TlsError::Broken(error) if error.kind() == io::ErrorKind::UnexpectedEof => f.write_str(
-                "it closed the connection in the TLS handshake; perhaps it does not speak TLS at this port",
-            ),
-            TlsError::Broken(error) if error.kind() == io::ErrorKind::TimedOut => {
-                f.write_str("the TLS handshake took too long")
-            }
-            TlsError::Broken(error) => write!(f, "the TLS handshake failed: {error}"),
-            TlsError::Damaged(error) => write!(f, "the TLS connection broke: {error}"),
-        }
+/// What the server, or we, did not like.
+fn refused(cause: &rustls::Error) -> String {
+    match refusal(cause) {
+        Some(sentence) => sentence.to_owned(),
+        None => format!("the TLS handshake failed: {cause}"),
     }
 }
 
-impl std::error::Error for TlsError {}
+/// Why a handshake did not come to its end.
+fn break_off(cause: &io::Error) -> String {
+    match cause.kind() {
+        io::ErrorKind::UnexpectedEof => {
+            "it closed the connection in the TLS handshake; perhaps it does not speak TLS at this port".to_owned()
+        }
+        io::ErrorKind::TimedOut => "the TLS handshake took too long".to_owned(),
+        _ => format!("the TLS handshake failed: {cause}"),
+    }
+}
 
 const NO_VERSION: &str = "it speaks neither TLS 1.2 nor TLS 1.3; have it offer one of them";
 const NO_CIPHER: &str = "it has no cipher in common with this agent; have it offer those that are usual in TLS 1.2 or 1.3";
 
 /// What is wrong with the server, or with us in its eyes.
-fn refusal(error: &Error) -> Option<&'static str> {
+fn refusal(error: &rustls::Error) -> Option<&'static str> {
     Some(match error {
-        Error::InvalidCertificate(bad) => return bad_certificate(bad),
-        Error::AlertReceived(alert) => return complaint(*alert),
-        Error::NoCertificatesPresented => "it shows no certificate; give it one",
-        Error::InvalidMessage(_) => {
+        rustls::Error::InvalidCertificate(bad) => return bad_certificate(bad),
+        rustls::Error::AlertReceived(alert) => return complaint(*alert),
+        rustls::Error::NoCertificatesPresented => "it shows no certificate; give it one",
+        rustls::Error::InvalidMessage(_) => {
             "it does not speak TLS; perhaps the port in `server.url` is another one's"
         }
-        Error::PeerIncompatible(
+        rustls::Error::PeerIncompatible(
             PeerIncompatible::ServerDoesNotSupportTls12Or13
             | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig,
         ) => NO_VERSION,
-        Error::PeerIncompatible(
+        rustls::Error::PeerIncompatible(
             PeerIncompatible::NoCipherSuitesInCommon
             | PeerIncompatible::NoKxGroupsInCommon
             | PeerIncompatible::NoSignatureSchemesInCommon
@@ -266,23 +249,35 @@ mod tests {
     #[test]
     fn what_no_server_of_the_tests_says_has_its_sentence_too() {
         let rare = |error| Bad::Other(OtherError(Arc::new(error))).into();
-        let cases: [(Error, &str); 10] = [
+        let cases: [(rustls::Error, &str); 10] = [
             (Bad::Revoked.into(), "has been revoked"),
             (Bad::BadEncoding.into(), "is damaged"),
             (rare(webpki::Error::EndEntityUsedAsCa), "no authority"),
             (rare(webpki::Error::UnsupportedCertVersion), "version 3"),
-            (Error::NoCertificatesPresented, "shows no certificate"),
-            (Error::AlertReceived(Alert::BadCertificate), "or misses one"),
             (
-                Error::AlertReceived(Alert::CertificateRevoked),
+                rustls::Error::NoCertificatesPresented,
+                "shows no certificate",
+            ),
+            (
+                rustls::Error::AlertReceived(Alert::BadCertificate),
+                "or misses one",
+            ),
+            (
+                rustls::Error::AlertReceived(Alert::CertificateRevoked),
                 "been revoked",
             ),
             (
-                Error::AlertReceived(Alert::CertificateExpired),
+                rustls::Error::AlertReceived(Alert::CertificateExpired),
                 "has expired",
             ),
-            (Error::AlertReceived(Alert::UnknownCA), "does not trust"),
-            (Error::AlertReceived(Alert::AccessDenied), "may not come in"),
+            (
+                rustls::Error::AlertReceived(Alert::UnknownCA),
+                "does not trust",
+            ),
+            (
+                rustls::Error::AlertReceived(Alert::AccessDenied),
+                "may not come in",
+            ),
         ];
         for (error, part) in cases {
             let name = error.to_string();
@@ -294,7 +289,7 @@ mod tests {
 
     #[test]
     fn the_rest_is_said_as_rustls_says_it() {
-        let error = Error::AlertReceived(Alert::InternalError);
+        let error = rustls::Error::AlertReceived(Alert::InternalError);
         let expected = format!("the TLS handshake failed: {error}");
         assert_eq!(TlsError::Refused(error).to_string(), expected);
     }
