@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
 use nix::libc;
+use rustix::fs::{Mode, OFlags};
 use thiserror::Error;
 
 /// A file or folder that cannot be used.
@@ -58,6 +59,13 @@ pub fn open(path: &Path) -> io::Result<File> {
         .custom_flags(flags.bits())
         .open(path)?;
     regular(file)
+}
+
+/// Opens what stands at `path`, of any kind and be it a link, only to ask about it: that waits for nobody and changes nothing.
+/// Not by std, whose `custom_flags` drops O_PATH where musl is the C library.
+pub fn look_at(path: &Path) -> io::Result<File> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(File::from(rustix::fs::open(path, flags, Mode::empty())?))
 }
 
 /// Opens one of the agent's own files for reading and appending, and makes it first if `create`. No link is

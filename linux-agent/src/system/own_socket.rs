@@ -1,14 +1,15 @@
 //! A socket of this program's own in a folder that may hold other things: those stay as they are.
 
-use std::fs::{self, OpenOptions, Permissions};
+use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use nix::unistd::Uid;
-use rustix::fs::OFlags;
+
+use super::files;
 
 /// Listens at `path`, where nobody else does, for this process's user alone. It replaces a socket that is left over, and
 /// nothing else.
@@ -49,11 +50,7 @@ fn is_left_over(path: &Path) -> io::Result<bool> {
 
 /// Others may change the folder: a link that stands there by now is not followed.
 fn keep_from_others(path: &Path) -> io::Result<()> {
-    let flags = OFlags::PATH | OFlags::NOFOLLOW;
-    let socket = OpenOptions::new()
-        .read(true)
-        .custom_flags(flags.bits().cast_signed())
-        .open(path)?;
+    let socket = files::look_at(path)?;
     match socket.metadata()?.file_type().is_socket() {
         true => {
             let opened = format!("/proc/self/fd/{}", socket.as_raw_fd());

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, MAIN_DB};
-use rustix::fs::OFlags;
 use thiserror::Error;
 
 use super::schema;
+use crate::system::files;
 
 /// How long another process may hold the file locked before a request is refused.
 pub const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
@@ -127,12 +127,7 @@ pub fn beside(path: &Path, suffix: &str) -> PathBuf {
 /// A descriptor that is of the file alone: opening it so waits for nobody, follows no link, changes nothing, and
 /// closing it does not give up SQLite's locks, as closing another one would.
 fn look_at(path: &Path) -> Option<(File, Metadata)> {
-    let flags = OFlags::PATH | OFlags::NOFOLLOW;
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(flags.bits().cast_signed())
-        .open(path)
-        .ok()?;
+    let file = files::look_at(path).ok()?;
     let metadata = file.metadata().ok()?;
     Some((file, metadata))
 }
