@@ -14,7 +14,7 @@ use mote_agent::cli::outcome::{Failed, exit, printed};
 use mote_agent::cli::source::Source;
 #[cfg(feature = "serve")]
 use mote_agent::cli::{alarms, backup, collector, demo, export, hosts, passwd};
-use mote_agent::cli::{check, enroll, probe, process, status};
+use mote_agent::cli::{check, enroll, probe, process, service, status};
 #[cfg(feature = "serve")]
 use mote_agent::collector::Role;
 use mote_agent::system;
@@ -100,16 +100,29 @@ fn dispatch(Cli { global, command }: Cli) -> Result<u8, Failed> {
             url,
             code,
             ca_file,
+            certificate,
             client_id,
             force,
+            once,
+            start,
         } => {
             let asked = enroll::Enrolment {
                 url: &url,
                 code: &code,
                 ca_file: ca_file.as_deref(),
+                certificate: certificate.as_deref(),
                 client_id: client_id.as_deref(),
+                if_enrolled: match (force, once) {
+                    (true, _) => enroll::IfEnrolled::Replace,
+                    (_, true) => enroll::IfEnrolled::Leave,
+                    _ => enroll::IfEnrolled::Refuse,
+                },
             };
-            enroll::enroll(&source, &asked, force)
+            enroll::enroll(&source, &asked)?;
+            match start {
+                true => service::start(&source, verbosity),
+                false => Ok(()),
+            }
         }
         #[cfg(feature = "serve")]
         Command::Serve => collector::serve(&source),

@@ -1,12 +1,15 @@
 //! Hosts that no file of the settings names: they enrol into a group with one code.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 
+use rcgen::{CertificateParams, IsCa, KeyPair};
 use serde_json::{Value, json};
 
 use super::access::ask;
 use super::running::report;
-use mote_test_support::collector::Program;
+use mote_test_support::collector::{Program, write_secret};
 use mote_test_support::http::Answer;
 use mote_test_support::users::user;
 use mote_test_support::{DEADLINE, mote, wait_for};
@@ -323,4 +326,45 @@ fn a_host_of_a_fleet_is_looked_after_at_once() {
     );
     let said = collector.output();
     assert!(!said.contains("read again"), "{said}");
+}
+
+#[test]
+fn a_certificate_that_nobody_vouches_for_comes_with_the_code() {
+    let key = KeyPair::generate().unwrap();
+    let mut parameters = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    parameters.is_ca = IsCa::ExplicitNoCa;
+    let certificate = parameters.self_signed(&key).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    fs::write(path("server.pem"), certificate.pem()).unwrap();
+    write_secret(&path("server.key"), &key.serialize_pem());
+    let files = "tls_cert_file = \"server.pem\"\ntls_key_file = \"server.key\"\n";
+    fs::write(path("server.toml"), format!("{files}{TOML}")).unwrap();
+    let socket = path("reports.db.sock");
+    let collector = Program::start(folder);
+
+    // As the machine's own root, over the socket beside the database.
+    let mut connection = UnixStream::connect(socket).unwrap();
+    let head = "POST /api/invitations HTTP/1.0\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
+    connection.write_all(head.as_bytes()).unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).unwrap();
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+    let invited: Value = serde_json::from_str(body).unwrap();
+
+    // What the page makes of it.
+    let host = tempfile::tempdir().unwrap();
+    let config = host.path().join("agent.toml");
+    let enrolled = mote()
+        .args(["enroll", &format!("https://{}", collector.address)])
+        .args(["--code", invited["code"].as_str().unwrap()])
+        .args(["--certificate", invited["certificate"].as_str().unwrap()])
+        .args(["--client-id", "new", "--config"])
+        .arg(&config)
+        .output()
+        .unwrap();
+    assert!(enrolled.status.success(), "{enrolled:?}");
+    let check = mote().arg("check").arg("--config").arg(&config).output();
+    let check = check.unwrap();
+    assert!(check.status.success(), "{check:?}");
 }

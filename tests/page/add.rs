@@ -57,7 +57,7 @@ fn the_command_that_is_shown_adds_a_host() {
         (program, at),
         ("mote", &*format!("http://{}", collector.address))
     );
-    assert!(command.ends_with(" && mote start"), "{command}");
+    assert!(command.ends_with(" --start"), "{command}");
 
     let folder = tempfile::tempdir().unwrap();
     let enrolled = mote()

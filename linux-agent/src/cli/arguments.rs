@@ -112,12 +112,21 @@ pub enum Command {
         /// Certificates in PEM of the authorities to trust [default: those that the system trusts]
         #[arg(long, value_name = "F")]
         ca_file: Option<PathBuf>,
+        /// The certificate to trust itself, in base64, as the page shows it; it is kept beside the settings
+        #[arg(long, value_name = "B", conflicts_with = "ca_file")]
+        certificate: Option<String>,
         /// Who this is, for a code that is for a group [default: `client_id` in the settings, else the name of the machine]
         #[arg(long, value_name = "ID")]
         client_id: Option<String>,
         /// Replace a token that is there already
         #[arg(long)]
         force: bool,
+        /// Do nothing if a token is there already
+        #[arg(long, conflicts_with = "force")]
+        once: bool,
+        /// Then start the agent: by systemd or OpenRC, if one of them knows it, else as `start` does
+        #[arg(long)]
+        start: bool,
     },
     /// Say where a board crashed, by its reports of get_mcu_crash on standard input
     #[cfg(feature = "crash")]

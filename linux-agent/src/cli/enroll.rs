@@ -3,9 +3,10 @@
 //! Everything that can fail on this host is tried before the code is spent. Neither code nor token is ever shown.
 
 mod authority;
+mod certificate;
+mod text;
 mod unspent;
 
-use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use nix::unistd::{Uid, User};
 use serde::Deserialize;
 
 use authority::Authority;
+use certificate::Certificate;
 use unspent::{UNSPENT, already_there, in_time};
 
 use super::outcome::{Failed, exit, failed, say};
@@ -39,6 +41,8 @@ struct Enrolled {
 enum Site {
     /// There are none: they are made.
     New(PathBuf),
+    /// They are there as a package brought them, with this text: they are filled in.
+    Delivered(PathBuf, String),
     /// They are there, and an operator changes them.
     Old(Box<Settings>),
 }
@@ -51,13 +55,31 @@ pub struct Enrolment<'a> {
     pub code: &'a str,
     /// Certificates of the authorities to trust.
     pub ca_file: Option<&'a Path>,
+    /// In its place the one certificate to trust, in base64.
+    pub certificate: Option<&'a str>,
     /// Who this is, if the code is for whoever comes.
     pub client_id: Option<&'a str>,
+    /// What is to become of a token that is there already.
+    pub if_enrolled: IfEnrolled,
+}
+
+/// What is to become of a token that is there already.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum IfEnrolled {
+    /// It stays, and that is said and a failure.
+    Refuse,
+    /// It stays, and all is well.
+    Leave,
+    /// Another one takes its place.
+    Replace,
 }
 
 /// Exchanges a code at the server. Writes the token's file, and the settings if there are none.
-pub fn enroll(source: &Source, asked: &Enrolment<'_>, force: bool) -> Result<(), Failed> {
-    let server = server(asked.url, asked.ca_file)?;
+pub fn enroll(source: &Source, asked: &Enrolment<'_>) -> Result<(), Failed> {
+    let force = asked.if_enrolled == IfEnrolled::Replace;
+    let given = asked.certificate.map(Certificate::laid_out).transpose()?;
+    let given = given.as_ref().map(|it| it.path.as_path());
+    let mut server = server(asked.url, asked.ca_file.or(given))?;
     let code = read_code(asked.code)?;
     let (its, to) = (source.clone(), server.clone());
     let site = in_time(&Settings::file_to_load(source.file.as_deref()), move || {
@@ -67,8 +89,13 @@ pub fn enroll(source: &Source, asked: &Enrolment<'_>, force: bool) -> Result<(),
     let token_file = site.token_file();
     let file = token_file.clone();
     let is_there = in_time(&token_file, move || fs::symlink_metadata(file).is_ok())?;
-    if is_there && !force {
-        return Err(already_there(&token_file));
+    match asked.if_enrolled {
+        IfEnrolled::Refuse if is_there => return Err(already_there(&token_file)),
+        IfEnrolled::Leave if is_there => {
+            let token = token_file.display();
+            return say(&format!("{token}: this client has a token already"));
+        }
+        _ => {}
     }
     let keeper = site.keeper()?;
     let no_file = |path: &Path, error: io::Error| failed(exit::FAILED, FileError::new(path, error));
@@ -79,7 +106,7 @@ pub fn enroll(source: &Source, asked: &Enrolment<'_>, force: bool) -> Result<(),
         .and_then(|token| token.given_to(keeper.as_ref()))
         .map_err(|error| no_file(&token_file, error))?;
     let settings = match &site {
-        Site::New(file) => {
+        Site::New(file) | Site::Delivered(file, _) => {
             let new = NewFile::create(file, 0o644).map_err(|error| no_file(file, error))?;
             Some((file, new))
         }
@@ -87,7 +114,12 @@ pub fn enroll(source: &Source, asked: &Enrolment<'_>, force: bool) -> Result<(),
     };
 
     let authority = match (&site, &server.ca_file) {
-        (Site::New(file), Some(from)) => Some(Authority::beside(file, from, force)?),
+        (Site::New(file) | Site::Delivered(file, _), Some(from)) => {
+            Some(Authority::beside(file, from, force)?)
+        }
+        (Site::Old(settings), Some(from)) if given.is_some() => {
+            Some(Authority::beside(&settings.file, from, force)?)
+        }
         _ => None,
     };
 
@@ -100,10 +132,24 @@ pub fn enroll(source: &Source, asked: &Enrolment<'_>, force: bool) -> Result<(),
         })?;
     if let Some((file, new)) = settings {
         let ca_file = authority.as_ref().map(|it| it.name.as_str());
-        let text = settings_text(&id, &server.url, ca_file, keeper.as_ref());
+        let (text, replaces) = match &site {
+            Site::Delivered(_, text) => (
+                text::filled_in(text, &id, &server.url, ca_file, keeper.as_ref()),
+                true,
+            ),
+            _ => (
+                text::made(&id, &server.url, ca_file, keeper.as_ref()),
+                false,
+            ),
+        };
         let written = authority.map_or(Ok(()), Authority::write);
-        let written = written.and_then(|()| new.write(&text, false));
+        let written = written.and_then(|()| new.write(&text, replaces));
         written.map_err(|error| no_file(file, error))?;
+    } else if let (Site::Old(settings), Some(authority)) = (&site, authority) {
+        let path = settings.file.with_file_name(&authority.name);
+        let written = authority.write();
+        written.map_err(|error| no_file(&path, error))?;
+        server.ca_file = Some(path);
     }
     say(&format!(
         "{}: this is client {id}, and its token is in {}",
@@ -112,6 +158,7 @@ pub fn enroll(source: &Source, asked: &Enrolment<'_>, force: bool) -> Result<(),
     ))?;
     match &site {
         Site::New(file) => say(&format!("{}: the settings are made", file.display())),
+        Site::Delivered(file, _) => say(&format!("{}: the settings are filled in", file.display())),
         Site::Old(settings) => compare(settings, &id, &server),
     }
 }
@@ -172,6 +219,15 @@ fn site(source: &Source, server: &Server) -> Result<Site, Failed> {
             file.map_err(|error| failed(exit::FAILED, error))?,
         ));
     }
+    if let Ok(text) = fs::read_to_string(&file)
+        && text::is_delivered(&text)
+    {
+        let file = std::path::absolute(&file);
+        return Ok(Site::Delivered(
+            file.map_err(|error| failed(exit::FAILED, error))?,
+            text,
+        ));
+    }
     let settings = source.settings()?;
     let name = settings.file.display();
     match settings.server() {
@@ -198,13 +254,13 @@ impl Site {
     /// settings of the host the system's user `mote`, whom the systemd unit names too.
     fn keeper(&self) -> Result<Option<User>, Failed> {
         let folder = match self {
-            Site::New(file) => file.parent(),
+            Site::New(file) | Site::Delivered(file, _) => file.parent(),
             Site::Old(settings) => settings.file.parent(),
         };
         let is_of_host = folder.is_some_and(|it| it.starts_with(SYSTEM_FOLDER));
         let named = match self {
             Site::Old(settings) => settings.user.as_deref(),
-            Site::New(_) => None,
+            Site::New(_) | Site::Delivered(..) => None,
         };
         if !Uid::effective().is_root() {
             return Ok(None);
@@ -220,7 +276,8 @@ impl Site {
                     exit::SETTINGS,
                     format!(
                         "there is no user {SYSTEM_USER:?} on this host, whom the agent is to run as: make it with \
-                         `useradd --system --user-group --no-create-home --shell /usr/sbin/nologin {SYSTEM_USER}`; {UNSPENT}"
+                         `useradd --system --user-group --no-create-home --shell /usr/sbin/nologin {SYSTEM_USER}`, or \
+                         `adduser -S -D -H {SYSTEM_USER}` with BusyBox; {UNSPENT}"
                     ),
                 )),
             },
@@ -242,7 +299,7 @@ impl Site {
         }
         Ok(match self {
             Site::Old(settings) => Some(settings.client_id.clone()),
-            Site::New(_) => {
+            Site::New(_) | Site::Delivered(..) => {
                 let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
                 Some(ClientName::from_text(name.trim())).filter(ClientName::is_valid)
             }
@@ -252,7 +309,7 @@ impl Site {
     fn token_file(&self) -> PathBuf {
         let beside = |file: &Path| file.with_file_name("token");
         match self {
-            Site::New(file) => beside(file),
+            Site::New(file) | Site::Delivered(file, _) => beside(file),
             Site::Old(settings) => {
                 let own = settings.server().and_then(|it| it.token.as_ref());
                 own.map_or_else(|| beside(&settings.file), |own| own.path.clone())
@@ -290,41 +347,13 @@ fn as_typed(sentence: &str) -> String {
         .replace("`server.url`", "the address")
 }
 
-fn settings_text(id: &ClientName, url: &str, ca_file: Option<&str>, user: Option<&User>) -> String {
-    let id = match id {
-        ClientName::Number(number) => number.to_string(),
-        ClientName::Name(name) => quoted(name),
-    };
-    let user = user.map_or_else(String::new, |it| format!("user = {}\n", quoted(&it.name)));
-    let mut text = format!(
-        "# Made by `mote enroll`. Other keys have their defaults.\nclient_id = {id}\n{user}\n[server]\nurl = {}\ntoken_file = \"token\"\n",
-        quoted(url)
-    );
-    if let Some(file) = ca_file {
-        // Writing to a string does not fail.
-        let _ = writeln!(text, "ca_file = {}", quoted(file));
-    }
-    text
-}
-
-/// As a string of TOML, whose escapes are those of JSON but for DEL.
-fn quoted(text: &str) -> String {
-    serde_json::Value::from(text)
-        .to_string()
-        .replace('\u{7f}', "\\u007f")
-}
-
 /// Says what the settings must be for this client, if they are not.
 fn compare(settings: &Settings, id: &ClientName, server: &Server) -> Result<(), Failed> {
     let own = settings.server();
     let mut changes = Vec::new();
     // In a URL a number and a name of the same digits look the same.
     if settings.client_id.to_string() != id.to_string() {
-        let id = match id {
-            ClientName::Number(number) => number.to_string(),
-            ClientName::Name(name) => quoted(name),
-        };
-        changes.push(format!("`client_id = {id}`"));
+        changes.push(format!("`client_id = {}`", text::literal(id)));
     }
     if own.is_some_and(|own| own.token.is_none()) {
         changes.push("`token_file = \"token\"` in [server]".to_owned());
@@ -335,7 +364,7 @@ fn compare(settings: &Settings, id: &ClientName, server: &Server) -> Result<(), 
         None => own.is_some(),
     };
     if let Some(file) = new.filter(is_new) {
-        let file = quoted(&file.display().to_string());
+        let file = text::quoted(&file.display().to_string());
         changes.push(format!("`ca_file = {file}` in [server]"));
     }
     if changes.is_empty() {

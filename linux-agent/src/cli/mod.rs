@@ -28,6 +28,7 @@ pub mod passwd;
 pub mod probe;
 pub mod process;
 mod sample;
+pub mod service;
 pub mod source;
 pub mod status;
 #[cfg(feature = "serve")]

@@ -10,6 +10,7 @@ use tokio::sync::watch::Sender;
 use tokio_rustls::TlsAcceptor;
 
 use super::auth::Guard;
+use super::certificate;
 use super::error::ServeError;
 use super::http::app::{App, Rules};
 use super::reload::{Loaded, Reloader, WatchedFiles};
@@ -82,6 +83,7 @@ async fn made(settings: &ServerSettings, store: Store) -> Result<Rules, ServeErr
         enroll_into: settings.enroll_into.clone(),
         access: Arc::clone(&settings.access),
         has_tls: settings.tls.is_some(),
+        certificate: settings.tls.as_ref().and_then(certificate::to_be_told),
     })
 }
 

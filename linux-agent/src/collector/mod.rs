@@ -25,6 +25,7 @@
 
 mod alarms;
 mod auth;
+mod certificate;
 mod data;
 mod digest;
 mod error;

@@ -76,7 +76,7 @@ fn verifier(
 }
 
 /// At least one.
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsFilesError> {
+pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsFilesError> {
     let bytes = files::read_bounded(path, MAX_FILE_BYTES).map_err(|cause| {
         let path = path.to_owned();
         TlsFilesError::Read { path, cause }

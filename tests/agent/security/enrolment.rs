@@ -15,13 +15,13 @@ use mote_test_support::scripted_server::{Answer, Request, Server, good};
 use mote_test_support::site::{Said, Site, said, server_settings};
 use mote_test_support::{free_port, mote};
 
-const CODE: &str = "K7Q2-9XWM";
+pub const CODE: &str = "K7Q2-9XWM";
 const TOKEN: &str = "enrolled-token_0123456789";
 
-type Codes = Arc<Mutex<Vec<Value>>>;
+pub type Codes = Arc<Mutex<Vec<Value>>>;
 
 /// From now on takes codes, and lets in whoever has the token. Returns the requests.
-fn enrol_at(server: &Server, answer: Answer) -> Codes {
+pub fn enrol_at(server: &Server, answer: Answer) -> Codes {
     let codes = Codes::default();
     let seen = Arc::clone(&codes);
     server.script(move |request: &Request| {
@@ -41,11 +41,11 @@ fn enrol_at(server: &Server, answer: Answer) -> Codes {
     codes
 }
 
-fn yes(id: &str) -> Answer {
+pub fn yes(id: &str) -> Answer {
     Answer::ok(format!("{{\"client_id\": {id}, \"token\": \"{TOKEN}\"}}"))
 }
 
-fn enroll(arguments: &[&str]) -> Said {
+pub fn enroll(arguments: &[&str]) -> Said {
     let said = said(mote().arg("enroll").args(arguments));
     for text in [&said.out, &said.err] {
         assert!(!text.contains(TOKEN) && !text.contains(CODE), "{said:?}");

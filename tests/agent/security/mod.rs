@@ -4,6 +4,7 @@ mod authority;
 mod certificates;
 mod enrolment;
 mod hung;
+mod one_paste;
 mod tokens;
 
 use std::fs;

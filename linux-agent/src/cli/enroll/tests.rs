@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt;
 #[test]
 fn an_agent_that_root_enrols_runs_as_the_user_who_may_read_its_token() {
     let user = User::from_uid(Uid::effective()).unwrap().unwrap();
-    let text = settings_text(
+    let text = text::made(
         &ClientName::Number(1),
         "http://127.0.0.1",
         None,
@@ -27,7 +27,7 @@ fn settings_that_are_made_are_valid() {
         ClientName::Number(u32::MAX),
         ClientName::Name("a \"b\" \\ ä".to_owned()),
     ] {
-        fs::write(&file, settings_text(&id, url, None, None)).unwrap();
+        fs::write(&file, text::made(&id, url, None, None)).unwrap();
         let settings = Settings::load_with(Some(&file), &[], []).unwrap();
         assert_eq!(settings.client_id, id);
         let server = settings.server().unwrap();
@@ -43,7 +43,7 @@ fn an_authority_stays_in_the_settings() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("agent.toml");
     let name = "a \"b\"\u{7f}\t.pem";
-    let text = settings_text(&ClientName::Number(1), "https://h", Some(name), None);
+    let text = text::made(&ClientName::Number(1), "https://h", Some(name), None);
     fs::write(&file, text).unwrap();
     let settings = Settings::load_with(Some(&file), &[], []).unwrap();
     let ca_file = settings.server().unwrap().ca_file.clone().unwrap();
@@ -117,4 +117,31 @@ fn codes() {
     for code in ["", "a b", "ä", "a\n", &format!("{longest}c")] {
         assert_eq!(read_code(code).unwrap_err().code, exit::USAGE);
     }
+}
+
+#[test]
+fn delivered_settings_are_filled_in_and_keep_their_comments() {
+    let text = include_str!("../../../../conf/agent.toml");
+    assert!(text::is_delivered(text));
+    assert!(!text::is_delivered(
+        &text.replace("#max_bytes", "max_bytes")
+    ));
+    let user = User::from_uid(Uid::effective()).unwrap().unwrap();
+    let id = ClientName::Name("web \"1\"".to_owned());
+    let url = "https://monitor.example/m";
+    let filled = text::filled_in(text, &id, url, Some("ca.pem"), Some(&user));
+    let settings = Settings::parse(Path::new("a.toml"), Path::new("/etc/mote"), &filled, &[]);
+    let settings = settings.unwrap();
+    let known = (&settings.client_id, &settings.user);
+    assert_eq!(known, (&id, &Some(user.name)));
+    let own = settings.server().unwrap();
+    assert_eq!(own.url, url);
+    assert_eq!(own.ca_file.as_deref(), Some(Path::new("/etc/mote/ca.pem")));
+    let token = own.token.as_ref().unwrap();
+    assert_eq!(token.path, Path::new("/etc/mote/token"));
+
+    let changed = |(old, new): &(&str, &str)| old != new;
+    let lines = text.lines().zip(filled.lines());
+    assert_eq!(lines.filter(changed).count(), 5);
+    assert_eq!(text.lines().count(), filled.lines().count());
 }

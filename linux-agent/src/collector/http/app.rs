@@ -75,6 +75,8 @@ pub struct Rules {
     pub access: Arc<Access>,
     /// Whether connections are encrypted.
     pub has_tls: bool,
+    /// The certificate that hosts have to be told of, in base64, if there is one.
+    pub certificate: Option<String>,
 }
 
 /// The same for all requests.

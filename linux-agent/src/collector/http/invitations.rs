@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use axum::Extension;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
@@ -15,6 +16,7 @@ use super::app::SharedApp;
 use super::json::parsed;
 use super::reader::Admin;
 use super::refusal::Refusal;
+use super::way::Way;
 use crate::collector::now::now_ms;
 use crate::collector::store::Unavailable;
 use crate::collector::store::invitation::{self, Invited};
@@ -43,6 +45,7 @@ pub async fn groups(Admin { rules, .. }: Admin) -> Json<Value> {
 pub async fn invite(
     State(app): SharedApp,
     Admin { rules, .. }: Admin,
+    Extension(way): Extension<Way>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
@@ -74,6 +77,10 @@ pub async fn invite(
     });
     change.await?;
     let expires = expires_ms as f64 / 1000.0;
-    let told = json!({ "code": code, "group": group, "times": times, "expires": expires });
+    let mut told = json!({ "code": code, "group": group, "times": times, "expires": expires });
+    // Hosts that come through a proxy meet its certificate.
+    if let Some(certificate) = rules.certificate.as_deref().filter(|_| !way.is_by_proxy) {
+        told["certificate"] = certificate.into();
+    }
     Ok(([(CACHE_CONTROL, "no-store")], Json(told)).into_response())
 }

@@ -83,12 +83,12 @@ export class AddView {
     setText(this.failure, "");
     try {
       const wanted = { group: this.group.value, times: Number(this.times.value), valid_for_s: Number(this.life.value) };
-      const { code, times, expires } = await send("api/invitations", wanted);
+      const { code, times, expires, certificate } = await send("api/invitations", wanted);
       const url = new URL(".", location.href).href.replace(/\/$/, "");
-      setText(this.command, `mote enroll ${url} --code ${code} && mote start`);
+      setText(this.command, `mote enroll ${url} --code ${code}${certificate ? ` --certificate ${certificate}` : ""} --start`);
       setText(this.until, `The code is good for ${count(times, "host")} and ${duration(wanted.valid_for_s)}, until ${fullInstant(expires)}. It is shown only here and now.`);
       const isLocal = ["localhost", "127.0.0.1", "[::1]"].includes(location.hostname);
-      setText(this.hint, location.protocol === "https:" ? "A host that runs mote as a service starts it by systemctl start mote in place of mote start." : isLocal ? "This address leads to the host itself: it works on this machine alone." : "Hosts send a code over TLS only; give the collector a certificate (tls_cert_file) first.");
+      setText(this.hint, location.protocol === "https:" ? "As root, on a host that has the package mote or the static binary. systemd or OpenRC then runs the agent, where one of them knows it; elsewhere it runs until the host is started anew." : isLocal ? "This address leads to the host itself: it works on this machine alone." : "Hosts send a code over TLS only; give the collector a certificate (tls_cert_file) first.");
       setText(this.copied, "");
       this.result.hidden = false;
       this.known = this.seen;
