@@ -2,6 +2,7 @@
 
 #[cfg(feature = "serve")]
 mod commands;
+mod containers;
 mod map;
 mod pages;
 mod probes;
