@@ -68,21 +68,23 @@ impl Health {
         }
     }
 
-    /// Notes what became of a report of the service with this key and name.
+    /// Notes what became of a report of the service with this key and name. Returns whether that is known of the service
+    /// alone, and so says nothing of the server.
     pub(super) fn note_service(
         &mut self,
         key: u64,
         name: &str,
         outcome: Outcome,
         error: Option<&CallError>,
-    ) {
+    ) -> bool {
         let now = Instant::now();
         match (outcome, error) {
             (Outcome::Acknowledged, _) | (_, None) => {
                 self.untaken.took(key, now);
+                false
             }
             // That is about all services.
-            (Outcome::Unreachable, _) => {}
+            (Outcome::Unreachable, _) => false,
             (_, Some(error)) => {
                 let is_put_off = matches!(
                     outcome,
@@ -96,8 +98,15 @@ impl Health {
                     is_put_off,
                 };
                 self.untaken.failed(failure, now);
+                self.untaken.has(key, now)
             }
         }
+    }
+
+    /// Why a report failed that is given up because another one is taken.
+    pub(super) fn why(&self) -> Option<String> {
+        let reason = self.delivery.reason().or(self.untaken.last_reason());
+        reason.map(str::to_owned)
     }
 
     /// The log names one report a minute. All are counted.

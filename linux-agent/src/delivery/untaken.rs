@@ -122,6 +122,18 @@ impl Untaken {
         untaken
     }
 
+    /// Whether a service is one of them.
+    pub fn has(&self, key: u64, now: Instant) -> bool {
+        let service = self.services.get(&key);
+        service.is_some_and(|it| it.is_untaken(self.taken, now))
+    }
+
+    /// Why the last report of all these services was not taken.
+    pub fn last_reason(&self) -> Option<&str> {
+        let last = self.services.values().max_by_key(|it| it.last);
+        last.map(|it| it.reason.as_str())
+    }
+
     fn has_room(&mut self, now: Instant) -> bool {
         if self.services.len() >= MAX_REMEMBERED {
             self.services.retain(|_, it| !it.is_old(now));

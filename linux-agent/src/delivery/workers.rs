@@ -195,15 +195,11 @@ impl Shared {
                 // A report that failed before may be given up because this one is taken.
                 let reason = match &error {
                     Some(error) => Some(error.to_string()),
-                    None => state.health.delivery.reason().map(str::to_owned),
+                    None => state.health.why(),
                 };
+                let (key, name) = (record.service, &record.service_name);
                 let health = &mut state.health;
-                health.note_service(
-                    record.service,
-                    &record.service_name,
-                    outcome,
-                    error.as_ref(),
-                );
+                let is_its_own = health.note_service(key, name, outcome, error.as_ref());
                 let given_up = state.dispatcher.delivered(record, outcome, clock::uptime());
                 // Others' success shows that the server is well.
                 let is_refused = given_up && outcome == Outcome::Doubtful;
@@ -212,7 +208,9 @@ impl Shared {
                 } else {
                     outcome
                 };
-                state.health.note_delivery(shown, error.as_ref(), took);
+                if !is_its_own {
+                    state.health.note_delivery(shown, error.as_ref(), took);
+                }
                 if let (true, Some(reason)) = (given_up, reason) {
                     self.bury_all(state, &reason);
                 }
@@ -232,17 +230,14 @@ impl Shared {
             // A report that failed before may be given up because this one is taken.
             let reason = match &error {
                 Some(error) => Some(error.to_string()),
-                None => state.health.delivery.reason().map(str::to_owned),
+                None => state.health.why(),
             };
             if let Fate::Ended(outcome) = fate {
+                let (key, name) = (record.service, &record.service_name);
                 let health = &mut state.health;
-                health.note_delivery(outcome, error.as_ref(), took);
-                health.note_service(
-                    record.service,
-                    &record.service_name,
-                    outcome,
-                    error.as_ref(),
-                );
+                if !health.note_service(key, name, outcome, error.as_ref()) {
+                    health.note_delivery(outcome, error.as_ref(), took);
+                }
             }
             let now = clock::uptime();
             let given_up = state.dispatcher.delivered_one(record, fate, now);

@@ -54,9 +54,11 @@ fn a_service_that_is_never_taken_is_named_until_it_is() {
             server["answered"].as_f64() > named["since"].as_f64(),
             "{status}"
         );
-        // It stays so while the other one is taken.
+        // It stays so while the other one is taken, and nothing else is said of the server.
         for _ in 0..5 {
             scene.server.wait_for_more("Good", 2);
+            let server = scene.site.status()["server"].clone();
+            assert_eq!(server["error"], serde_json::Value::Null, "{server}");
             let said = scene.site.call(&["status"]);
             assert_eq!(said.code, *code, "{said:?}");
             assert!(
