@@ -93,6 +93,6 @@ pub use config::{Config, ConfigError, ConfigFault, Name, Service};
 pub use hash::client_hash;
 pub use json::TooLarge;
 pub use monitor::{Action, Monitor, MonitorSettings};
-pub use report::{ClientId, Envelope, Failure, Stamp, Status};
+pub use report::{ClientId, Envelope, Failure, Fields, Stamp, Status, Value, Words};
 pub use schedule::{Entry, SlotId};
 pub use time::{Extender, Interval, Uptime};

@@ -16,10 +16,99 @@ pub enum ClientId<'a> {
 
 impl Serialize for ClientId<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            ClientId::Number(number) => serializer.serialize_u32(*number),
-            ClientId::Name(name) => serializer.serialize_str(name),
+        Value::from(*self).serialize(serializer)
+    }
+}
+
+/// The value of a field. Boards write all fields as this one type: each other type costs a writer of its own, of some
+/// 100 bytes of flash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Value<'a> {
+    /// A number that is never negative.
+    Number(u32),
+    /// A number that may be negative.
+    Signed(i32),
+    /// Text.
+    Text(&'a str),
+}
+
+impl<'a> From<ClientId<'a>> for Value<'a> {
+    fn from(client_id: ClientId<'a>) -> Self {
+        match client_id {
+            ClientId::Number(number) => Value::Number(number),
+            ClientId::Name(name) => Value::Text(name),
         }
+    }
+}
+
+impl Serialize for Value<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Value::Number(number) => serializer.serialize_u32(*number),
+            Value::Signed(number) => serializer.serialize_i32(*number),
+            Value::Text(text) => serializer.serialize_str(text),
+        }
+    }
+}
+
+/// An object of names and their values. With a [`Status`] as its first field it is the data of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fields<'a> {
+    /// The first field.
+    pub status: Option<Status>,
+    /// The names of the others, with a space between: on a board a table of them takes as much flash as they do.
+    pub names: &'static str,
+    /// The values of the first of them.
+    pub values: &'a [Value<'a>],
+    /// The values of those that follow. A name without a value is left out.
+    pub numbers: &'a [u32],
+}
+
+impl<'a> Fields<'a> {
+    /// The data of a sample that did not fail.
+    pub const fn ok(names: &'static str, values: &'a [Value<'a>], numbers: &'a [u32]) -> Self {
+        Fields {
+            status: Some(Status::OK),
+            names,
+            values,
+            numbers,
+        }
+    }
+}
+
+impl Serialize for Fields<'_> {
+    #[inline(never)] // there are many that call it
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut object = serializer.serialize_struct("Fields", 1)?;
+        if let Some(status) = self.status {
+            object.serialize_field("status", &Value::Signed(status.0))?;
+        }
+        let numbers = self.numbers.iter().copied().map(Value::Number);
+        let mut names = Words(self.names);
+        for value in self.values.iter().copied().chain(numbers) {
+            let Some(name) = names.next() else {
+                break;
+            };
+            object.serialize_field(name, &value)?;
+        }
+        object.end()
+    }
+}
+
+/// Words with a space between.
+#[derive(Clone, Copy, Debug)]
+pub struct Words(pub &'static str);
+
+impl Iterator for Words {
+    type Item = &'static str;
+
+    fn next(&mut self) -> Option<&'static str> {
+        let end = self.0.bytes().position(|byte| byte == b' ');
+        let (word, rest) = self.0.split_at_checked(end.unwrap_or(self.0.len()))?;
+        let mut rest = rest.chars();
+        rest.next();
+        self.0 = rest.as_str();
+        (!word.is_empty()).then_some(word)
     }
 }
 
@@ -84,8 +173,8 @@ impl<D: Serialize> Serialize for Report<'_, D> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Report { envelope, data } = self;
         let mut report = serializer.serialize_struct("Report", 8)?;
-        report.serialize_field("client_id", &envelope.client_id)?;
-        report.serialize_field("service_name", envelope.service_name)?;
+        report.serialize_field("client_id", &Value::from(envelope.client_id))?;
+        report.serialize_field("service_name", &Value::Text(envelope.service_name))?;
         report.serialize_field("data", data)?;
         match envelope.stamp {
             #[cfg(feature = "decimal")]
@@ -100,19 +189,19 @@ impl<D: Serialize> Serialize for Report<'_, D> {
                 age,
                 boot,
             } => {
-                report.serialize_field("uptime", &seconds)?;
+                report.serialize_field("uptime", &Value::Number(seconds))?;
                 if let Some(millis) = millis {
-                    report.serialize_field("uptime_ms", &millis)?;
+                    report.serialize_field("uptime_ms", &Value::Number(millis))?;
                 }
                 if age > 0 {
-                    report.serialize_field("age", &age)?;
+                    report.serialize_field("age", &Value::Number(age))?;
                 }
                 if let Some(boot) = boot {
-                    report.serialize_field("boot", boot)?;
+                    report.serialize_field("boot", &Value::Text(boot))?;
                 }
             }
         }
-        report.serialize_field("seq", &envelope.seq)?;
+        report.serialize_field("seq", &Value::Number(envelope.seq))?;
         report.end()
     }
 }
@@ -130,7 +219,7 @@ impl Status {
 }
 
 /// The data of a sample that failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Failure<'a> {
     /// Not [`Status::OK`].
     pub status: Status,
@@ -145,5 +234,66 @@ impl<'a> Failure<'a> {
             status: Status::FAILED,
             error,
         }
+    }
+}
+
+impl Serialize for Failure<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let fields = Fields {
+            status: Some(self.status),
+            names: "error",
+            values: &[Value::Text(self.error)],
+            numbers: &[],
+        };
+        fields.serialize(serializer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::format;
+
+    fn written(fields: &Fields<'_>) -> std::string::String {
+        serde_json::to_string(fields).unwrap()
+    }
+
+    #[test]
+    fn fields_are_in_their_order() {
+        let values = [Value::Signed(-7), Value::Text("so \"so\"")];
+        let fields = Fields::ok("cold why many most", &values, &[0, u32::MAX]);
+        let rest = r#""cold":-7,"why":"so \"so\"","many":0,"most":4294967295}"#;
+        assert_eq!(written(&fields), format!(r#"{{"status":0,{rest}"#));
+        let status = None;
+        assert_eq!(written(&Fields { status, ..fields }), format!("{{{rest}"));
+    }
+
+    #[test]
+    fn a_name_without_a_value_is_left_out_and_so_is_a_value_without_a_name() {
+        let few = written(&Fields::ok("one two three", &[], &[1]));
+        assert_eq!(few, r#"{"status":0,"one":1}"#);
+        let many = written(&Fields::ok("one", &[Value::Number(1)], &[2, 3]));
+        assert_eq!(many, few);
+        let none = written(&Fields::ok("", &[Value::Number(1)], &[]));
+        assert_eq!(none, r#"{"status":0}"#);
+    }
+
+    #[test]
+    fn a_failure_is_its_status_and_its_sentence() {
+        let failure = Failure {
+            status: Status(-2),
+            error: "no",
+        };
+        let text = serde_json::to_string(&failure).unwrap();
+        assert_eq!(text, r#"{"status":-2,"error":"no"}"#);
+    }
+
+    #[test]
+    fn words_are_between_spaces() {
+        let words = |text| Words(text).collect::<std::vec::Vec<_>>();
+        assert_eq!(words("one zwölf three"), ["one", "zwölf", "three"]);
+        assert_eq!(words(""), [""; 0]);
+        assert_eq!(Words("none fault stack").nth(2), Some("stack"));
+        assert_eq!(Words("none fault stack").nth(3), None);
     }
 }

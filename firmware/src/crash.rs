@@ -4,11 +4,13 @@
 //! The library has the handler of hard faults, for firmware over cortex-m-rt. The application gives it a reset and
 //! its panics, and calls [`start`] first of all:
 //!
-//! ```ignore
-//! mote_firmware::crash_resets_by!(reset);
+//! ```no_run
+//! # #![no_std]
+//! # #![no_main]
+//! mote_firmware::crash_resets_by!(cortex_m::peripheral::SCB::sys_reset);
 //!
 //! #[panic_handler]
-//! fn panic(_: &PanicInfo) -> ! {
+//! fn panic(_: &core::panic::PanicInfo) -> ! {
 //!     mote_firmware::crash::panicked()
 //! }
 //! ```
@@ -18,8 +20,8 @@
 
 use core::ptr::{read_volatile, write_volatile};
 
-use mote_core::Status;
-use serde::ser::{Serialize, SerializeStruct, Serializer};
+use mote_core::{Fields, Value, Words};
+use serde::ser::{Serialize, Serializer};
 
 /// Names the function `fn() -> !` that ends a run after its crash is on record.
 #[macro_export]
@@ -39,25 +41,22 @@ macro_rules! crash_resets_by {
 #[derive(Clone, Copy, Debug)]
 pub struct Crash(());
 
-/// The causes, by their names.
-const CAUSES: [&str; 5] = ["none", "fault", "stack", "panic", "watchdog"];
+/// The causes, by their numbers.
+const CAUSES: &str = "none fault stack panic watchdog";
 const FAULT: u32 = 1;
 const STACK_OVERFLOW: u32 = 2;
 const WATCHDOG: u32 = 4;
 
-/// The words of a record: first a check of those from `CAUSE` on.
+/// The words of a record: first a check of the others, and then what a report has, in its order.
 const CHECK: usize = 0;
+const CAUSE: usize = 1;
+const RESETS: usize = 2;
 /// It goes on all the time, so the check is not of it.
-const UPTIME_S: usize = 1;
-const CAUSE: usize = 2;
-const RESETS: usize = 3;
+const UPTIME_S: usize = 3;
 const PC: usize = 4;
 const LR: usize = 5;
 const STACK: usize = 6;
 const WORDS: usize = STACK + 4;
-
-/// What a report names those from `PC` on.
-static NAMES: [&str; WORDS - PC] = ["pc", "lr", "stack1", "stack2", "stack3", "stack4"];
 
 type Record = [u32; WORDS];
 
@@ -112,24 +111,23 @@ pub(crate) fn alive(uptime_s: u32) {
 
 impl Serialize for Crash {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut data = serializer.serialize_struct("Crash", 10)?;
-        data.serialize_field("status", &Status::OK)?;
-        let cause = CAUSES.get(last(CAUSE) as usize);
-        data.serialize_field("cause", *cause.unwrap_or(&"unknown"))?;
-        data.serialize_field("resets", &last(RESETS))?;
-        if last(CAUSE) != 0 {
-            data.serialize_field("uptime", &last(UPTIME_S))?;
-            for (index, name) in (PC..).zip(&NAMES) {
-                data.serialize_field(name, &last(index))?;
-            }
-        }
-        data.end()
+        const NAMES: &str = "cause resets uptime pc lr stack1 stack2 stack3 stack4";
+        // SAFETY: only `start` writes to it, before there is a node.
+        let [_, cause, numbers @ ..] = unsafe { &*(&raw const LAST) };
+        let known = match cause {
+            0 => &numbers[..1],
+            _ => &numbers[..],
+        };
+        let cause = Words(CAUSES).nth(*cause as usize);
+        let cause = Value::Text(cause.unwrap_or("unknown"));
+        Fields::ok(NAMES, &[cause], known).serialize(serializer)
     }
 }
 
 fn check() -> u32 {
     // What RAM holds after power came hardly passes, nor do zeros or ones.
-    (CAUSE..WORDS).fold(0x6D6F_7465, |check, index| {
+    let words = (CAUSE..WORDS).filter(|index| *index != UPTIME_S);
+    words.fold(0x6D6F_7465, |check, index| {
         (check ^ get(index)).rotate_left(5)
     })
 }

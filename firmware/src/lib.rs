@@ -72,7 +72,7 @@ pub use heartbeat::{Heartbeat, Link, LinkCell};
 pub use load::{Load, LoadMark, LoadMeter, Sleep};
 pub use mcu::{Alive, Mcu, McuLoad, McuPlugin, McuRam, McuSample, Reset};
 pub use mote_core;
-pub use mote_core::{ClientId, Config, Interval, Service, Status, Uptime};
+pub use mote_core::{ClientId, Config, Fields, Interval, Service, Status, Uptime, Value};
 pub use node::{MAX_LINE, Node, Settings};
 pub use ram::{HeapUse, Ram};
 pub use received::take_received;

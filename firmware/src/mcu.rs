@@ -3,8 +3,8 @@
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use heapless::String;
-use mote_core::{Status, Uptime};
-use serde::ser::{Serialize, SerializeStruct, Serializer};
+use mote_core::{Fields, Uptime, Value};
+use serde::ser::{Serialize, Serializer};
 
 use crate::board::{Board, Context, Failed};
 use crate::load::{Load, LoadMark, LoadMeter};
@@ -132,14 +132,19 @@ impl Board for Mcu {
         context: &Context,
     ) -> Result<McuSample, Failed> {
         Ok(match plugin {
-            McuPlugin::Load => McuSample::Load(McuLoad(self.load(baseline)?)),
             #[cfg(all(feature = "tasks", target_os = "none"))]
-            McuPlugin::Tasks => {
+            McuPlugin::Load | McuPlugin::Tasks => {
                 let then = *baseline;
                 let load = self.load(baseline)?;
-                let window = baseline.ticks_since(&then);
-                McuSample::Tasks(crate::tasks::TaskLoads::take(load.permille, window))
+                if plugin == McuPlugin::Load {
+                    McuSample::Load(McuLoad(load))
+                } else {
+                    let window = baseline.ticks_since(&then);
+                    McuSample::Tasks(crate::tasks::TaskLoads::take(load.permille, window))
+                }
             }
+            #[cfg(not(all(feature = "tasks", target_os = "none")))]
+            McuPlugin::Load => McuSample::Load(McuLoad(self.load(baseline)?)),
             McuPlugin::Ram => McuSample::Ram(McuRam {
                 ram: self.ram,
                 stack_peak_bytes: self.ram.stack_peak_bytes(),
@@ -195,45 +200,45 @@ impl Reset {
 
 impl Serialize for McuLoad {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut data = serializer.serialize_struct("McuLoad", 3)?;
-        data.serialize_field("status", &Status::OK)?;
-        // 32 bits like all others: another width costs another function for digits.
-        data.serialize_field("load_permille", &u32::from(self.0.permille))?;
-        data.serialize_field("wakeups", &self.0.wakeups)?;
-        data.end()
+        let numbers = [self.0.permille.into(), self.0.wakeups];
+        Fields::ok("load_permille wakeups", &[], &numbers).serialize(serializer)
     }
 }
 
 impl Serialize for McuRam {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        const NAMES: &str = "total static stack_peak stack_free heap_size heap_used";
+        const WITHOUT_HEAP: usize = 4;
         let ram = self.ram;
-        let mut data = serializer.serialize_struct("McuRam", 7)?;
-        data.serialize_field("status", &Status::OK)?;
-        data.serialize_field("total", &ram.total_bytes())?;
-        data.serialize_field("static", &ram.static_bytes())?;
-        data.serialize_field("stack_peak", &self.stack_peak_bytes)?;
-        let stack_free = ram.stack_bytes().saturating_sub(self.stack_peak_bytes);
-        data.serialize_field("stack_free", &stack_free)?;
-        if let Some(heap) = ram.heap() {
-            data.serialize_field("heap_size", &heap.size_bytes)?;
-            data.serialize_field("heap_used", &self.heap_used_bytes)?;
-        }
-        data.end()
+        let heap = ram.heap();
+        let numbers = [
+            ram.total_bytes(),
+            ram.static_bytes(),
+            self.stack_peak_bytes,
+            ram.stack_bytes().saturating_sub(self.stack_peak_bytes),
+            heap.map_or(0, |heap| heap.size_bytes),
+            self.heap_used_bytes,
+        ];
+        let numbers = match heap {
+            Some(_) => &numbers[..],
+            None => &numbers[..WITHOUT_HEAP],
+        };
+        Fields::ok(NAMES, &[], numbers).serialize(serializer)
     }
 }
 
 impl Serialize for Alive {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        const NAMES: &str = "uptime reset_cause reset_bits watchdog_resets dropped";
         let reset = self.reset;
-        let mut data = serializer.serialize_struct("Alive", 6)?;
-        data.serialize_field("status", &Status::OK)?;
-        data.serialize_field("uptime", &self.uptime_s)?;
-        data.serialize_field("reset_cause", &*reset.cause())?;
-        data.serialize_field("reset_bits", &reset.bits.load(Ordering::Relaxed))?;
-        let watchdog_resets = reset.watchdog_resets.load(Ordering::Relaxed);
-        data.serialize_field("watchdog_resets", &watchdog_resets)?;
-        data.serialize_field("dropped", &self.dropped)?;
-        data.end()
+        let cause = reset.cause();
+        let values = [Value::Number(self.uptime_s), Value::Text(&cause)];
+        let numbers = [
+            reset.bits.load(Ordering::Relaxed),
+            reset.watchdog_resets.load(Ordering::Relaxed),
+            self.dropped,
+        ];
+        Fields::ok(NAMES, &values, &numbers).serialize(serializer)
     }
 }
 

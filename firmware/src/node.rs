@@ -1,22 +1,23 @@
 //! A board as a monitored client, without I/O: bytes, time and samples go in, bytes come out.
 
-use mote_core::frame::{self, Receiver, SEAL};
-use mote_core::json::{self, Reader};
+mod line;
+mod messages;
+#[cfg(test)]
+mod tests;
+
+use mote_core::frame::Receiver;
 use mote_core::{
-    Action, ClientId, Config, ConfigError, ConfigFault, Envelope, Failure, Interval, Monitor, Name,
-    Service, SlotId, Stamp, TooLarge, Uptime, client_hash,
+    Action, ClientId, Config, ConfigError, ConfigFault, Interval, Monitor, Name, Service, SlotId,
+    Uptime, client_hash,
 };
-use serde::Serialize;
 
 use crate::board::{Board, Context, Failed, Statistics, seconds};
 use crate::heartbeat::Link;
-use crate::ring::{Record, Ring};
+use crate::ring::Ring;
+use line::Line;
 
 /// A report with its seal is at most this long, in bytes; a larger one is replaced by a failure that says so.
 pub const MAX_LINE: usize = 256;
-
-/// The largest age of a report, in seconds.
-const AGE_ROOM: usize = r#","age":4294967295"#.len();
 
 /// The gateway has this long to answer a request for the services document, in milliseconds.
 const ANSWER_MS: u64 = 5000;
@@ -87,17 +88,6 @@ struct State<B: Board, const SERVICES: usize, const NAME: usize, const RING: usi
     refused_last: bool,
     retry_at: Option<Uptime>,
     retry_ms: u32,
-}
-
-/// The line that is being sent.
-struct Line {
-    buffer: [u8; MAX_LINE],
-    length: usize,
-    sent: usize,
-    /// When it was made, or some of it went.
-    moved_at: Uptime,
-    /// The report on this line.
-    seq: Option<u32>,
 }
 
 impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize, const LINE: usize>
@@ -309,7 +299,7 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize>
 
     #[inline(never)]
     fn take(&mut self, text: &[u8], now: Uptime) {
-        if let Some(ack) = acknowledged(text) {
+        if let Some(ack) = messages::acknowledged(text) {
             if self.ring.acknowledge(ack) {
                 self.retry_ms = FIRST_RETRY_MS;
                 self.retry_at = self.next_retry(now);
@@ -355,26 +345,17 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize>
     fn next_line(&mut self, buffer: &mut [u8], now: Uptime) -> Option<(usize, Option<u32>)> {
         let client_id = self.client_id;
         if core::mem::take(&mut self.ask) {
-            let ask = Ask {
-                client_id,
-                get: "services",
-                uptime: seconds(now),
-            };
-            return Some((sealed(&ask, buffer).ok()?, None));
+            return Some((messages::ask(client_id, now, buffer).ok()?, None));
         }
         if core::mem::take(&mut self.refuse) {
-            let refusal = Refusal {
-                client_id,
-                refused: self.refused.fault.keyword(),
-                service: self.refused.service.as_deref(),
-            };
-            return Some((sealed(&refusal, buffer).ok()?, None));
+            let refusal = messages::refusal(client_id, &self.refused, buffer);
+            return Some((refusal.ok()?, None));
         }
         loop {
             let record = self.ring.send()?;
             let seq = record.seq;
             let service = self.monitor.entry(record.slot).map(|it| &it.service);
-            let length = service.map(|it| encode(client_id, it, record, now, buffer));
+            let length = service.map(|it| messages::report(client_id, it, record, now, buffer));
             match length {
                 Some(Ok(length)) => return Some((length, Some(seq))),
                 // It must not hold up the reports behind it.
@@ -396,129 +377,10 @@ impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize>
     }
 }
 
-impl Line {
-    const NONE: Line = Line {
-        buffer: [0; MAX_LINE],
-        length: 0,
-        sent: 0,
-        moved_at: Uptime::from_millis(0),
-        seq: None,
-    };
-
-    /// Leaves only the end of what was being sent. Returns the report that was under way.
-    fn newline(&mut self, now: Uptime) -> Option<u32> {
-        let under_way = self.sent < self.length;
-        self.sent = 0;
-        self.end();
-        self.moved_at = now;
-        self.seq.take().filter(|_| under_way)
-    }
-
-    /// Ends the line here: what was sent of it has no seal, and is ignored.
-    fn cut(&mut self) {
-        if self.sent > 0 {
-            self.end();
-        } else if self.length > 1 {
-            self.length = 0;
-        }
-    }
-
-    fn end(&mut self) {
-        if let Some(byte) = self.buffer.get_mut(self.sent) {
-            *byte = b'\n';
-            self.length = self.sent + 1;
-        }
-    }
-}
-
 impl<B: Board, const SERVICES: usize, const NAME: usize, const RING: usize, const LINE: usize>
     Default for Node<B, SERVICES, NAME, RING, LINE>
 {
     fn default() -> Self {
         Self::new()
     }
-}
-
-#[derive(Serialize)]
-struct Ask {
-    client_id: ClientId<'static>,
-    get: &'static str,
-    uptime: u32,
-}
-
-#[derive(Serialize)]
-struct Refusal<'a> {
-    client_id: ClientId<'static>,
-    refused: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    service: Option<&'a str>,
-}
-
-/// One type, so that there is one writer of reports.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Data<'a, S> {
-    Sample(&'a S),
-    Failed(Failure<'a>),
-}
-
-/// The number of `{"ack": number}`.
-fn acknowledged(text: &[u8]) -> Option<u32> {
-    let mut json = Reader::new(text);
-    json.open(b'{').ok()?;
-    while let Some(key) = json.next_key().ok()? {
-        if key == "ack" {
-            return str::from_utf8(json.scalar()).ok()?.parse().ok();
-        }
-        json.skip().ok()?;
-    }
-    None
-}
-
-fn sealed(message: &impl Serialize, buffer: &mut [u8]) -> Result<usize, TooLarge> {
-    let length = json::to_slice(message, buffer)?;
-    frame::seal(buffer, length)
-}
-
-fn encode<S: Serialize, P, const NAME: usize>(
-    client_id: ClientId<'_>,
-    service: &Service<P, NAME>,
-    record: &Record<S>,
-    now: Uptime,
-    buffer: &mut [u8],
-) -> Result<usize, TooLarge> {
-    let age = seconds(now).wrapping_sub(record.uptime_s);
-    let uptime_ms = record.uptime_s.wrapping_mul(1000);
-    let envelope = Envelope {
-        client_id,
-        service_name: &service.name,
-        stamp: Stamp::Uptime {
-            seconds: record.uptime_s,
-            // Seconds do not tell apart what is sampled several times in one.
-            millis: (!service.interval.as_millis().is_multiple_of(1000))
-                .then_some(uptime_ms.wrapping_add(record.after_ms.into())),
-            age,
-            boot: None,
-        },
-        seq: record.seq,
-    };
-    // What fits now must still fit when it is sent again: a failure in its place would be another report with the
-    // same number.
-    let age_length = age
-        .checked_ilog10()
-        .map_or(0, |power| AGE_ROOM - 9 + power as usize);
-    let room = buffer.len().saturating_sub(SEAL + AGE_ROOM - age_length);
-    let room = buffer.get_mut(..room).unwrap_or_default();
-    let data = match &record.sample {
-        Ok(sample) => Data::Sample(sample),
-        Err(failed) => Data::Failed(Failure::new(failed.0)),
-    };
-    let length = match envelope.encode(&data, room) {
-        Ok(length) => length,
-        Err(TooLarge) => {
-            let data = Data::<S>::Failed(Failure::new("the report is larger than a line"));
-            envelope.encode(&data, room)?
-        }
-    };
-    frame::seal(buffer, length)
 }

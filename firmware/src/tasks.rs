@@ -7,7 +7,7 @@
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering::Relaxed};
 
 use critical_section::Mutex;
-use mote_core::Status;
+use mote_core::{Value, Words};
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 use crate::load::LoadMeter;
@@ -23,9 +23,12 @@ const SHOWN: usize = 4;
 #[derive(Clone, Copy, Debug)]
 pub struct TaskLoads {
     load_permille: u16,
-    permille: [u16; SHOWN],
-    tasks: [u8; SHOWN],
+    /// The largest first: the thousandths, shifted by `SHIFT`, and the number of the task.
+    largest: [u16; SHOWN],
 }
+
+/// A number of a task has so many bits; 1000 thousandths fit above.
+const SHIFT: u32 = MAX_TASKS.ilog2();
 
 struct Task {
     id: AtomicU32,
@@ -43,14 +46,13 @@ static TASKS: [Task; MAX_TASKS] = [const {
 static METER: AtomicPtr<LoadMeter> = AtomicPtr::new(core::ptr::null_mut());
 static EXECUTOR: AtomicU32 = AtomicU32::new(0);
 static POLLED_AT: AtomicU32 = AtomicU32::new(0);
-static NAMES: Mutex<core::cell::Cell<&[&str]>> = Mutex::new(core::cell::Cell::new(&[]));
+static NAMES: Mutex<core::cell::Cell<&str>> = Mutex::new(core::cell::Cell::new(
+    "task1 task2 task3 task4 task5 task6 task7 task8",
+));
 
-const UNNAMED: [&str; MAX_TASKS] = [
-    "task1", "task2", "task3", "task4", "task5", "task6", "task7", "task8",
-];
-
-/// Names the tasks, in the order in which they are spawned. The others are `task1` to `task8`.
-pub fn name(names: &'static [&'static str]) {
+/// Names the tasks, with a space between, in the order in which they are spawned, instead of `task1` to `task8`. One
+/// without a name counts as interrupts do.
+pub fn name(names: &'static str) {
     critical_section::with(|cs| NAMES.borrow(cs).set(names));
 }
 
@@ -64,44 +66,38 @@ impl TaskLoads {
     /// Of the `window` that ends now, in ticks of the meter's counter.
     pub(crate) fn take(load_permille: u16, window: u32) -> Self {
         let a_permille = (window / 1000).max(1);
-        let mut loads = TaskLoads {
-            load_permille,
-            permille: [0; SHOWN],
-            tasks: [0; SHOWN],
-        };
+        let mut largest = [0; SHOWN];
         for (index, task) in (0..).zip(&TASKS) {
-            let ticks = task.ticks.load(Relaxed);
+            let permille = task.ticks.load(Relaxed) / a_permille;
             task.ticks.store(0, Relaxed);
-            let mut permille = (ticks / a_permille) as u16;
-            let mut task = index;
-            for (place, at) in loads.permille.iter_mut().zip(&mut loads.tasks) {
-                if permille > *place {
-                    core::mem::swap(place, &mut permille);
-                    core::mem::swap(at, &mut task);
-                }
+            let mut next = (permille << SHIFT | index) as u16;
+            for place in &mut largest {
+                (*place, next) = ((*place).max(next), (*place).min(next));
             }
         }
-        loads
+        TaskLoads {
+            load_permille,
+            largest,
+        }
     }
 }
 
 impl Serialize for TaskLoads {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let names = critical_section::with(|cs| NAMES.borrow(cs).get());
-        let mut data = serializer.serialize_struct("TaskLoads", 3 + SHOWN)?;
-        data.serialize_field("status", &Status::OK)?;
         let mut other = u32::from(self.load_permille);
-        data.serialize_field("load_permille", &other)?;
-        for (permille, task) in self.permille.iter().zip(&self.tasks) {
-            let permille = u32::from(*permille);
-            let task = usize::from(*task);
-            let name = names.get(task).or(UNNAMED.get(task));
-            if let (Some(name), 1..) = (name, permille) {
-                data.serialize_field(name, &permille)?;
+        let mut data = serializer.serialize_struct("TaskLoads", 3 + SHOWN)?;
+        data.serialize_field("status", &Value::Number(0))?;
+        data.serialize_field("load_permille", &Value::Number(other))?;
+        for place in self.largest {
+            let permille = u32::from(place >> SHIFT);
+            let task = usize::from(place) % MAX_TASKS;
+            if let (Some(name), 1..) = (Words(names).nth(task), permille) {
+                data.serialize_field(name, &Value::Number(permille))?;
                 other = other.saturating_sub(permille);
             }
         }
-        data.serialize_field("other", &other)?;
+        data.serialize_field("other", &Value::Number(other))?;
         data.end()
     }
 }

@@ -5,7 +5,7 @@ use core::ffi::{c_char, c_void};
 
 use critical_section::Mutex;
 use mote_firmware::{
-    Board, Context, Failed, LoadMark, LoadMeter, Mcu, McuPlugin, McuSample, Reset, Status, Uptime,
+    Board, Context, Failed, LoadMark, LoadMeter, Mcu, McuPlugin, McuSample, Reset, Uptime, Value,
 };
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
@@ -190,10 +190,10 @@ fn sample(plugin: &'static MotePlugin) -> Result<OwnSample, Failed> {
 impl Serialize for OwnSample {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut data = serializer.serialize_struct("OwnSample", 1 + MOTE_FIELDS)?;
-        data.serialize_field("status", &Status::OK)?;
+        data.serialize_field("status", &Value::Number(0))?;
         for (name, value) in self.plugin.fields().zip(&self.values) {
             // `mote_init` has seen that it is one.
-            data.serialize_field(name.unwrap_or_default(), value)?;
+            data.serialize_field(name.unwrap_or_default(), &Value::Signed(*value))?;
         }
         data.end()
     }

@@ -2,8 +2,8 @@
 
 use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::I2c;
-use mote_core::Status;
-use serde::Serialize;
+use mote_core::{Fields, Value};
+use serde::ser::{Serialize, Serializer};
 use shtcx::{PowerMode, ShtCx, sensor_class::ShtGeneric};
 
 use super::failure::failed;
@@ -16,9 +16,8 @@ pub struct Climate<B, D> {
 }
 
 /// The data of `get_climate`: `millicelsius`, and `humidity_permille` relative to saturation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClimateSample {
-    status: Status,
     /// Thousandths of a degree Celsius.
     pub millicelsius: i32,
     /// Thousandths of what the air could hold.
@@ -46,11 +45,18 @@ impl<B: I2c, D: DelayNs> Climate<B, D> {
             shtcx::Error::Crc => Failed("what the sensor said is damaged"),
         })?;
         Ok(ClimateSample {
-            status: Status::OK,
             millicelsius: measured.temperature.as_millidegrees_celsius(),
             // It is never negative, and below 1000.
             humidity_permille: (measured.humidity.as_millipercent() / 100) as u16,
         })
+    }
+}
+
+impl Serialize for ClimateSample {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let values = [Value::Signed(self.millicelsius)];
+        let numbers = [self.humidity_permille.into()];
+        Fields::ok("millicelsius humidity_permille", &values, &numbers).serialize(serializer)
     }
 }
 
@@ -88,7 +94,6 @@ mod tests {
             &[wait],
         );
         let expected = ClimateSample {
-            status: Status::OK,
             millicelsius: 23_730,
             humidity_permille: 629,
         };

@@ -5,8 +5,8 @@ use ina219::SyncIna219;
 use ina219::address::Address;
 use ina219::calibration::UnCalibrated;
 use ina219::errors::{BusVoltageReadError, ShuntVoltageReadError};
-use mote_core::Status;
-use serde::Serialize;
+use mote_core::{Fields, Value};
+use serde::ser::{Serialize, Serializer};
 
 use super::failure::failed;
 use crate::board::Failed;
@@ -18,9 +18,8 @@ pub struct Supply<B> {
 }
 
 /// The data of `get_supply`: `millivolts` behind the shunt, and `milliamperes` through it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SupplySample {
-    status: Status,
     /// In steps of 4.
     pub millivolts: u16,
     /// Negative if the current flows back.
@@ -61,10 +60,19 @@ impl<B: I2c> Supply<B> {
         // At most 320 000 µV, so this fits; and µV / mΩ is mA.
         let shunt_milliohms = i32::try_from(self.shunt_milliohms).unwrap_or(i32::MAX);
         Ok(SupplySample {
-            status: Status::OK,
             millivolts: bus.voltage_mv(),
             milliamperes: shunt.shunt_voltage_uv() / shunt_milliohms,
         })
+    }
+}
+
+impl Serialize for SupplySample {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let values = [
+            Value::Number(self.millivolts.into()),
+            Value::Signed(self.milliamperes),
+        ];
+        Fields::ok("millivolts milliamperes", &values, &[]).serialize(serializer)
     }
 }
 
@@ -93,7 +101,6 @@ mod tests {
         // The example of the data sheet (INA219, 8.5.1, 8.6.3.2): 11.98 V and 20 mV over 2 mΩ.
         let read = [register(2, 0x5D98), register(1, 0x07D0)];
         let expected = SupplySample {
-            status: Status::OK,
             millivolts: 11_980,
             milliamperes: 10_000,
         };

@@ -40,7 +40,8 @@ def stack_peak(machine, image):
 def _command(machine, image):
     if machine == "pico":
         return ["node", str(EMULATOR), "--fast", str(image)]
-    command = ["qemu-system-arm", "-M", machine, "-kernel", str(image), "-nographic", "-monitor", "none"]
+    command = ["qemu-system-riscv32", "-bios", "none"] if machine == "virt" else ["qemu-system-arm"]
+    command += ["-M", machine, "-kernel", str(image), "-nographic", "-monitor", "none"]
     command += ["-serial", "stdio", "-icount", "shift=3,sleep=off"]
     # Firmware that takes arguments gets none.
     return command + ["-semihosting-config", "enable=on,target=native,arg="]

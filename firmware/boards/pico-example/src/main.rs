@@ -58,7 +58,7 @@ fn main() -> ! {
     let uart = BufferedUart::new(p.UART0, p.PIN_0, p.PIN_1, Irqs, SEND, RECEIVE, config);
     let (tx, rx) = uart.split();
     start_interrupts();
-    mote_firmware::tasks::name(&["mote", "work", "heartbeat"]); // mote
+    mote_firmware::tasks::name("mote work heartbeat"); // mote
     EXECUTOR.insert(Executor::new()).run(&LOAD, |spawner| {
         if let (Ok(work), Ok(mote), Ok(heartbeat)) = (
             work(),

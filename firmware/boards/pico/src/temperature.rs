@@ -7,8 +7,8 @@
 //! The sensor is not calibrated: the datasheet expects several degrees of error, most of it from the
 //! reference voltage.
 
-use mote_firmware::Status;
-use serde::Serialize;
+use mote_firmware::{Fields, Value};
+use serde::ser::{Serialize, Serializer};
 
 /// A converter that is connected to the sensor. There is no such trait in `embedded-hal` 1.0.
 pub trait Thermometer {
@@ -17,9 +17,8 @@ pub trait Thermometer {
 }
 
 /// The data of `get_temperature`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Temperature {
-    status: Status,
     /// Thousandths of a degree Celsius.
     pub millicelsius: i32,
 }
@@ -29,9 +28,15 @@ impl Temperature {
     pub const fn of(raw: u16) -> Self {
         let count = if raw < COUNTS { raw } else { COUNTS - 1 };
         Temperature {
-            status: Status::OK,
             millicelsius: (AT_ZERO - count as i32 * PER_COUNT) / 1000,
         }
+    }
+}
+
+impl Serialize for Temperature {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let values = [Value::Signed(self.millicelsius)];
+        Fields::ok("millicelsius", &values, &[]).serialize(serializer)
     }
 }
 

@@ -8,24 +8,15 @@ use core::panic::PanicInfo;
 
 use mote_core::frame::{self, Receiver};
 use mote_core::{
-    Action, ClientId, Config, Envelope, Failure, Interval, Monitor, MonitorSettings, Service,
-    Stamp, Status, Uptime, client_hash,
+    Action, ClientId, Config, Envelope, Fields, Interval, Monitor, MonitorSettings, Service, Stamp,
+    Status, Uptime, Value, client_hash,
 };
-use serde::Serialize;
 
 /// A client for 8 services with names of at most 23 bytes, as is a board's default.
 pub type Board = Monitor<Option<u8>, 8, 23>;
 
 /// The services of a [`Board`].
 pub type Orders = Config<Option<u8>, 8, 23>;
-
-/// Data of usual size, its numbers of 32 bits as all of the firmware's are.
-#[derive(Serialize)]
-struct Load {
-    status: Status,
-    load_permille: u32,
-    wakeups: u32,
-}
 
 /// Begins, with a service that is compiled in.
 pub fn start(monitor: &mut Board) {
@@ -84,15 +75,17 @@ fn report(service_name: &str, seq: u32) {
         },
         seq,
     };
-    let data = Load {
-        status: Status::OK,
-        load_permille: black_box(123),
-        wakeups: black_box(1000),
+    // Data of usual size.
+    let numbers = black_box([123, 1000]);
+    let error = [Value::Text(black_box("failed"))];
+    let data = match black_box(true) {
+        true => Fields::ok("load_permille wakeups", &[], &numbers),
+        false => Fields {
+            status: Some(Status::FAILED),
+            ..Fields::ok("error", &error, &[])
+        },
     };
-    let encoded = match black_box(true) {
-        true => envelope.encode(&data, &mut buffer),
-        false => envelope.encode(&Failure::new(black_box("failed")), &mut buffer),
-    };
+    let encoded = envelope.encode(&data, &mut buffer);
     if let Ok(length) = encoded {
         black_box(frame::seal(&mut buffer, length).is_ok());
     }

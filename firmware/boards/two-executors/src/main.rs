@@ -61,7 +61,7 @@ fn main() -> ! {
         // SAFETY: this is the handler of the interrupt that it was started with.
         unsafe { IN_INTERRUPT.on_interrupt() };
     });
-    tasks::name(&["main"]);
+    tasks::name("main");
     let executor = EXECUTOR.insert(Executor::new());
     executor.run(&board::LOAD, |spawner| match works_in_main_program() {
         Ok(task) => spawner.spawn(task),
