@@ -77,7 +77,7 @@ fn a_sensor_that_fails_says_why_and_stops_nothing_else() {
         (
             json!({"name": "climate", "holds": true}),
             json!({"name": "climate", "holds": false}),
-            "the bus to the sensor stands still",
+            "the bus to the sensor is disturbed or stands still",
         ),
     ] {
         gateway.board.sensor(change);
