@@ -3,6 +3,8 @@
 #[cfg(feature = "serve")]
 mod commands;
 mod containers;
+#[cfg(feature = "serve")]
+mod firmware;
 mod map;
 mod pages;
 mod probes;
