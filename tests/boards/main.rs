@@ -6,6 +6,7 @@
 mod builds;
 mod c_example;
 mod executors;
+mod flip_link;
 mod gateway;
 mod lines;
 mod load_accuracy;

@@ -2,7 +2,10 @@
 
 fn main() {
     let folder = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
-    println!("cargo::rustc-link-search={folder}");
+    // A test links with flip-link, which wants the map in the folder `plain`.
+    let map = std::env::var("MOTE_MEMORY").unwrap_or_default();
+    println!("cargo::rustc-link-search={folder}/{map}");
     println!("cargo::rustc-link-arg-bins=-Tlink.x");
-    println!("cargo::rerun-if-changed=memory.x");
+    println!("cargo::rerun-if-changed={folder}/{map}/memory.x");
+    println!("cargo::rerun-if-env-changed=MOTE_MEMORY");
 }
