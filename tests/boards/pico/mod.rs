@@ -9,7 +9,6 @@ mod tasks;
 mod uf2;
 
 use std::fs;
-use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::json;
@@ -18,7 +17,8 @@ use tempfile::TempDir;
 use emulator::{need_image, root};
 use gateway::Gateway;
 use mote_test_support::elf::Elf;
-use mote_test_support::run;
+use mote_test_support::qemu::pico_of_own_id;
+use mote_test_support::{need, run};
 
 const FAST: &str = r#"{"services":{"McuLoad":["get_mcu_load",1],"Alive":["host_alive_check",10]}}"#;
 
@@ -343,23 +343,13 @@ print(reports)
 
 #[test]
 fn an_image_without_a_client_id_takes_the_flash_chips() {
-    let build = Command::new(root().join("ci/build-firmware"))
-        .args(["mote-pico", "thumbv6m-none-eabi"])
-        .env("MOTE_CLIENT_ID", "")
-        .env("CARGO_TARGET_DIR", root().join("firmware/target/own-id"))
-        .output()
-        .unwrap();
-    let folder = match build.status.success() {
-        true => Ok(String::from_utf8(build.stdout).unwrap()),
-        false => Err(String::from_utf8_lossy(&build.stderr).into_owned()),
-    };
-    let Some(folder) = mote_test_support::need("pico", folder) else {
+    let Some(image) = need("pico", pico_of_own_id("uart")) else {
         return;
     };
     for id in ["e66138528335a72f", "0123456789abcdef"] {
         let mut board = Command::new("node")
             .arg(root().join("tests/boards/emulator/pico.mjs"))
-            .arg(Path::new(folder.trim_end()).join("uart"))
+            .arg(&image)
             .args(["--fast", "--seconds", "1", "--unique-id", id])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

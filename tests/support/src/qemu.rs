@@ -20,7 +20,21 @@ pub fn image(package: &str, target: &str) -> Result<PathBuf, String> {
 /// Builds a package for a target and gives the image of this name: never one that was built of something else.
 pub fn image_named(package: &str, target: &str, name: &str) -> Result<PathBuf, String> {
     let build = root().join("ci/build-firmware");
-    let output = output(Command::new(build).args([package, target]))?;
+    named(Command::new(build).args([package, target]), name)
+}
+
+/// The image of this name for the Raspberry Pi Pico, without a client id: a board takes its own unique id.
+pub fn pico_of_own_id(name: &str) -> Result<PathBuf, String> {
+    let mut build = Command::new(root().join("ci/build-firmware"));
+    build
+        .args(["mote-pico", "thumbv6m-none-eabi"])
+        .env("MOTE_CLIENT_ID", "")
+        .env("CARGO_TARGET_DIR", root().join("firmware/target/own-id"));
+    named(&mut build, name)
+}
+
+fn named(build: &mut Command, name: &str) -> Result<PathBuf, String> {
+    let output = output(build)?;
     let folder = String::from_utf8_lossy(&output.stdout);
     Ok(Path::new(folder.trim_end()).join(name))
 }
