@@ -28,7 +28,8 @@ fn an_emulated_board_is_watched_like_a_host() {
     let settings = server_settings(collector.url(), "");
     site.write_settings(&format!("{settings}\n{}", board(&wire, 7)));
     site.start();
-    let pico = Pico::start(&wire);
+    let image = image_named("mote-pico", "thumbv6m-none-eabi", "example").unwrap();
+    let pico = Pico::start(&wire, &image, &[]);
 
     // It asks, follows, and reports its load, which changes.
     let reports = wait_for("a changing load", DEADLINE, || {
@@ -117,7 +118,7 @@ fn steps(reports: &[Value]) -> Vec<u64> {
 }
 
 /// The emulator, its serial port wired to a pseudo-terminal.
-struct Pico {
+pub struct Pico {
     emulator: Child,
     connected: Arc<AtomicBool>,
     /// The board's uptime in seconds, as it last said.
@@ -125,13 +126,14 @@ struct Pico {
 }
 
 impl Pico {
-    fn start(wire: &Wire) -> Pico {
+    /// An image with its port `--uart` at the wire, and what else the emulator is told.
+    pub fn start(wire: &Wire, image: &Path, options: &[&str]) -> Pico {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let image = image_named("mote-pico", "thumbv6m-none-eabi", "example").unwrap();
         let mut emulator = Command::new("node")
             .arg(root.join("tests/boards/emulator/pico.mjs"))
             .arg(image)
-            .args(["--uart", "--speed", &SPEED.to_string()])
+            .args(["--speed", &SPEED.to_string()])
+            .args(options)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
