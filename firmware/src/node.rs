@@ -15,9 +15,7 @@ use crate::board::{Board, Context, Failed, Statistics, seconds};
 use crate::heartbeat::Link;
 use crate::ring::Ring;
 use line::Line;
-
-/// A report with its seal is at most this long, in bytes; a larger one is replaced by a failure that says so.
-pub const MAX_LINE: usize = 256;
+pub use line::MAX_LINE;
 
 /// The gateway has this long to answer a request for the services document, in milliseconds.
 const ANSWER_MS: u64 = 5000;

@@ -2,7 +2,8 @@
 
 use mote_core::Uptime;
 
-use super::MAX_LINE;
+/// A report with its seal is at most this long, in bytes; a larger one is replaced by a failure that says so.
+pub const MAX_LINE: usize = 256;
 
 /// The line that is being sent.
 pub struct Line {
