@@ -112,8 +112,9 @@ pub(crate) fn alive(uptime_s: u32) {
 impl Serialize for Crash {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         const NAMES: &str = "cause resets uptime pc lr stack1 stack2 stack3 stack4";
+        let last = &raw const LAST;
         // SAFETY: only `start` writes to it, before there is a node.
-        let [_, cause, numbers @ ..] = unsafe { &*(&raw const LAST) };
+        let [_, cause, numbers @ ..] = unsafe { &*last };
         let known = match cause {
             0 => &numbers[..1],
             _ => &numbers[..],
