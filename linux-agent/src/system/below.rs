@@ -63,16 +63,17 @@ fn by_hand(root: BorrowedFd, name: &Path, flags: OFlags) -> rustix::io::Result<O
             return Err(Errno::NAMETOOLONG);
         }
         let parts = path.split(|byte| *byte == b'/').rev();
-        Ok(parts
-            .filter(|part| !matches!(part, [] | [b'.']))
-            .map(<[u8]>::to_vec)
-            .collect())
+        Ok(parts.map(<[u8]>::to_vec).collect())
     };
     // The next part is the last one of the list.
     let mut rest = parts(name.as_os_str().as_bytes())?;
     let mut way: Vec<OwnedFd> = Vec::new();
     let mut links = 0;
     while let Some(part) = rest.pop() {
+        // Behind a name it says that this is a folder.
+        if matches!(part.as_slice(), b"" | b".") {
+            continue;
+        }
         if part == b".." {
             way.pop();
             continue;
@@ -175,6 +176,8 @@ mod tests {
                 ("etc/missing", Errno::NOENT),
                 ("etc/magic", Errno::NOENT),
                 ("etc/name/below", Errno::NOTDIR),
+                ("etc/name/.", Errno::NOTDIR),
+                ("etc/name/", Errno::NOTDIR),
                 ("etc/loop", Errno::LOOP),
                 (&"x/".repeat(2048), Errno::NAMETOOLONG),
             ] {
