@@ -14,7 +14,10 @@ use mote_agent::{agent, delivery, http, plugin, protocol, queue, settings};
 use mote_core::{Interval, backoff, json};
 
 const LIMITS: &str = include_str!("../../../linux-agent/docs/limits.md");
-const FIRMWARE: &str = include_str!("../../../firmware/src/node.rs");
+const FIRMWARE: [&str; 2] = [
+    include_str!("../../../firmware/src/node.rs"),
+    include_str!("../../../firmware/src/node/line.rs"),
+];
 
 /// Rows whose numbers are no constants: ranges of settings, which `settings` has tests of its own for, and words.
 const WITHOUT_CONSTANT: &[&str] = &[
@@ -551,7 +554,8 @@ fn of_the_firmware() -> Vec<(&'static str, String)> {
     let number = |name: &str| {
         let start = format!("const {name}: ");
         let line = FIRMWARE
-            .lines()
+            .iter()
+            .flat_map(|file| file.lines())
             .find_map(|line| line.trim().trim_start_matches("pub ").strip_prefix(&start));
         let value = line.and_then(|line| line.split_once(" = "));
         let (_, value) = value.unwrap_or_else(|| panic!("no {name}"));
