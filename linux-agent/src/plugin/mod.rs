@@ -3,10 +3,10 @@
 //! A server only names one. It runs if the settings list it and it is a regular executable file in the plugin
 //! folder, or where the settings say. It gets no shell and no arguments but those of the settings; an environment of `PATH` and `LC_ALL` only; an empty standard input
 //! and two pipes; a session of its own; no way to gain rights; limits, among them one of time. [`Running`] is one
-//! such run, for a loop around poll(2); [`RunOutcome`] is its result; [`leftovers`] ends what it leaves behind.
+//! such run, for a loop around poll(2); [`RunOutcome`] is its result; `leftovers` ends what it leaves behind.
 //!
 //! Plugins run as the agent's user, or as a [`PluginUser`] of their own. Only root can start them as another user, so
-//! an agent that gives up root keeps a [`runner`], which can do nothing else. [`PluginRuns`] is either.
+//! an agent that gives up root keeps a `runner`, which can do nothing else. [`PluginRuns`] is either.
 
 mod confine;
 pub(crate) mod leftovers;
