@@ -52,6 +52,9 @@ pub enum OpenError {
     Thread(io::Error),
 }
 
+/// Every database that is not empty has a header of this size (<https://sqlite.org/fileformat.html>).
+const HEADER_BYTES: u64 = 100;
+
 /// Opens or creates the database at `path`. What another process has locked is waited for, up to
 /// `busy_timeout`.
 pub fn open(path: &Path, busy_timeout: Duration) -> Result<Connection, OpenError> {
@@ -84,6 +87,10 @@ pub fn open(path: &Path, busy_timeout: Duration) -> Result<Connection, OpenError
         };
         let kind = kind_of(metadata.file_type());
         match (metadata.is_file(), number) {
+            // SQLite takes a file of one byte for an empty one, and writes over it.
+            (true, 0) if (1..HEADER_BYTES).contains(&metadata.len()) => {
+                return Err(OpenError::Foreign(path.to_owned()));
+            }
             (true, _) => {}
             (false, 0) => {
                 let path = path.to_owned();
@@ -225,10 +232,14 @@ mod tests {
     fn what_is_another_programs_keeps_its_mode() {
         let (folder, _) = scratch();
         let text = folder.path().join("notes.txt");
-        fs::write(&text, "no database\n".repeat(100)).unwrap();
-        set_mode(&text, 0o644);
-        assert!(open(&text, BUSY_TIMEOUT).is_err());
-        assert_eq!(mode(&text), 0o644);
+        for length in [1, 2, 99, 100, 5000] {
+            let content = "x".repeat(length);
+            fs::write(&text, &content).unwrap();
+            set_mode(&text, 0o644);
+            assert!(open(&text, BUSY_TIMEOUT).is_err(), "{length}");
+            assert_eq!(mode(&text), 0o644);
+            assert_eq!(fs::read_to_string(&text).unwrap(), content);
+        }
 
         let other = folder.path().join("other.db");
         let program = Connection::open(&other).unwrap();
